@@ -1,0 +1,242 @@
+"""Bytewax's source and sink over a broker.
+
+A partition of the source is a slot: the same-numbered partition of every input topic (p mod slots), one
+consumer, the offsets as its state. A partition of the sink writes what the same slot produced, and its state
+is how far each of its output partitions was written: on resume it reads on from there what already stands in
+the log, and does not write that again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
+from flows.core.merge import EventTimeMerge
+
+Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
+SlotBatch = tuple[str, list[Record]]
+SlotOutput = tuple[str, list[Outgoing]]
+
+_COMMIT_EVERY = 0.05  # seconds
+_BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a flow reads, in the order in which records of equal time go.
+
+    Every slot reads its own partitions of `topics` and all partitions of `broadcast` topics.
+    """
+
+    topics: Sequence[str]
+    broadcast: Sequence[str] = ()
+
+
+class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
+    """Batches of records, merged by event time; each is one item `(slot, records)`.
+
+    `idle` (seconds) is how long an empty poll waits, and `pace` how long the source rests after a batch, for
+    sinks that work better on fewer and larger ones. When `drain` is set the source ends, so that the flow
+    stores its state and stops; the source sets `assigned` when it has its partitions.
+    """
+
+    def __init__(
+        self,
+        open_broker: Callable[[], Broker],
+        group: str,
+        inputs: Inputs,
+        slots: int,
+        batch: int,
+        drain: threading.Event,
+        assigned: threading.Event,
+        idle: float = 0.002,
+        pace: float = 0.0,
+    ) -> None:
+        self._open_broker = open_broker
+        self._group = group
+        self._inputs = inputs
+        self._slots = slots
+        self._batch = batch
+        self._drain = drain
+        self._assigned = assigned
+        self._idle = idle
+        self._pace = pace
+
+    def list_parts(self) -> list[str]:
+        return [str(slot) for slot in range(self._slots)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSource:
+        broker = self._open_broker()
+        partitions = self._partitions(broker, int(for_part))
+        offsets = {p: _resume_at(broker, p, resume_state or {}) for p in partitions}
+        consumer = broker.consumer(self._group, offsets)
+        self._assigned.set()
+        return SlotSource(for_part, consumer, offsets, self._batch, self._drain, self._idle, self._pace)
+
+    def _partitions(self, broker: Broker, slot: int) -> list[TopicPartition]:
+        counts = broker.topics()
+        own = [
+            TopicPartition(topic, p)
+            for topic in self._inputs.topics
+            for p in range(slot, counts.get(topic, slot + 1), self._slots)
+        ]
+        shared = [
+            TopicPartition(topic, p) for topic in self._inputs.broadcast for p in range(counts.get(topic, 1))
+        ]
+        return shared + own
+
+
+class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
+    """One slot: reads its partitions with one consumer and emits what the merge lets go."""
+
+    def __init__(
+        self,
+        slot: str,
+        consumer: Consumer,
+        offsets: dict[TopicPartition, int],
+        batch: int,
+        drain: threading.Event,
+        idle: float,
+        pace: float,
+    ) -> None:
+        self._slot = slot
+        self._consumer = consumer
+        self._offsets = offsets
+        self._batch = batch
+        self._drain = drain
+        self._idle = idle
+        self._pace = timedelta(seconds=pace)
+        self._rest_until: datetime | None = None
+        self._merge = EventTimeMerge(list(offsets))
+        self._paused: set[TopicPartition] = set()
+        self._committed = dict(offsets)
+        self._commit_at = 0.0
+
+    def next_batch(self) -> Iterable[SlotBatch]:
+        self._commit()
+        if self._drain.is_set():
+            raise StopIteration
+        records = self._take(wait=0.0) or self._take(wait=self._idle)
+        self._rest_until = datetime.now(UTC) + self._pace if records and self._pace else None
+        if not records:
+            return []
+        for record in records:
+            self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        return [(self._slot, records)]
+
+    def next_awake(self) -> datetime | None:
+        return self._rest_until
+
+    def snapshot(self) -> Offsets:
+        return {f"{p.topic}/{p.partition}": offset for p, offset in self._offsets.items()}
+
+    def close(self) -> None:
+        self._commit_at = 0.0
+        self._commit()
+        self._consumer.close()
+
+    def _take(self, wait: float) -> list[Record]:
+        self._merge.add(self._consumer.poll(self._batch, wait))
+        self._hold_back()
+        return self._merge.take(self._batch, self._consumer.has_backlog)
+
+    def _hold_back(self) -> None:
+        """Pause the partitions that run ahead of the others, so that memory stays bounded."""
+        full = {p for p in self._offsets if self._merge.buffered(p) > _BUFFER_BATCHES * self._batch}
+        if full != self._paused:
+            self._consumer.pause(list(full - self._paused))
+            self._consumer.resume(list(self._paused - full))
+            self._paused = full
+
+    def _commit(self) -> None:
+        """Show the group's offsets to lag tools; what the previous batches brought has gone downstream."""
+        now = time.monotonic()
+        if now >= self._commit_at and self._committed != self._offsets:
+            self._consumer.commit(self._offsets)
+            self._committed = dict(self._offsets)
+            self._commit_at = now + _COMMIT_EVERY
+
+
+class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
+    """Writes the records that the slots produced to `topics`, and no record twice.
+
+    A record with an `id` header is not written when one with that id already stands behind the offset that
+    was stored; a record without an id may be repeated after a crash.
+    """
+
+    def __init__(self, open_broker: Callable[[], Broker], topics: Sequence[str], slots: int) -> None:
+        self._open_broker = open_broker
+        self._topics = topics
+        self._slots = slots
+
+    def list_parts(self) -> list[str]:
+        return [str(slot) for slot in range(self._slots)]
+
+    def part_fn(self, item_key: str) -> int:
+        return int(item_key)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSink:
+        broker = self._open_broker()
+        partitions = [TopicPartition(topic, int(for_part)) for topic in self._topics]
+        offsets = {p: _resume_at(broker, p, resume_state or {}) for p in partitions}
+        written = set(chain.from_iterable(_ids_behind(broker, p, offset) for p, offset in offsets.items()))
+        return SlotSink(int(for_part), broker.producer(), offsets, written)
+
+
+class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
+    """One slot's output: a batch is acknowledged by the broker before its epoch can close."""
+
+    def __init__(
+        self,
+        slot: int,
+        producer: Producer,
+        offsets: dict[TopicPartition, int],
+        written: set[tuple[str, bytes]],
+    ) -> None:
+        self._slot = slot
+        self._producer = producer
+        self._offsets = offsets
+        self._written = written
+
+    def write_batch(self, values: list[list[Outgoing]]) -> None:
+        records = [record._replace(partition=self._slot) for batch in values for record in batch]
+        if self._written:
+            records = [record for record in records if not self._is_written(record)]
+        if records:
+            self._offsets.update(self._producer.send(records))
+
+    def snapshot(self) -> Offsets:
+        return {f"{p.topic}/{p.partition}": offset for p, offset in self._offsets.items()}
+
+    def close(self) -> None:
+        self._producer.close()
+
+    def _is_written(self, record: Outgoing) -> bool:
+        known = (record.topic, _id(record))
+        if known not in self._written:
+            return False
+        self._written.remove(known)
+        return True
+
+
+def _resume_at(broker: Broker, partition: TopicPartition, stored: Offsets) -> int:
+    offset = stored.get(f"{partition.topic}/{partition.partition}")
+    return broker.offsets(partition.topic)[partition.partition][0] if offset is None else offset
+
+
+def _ids_behind(broker: Broker, partition: TopicPartition, offset: int) -> Iterable[tuple[str, bytes]]:
+    end = broker.offsets(partition.topic)[partition.partition][1]
+    for records in read_range(broker, partition, offset, end):
+        yield from ((record.topic, _id(record)) for record in records if _id(record))
+
+
+def _id(record: Record | Outgoing) -> bytes:
+    return next((value for name, value in record.headers if name == "id"), b"")

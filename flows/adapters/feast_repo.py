@@ -1,0 +1,253 @@
+"""The Feast repository: apply its declarations, and compile a feature service to a feature plan.
+
+Everything goes through Feast's own API and registry, so what the engine runs is what a Feast client sees.
+"""
+
+import sqlite3
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import chdir, closing, contextmanager, redirect_stdout
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
+
+# isort: split
+from feast import FeatureStore, KafkaSource, StreamFeatureView, repo_operations
+from feast.aggregation import Aggregation
+from feast.errors import FeatureServiceNotFoundException
+from feast.feature_view_projection import FeatureViewProjection
+from feast.infra.offline_stores.file_source import FileSource
+from feast.types import Float64, Int64, String
+from redis import RedisError
+
+from flows.core.plan import FUNCTIONS, Aggregate, FeaturePlan, View
+from flows.errors import ConfigError, DriftlineError, StoreError
+
+EXCLUDE_OWN = "driftline.exclude_own"
+PARTS = "/**/*.parquet"
+_MILLISECOND = timedelta(milliseconds=1)
+
+warnings.filterwarnings("ignore", "Stream feature views are experimental")  # each time one is read
+
+
+def open_store(repo: Path, yaml: str) -> FeatureStore:
+    """The feature store that the file `yaml` in `repo` describes; opening connects to nothing.
+
+    Raises `ConfigError` when the file is missing or wrong, or names an environment variable that is unset.
+    """
+    path = repo.resolve() / yaml
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} does not exist; name the Feast repository and its YAML file in the settings"
+        )
+    try:
+        store = FeatureStore(repo_path=str(path.parent), fs_yaml_file=path)
+        address = getattr(store.config.online_store, "connection_string", "")
+    except Exception as error:
+        raise ConfigError(f"{yaml}: {_line(error)}") from error
+    if "$" in address.partition(",")[0]:
+        raise ConfigError(
+            f"{yaml} needs the environment variable {address.strip('${}')}; set it to host:port"
+        )
+    return store
+
+
+def apply(repo: Path, yaml: str) -> None:
+    """Do what `feast apply` does: register what the repository declares and make the stores' tables.
+
+    Raises `ConfigError` for a declaration that Python or Feast refuses, `StoreError` for a store that is
+    away.
+    """
+    store = open_store(repo, yaml)
+    with _declared(repo.resolve(), store) as contents:
+        try:
+            _prepare_files(store)
+            new, old, _, _ = repo_operations.extract_objects_for_apply_delete(
+                store.project, store.registry, contents
+            )
+            store.apply(new, objects_to_delete=old, partial=False)
+        except Exception as error:
+            raise _explained(error, "feast apply") from error
+
+
+def compile_plan(repo: Path, yaml: str, service: str) -> FeaturePlan:
+    """The plan of an applied feature service, its views and features in the service's order.
+
+    Raises `ConfigError`, naming the view and the aggregation, for what the engine cannot run, and
+    `StoreError` when the repository has not been applied.
+    """
+    store = open_store(repo, yaml)
+    try:
+        projections = store.get_feature_service(service).feature_view_projections
+    except FeatureServiceNotFoundException:
+        known = ", ".join(s.name for s in store.list_feature_services()) or "none"
+        raise ConfigError(
+            f"feature service {service!r} is not in the Feast registry (there: {known}); "
+            "correct the pipeline's service or declare it, then run `driftline apply`"
+        ) from None
+    except FileNotFoundError as error:
+        raise StoreError("the Feast registry does not exist; run `driftline apply`") from error
+    except Exception as error:
+        raise _explained(error, "reading the registry") from error
+    return FeaturePlan(service, tuple(_view(store, projection) for projection in projections))
+
+
+def offline_folders(store: FeatureStore, plan: FeaturePlan) -> dict[str, Path]:
+    """For each view of the plan the folder that its batch source reads its parquet parts from."""
+    return {
+        view.name: Path(store.get_stream_feature_view(view.name).batch_source.path.removesuffix(PARTS))
+        for view in plan.views
+    }
+
+
+def _view(store: FeatureStore, projection: FeatureViewProjection) -> View:
+    view = store.registry.get_any_feature_view(projection.name, store.project)
+    for wrong, advice in _view_faults(view, projection):
+        if wrong:
+            raise ConfigError(f"view {projection.name!r}: {advice}")
+    for aggregation in view.aggregations:
+        for wrong, advice in _aggregation_faults(aggregation, view):
+            if wrong:
+                raise ConfigError(f"view {projection.name!r}, aggregation {_name(aggregation)!r}: {advice}")
+    wanted = {feature.name for feature in projection.features}
+    source = view.stream_source
+    return View(
+        name=view.name,
+        entity=view.join_keys[0],
+        stream=source.kafka_options.topic if isinstance(source, KafkaSource) else source.name,
+        aggregates=tuple(_aggregate(a) for a in view.aggregations if _name(a) in wanted),
+        excludes_own=view.tags.get(EXCLUDE_OWN) == "true",
+    )
+
+
+def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple[bool, str]]:
+    """What the engine cannot run, each beside what to write instead; later ones rely on earlier ones."""
+    yield not isinstance(view, StreamFeatureView), "not on a stream; declare it as a StreamFeatureView"
+    yield bool(view.udf), "has a udf; aggregate the stream's own fields, and compute others before publishing"
+    yield not view.aggregations, "has no aggregations; give at least one Aggregation"
+    yield view.enable_tiling, "uses tiling; leave enable_tiling out, the engine's windows are exact"
+    yield (
+        len(view.join_keys) != 1,
+        f"has the join keys {view.join_keys}; give it one entity with one join key",
+    )
+    yield view.entity_columns[0].dtype != String, "its join key must be a string; use ValueType.STRING"
+    yield (
+        bool(projection.name_alias or projection.join_key_map or projection.version_tag),
+        "is renamed or pinned in the service; list it there as it was declared",
+    )
+    yield (
+        view.tags.get(EXCLUDE_OWN, "false") not in ("true", "false"),
+        f"the tag {EXCLUDE_OWN} must be 'true' or 'false'",
+    )
+    batch = view.batch_source
+    yield (
+        not (isinstance(batch, FileSource) and Path(batch.path).is_absolute() and batch.path.endswith(PARTS)),
+        f"its batch source must be a FileSource with an absolute path that ends in {PARTS}",
+    )
+    yield (
+        (batch.timestamp_field, batch.created_timestamp_column) != ("event_timestamp", "created"),
+        "its batch source needs timestamp_field='event_timestamp', created_timestamp_column='created'",
+    )
+    names = [_name(a) for a in view.aggregations]
+    yield len(set(names)) < len(names), "two aggregations have the same name; give each its own"
+    # A stream feature view that comes from the registry has its join key among its features.
+    declared, computed = {f.name for f in view.features} - set(view.join_keys), set(names)
+    yield (
+        declared != computed,
+        f"schema and aggregations differ in {sorted(declared ^ computed)}; name the same features in both",
+    )
+
+
+def _aggregation_faults(aggregation: Aggregation, view: StreamFeatureView) -> Iterator[tuple[bool, str]]:
+    function, window = aggregation.function, aggregation.time_window
+    yield (
+        function not in FUNCTIONS,
+        f"function {function!r} is not supported; use one of {', '.join(FUNCTIONS)}",
+    )
+    yield not aggregation.column and function != "count", "has no column; name the field that it reads"
+    yield not window, "has no time_window; give one, such as timedelta(hours=1)"
+    yield window % _MILLISECOND != timedelta(0), "its time_window must be a whole number of milliseconds"
+    yield (
+        aggregation.slide_interval != window,
+        "has a slide_interval; leave it out, the engine's windows are exact",
+    )
+    expected = Int64 if function == "count" else Float64
+    declared = next(f.dtype for f in view.features if f.name == _name(aggregation))
+    yield declared != expected, f"is declared as {declared} in the schema; make it {expected}"
+
+
+def _aggregate(aggregation: Aggregation) -> Aggregate:
+    """One feature; a count reads no column, so naming one does not change the plan."""
+    return Aggregate(
+        name=_name(aggregation),
+        function=aggregation.function,
+        column="" if aggregation.function == "count" else aggregation.column,
+        window=aggregation.time_window // _MILLISECOND,
+    )
+
+
+def _name(aggregation: Aggregation) -> str:
+    return str(aggregation.resolved_name(aggregation.time_window))
+
+
+def _prepare_files(store: FeatureStore) -> None:
+    """Make the folders of Feast's files, since it makes only the last level, and the SQLite file.
+
+    In WAL mode, which SQLite keeps with the file, clients read while the engine writes.
+    """
+    registry, online = store.config.registry.path, getattr(store.config.online_store, "path", "")
+    for path in (registry, online):
+        if path and "://" not in path:
+            (store.repo_path / path).parent.mkdir(parents=True, exist_ok=True)
+    if online and store.config.online_store.type == "sqlite":
+        with closing(sqlite3.connect(store.repo_path / online)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def _declared(repo: Path, store: FeatureStore) -> Iterator[Any]:
+    """What the repository's Python files declare.
+
+    Feast imports them by their path from the working directory; afterwards they are forgotten again, so
+    that another repository's files of the same names can be read.
+    """
+    wrote_bytecode = sys.dont_write_bytecode  # Feast switches it off
+    before = set(sys.modules)
+    sys.path.insert(0, str(repo))
+    try:
+        with chdir(repo):
+            yield _contents(repo, store)
+    finally:
+        sys.dont_write_bytecode = wrote_bytecode
+        sys.path.remove(str(repo))
+        for name in set(sys.modules) - before:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(repo)):
+                del sys.modules[name]
+
+
+def _contents(repo: Path, store: FeatureStore) -> Any:
+    remarks = StringIO()
+    try:
+        with redirect_stdout(remarks):
+            return repo_operations._get_repo_contents(repo, store.project, store.config)
+    except SystemExit:  # Feast prints the reason and exits
+        raise ConfigError(f"{repo.name}: {remarks.getvalue().strip()}") from None
+    except Exception as error:
+        raise ConfigError(f"the declarations in {repo.name} are wrong: {_line(error)}") from error
+
+
+def _explained(error: Exception, doing: str) -> DriftlineError:
+    """The error of Feast or a store as one line; a refused declaration is the user's to correct."""
+    if isinstance(error, OSError | sqlite3.Error | RedisError):
+        return StoreError(f"{doing}: {_line(error)}; check that the store runs and can be written")
+    return ConfigError(f"{doing}: {_line(error)}; correct the declarations and apply again")
+
+
+def _line(error: BaseException) -> str:
+    """The error's kind and the first line of its text."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

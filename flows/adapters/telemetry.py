@@ -1,0 +1,261 @@
+"""Every Prometheus metric of Driftline with its meaning, and the small server that shows them.
+
+A process serves one flow of one pipeline, so neither is a label of every metric: `driftline_process_info`
+names both once, as Prometheus wants it, and joins by the scrape's own labels:
+`driftline_predictions_total * on (job, instance) group_left (pipeline) driftline_process_info`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    values,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from flows.errors import ConfigError
+
+# Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit and which would turn every
+# metric into a file. Each process here serves its own metrics, so keep them in memory whatever it says.
+values.ValueClass = values.MutexValue
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+# fmt: off
+_SECONDS = (
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
+    1, 2.5, 5, 10, 30, 60,
+)
+# fmt: on
+_MINUTES = (1, 10, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400)
+
+PROCESS_INFO = Gauge(
+    "driftline_process_info",
+    "Always 1; the labels say which flow of which pipeline this process runs.",
+    ["pipeline", "flow"],
+    registry=REGISTRY,
+)
+EVENTS = Counter(
+    "driftline_events_total",
+    "Records taken from an input stream, the invalid ones included.",
+    ["stream"],
+    registry=REGISTRY,
+)
+PREDICTIONS = Counter(
+    "driftline_predictions_total",
+    "Predictions that the broker acknowledged.",
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Counter(
+    "driftline_dead_letters_total",
+    "Records sent to the dead-letters topic, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+DUPLICATE_RECORDS = Counter(
+    "driftline_duplicate_records_total",
+    "Records of a stream whose id had come before, so that they changed nothing.",
+    ["stream"],
+    registry=REGISTRY,
+)
+LATE_RECORDS = Counter(
+    "driftline_late_records_total",
+    "Source records behind the allowed lateness, so that they changed no feature.",
+    registry=REGISTRY,
+)
+CONSUMER_LAG = Gauge(
+    "driftline_consumer_lag_records",
+    "Records in the log that this process has still to read.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+END_TO_END = Histogram(
+    "driftline_end_to_end_seconds",
+    "From the event's append to its topic until its prediction was acknowledged.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+STAGE = Histogram(
+    "driftline_stage_seconds",
+    "Time that one batch spent in a stage of the flow.",
+    ["stage"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+FEATURE_FRESHNESS = Histogram(
+    "driftline_feature_freshness_seconds",
+    "Event time between the newest record in an entity's features and the question that was answered.",
+    buckets=_MINUTES,
+    registry=REGISTRY,
+)
+FEATURE_ROWS = Counter(
+    "driftline_feature_rows_written_total",
+    "Feature rows written to a Feast store (online or offline).",
+    ["store"],
+    registry=REGISTRY,
+)
+PENDING_LABELS = Gauge(
+    "driftline_pending_labels",
+    "Predictions that wait for their label.",
+    registry=REGISTRY,
+)
+LABELS_JOINED = Counter(
+    "driftline_labels_joined_total",
+    "Labels joined to the prediction that was served, and learned.",
+    registry=REGISTRY,
+)
+METRIC = Gauge(
+    "driftline_metric",
+    "Prequential quality by metric name; the predictor is the model or a baseline.",
+    ["name", "predictor"],
+    registry=REGISTRY,
+)
+DRIFT_SIGNALS = Counter(
+    "driftline_drift_signals_total",
+    "Drift signals raised.",
+    ["detector"],
+    registry=REGISTRY,
+)
+RETRAININGS = Counter(
+    "driftline_retrainings_total",
+    "Answers to drift signals, by what came of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+MODEL_LABELS = Gauge(
+    "driftline_model_labels",
+    "Labels that the model in service has learned.",
+    registry=REGISTRY,
+)
+SNAPSHOT_AGE = Gauge(
+    "driftline_snapshot_age_seconds",
+    "Time since this process last published or loaded a model snapshot; `snapshot_taken` sets it.",
+    registry=REGISTRY,
+)
+WEBHOOK_DELIVERIES = Counter(
+    "driftline_webhook_deliveries_total",
+    "Webhook deliveries that ended, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+
+
+class _ModelInfo(Collector):
+    """A Gauge would keep the versions that left, and clearing one warns when Feast is imported."""
+
+    roles: Mapping[str, str] = {}
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "driftline_model_info",
+            "Always 1; the labels name each model in service and its role (champion or challenger).",
+            labels=["version", "role"],
+        )
+        for version, role in self.roles.items():
+            family.add_metric([version, role], 1)
+        yield family
+
+
+_MODEL_INFO = _ModelInfo()
+REGISTRY.register(_MODEL_INFO)
+
+
+def models_in_service(roles: Mapping[str, str]) -> None:
+    """Show these models, version to role, and no others."""
+    _MODEL_INFO.roles = dict(roles)
+
+
+def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:
+    """Let the age of the snapshot start from 0; `clock` gives seconds."""
+    start = clock()
+    SNAPSHOT_AGE.set_function(lambda: clock() - start)
+
+
+class HealthServer:
+    """Serves /metrics, /healthz and /readyz from a thread while the `with` block runs.
+
+    `ready` returns None, or what the process still waits for; it is called from the server's threads.
+    Port 0 picks a free one, which `port` then tells. Raises `ConfigError` when it cannot listen.
+
+    >>> with HealthServer("127.0.0.1", 0, ready=lambda: None) as server:
+    ...     server.port > 0
+    True
+    """
+
+    def __init__(self, host: str, port: int, ready: Callable[[], str | None]) -> None:
+        try:
+            self._server = _Server((host, port), _handler(ready))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"cannot serve health and metrics on {host}:{port} ({error}); "
+                "set DRIFTLINE_HTTP_PORT to a free port, or to 0 to have one picked"
+            ) from None
+        self.port: int = self._server.server_address[1]
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
+
+    def __enter__(self) -> "HealthServer":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingTCPServer):  # http.server's own looks its name up in the DNS, which can take seconds
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def _handler(ready: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("accept", ""))
+                self._answer(HTTPStatus.OK, encode(REGISTRY), content_type)
+            elif path == "/healthz":
+                self._say(HTTPStatus.OK, "ok")
+            elif path == "/readyz":
+                waits_for = ready()
+                status = HTTPStatus.OK if waits_for is None else HTTPStatus.SERVICE_UNAVAILABLE
+                self._say(status, waits_for or "ok")
+            else:
+                self._say(HTTPStatus.NOT_FOUND, "there are /metrics, /healthz and /readyz")
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            logging.getLogger(__name__).debug(format, *args)
+
+        def _say(self, status: HTTPStatus, text: str) -> None:
+            self._answer(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("content-type", content_type)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler

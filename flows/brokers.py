@@ -1,0 +1,33 @@
+"""Which broker an address means."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+from flows.core.broker import Broker
+from flows.errors import ConfigError
+
+KAFKA = re.compile(r"kafka://((?:[^\s,/@]+:\d+)(?:,[^\s,/@]+:\d+)*)/?")
+CREDENTIALS = re.compile(r"(?<=//).*@")
+FILE = re.compile(r"file://(/.*[^/])")
+
+
+def open_broker(url: str, kafka_options: Mapping[str, str]) -> Broker:
+    """The broker at `kafka://host:port[,host:port]`, or in the file `file:///absolute/path/log.db`.
+
+    `kafka_options` go to every Kafka client as they are: `security.protocol`, `sasl.*`, `ssl.*` and so on.
+    Raises `ConfigError` for any other address and `BrokerError` for a file that is not a log.
+    """
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka import KafkaBroker
+
+        return KafkaBroker(match[1], kafka_options)
+    if match := FILE.fullmatch(url):
+        from flows.adapters.log import LogBroker
+
+        return LogBroker(Path(unquote(match[1])))
+    raise ConfigError(
+        "the broker's address must be kafka://host:port[,host:port] or file:///absolute/path/log.db, "
+        f"but it is {re.sub(CREDENTIALS, '***@', url)!r}"
+    )

@@ -1,0 +1,263 @@
+"""The `driftline` command."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flows.core.broker import TopicSpec
+from flows.core.schema import iso
+from flows.errors import ConfigError, DriftlineError, UnknownTopic
+from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
+from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, check_topics
+from flows.wiring import Engine, engine
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Stream-first, real-time predictions that learn online, watch for drift and retrain themselves.",
+)
+out = Console()
+err = Console(stderr=True)
+
+PipelineOption = Annotated[
+    str, typer.Option("--pipeline", "-p", help="The pipeline, where the project has several.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Run the command; a mistake of the user is one line that says what to do."""
+    try:
+        app()
+    except DriftlineError as error:
+        err.print(f"[red]driftline:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(EXIT_MISTAKE if isinstance(error, ConfigError | UnknownTopic) else EXIT_FAULT)
+
+
+@app.command(epilog="Example: driftline apply")
+def apply(pipeline: PipelineOption = "") -> None:
+    """Register the Feast repository, compile the feature plan and create the topics.
+
+    Run it once, and again after every change of a declaration; what is there already stays.
+    """
+    running = engine(pipeline)
+    with err.status("importing Feast and applying the feature repository"):
+        from flows.adapters import feast_repo  # Feast takes seconds to import: only here
+
+        repo, yaml = running.project.feature_repo, running.settings.feature_store
+        running.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        feast_repo.apply(repo, yaml)
+        plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service)
+    running.check(plan)
+    running.plan_file.parent.mkdir(parents=True, exist_ok=True)
+    running.plan_file.write_bytes(plan.to_json())
+    broker = running.open_broker()
+    created = broker.create_topics([TopicSpec(t, running.pipeline.partitions) for t in running.topics()])
+    broker.close()
+    err.print(
+        f"{running.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views (plan {plan.hash}), "
+        f"{len(created)} topics created",
+        highlight=False,
+    )
+
+
+@app.command(epilog="Examples: driftline run · driftline run predict learn")
+def run(
+    flows: Annotated[
+        list[str] | None, typer.Argument(help=f"Among {', '.join(FLOWS)}; all by default.")
+    ] = None,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Run the flows, each in a process of its own, until Ctrl-C drains them.
+
+    A flow that crashes is started again and works on where its last stored state stands.
+    """
+    from flows.supervisor import Supervisor
+
+    for flow in flows or ():
+        if flow not in FLOWS:
+            raise ConfigError(f"there is no flow {flow!r}; the flows are {', '.join(FLOWS)}")
+    running = engine(pipeline)
+    running.plan()
+    check_topics(running)
+    environment = {"DRIFTLINE_PIPELINE": running.pipeline.name}
+    supervisor = Supervisor(flows or FLOWS, environment, lambda line: err.print(line, highlight=False))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.stop())
+    raise typer.Exit(supervisor.run())
+
+
+@app.command(
+    epilog="Examples: driftline publish · driftline publish --speed-up 60 · "
+    "driftline publish events.jsonl --topic flights"
+)
+def publish(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file with one JSON record a line; the pipeline's data set by default."),
+    ] = None,
+    topic: Annotated[
+        str, typer.Option(help="The input topic of the file's records; the events by default.")
+    ] = "",
+    events: Annotated[int | None, typer.Option(min=1, help="Only the data set's first N events.")] = None,
+    speed_up: Annotated[
+        float | None, typer.Option(min=0.001, help="Event time passes this many times as fast as the clock.")
+    ] = None,
+    bound_hours: Annotated[
+        float,
+        typer.Option(
+            min=0.01, help="Without --speed-up: as fast as the flows keep up within this event time."
+        ),
+    ] = 24.0,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Publish a data set or a file to its topics, in event-time order."""
+    from flows.publish import Bound, FileRecords, SpeedUp, default_step
+    from flows.publish import publish as publish_records
+
+    running = engine(pipeline)
+    check_topics(running)
+    broker = running.open_broker()
+    records: Any = FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events)
+    bound = round(bound_hours * 3_600_000)
+    pace: Any = SpeedUp(speed_up) if speed_up else Bound(broker, running.pipeline, bound, _say_waiting)
+    step = 1000 if speed_up else default_step(bound)
+    with progress("publishing", len(records)) as advance:
+        for sent in publish_records(broker, running.pipeline, records, pace, step):
+            advance(sent)
+    broker.close()
+
+
+@app.command(epilog="Examples: driftline tail predictions · driftline tail dead-letters --from-start --json")
+def tail(
+    topic: Annotated[str, typer.Argument(help=f"A topic's name, or one of: {', '.join(OUTPUTS)}.")],
+    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest record.")] = False,
+    count: Annotated[int | None, typer.Option("-n", min=1, help="Stop after this many records.")] = None,
+    as_json: JsonOption = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Print a topic's records as they come, until Ctrl-C."""
+    from flows.tail import follow, readable
+
+    running = engine(pipeline)
+    name = running.pipeline.topic(topic) if topic in OUTPUTS else topic
+    broker = running.open_broker()
+    names = running.names(running.plan()) if topic == "predictions" else ()
+    try:
+        for number, record in enumerate(follow(broker, name, from_start), 1):
+            shown = readable(record, names)
+            if as_json:
+                sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
+                sys.stdout.flush()
+            else:
+                out.print(f"[dim]{iso(record.timestamp)}[/dim]", shown)
+            if number == count:
+                break
+    except KeyboardInterrupt:
+        pass
+    finally:
+        broker.close()
+
+
+@app.command(epilog="Example: driftline topics --json")
+def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
+    """List the pipeline's topics: partitions, records, and how far each flow has read."""
+    running = engine(pipeline)
+    broker = running.open_broker()
+    known = broker.topics()
+    rows: list[dict[str, Any]] = []
+    for name in running.topics():
+        if name not in known:
+            raise UnknownTopic(name)
+        ends = broker.offsets(name)
+        read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
+        rows.append(
+            {
+                "topic": name,
+                "partitions": known[name],
+                "records": sum(end - start for start, end in ends),
+                "lag": {f: sum(end for _, end in ends) - done for f, done in read.items() if done},
+            }
+        )
+    broker.close()
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        return
+    table = Table("topic", "partitions", "records", "lag of the flows that read it")
+    for row in rows:
+        lag = ", ".join(f"{flow} {behind}" for flow, behind in row["lag"].items())
+        table.add_row(row["topic"], str(row["partitions"]), f"{row['records']:,}", lag)
+    out.print(table)
+
+
+@app.command(epilog="Examples: driftline backtest · driftline backtest flight_delays --events 20000 --json")
+def backtest(
+    name: Annotated[str, typer.Argument(help="The pipeline, where the project has several.")] = "",
+    events: Annotated[int | None, typer.Option(min=1, help="Only the first N events.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the pipeline's data set through the engine's core, in event-time order and without a broker."""
+    from flows.backtest import Backtest
+    from flows.report import backtest_summary, print_backtest
+
+    running = engine(name)
+    plan = running.plan()
+    records = dataset(running, events)
+    test = Backtest(running.pipeline, plan, running.learner(running.names(plan)))
+    began, signals, dead = time.monotonic(), [], 0
+    with progress("backtesting", len(records)) as advance:
+        for step in test.run(records):
+            advance(step.records)
+            signals += step.signals
+            dead += step.dead_letters
+    summary = backtest_summary(test, signals, dead, time.monotonic() - began)
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        print_backtest(out, summary)
+
+
+def dataset(running: Engine, events: int | None) -> Dataset:
+    """The data set that the pipeline declares, or its first `events` events."""
+    with err.status("reading the data set"):
+        return running.pipeline.load_dataset(events)
+
+
+class progress:  # noqa: N801 (used as a function)
+    """A progress bar on standard error; gives the function that advances it."""
+
+    def __init__(self, what: str, total: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=err)
+        self._task = self._progress.add_task(what, total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._progress.start()
+        return lambda steps: self._progress.advance(self._task, steps)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _stream(pipeline: Pipeline, topic: str) -> Stream:
+    streams = {stream.topic: stream for stream in (pipeline.events, pipeline.labels, *pipeline.sources)}
+    name = topic or pipeline.events.topic
+    if name not in streams:
+        raise ConfigError(
+            f"--topic {name!r} is no input of {pipeline.name}; its inputs are {', '.join(streams)}"
+        )
+    return streams[name]
+
+
+def _say_waiting() -> None:
+    err.print("waiting: the flows do not move; is `driftline run` running?", highlight=False)

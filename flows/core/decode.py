@@ -1,0 +1,48 @@
+"""From the bytes of a record to a checked payload with its id and event time."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from flows.core.broker import Record
+from flows.core.schema import Field, check, milliseconds
+from flows.errors import InvalidRecord
+
+CLOCK_TOLERANCE = 86_400_000  # milliseconds that an event time may be ahead of its record's timestamp
+
+
+class Decoded(NamedTuple):
+    """A valid record: its id, its event time (ms) and its payload."""
+
+    id: str
+    time: int
+    payload: Mapping[str, Any]
+
+
+class Decoder:
+    """Decodes the records of one stream. `id_field` and `time_field` are among `fields`."""
+
+    def __init__(self, id_field: str, time_field: str, fields: Mapping[str, Field]) -> None:
+        self._id = id_field
+        self._time = time_field
+        self._fields = {name: field for name, field in fields.items() if name != time_field}
+
+    def decode(self, record: Record) -> Decoded:
+        """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used."""
+        try:
+            payload = orjson.loads(record.value or b"")
+        except orjson.JSONDecodeError as error:
+            raise InvalidRecord("not-json", str(error)) from None
+        check(payload, self._fields)
+        time = self._event_time(payload.get(self._time), record.timestamp)
+        return Decoded(payload[self._id], time, payload)
+
+    def _event_time(self, value: Any, record_timestamp: int) -> int:
+        try:
+            time = milliseconds(value)
+        except ValueError as error:
+            raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
+        if time > record_timestamp + CLOCK_TOLERANCE:
+            raise InvalidRecord("time", f"field {self._time!r} is more than a day ahead of the record itself")
+        return time

@@ -1,0 +1,170 @@
+"""The learner: joins labels, judges what was served, watches for drift, learns, and settles contests.
+
+One object holds all of a pipeline's learning state, so that one snapshot moves it together. For each label
+the order is fixed: evaluate the prediction that was served, feed the detector, then learn. The learn flow and
+the backtest drive this same code.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from flows.core.broker import Record
+from flows.core.cloudevents import DriftSignal, severity, signal_id
+from flows.core.contest import Contest
+from flows.core.drift import ConceptDrift
+from flows.core.evaluation import Baselines, Evaluation
+from flows.core.labels import Joined, Label, LabelJoin
+from flows.core.models import Model, ModelMessage, Prediction, Role
+
+
+class Settled(NamedTuple):
+    """A contest has ended, or a newer challenger took the place of another: a model's new role."""
+
+    role: Role
+    model: Model
+
+
+class DeadLabel(NamedTuple):
+    """A label that cannot be used, with the reason and the detail for its dead letter."""
+
+    record: Record
+    reason: str
+    detail: str
+
+
+Happening = DriftSignal | Settled | DeadLabel
+
+
+class Policy(NamedTuple):
+    """The figures of a declaration that the learner goes by; durations in milliseconds."""
+
+    label_wait: int
+    delta: float
+    warm_up: int
+    cool_down: int
+    significance: float
+    patience: int
+
+
+class Learner:
+    """All learning state of one pipeline.
+
+    `names` are the feature names in the order of a prediction's features.
+    """
+
+    def __init__(
+        self, pipeline: str, policy: Policy, names: tuple[str, ...], champion: Model, evaluation: Evaluation
+    ) -> None:
+        self.pipeline = pipeline
+        self.champion = champion
+        self.challenger: Model | None = None
+        self.lineage: dict[str, Mapping[str, object]] = {champion.version: {}}
+        self.evaluation = evaluation
+        self.now = 0  # the newest event time seen (ms)
+        self.signals = 0
+        self.learned_until = 0  # the time of the last label learned (ms)
+        self._names = names
+        self._policy = policy
+        self._baselines = Baselines()
+        self._join = LabelJoin(policy.label_wait)
+        self._drift = ConceptDrift(policy.delta, policy.warm_up, policy.cool_down)
+        self._contest: Contest | None = None
+
+    @property
+    def pending(self) -> int:
+        """How many predictions wait for their label."""
+        return len(self._join)
+
+    @property
+    def expired(self) -> int:
+        """How many predictions no label came for in time."""
+        return self._join.expired
+
+    def predicted(self, prediction: Prediction) -> Iterator[Happening]:
+        """A prediction was served."""
+        self.now = max(self.now, prediction.time)
+        joined = self._join.predicted(self._baselines.beside(prediction))
+        if joined is not None:
+            yield from self._judge_and_learn(joined)
+
+    def labelled(self, label: Label) -> Iterator[Happening]:
+        """A label came."""
+        self.now = max(self.now, label.time)
+        if self._join.is_duplicate(label):
+            yield DeadLabel(label.record, "duplicate", f"a label for {label.id!r} was taken in before")
+            return
+        joined = self._join.labelled(label)
+        if joined is not None:
+            yield from self._judge_and_learn(joined)
+
+    def challenged(self, message: ModelMessage) -> Iterator[Settled]:
+        """The models topic brought a challenger: it learns on from here, and its scores are compared."""
+        model = message.model
+        if model.version in self.lineage:  # our own snapshots come back on the topic
+            return
+        if self.challenger is not None:
+            yield Settled("retired", self.challenger)
+        self.lineage[model.version] = message.lineage
+        self.challenger = model
+        self._contest = Contest(self._policy.significance, self._policy.patience)
+
+    def expire(self) -> Iterator[DeadLabel]:
+        """Give up what has waited too long, as of the newest event time."""
+        for label in self._join.expire(self.now):
+            yield DeadLabel(
+                label.record, "unknown-event", f"no prediction for {label.id!r} within the label wait"
+            )
+
+    def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
+        prediction, label = joined.pending.prediction, joined.label
+        self.evaluation.update(joined)
+        alarm = self._drift.update((prediction.score - label.truth) ** 2, label.time)
+        if alarm is not None:
+            yield self._signal(alarm.before, alarm.after, alarm.width, alarm.since, label)
+        self._baselines.learn(label.truth)
+        features = dict(zip(self._names, prediction.features, strict=True))
+        for model in (self.champion, self.challenger):
+            if model is not None and (fault := model.learn(features, label.truth)):
+                yield DeadLabel(label.record, "model", f"model {model.version} cannot learn it: {fault}")
+        yield from self._compare(prediction, label.truth)
+        self.learned_until = max(self.learned_until, label.time)
+
+    def _compare(self, prediction: Prediction, truth: bool) -> Iterator[Settled]:
+        if self.challenger is None or self._contest is None:
+            return
+        shadow = prediction.shadows.get(self.challenger.version)
+        if shadow is None or prediction.version != self.champion.version:
+            return
+        verdict = self._contest.update(prediction.score, shadow, truth)
+        if verdict == "open":
+            return
+        challenger, champion = self.challenger, self.champion
+        self.challenger = self._contest = None
+        if verdict == "won":
+            self.champion = challenger
+            yield Settled("champion", challenger)
+            yield Settled("retired", champion)
+        else:
+            yield Settled("retired", challenger)
+
+    def _signal(self, before: float, after: float, width: int, since: int, label: Label) -> DriftSignal:
+        self.signals += 1
+        record = label.record
+        position = (record.topic, record.partition, record.offset)
+        return DriftSignal(
+            id=signal_id(self.pipeline, "adwin", *position),
+            pipeline=self.pipeline,
+            model_version=self.champion.version,
+            detector="adwin",
+            kind="concept",
+            severity=severity(before, after),
+            sequence=self.signals,
+            time=label.time,
+            estimate_before=before,
+            estimate_after=after,
+            width=width,
+            since=since,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )

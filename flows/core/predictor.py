@@ -1,0 +1,78 @@
+"""The predictor: scores the questions of a batch with the models in service, which may change within it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flows.core import predictions
+from flows.core.broker import Outgoing, Record
+from flows.core.deadletter import dead_letter
+from flows.core.features import Question
+from flows.core.intake import Batch
+from flows.core.models import Lineup, Prediction
+from flows.core.snapshots import Sealer
+from flows.errors import SnapshotError
+
+
+class Predictor:
+    """One slot's models and how they are asked.
+
+    `names` are the names of the model's features: the pipeline's `inputs`, which come from the event, then
+    those of the feature vector. `plan` is the hash of the feature plan.
+    """
+
+    def __init__(
+        self,
+        pipeline: str,
+        inputs: Sequence[str],
+        names: Sequence[str],
+        plan: str,
+        lineup: Lineup,
+        sealer: Sealer,
+    ) -> None:
+        self.lineup = lineup
+        self._pipeline = pipeline
+        self._inputs = inputs
+        self._names = names
+        self._plan = plan
+        self._sealer = sealer
+        self._predictions = f"{pipeline}.predictions"
+        self._dead_letters = f"{pipeline}.dead-letters"
+
+    def score(self, batch: Batch, vectors: Sequence[Sequence[Any]]) -> list[Outgoing]:
+        """The predictions of the batch's questions, and its dead letters.
+
+        A model that comes in the batch scores the questions that come after it.
+        """
+        out = list(batch.dead)
+        asked = zip(batch.records, vectors, strict=True)
+        for item in batch.items:
+            if isinstance(item, Question):
+                record, vector = next(asked)
+                out.append(self._answer(item, record, vector))
+            elif isinstance(item, Record):
+                out += self._take(item)
+        return out
+
+    def _take(self, record: Record) -> list[Outgoing]:
+        try:
+            message = self._sealer.read(record)
+        except SnapshotError as fault:
+            return [dead_letter(self._dead_letters, record, "signature", str(fault))]
+        self.lineup.apply(message.role, message.model)
+        return []
+
+    def _answer(self, question: Question, record: Record, vector: Sequence[Any]) -> Outgoing:
+        payload = question.payload
+        served = [*[payload.get(name) for name in self._inputs], *vector]
+        features = dict(zip(self._names, served, strict=True))
+        try:
+            score = self.lineup.champion.score(features)
+            shadows = self.lineup.shadow_scores(features)
+        except Exception as fault:  # an estimator is the user's code: one event must not stop the flow
+            detail = f"the model cannot score it: {type(fault).__name__}: {fault}"
+            return dead_letter(self._dead_letters, record, "model", detail)
+        prediction = Prediction(
+            question.id, question.time, score, self.lineup.champion.version, shadows, served
+        )
+        published = tuple(h for h in record.headers if h[0] == predictions.PUBLISHED_AT)
+        return predictions.encode(self._predictions, record.partition, prediction, self._plan, published)

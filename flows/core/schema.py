@@ -1,0 +1,134 @@
+"""What a record's fields must look like, declared as data and checked for every record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.errors import InvalidRecord
+
+_YEAR_2000 = 946_684_800_000
+_YEAR_2100 = 4_102_444_800_000
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string of 1 to `longest` characters."""
+
+    required: bool = True
+    longest: int = 256
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with `value`, or None."""
+        if type(value) is not str:
+            return f"must be a string, not {_kind(value)}"
+        if not 0 < len(value) <= self.longest:
+            return f"must have 1 to {self.longest} characters, not {len(value)}"
+        return None
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number between `low` and `high`, both included. True and false are no numbers."""
+
+    low: float = -1e300
+    high: float = 1e300
+    required: bool = True
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with `value`, or None."""
+        if type(value) is not float and type(value) is not int:
+            return f"must be a number, not {_kind(value)}"
+        if not self.low <= value <= self.high:
+            return f"must be between {self.low:g} and {self.high:g}, not {value}"
+        return None
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false; neither 0 and 1 nor "true" and "false"."""
+
+    required: bool = True
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with `value`, or None."""
+        return None if type(value) is bool else f"must be true or false, not {_kind(value)}"
+
+
+@dataclass(frozen=True)
+class Time:
+    """A moment between the years 2000 and 2100.
+
+    Written as ISO 8601 with an offset, or as a whole number of milliseconds since 1970.
+    """
+
+    required: bool = True
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with `value`, or None."""
+        try:
+            milliseconds(value)
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+Field = Text | Number | Flag | Time
+
+
+def milliseconds(value: Any) -> int:
+    """A moment in milliseconds since 1970 (UTC), from ISO 8601 with an offset or from such a number.
+
+    Raises ValueError, with the reason, for anything else and for years outside 2000 to 2099.
+
+    >>> milliseconds("2013-01-01T05:15:00-05:00")
+    1357035300000
+    """
+    if type(value) is str:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a time in ISO 8601") from None
+        if moment.tzinfo is None:
+            raise ValueError("must be a time with an offset from UTC, such as a final Z")
+        time = round(moment.timestamp() * 1000)
+    elif type(value) is int:
+        time = value
+    else:
+        raise ValueError(f"must be a time, not {_kind(value)}")
+    if not _YEAR_2000 <= time < _YEAR_2100:
+        raise ValueError("must be a time between the years 2000 and 2100")
+    return time
+
+
+def iso(time: int) -> str:
+    """Milliseconds since 1970 as ISO 8601 in UTC.
+
+    >>> iso(1357035300000)
+    '2013-01-01T10:15:00.000Z'
+    """
+    moment = datetime.fromtimestamp(time / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def check(payload: Any, fields: Mapping[str, Field]) -> None:
+    """Raise `InvalidRecord` unless `payload` is an object whose `fields` are all as declared.
+
+    A field that is not required may be missing or null. Fields that are not declared pass unread.
+    """
+    if type(payload) is not dict:
+        raise InvalidRecord("schema", f"must be a JSON object, not {_kind(payload)}")
+    for name, field in fields.items():
+        value = payload.get(name)
+        if value is None:
+            if field.required:
+                raise InvalidRecord("schema", f"field {name!r} is missing")
+        elif fault := field.fault(value):
+            raise InvalidRecord("schema", f"field {name!r} {fault}")
+
+
+_KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "a number")

@@ -1,0 +1,55 @@
+"""Every error that Driftline raises on purpose, in one tree.
+
+DriftlineError            something a person can act on; its text says what to do
+├── ConfigError           a setting, the project file or a declaration is wrong
+├── BrokerError           the broker is missing, refuses or fails
+│   ├── UnknownTopic      a topic that should exist does not
+│   ├── OffsetExpired     a stored offset is no longer in the log
+│   └── DeliveryError     records were not acknowledged
+├── StoreError            Feast, its registry or one of its stores fails
+└── SnapshotError         a model snapshot is not ours or cannot be read
+InvalidRecord             bad input; never leaves a flow, it becomes a dead letter
+"""
+
+
+class DriftlineError(Exception):
+    """Something a person can act on. The command line prints its text and no stack trace."""
+
+
+class ConfigError(DriftlineError):
+    """A setting, the project file or a declaration is wrong: correct it and start again."""
+
+
+class BrokerError(DriftlineError):
+    """The broker is missing, refuses or fails: check its address and that it runs."""
+
+
+class UnknownTopic(BrokerError):
+    """A topic that should exist does not: run `driftline apply`."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"topic {topic!r} does not exist; create it with `driftline apply`")
+
+
+class OffsetExpired(BrokerError):
+    """A stored offset is no longer in the log, so records were lost to retention."""
+
+
+class DeliveryError(BrokerError):
+    """The broker did not acknowledge records; the flow stops before it forgets them."""
+
+
+class StoreError(DriftlineError):
+    """Feast, its registry or one of its stores fails."""
+
+
+class SnapshotError(DriftlineError):
+    """A model snapshot is unsigned, altered, of another project, or cannot be read."""
+
+
+class InvalidRecord(Exception):
+    """A record that the engine cannot use; `reason` is one of `flows.core.deadletter.Reason`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason

@@ -1,0 +1,165 @@
+"""The learn flow: predictions and labels in; models, metrics, drift signals and dead letters out.
+
+    predictions ─┐
+    labels ──────┼──> by_model ──> learn ──────────────────────────────> publish
+    challengers ─┘                (join, evaluate, detect, learn, settle)
+
+All learning state of a pipeline is one key, so that what was joined, learned, measured and detected moves in
+one snapshot with the offsets. Run it with `driftline run learn`, or with `python -m bytewax.run flows.learn`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import bytewax.operators as op
+import orjson
+from bytewax.dataflow import Dataflow
+
+from flows.adapters.stateful import timed_stateful
+from flows.core import predictions
+from flows.core.broker import Outgoing, Record
+from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
+from flows.core.deadletter import dead_letter
+from flows.core.decode import Decoder
+from flows.core.labels import Label
+from flows.core.learner import DeadLabel, Happening, Learner
+from flows.core.models import Model, ModelMessage, Role
+from flows.core.schema import iso
+from flows.errors import InvalidRecord, SnapshotError
+from flows.wiring import Engine, drain_on_signals, engine
+
+OUTPUTS = ("models", "metrics", "drift", "dead-letters")
+
+
+def flow() -> Dataflow:
+    """The dataflow of the project in the working directory, for `python -m bytewax.run flows.learn`."""
+    running = engine()
+    drain_on_signals(running)
+    return build(running)
+
+
+def build(running: Engine) -> Dataflow:
+    """The dataflow of one pipeline."""
+    pipeline = running.pipeline
+    topics = [pipeline.labels.topic, pipeline.topic("predictions")]
+
+    dataflow = Dataflow("learn")
+    records = op.input("records", dataflow, running.source("learn", topics, [pipeline.topic("models")]))
+    of_model = op.map("by_model", records, _by_model)
+    learned = timed_stateful("learn", of_model, lambda state: _Learn(running, state))
+    op.output("publish", learned, running.sink(OUTPUTS))
+    return dataflow
+
+
+def _by_model(keyed: tuple[str, list[Record]]) -> tuple[str, list[Record]]:
+    return "0", keyed[1]
+
+
+class _Learn:
+    """The one key: drives the learner, and says on the topics what happened."""
+
+    def __init__(self, running: Engine, state: bytes | None) -> None:
+        pipeline = running.pipeline
+        self._pipeline = pipeline
+        self._sealer = running.sealer()
+        self._interval = running.settings.model_seconds
+        self._labels = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
+        self._learner: Learner = (
+            self._sealer.open_state(state) if state else running.learner(running.names(running.plan()))
+        )
+        self._published = self._learner.evaluation.labels
+        self._publish_at = 0.0
+
+    def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
+        out: list[Outgoing] = []
+        for records in values:
+            for record in records:
+                out += self._take(record)
+        for expired in self._learner.expire():
+            out += self._outgoing(expired)
+        if time.monotonic() >= self._publish_at:
+            out += self._progress()
+        return [out]
+
+    def due(self) -> datetime | None:
+        if self._published == self._learner.evaluation.labels:
+            return None
+        return datetime.now(UTC) + timedelta(seconds=max(0.0, self._publish_at - time.monotonic()))
+
+    def wake(self) -> Iterable[list[Outgoing]]:
+        return [self._progress()]
+
+    def snapshot(self) -> bytes:
+        return self._sealer.seal_state(self._learner)
+
+    def _take(self, record: Record) -> Iterator[Outgoing]:
+        try:
+            for happening in self._learn(record):
+                yield from self._outgoing(happening)
+        except InvalidRecord as fault:
+            yield self._dead(record, fault.reason, str(fault))
+        except SnapshotError as fault:
+            yield self._dead(record, "signature", str(fault))
+
+    def _learn(self, record: Record) -> Iterator[Happening]:
+        if record.topic == self._pipeline.labels.topic:
+            event_id, at, payload = self._labels.decode(record)
+            yield from self._learner.labelled(Label(event_id, at, payload[self._pipeline.target], record))
+        elif record.topic == self._pipeline.topic("predictions"):
+            yield from self._learner.predicted(predictions.decode(record))
+        elif dict(record.headers).get("role") == b"challenger":
+            yield from self._learner.challenged(self._sealer.read(record))
+
+    def _outgoing(self, happening: Happening) -> Iterator[Outgoing]:
+        if isinstance(happening, DriftSignal):
+            yield self._signal(happening)
+        elif isinstance(happening, DeadLabel):
+            yield self._dead(*happening)
+        else:
+            yield self._model(happening.role, happening.model)
+
+    def _signal(self, signal: DriftSignal) -> Outgoing:
+        identity = signal.id.encode()
+        headers = (("id", identity), ("content-type", CONTENT_TYPE.encode()))
+        topic = self._pipeline.topic("drift")
+        return Outgoing(topic, signal.to_json(), identity, timestamp=signal.time, headers=headers)
+
+    def _progress(self) -> list[Outgoing]:
+        """What has been learned since the last time: the models and the metrics."""
+        self._publish_at = time.monotonic() + self._interval
+        learner = self._learner
+        if self._published == learner.evaluation.labels:
+            return []
+        self._published = learner.evaluation.labels
+        models = [self._model("champion", learner.champion)]
+        if learner.challenger is not None:
+            models.append(self._model("challenger", learner.challenger))
+        return [*models, self._metrics()]
+
+    def _model(self, role: Role, model: Model) -> Outgoing:
+        learner = self._learner
+        lineage = learner.lineage.get(model.version, {})
+        message = ModelMessage(self._pipeline.name, role, learner.learned_until, model, lineage)
+        identity = f"{model.version}:{role}:{model.learned}"
+        return self._sealer.record(self._pipeline.topic("models"), message, identity)
+
+    def _metrics(self) -> Outgoing:
+        learner = self._learner
+        body = {
+            "pipeline": self._pipeline.name,
+            "time": iso(learner.learned_until),
+            "model": learner.champion.version,
+            "labels": learner.evaluation.labels,
+            "pending": learner.pending,
+            "expired": learner.expired,
+            "metrics": learner.evaluation.values(),
+        }
+        identity = f"metrics:{learner.evaluation.labels}".encode()
+        topic = self._pipeline.topic("metrics")
+        return Outgoing(
+            topic, orjson.dumps(body), timestamp=learner.learned_until, headers=(("id", identity),)
+        )
+
+    def _dead(self, record: Record, reason: str, detail: str) -> Outgoing:
+        return dead_letter(self._pipeline.topic("dead-letters"), record, reason, detail)

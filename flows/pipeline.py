@@ -1,0 +1,115 @@
+"""The declaration that a user writes: one frozen `Pipeline` for each prediction task."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from river import metrics
+
+from flows.core.broker import Outgoing
+from flows.core.schema import Field
+from flows.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A topic that the engine reads, and what its records must look like.
+
+    `id` and `time` name the fields with the event's id and its event time; both must be among `fields`.
+    """
+
+    topic: str
+    id: str
+    time: str
+    fields: Mapping[str, Field]
+
+
+@dataclass(frozen=True)
+class DriftPolicy:
+    """When a rise of the error is drift (ADWIN: Bifet and Gavaldà, 2007).
+
+    `delta` is ADWIN's significance. No alarm is raised before `warm_up` labels, nor within
+    `cool_down` of event time after the last one, nor when the error fell.
+    """
+
+    delta: float = 0.002
+    warm_up: int = 1000
+    cool_down: timedelta = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class RetrainPolicy:
+    """What follows a drift alarm.
+
+    A challenger needs at least `minimum_labels` to train on. It is promoted when a sequential test at
+    `significance` finds it better than the champion, and retired when `patience` labels did not.
+    """
+
+    minimum_labels: int = 500
+    significance: float = 0.01
+    patience: int = 50_000
+
+
+def default_metrics() -> Any:
+    """ROC AUC, on 50 thresholds, and log loss."""
+    return metrics.ROCAUC(n_thresholds=50) + metrics.LogLoss()
+
+
+class Dataset(Protocol):
+    """Records for all input topics, in event-time order; `len` counts them, `events` those that ask."""
+
+    events: int
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Outgoing]: ...
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One prediction task: its topics, features, model and policies.
+
+    `entities` are the event fields that hold the keys of the Feast entities, and `service` is the
+    Feast feature service whose features the model gets, after the event fields named in `inputs`.
+    `model` makes a fresh River estimator, `metrics` a River metric or several joined by `+`. `target` is
+    the label's field that holds the truth.
+    `label_wait` is how long (event time) a prediction waits for its label, and a label for its event.
+    `dataset` names a function, `module:function`, that yields records for `driftline publish`.
+    """
+
+    name: str
+    events: Stream
+    labels: Stream
+    target: str
+    entities: tuple[str, ...]
+    service: str
+    model: Callable[[], Any]
+    metrics: Callable[[], Any] = default_metrics
+    inputs: tuple[str, ...] = ()
+    sources: tuple[Stream, ...] = ()
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
+    retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
+    label_wait: timedelta = timedelta(days=7)
+    partitions: int = 1
+    dataset: str | None = None
+
+    def load_dataset(self, events: int | None = None) -> Dataset:
+        """The declared data set, or its first `events` events; raises `ConfigError` where there is none."""
+        if self.dataset is None:
+            raise ConfigError(f"pipeline {self.name!r} declares no data set; publish a file instead")
+        module, _, function = self.dataset.partition(":")
+        loaded: Dataset = getattr(importlib.import_module(module), function)(events)
+        return loaded
+
+    def topic(self, kind: str) -> str:
+        """The name of a topic that the engine writes, such as "predictions"."""
+        return f"{self.name}.{kind}"
+
+    def group(self, flow: str) -> str:
+        """The consumer group of one of the five flows."""
+        return f"driftline.{self.name}.{flow}"
+
+
+OUTPUTS = ("predictions", "features", "models", "metrics", "drift", "dead-letters")

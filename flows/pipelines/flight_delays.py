@@ -1,0 +1,87 @@
+"""Will a flight from New York City arrive more than 15 minutes late? Asked at its scheduled departure.
+
+The model knows the schedule and what the other flights of the same airport, carrier, route and aircraft
+did until then. The label comes at the real arrival. A flight that was cancelled or diverted counts as late,
+which is known 15 minutes after its scheduled arrival, when it can no longer be on time.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from math import cos, log1p, pi, sin
+from typing import Any
+
+from river import linear_model, optim, preprocessing
+
+from flows.core.schema import Flag, Number, Text, Time
+from flows.pipeline import Pipeline, Stream
+
+_VIEWS = [f"{e}_{t}" for e in ("origin", "carrier", "route", "aircraft") for t in ("departures", "arrivals")]
+_DELAYS = [f"{view}__mean_delay_{window}" for view in _VIEWS for window in ("1h", "3h", "24h")]
+_COUNTS = [f"{view}__count_{window}" for view in _VIEWS for window in ("1h", "24h")]
+_CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
+_NO_CARRIER = dict.fromkeys((f"carrier_{carrier}" for carrier in _CARRIERS), 0.0)
+_ONE_HOT = {carrier: {**_NO_CARRIER, f"carrier_{carrier}": 1.0} for carrier in _CARRIERS}
+
+
+def prepare(x: Mapping[str, Any]) -> dict[str, float]:
+    """The model's view of an event: numbers only, and every number in every event.
+
+    Delays (minutes) and counts are on a logarithmic scale, for their tails are long; the mean of no
+    flights is 0. The time of day is on a circle, so that midnight has no edge.
+    """
+    features = _ONE_HOT.get(x["carrier"], _NO_CARRIER).copy()
+    for name in _DELAYS:
+        delay = x[name]
+        features[name] = 0.0 if delay is None else log1p(delay) if delay >= 0 else -log1p(-delay)
+    for name in _COUNTS:
+        features[name] = log1p(x[name])
+    angle = x["minute_of_day"] * (2 * pi / 1440)
+    features["day_sin"], features["day_cos"] = sin(angle), cos(angle)
+    features["half_day_sin"], features["half_day_cos"] = sin(2 * angle), cos(2 * angle)
+    return features
+
+
+def model() -> Any:
+    """Online logistic regression with a step size for each weight, as Duchi et al. (2011) have it."""
+    return prepare | preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.AdaGrad(0.05))
+
+
+_KEYS = {"origin": Text(), "carrier": Text(), "route": Text(), "tail_number": Text(required=False)}
+_MOVEMENT = {"flight_id": Text(), **_KEYS, "delay": Number(-1440, 10_080)}
+
+pipeline = Pipeline(
+    name="flight_delays",
+    events=Stream(
+        "flights",
+        id="flight_id",
+        time="scheduled_departure",
+        fields={
+            "flight_id": Text(),
+            "scheduled_departure": Time(),
+            "scheduled_arrival": Time(),
+            **_KEYS,
+            "destination": Text(),
+            "flight_number": Number(1, 9999),
+            "distance": Number(0, 20_000),
+            "month": Number(1, 12),
+            "weekday": Number(0, 6),
+            "hour": Number(0, 23),
+            "minute_of_day": Number(0, 1439),
+            "scheduled_minutes": Number(1, 1440),
+        },
+    ),
+    sources=(
+        Stream("departures", "flight_id", "departed_at", {**_MOVEMENT, "departed_at": Time()}),
+        Stream("arrivals", "flight_id", "arrived_at", {**_MOVEMENT, "arrived_at": Time()}),
+    ),
+    labels=Stream(
+        "flight_labels", "flight_id", "known_at", {"flight_id": Text(), "known_at": Time(), "late": Flag()}
+    ),
+    target="late",
+    entities=("origin", "carrier", "route", "tail_number"),
+    service="flight_delays",
+    inputs=("carrier", "minute_of_day"),
+    model=model,
+    label_wait=timedelta(days=3),
+    dataset="flows.pipelines.flights_data:records",
+)

@@ -1,0 +1,202 @@
+"""The flights that left New York City in 2013, as the four topics of the `flight_delays` example.
+
+The data are those of the nycflights13 package (https://github.com/hadley/nycflights13), from the US Bureau of
+Transportation Statistics. What was found in its 336,776 flights, and what is made of it:
+
+- Clock times are local: departures to New York, arrivals to the destination. Four destinations have no zone
+  in `airports.csv`; they are all on Puerto Rico's time. A scheduled arrival is the first such clock time after
+  the scheduled departure, which gives 50 to 700 minutes, and never 2 hours from the destination's median.
+- An actual time is the scheduled one plus the delay. So computed, no flight arrives before it leaves, and taxiing
+  (gate to gate less time in the air) takes 5 to 235 minutes. All clock times in the data agree but one,
+  an arrival at 02:03 in the night when that hour did not exist (10 March): its delay is right, its clock wrong.
+- No scheduled time falls in an hour that daylight saving time skips or repeats.
+- 183,575 flights left before their schedule, so before their own question is asked; none arrived before it.
+- 9,430 flights have no arrival delay: 8,255 cancelled (no departure), 1,175 diverted.
+- The file is sorted by actual departure, cancelled flights last in each day. Flights of one minute are therefore
+  sorted by their id here, lest their order tell what is not known yet.
+- 2,512 flights have no tail number, and every one of them was cancelled. The field is null in their events
+  and the model never sees it; features by aircraft are those of an aircraft that was not seen in the
+  last 24 hours, as for a third of all flights.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from flows.core.broker import Outgoing
+from flows.errors import ConfigError
+
+LATE = pd.Timedelta(minutes=15)  # an arrival up to this much after its schedule is on time
+_MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
+_CHUNK = 10_000  # rows written as JSON at a time
+
+
+class Dataset:
+    """Records in event-time order, ready to publish; it can be iterated more than once.
+
+    `len(dataset)` is the number of records on all topics and `dataset.events` the number of those that
+    ask for a prediction. `streams` maps each topic to its payloads, sorted by event time, which is their index
+    (UTC); at equal times the earlier topic's records come first.
+    """
+
+    def __init__(self, streams: Mapping[str, pd.DataFrame], events: str) -> None:
+        self.events = len(streams[events])
+        self._streams = streams
+
+    def __len__(self) -> int:
+        return sum(map(len, self._streams.values()))
+
+    def __iter__(self) -> Iterator[Outgoing]:
+        records = [_records(topic, payloads) for topic, payloads in self._streams.items()]
+        times = np.concatenate([payloads.index.asi8 for payloads in self._streams.values()])
+        topics = np.repeat(np.arange(len(records)), [len(p) for p in self._streams.values()])
+        for topic in topics[np.argsort(times, kind="stable")]:
+            yield next(records[topic])
+
+
+def records(limit: int | None = None) -> Dataset:
+    """The records of the first `limit` flights (of all, without it), by scheduled departure.
+
+    What is known at a moment (departures, arrivals, labels) comes before the questions of that moment.
+    Raises `ConfigError` when the data are not installed.
+    """
+    flights = schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))[:limit]
+    return Dataset(
+        {
+            "departures": departures(flights),
+            "arrivals": arrivals(flights),
+            "flight_labels": labels(flights),
+            "flights": events(flights),
+        },
+        "flights",
+    )
+
+
+def read_csv(name: str) -> pd.DataFrame:
+    """A table of the installed nycflights13, which cannot be imported (it needs the removed pkg_resources)."""
+    try:
+        files = distribution("nycflights13").files or []
+    except PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == name:
+            return pd.read_csv(Path(str(file.locate())))
+    raise ConfigError("the flights are not installed; run `pip install 'driftline[flights]'`")
+
+
+def schedule(flights: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame:
+    """The flights with their id, route and scheduled times (UTC), sorted by scheduled departure and id."""
+    zones = _MISSING_ZONES | dict(zip(airports["faa"], airports["tzone"], strict=True))
+    day = pd.to_datetime(flights[["year", "month", "day"]])
+    flights = flights.assign(
+        flight_id=day.dt.strftime("%Y-%m-%d")
+        + ("-" + flights["carrier"] + "-" + flights["flight"].astype(str) + "-" + flights["origin"]),
+        route=flights["origin"] + "-" + flights["dest"],
+        weekday=day.dt.weekday,
+        departure=pd.to_datetime(flights["time_hour"]) + _minutes(flights["minute"]),
+    )
+    arrival = [
+        _scheduled_arrival(group["departure"], group["sched_arr_time"], zone)
+        for zone, group in flights.groupby(flights["dest"].map(zones))
+    ]
+    return flights.assign(arrival=pd.concat(arrival)).sort_values(["departure", "flight_id"])
+
+
+def events(flights: pd.DataFrame) -> pd.DataFrame:
+    """The questions, one for each flight at its scheduled departure: only what is known by then."""
+    payloads = {
+        "flight_id": flights["flight_id"],
+        "scheduled_departure": flights["departure"],
+        "scheduled_arrival": flights["arrival"],
+        "origin": flights["origin"],
+        "destination": flights["dest"],
+        "route": flights["route"],
+        "carrier": flights["carrier"],
+        "flight_number": flights["flight"],
+        "tail_number": flights["tailnum"],
+        "distance": flights["distance"],
+        "month": flights["month"],
+        "weekday": flights["weekday"],
+        "hour": flights["hour"],
+        "minute_of_day": flights["hour"] * 60 + flights["minute"],
+        "scheduled_minutes": (flights["arrival"] - flights["departure"]) // pd.Timedelta(minutes=1),
+    }
+    return _by_time(payloads, "scheduled_departure")
+
+
+def departures(flights: pd.DataFrame) -> pd.DataFrame:
+    """The flights that left, at their actual departure; the delay is in minutes, below 0 when early."""
+    left = flights[flights["dep_delay"].notna()]
+    return _movements(left, "departed_at", left["departure"], left["dep_delay"])
+
+
+def arrivals(flights: pd.DataFrame) -> pd.DataFrame:
+    """The flights that arrived, at their actual arrival; the delay is in minutes, below 0 when early."""
+    arrived = flights[flights["arr_delay"].notna()]
+    return _movements(arrived, "arrived_at", arrived["arrival"], arrived["arr_delay"])
+
+
+def labels(flights: pd.DataFrame) -> pd.DataFrame:
+    """Whether each flight was late, at the moment when that is known.
+
+    That is the actual arrival. A flight that was cancelled or diverted never arrives; that it is
+    late is certain when its scheduled arrival and the 15 minutes have passed.
+    """
+    delay = pd.to_timedelta(flights["arr_delay"], unit="min")
+    payloads = {
+        "flight_id": flights["flight_id"],
+        "known_at": flights["arrival"] + delay.fillna(LATE),
+        "late": ~(delay <= LATE),
+    }
+    return _by_time(payloads, "known_at")
+
+
+def _movements(flights: pd.DataFrame, time: str, scheduled: pd.Series, delay: pd.Series) -> pd.DataFrame:
+    payloads = {
+        "flight_id": flights["flight_id"],
+        "origin": flights["origin"],
+        "carrier": flights["carrier"],
+        "route": flights["route"],
+        "tail_number": flights["tailnum"],
+        time: scheduled + _minutes(delay),
+        "delay": delay.astype(int),
+    }
+    return _by_time(payloads, time)
+
+
+def _by_time(payloads: dict[str, pd.Series], time: str) -> pd.DataFrame:
+    return pd.DataFrame(payloads).set_index(time, drop=False).sort_index(kind="stable")
+
+
+def _scheduled_arrival(departure: pd.Series, clock: pd.Series, zone: str) -> pd.Series:
+    """The first time (UTC) after `departure` (UTC) at which the clock of `zone` shows `clock` (hhmm)."""
+    local = departure.dt.tz_convert(zone).dt.tz_localize(None)
+    arrival = local.dt.normalize() + _minutes(clock // 100 * 60 + clock % 100)
+    arrival += (arrival <= local) * pd.Timedelta(days=1)
+    return arrival.dt.tz_localize(zone, ambiguous="raise", nonexistent="raise").dt.tz_convert("UTC")
+
+
+def _minutes(number: pd.Series) -> pd.Series:
+    return pd.to_timedelta(number, unit="min")
+
+
+def _records(topic: str, payloads: pd.DataFrame) -> Iterator[Outgoing]:
+    names = list(payloads)
+    for start in range(0, len(payloads), _CHUNK):
+        chunk = payloads[start : start + _CHUNK]
+        times = chunk.index.as_unit("ms").asi8.tolist()
+        rows = zip(*[_json_values(chunk[name]) for name in names], strict=True)
+        for time, row in zip(times, rows, strict=True):
+            value = orjson.dumps(dict(zip(names, row, strict=True)))
+            yield Outgoing(topic, value, key=row[0].encode(), timestamp=time)
+
+
+def _json_values(column: pd.Series) -> list[Any]:
+    if column.dtype.kind == "M":
+        return [f"{time}Z" for time in np.datetime_as_string(column.dt.tz_localize(None), unit="s")]
+    return column.astype(object).where(column.notna(), None).tolist()

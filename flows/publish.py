@@ -1,0 +1,161 @@
+"""Publishes records in event-time order, at a chosen speed or as fast as the flows keep up."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from flows.core.broker import Broker, Outgoing, TopicPartition
+from flows.core.predictions import PUBLISHED_AT
+from flows.core.schema import milliseconds
+from flows.errors import ConfigError
+from flows.pipeline import Pipeline, Stream
+
+_CHUNK = 2000  # records that are sent together at most
+_CHUNKS_IN_BOUND = 8
+_POLL = 0.004  # seconds between looks at the flows' progress
+
+Pace = Callable[[int], None]  # called with the event time (ms) of a chunk's last record, before it is sent
+
+
+class _Sent(NamedTuple):
+    time: int  # of the first record of the chunk (ms)
+    topic: str
+    group: str
+    ends: dict[int, int]  # partition to the offset after the chunk
+
+
+def publish(
+    broker: Broker, pipeline: Pipeline, records: Iterable[Outgoing], pace: "Bound | SpeedUp", step: int
+) -> Iterator[int]:
+    """Send `records` in chunks of at most `step` ms of event time; yields how many were sent with each.
+
+    In a chunk the sources go first, so that what is known at a moment is in the log before its questions.
+    """
+    producer = broker.producer()
+    sources = {stream.topic for stream in pipeline.sources}
+    for chunk in _chunks(records, step):
+        pace.wait_for(chunk[-1].timestamp or 0)
+        ends: dict[TopicPartition, int] = {}
+        for part in (
+            [record for record in chunk if record.topic in sources],
+            _stamped([record for record in chunk if record.topic not in sources], pipeline.events.topic),
+        ):
+            if part:
+                ends.update(producer.send(part))
+        pace.sent(chunk[0].timestamp or 0, ends)
+        yield len(chunk)
+    producer.close()
+
+
+class SpeedUp:
+    """Event time passes `factor` times as fast as the clock."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+        self._origin: tuple[float, int] | None = None
+
+    def wait_for(self, event_time: int) -> None:
+        """Sleep until `event_time` (ms) has come."""
+        if self._origin is None:
+            self._origin = (time.monotonic(), event_time)
+        began, first = self._origin
+        time.sleep(max(0.0, began + (event_time - first) / 1000 / self._factor - time.monotonic()))
+
+    def sent(self, first: int, ends: dict[TopicPartition, int]) -> None:
+        """A chunk went out; a clock does not mind."""
+
+
+class Bound:
+    """The flows stay within `bound` ms of event time of the publisher, judged by their groups' offsets.
+
+    `waiting` is called, once, when they have not moved for a while.
+    """
+
+    PATIENCE = 15.0  # seconds
+
+    def __init__(self, broker: Broker, pipeline: Pipeline, bound: int, waiting: Callable[[], None]) -> None:
+        self._broker = broker
+        self._bound = bound
+        self._waiting = waiting
+        self._watched = {
+            pipeline.events.topic: pipeline.group("predict"),
+            pipeline.labels.topic: pipeline.group("learn"),
+        }
+        self._sent: deque[_Sent] = deque()
+
+    def wait_for(self, event_time: int) -> None:
+        """Wait until the oldest record that a flow has still to read is at most `bound` older."""
+        began = time.monotonic()
+        while self._sent and event_time - self._sent[0].time > self._bound:
+            if self._is_read(self._sent[0]):
+                self._sent.popleft()
+                began = time.monotonic()
+            else:
+                time.sleep(_POLL)
+                if began is not None and time.monotonic() - began > self.PATIENCE:
+                    self._waiting()
+                    began = float("inf")
+
+    def sent(self, first: int, ends: dict[TopicPartition, int]) -> None:
+        """A chunk went out whose first record is of `first` (ms)."""
+        for topic, group in self._watched.items():
+            of_topic = {p.partition: end for p, end in ends.items() if p.topic == topic}
+            if of_topic:
+                self._sent.append(_Sent(first, topic, group, of_topic))
+
+    def _is_read(self, sent: _Sent) -> bool:
+        committed = self._broker.committed(sent.group, sent.topic)
+        return all(committed.get(partition, 0) >= end for partition, end in sent.ends.items())
+
+
+def default_step(bound: int) -> int:
+    """How much event time (ms) a chunk spans when the flows keep within `bound` ms."""
+    return max(1, bound // _CHUNKS_IN_BOUND)
+
+
+@dataclass(frozen=True)
+class FileRecords:
+    """The lines of a file, each the JSON of one record of `stream`, in the file's order."""
+
+    path: Path
+    stream: Stream
+
+    def __len__(self) -> int:
+        with self.path.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+
+    def __iter__(self) -> Iterator[Outgoing]:
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield self._record(number, line.strip())
+
+    def _record(self, number: int, line: bytes) -> Outgoing:
+        try:
+            payload = orjson.loads(line)
+            key = str(payload[self.stream.id]).encode()
+            event_time = milliseconds(payload[self.stream.time])
+        except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
+            raise ConfigError(f"{self.path}, line {number}: {error}") from None
+        return Outgoing(self.stream.topic, line, key, timestamp=event_time)
+
+
+def _chunks(records: Iterable[Outgoing], step: int) -> Iterator[list[Outgoing]]:
+    chunk: list[Outgoing] = []
+    for record in records:
+        if chunk and (len(chunk) == _CHUNK or (record.timestamp or 0) - (chunk[0].timestamp or 0) > step):
+            yield chunk
+            chunk = []
+        chunk.append(record)
+    if chunk:
+        yield chunk
+
+
+def _stamped(records: list[Outgoing], events: str) -> list[Outgoing]:
+    headers = ((PUBLISHED_AT, str(time.time_ns() // 1000).encode()),)
+    return [record._replace(headers=headers) if record.topic == events else record for record in records]

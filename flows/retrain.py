@@ -1,0 +1,117 @@
+"""The retrain flow: drift signals in, challengers out.
+
+    drift ──> retrain ──> publish
+              (fresh model on the logged features and labels since the window that ADWIN kept)
+
+Run it with `driftline run retrain`, or by itself with `python -m bytewax.run flows.retrain`.
+"""
+
+import logging
+from collections.abc import Iterator
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from flows.core import predictions
+from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.core.cloudevents import DriftSignal
+from flows.core.deadletter import dead_letter
+from flows.core.decode import Decoder
+from flows.core.models import Model, ModelMessage, Prediction
+from flows.core.retraining import train
+from flows.core.schema import iso
+from flows.errors import InvalidRecord
+from flows.wiring import Engine, drain_on_signals, engine
+
+OUTPUTS = ("models", "dead-letters")
+
+_log = logging.getLogger("driftline.retrain")
+
+
+def flow() -> Dataflow:
+    """The dataflow of the project in the working directory, for `python -m bytewax.run flows.retrain`."""
+    running = engine()
+    drain_on_signals(running)
+    return build(running)
+
+
+def build(running: Engine) -> Dataflow:
+    """The dataflow of one pipeline."""
+    dataflow = Dataflow("retrain")
+    records = op.input(
+        "signals", dataflow, running.source("retrain", [running.pipeline.topic("drift")], idle=0.05)
+    )
+    challengers = op.map_value("retrain", records, _Retrain(running))
+    op.output("publish", challengers, running.sink(OUTPUTS))
+    return dataflow
+
+
+class _Retrain:
+    """Answers each drift signal with a challenger, unless too few labels came since the change."""
+
+    def __init__(self, running: Engine) -> None:
+        self._running = running
+        self._pipeline = running.pipeline
+        self._plan = running.plan()
+        self._names = running.names(self._plan)
+        self._sealer = running.sealer()
+        labels = running.pipeline.labels
+        self._labels = Decoder(labels.id, labels.time, labels.fields)
+
+    def __call__(self, records: list[Record]) -> list[Outgoing]:
+        return [out for record in records for out in self._answer(record)]
+
+    def _answer(self, record: Record) -> Iterator[Outgoing]:
+        try:
+            signal = DriftSignal.from_json(record.value or b"")
+        except InvalidRecord as fault:
+            yield dead_letter(self._pipeline.topic("dead-letters"), record, fault.reason, str(fault))
+            return
+        broker = self._running.open_broker()
+        try:
+            model = self._train(broker, signal)
+        finally:
+            broker.close()
+        if model.learned >= self._pipeline.retrain.minimum_labels:
+            yield self._challenger(model, signal)
+        else:
+            _log.warning(
+                "signal %s: only %d labels since the change, no challenger", signal.id, model.learned
+            )
+
+    def _train(self, broker: Broker, signal: DriftSignal) -> Model:
+        model = Model(f"v{signal.sequence + 1}", self._pipeline.model())
+        truths = dict(self._truths(broker, signal.since))
+        return train(model, self._names, self._served(broker, signal.since), truths)
+
+    def _truths(self, broker: Broker, since: int) -> Iterator[tuple[str, bool]]:
+        for record in _since(broker, self._pipeline.labels.topic, since):
+            try:
+                event_id, _, payload = self._labels.decode(record)
+            except InvalidRecord:
+                continue  # the learner has made it a dead letter
+            yield event_id, payload[self._pipeline.target]
+
+    def _served(self, broker: Broker, since: int) -> Iterator[Prediction]:
+        earliest = since - round(self._pipeline.label_wait.total_seconds() * 1000)
+        for record in _since(broker, self._pipeline.topic("predictions"), earliest):
+            yield predictions.decode(record)
+
+    def _challenger(self, model: Model, signal: DriftSignal) -> Outgoing:
+        lineage = {
+            "parent": signal.model_version,
+            "drift": signal.id,
+            "plan": self._plan.hash,
+            "trained_on": model.learned,
+            "since": iso(signal.since),
+        }
+        message = ModelMessage(self._pipeline.name, "challenger", signal.time, model, lineage)
+        return self._sealer.record(self._pipeline.topic("models"), message, f"challenger:{signal.id}")
+
+
+def _since(broker: Broker, topic: str, time: int) -> Iterator[Record]:
+    """The records of `topic` from `time` (ms) to the end that its log has now."""
+    for number, (_, end) in enumerate(broker.offsets(topic)):
+        partition = TopicPartition(topic, number)
+        for records in read_range(broker, partition, broker.offset_at(partition, time), end):
+            yield from records

@@ -1,0 +1,86 @@
+"""Runs one of the five flows in this process: `python -m flows.runner predict`."""
+
+import importlib
+import logging
+import sys
+import traceback
+from datetime import timedelta
+
+from flows.adapters import telemetry
+from flows.errors import ConfigError, DriftlineError, UnknownTopic
+from flows.wiring import Engine, drain_on_signals, engine
+
+FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
+
+EXIT_FAULT = 1  # the flow crashed: starting it again may help
+EXIT_MISTAKE = 2  # a person has to correct something first
+
+
+def run(flow: str) -> None:
+    """Run `flow` until it is told to stop; raises `DriftlineError` for what a person must correct."""
+    running = engine()
+    drain_on_signals(running)
+    check_topics(running)
+    # each flow imports what it needs only: the hot ones must not wait for Feast
+    module = importlib.import_module(f"flows.{flow}")
+    telemetry.PROCESS_INFO.labels(running.pipeline.name, flow).set(1)
+    settings = running.settings
+    with telemetry.HealthServer(settings.http_host, _port(running, flow), running.waits_for):
+        execute(running, flow, module.build(running))
+
+
+def execute(running: Engine, flow: str, dataflow: object) -> None:
+    """Run `dataflow` with recovery on."""
+    from bytewax.recovery import RecoveryConfig, init_db_dir
+    from bytewax.run import cli_main
+
+    directory = running.recovery_dir(flow)
+    if not directory.is_dir():
+        directory.mkdir(parents=True)
+        init_db_dir(directory, running.pipeline.partitions)
+    epoch = timedelta(seconds=running.settings.epoch_seconds)
+    cli_main(dataflow, epoch_interval=epoch, recovery_config=RecoveryConfig(directory))
+
+
+def check_topics(running: Engine) -> None:
+    """Raise `UnknownTopic` unless `driftline apply` has made the pipeline's topics."""
+    broker = running.open_broker()
+    known = broker.topics()
+    broker.close()
+    for topic in running.topics():
+        if topic not in known:
+            raise UnknownTopic(topic)
+
+
+def main(flow: str) -> int:
+    """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
+    logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        run(flow)
+    except Exception as error:
+        cause = _deliberate(error)
+        if cause is None:
+            traceback.print_exc()
+            return EXIT_FAULT
+        logging.getLogger("driftline").error("%s", cause)
+        return EXIT_MISTAKE if isinstance(cause, ConfigError | UnknownTopic) else EXIT_FAULT
+    return 0
+
+
+def _port(running: Engine, flow: str) -> int:
+    base = running.settings.http_port
+    return base and base + FLOWS.index(flow)
+
+
+def _deliberate(error: BaseException | None) -> DriftlineError | None:
+    """The error of ours that Bytewax wrapped in its own."""
+    while error is not None:
+        if isinstance(error, DriftlineError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,172 @@
+"""The composition root: what a flow is made of, put together from the project and the settings."""
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from flows import project as projects
+from flows import settings as settings_module
+from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
+from flows.brokers import open_broker
+from flows.core.broker import Broker
+from flows.core.evaluation import Evaluation
+from flows.core.learner import Learner, Policy
+from flows.core.models import first_model
+from flows.core.plan import FeaturePlan
+from flows.core.snapshots import Sealer
+from flows.errors import ConfigError
+from flows.pipeline import OUTPUTS, Pipeline
+from flows.project import Project
+from flows.settings import Settings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One pipeline of a project, and all that its flows share.
+
+    `drain` tells the sources to end; `assigned` tells that they have their partitions.
+    """
+
+    project: Project
+    settings: Settings
+    pipeline: Pipeline
+    drain: threading.Event = field(default_factory=threading.Event)
+    assigned: threading.Event = field(default_factory=threading.Event)
+
+    def open_broker(self) -> Broker:
+        """A new connection to the broker; raises `BrokerError`."""
+        return open_broker(self.settings.broker, self.settings.kafka_options)
+
+    @property
+    def plan_file(self) -> Path:
+        """Where `driftline apply` leaves the compiled feature plan."""
+        return self.settings.state_dir / "plans" / f"{self.pipeline.name}.json"
+
+    def plan(self) -> FeaturePlan:
+        """The feature plan; raises `ConfigError` before the first `driftline apply`."""
+        if not self.plan_file.is_file():
+            raise ConfigError(
+                f"pipeline {self.pipeline.name!r} has no feature plan yet; run `driftline apply`"
+            )
+        return FeaturePlan.from_json(self.plan_file.read_bytes())
+
+    def topics(self) -> list[str]:
+        """All topics of the pipeline, those that it reads first."""
+        pipeline = self.pipeline
+        inputs = [stream.topic for stream in (pipeline.events, *pipeline.sources, pipeline.labels)]
+        return [*inputs, *map(pipeline.topic, OUTPUTS)]
+
+    def check(self, plan: FeaturePlan) -> None:
+        """Raise `ConfigError` unless the declaration's fields are what the plan's views need."""
+        streams = {stream.topic: stream for stream in self.pipeline.sources}
+        for view in plan.views:
+            if view.stream not in streams:
+                raise ConfigError(
+                    f"view {view.name!r} reads topic {view.stream!r}, which is no source of pipeline "
+                    f"{self.pipeline.name!r}; add it to `sources`"
+                )
+            fields = streams[view.stream].fields
+            for column in (view.entity, *view.columns):
+                if column not in fields:
+                    raise ConfigError(f"view {view.name!r} needs field {column!r} of topic {view.stream!r}")
+        for entity in plan.entities:
+            if entity not in self.pipeline.entities or entity not in self.pipeline.events.fields:
+                raise ConfigError(f"pipeline {self.pipeline.name!r} must declare the entity field {entity!r}")
+
+    def names(self, plan: FeaturePlan) -> tuple[str, ...]:
+        """The names of the model's features: the event's inputs, then the plan's."""
+        return (*self.pipeline.inputs, *plan.names)
+
+    def sealer(self) -> Sealer:
+        """Seals model snapshots with the project's secret."""
+        secret = self.settings.secret or _stored_secret(self.settings.state_dir / "secret")
+        return Sealer(secret, functions_of=self.project.modules)
+
+    def learner(self, names: tuple[str, ...]) -> Learner:
+        """The learner of the pipeline before its first label."""
+        pipeline = self.pipeline
+        policy = Policy(
+            label_wait=_milliseconds(pipeline.label_wait),
+            delta=pipeline.drift.delta,
+            warm_up=pipeline.drift.warm_up,
+            cool_down=_milliseconds(pipeline.drift.cool_down),
+            significance=pipeline.retrain.significance,
+            patience=pipeline.retrain.patience,
+        )
+        return Learner(
+            pipeline.name, policy, names, first_model(pipeline.model()), Evaluation(pipeline.metrics)
+        )
+
+    def waits_for(self) -> str | None:
+        """What the flow is not ready for, if anything: its answer to `/readyz`."""
+        return None if self.assigned.is_set() else "the partitions are not assigned yet"
+
+    def recovery_dir(self, flow: str) -> Path:
+        """Where Bytewax stores the state of a flow."""
+        return self.settings.state_dir / "state" / self.pipeline.name / flow
+
+    def source(
+        self,
+        flow: str,
+        topics: Sequence[str],
+        broadcast: Sequence[str] = (),
+        *,
+        idle: float = 0.002,
+        pace: float = 0.0,
+    ) -> MergedSource:
+        """The source of a flow; `idle` and `pace` (seconds) are those of `MergedSource`."""
+        inputs = Inputs(topics, broadcast)
+        group = self.pipeline.group(flow)
+        return MergedSource(
+            self.open_broker,
+            group,
+            inputs,
+            self.pipeline.partitions,
+            self.settings.batch,
+            self.drain,
+            self.assigned,
+            idle,
+            pace,
+        )
+
+    def sink(self, kinds: Sequence[str]) -> TopicSink:
+        """The sink of a flow, over the pipeline's own topics of these kinds."""
+        return TopicSink(
+            self.open_broker, [self.pipeline.topic(kind) for kind in kinds], self.pipeline.partitions
+        )
+
+
+def engine(pipeline: str = "", directory: Path | None = None) -> Engine:
+    """The engine of the project that holds `directory` (by default the working directory)."""
+    root = projects.find((directory or Path.cwd()).resolve())
+    settings = settings_module.load(root)
+    project = projects.load(root)
+    return Engine(project, settings, project.pipeline(pipeline or settings.pipeline))
+
+
+def drain_on_signals(running: Engine) -> None:
+    """Let SIGTERM and Ctrl-C end the sources, so that the flow stores its state and exits with 0."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.drain.set())
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
+
+
+def _stored_secret(file: Path) -> bytes:
+    """The project's own secret, made on first use and readable by its owner only."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return file.read_bytes()
+        with os.fdopen(handle, "w") as out:
+            out.write(secrets.token_hex(32))
+    return file.read_bytes()

@@ -1,0 +1,135 @@
+import dataclasses
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core.cloudevents import DriftSignal, signal_id
+from flows.errors import InvalidRecord
+
+SIGNAL = DriftSignal(
+    id=signal_id("flight delays", "adwin", "arrivals", 0, 4711),
+    pipeline="flight delays",
+    model_version="m-12",
+    detector="adwin",
+    kind="concept",
+    severity="critical",
+    sequence=3,
+    time=1_372_650_000_123,
+    estimate_before=0.21,
+    estimate_after=0.34,
+    width=1_504,
+    since=1_372_550_000_000,
+    topic="arrivals",
+    partition=0,
+    offset=4711,
+)
+
+
+def test_a_signal_is_a_cloudevent_1_0_with_every_required_attribute():
+    event = orjson.loads(SIGNAL.to_json())
+    data = event.pop("data")
+    assert event == {
+        "specversion": "1.0",
+        "id": SIGNAL.id,
+        "source": "/driftline/flight%20delays",
+        "type": "io.driftline.drift.concept",
+        "subject": "m-12",
+        "time": "2013-07-01T03:40:00.123Z",
+        "datacontenttype": "application/json",
+    }
+    assert data["since"] == "2013-06-29T23:53:20.000Z"
+    assert (data["topic"], data["partition"], data["offset"]) == ("arrivals", 0, 4711)
+
+
+@given(
+    time=st.integers(946_684_800_000, 4_102_444_799_999),
+    since=st.integers(946_684_800_000, 4_102_444_799_999),
+    before=st.floats(0, 1),
+    after=st.floats(0, 1),
+    offset=st.integers(0, 2**63 - 1),
+    pipeline=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+)
+def test_a_signal_read_back_equals_the_one_written(time, since, before, after, offset, pipeline):
+    signal = dataclasses.replace(
+        SIGNAL,
+        id=signal_id(pipeline, "adwin", "arrivals", 0, offset),
+        pipeline=pipeline,
+        time=time,
+        since=since,
+        estimate_before=before,
+        estimate_after=after,
+        offset=offset,
+    )
+    assert DriftSignal.from_json(signal.to_json()) == signal
+
+
+def test_ids_differ_by_each_part_of_the_cause():
+    cause = ("p", "adwin", "labels", 0, 1)
+    others = [("q", *cause[1:]), ("p", "other", *cause[2:]), ("p", "adwin", "l", 0, 1)]
+    others += [("p", "adwin", "labels", 1, 1), ("p", "adwin", "labels", 0, 2)]
+    assert len({signal_id(*c) for c in [cause, *others]}) == 6
+
+
+def _without(*path):
+    def change(event):
+        for name in path[:-1]:
+            event = event[name]
+        del event[path[-1]]
+
+    return change
+
+
+def _with(value, *path):
+    def change(event):
+        for name in path[:-1]:
+            event = event[name]
+        event[path[-1]] = value
+
+    return change
+
+
+ATTRIBUTES = ["specversion", "id", "source", "type", "subject", "time", "data"]
+DATA = list(orjson.loads(SIGNAL.to_json())["data"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_without(name) for name in ATTRIBUTES]
+    + [_without("data", name) for name in DATA]
+    + [_with([], "data", name) for name in DATA]
+    + [
+        _with("0.3", "specversion"),
+        _with("drift_0", "id"),
+        _with("/driftline/other", "source"),
+        _with("concept", "type"),
+        _with("io.driftline.drift.feature", "type"),
+        _with("yesterday", "time"),
+        _with([], "data"),
+        _with("other", "data", "detector"),
+        _with("mild", "data", "severity"),
+        _with(0.5, "data", "width"),
+        _with(-1, "data", "offset"),
+        _with(True, "data", "sequence"),
+        _with("0.2", "data", "estimate_before"),
+    ],
+)
+def test_anything_but_a_whole_signal_is_an_invalid_record(change):
+    event = orjson.loads(SIGNAL.to_json())
+    change(event)
+    with pytest.raises(InvalidRecord) as caught:
+        DriftSignal.from_json(orjson.dumps(event))
+    assert caught.value.reason == "schema"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'"drift"', b'{"specversion": NaN}'])
+def test_bytes_that_are_no_json_object_are_an_invalid_record(body):
+    with pytest.raises(InvalidRecord) as caught:
+        DriftSignal.from_json(body)
+    assert caught.value.reason == "schema"
+
+
+def test_attributes_that_other_tools_add_are_let_through():
+    event = orjson.loads(SIGNAL.to_json()) | {"traceparent": "00-1-2-01"}
+    assert DriftSignal.from_json(orjson.dumps(event)) == SIGNAL
