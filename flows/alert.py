@@ -25,6 +25,8 @@ from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("dead-letters",)
 
+_TIMEOUT = 5.0  # seconds; a shutdown has to wait for the exchange under way
+
 _log = logging.getLogger("driftline.alert")
 
 
@@ -57,11 +59,12 @@ class _Deliver:
         self._endpoint = (
             Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
         )
-        self._sender = Sender(running.drain, allow_private=settings.webhook_allow_private)
+        self._sender = Sender(running.drain, allow_private=settings.webhook_allow_private, timeout=_TIMEOUT)
         self._waiting: deque[Record] = deque(self._sealer.open_state(state) if state else ())
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
-        self._waiting.extend(record for records in values for record in records)
+        if self._endpoint is not None:  # without one the drift topic is the only alert
+            self._waiting.extend(record for records in values for record in records)
         return self.wake()
 
     def due(self) -> datetime | None:
@@ -69,8 +72,8 @@ class _Deliver:
 
     def wake(self) -> Iterable[list[Outgoing]]:
         out: list[Outgoing] = []
-        while self._waiting and not self._drain.is_set():
-            outcome = self._deliver(self._waiting[0])
+        while self._endpoint is not None and self._waiting and not self._drain.is_set():
+            outcome = self._deliver(self._endpoint, self._waiting[0])
             if outcome.result == "stopped":
                 break
             record = self._waiting.popleft()
@@ -83,12 +86,10 @@ class _Deliver:
     def snapshot(self) -> bytes:
         return self._sealer.seal_state(list(self._waiting))
 
-    def _deliver(self, record: Record) -> Outcome:
+    def _deliver(self, endpoint: Endpoint, record: Record) -> Outcome:
         body = record.value or b""
         try:
             signal = DriftSignal.from_json(body)
         except InvalidRecord as fault:
             return Outcome("rejected", 0, f"not a drift signal: {fault}")
-        if self._endpoint is None:
-            return Outcome("delivered", 0, "no endpoint is set, so the drift topic is the only alert")
-        return self._sender.deliver(self._endpoint, signal.id, body, CONTENT_TYPE)
+        return self._sender.deliver(endpoint, signal.id, body, CONTENT_TYPE)

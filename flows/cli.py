@@ -261,3 +261,7 @@ def _stream(pipeline: Pipeline, topic: str) -> Stream:
 
 def _say_waiting() -> None:
     err.print("waiting: the flows do not move; is `driftline run` running?", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ import bytewax.operators as op
 import orjson
 from bytewax.dataflow import Dataflow
 
+from flows.adapters import telemetry
 from flows.adapters.stateful import timed_stateful
 from flows.core import predictions
 from flows.core.broker import Outgoing, Record
@@ -73,9 +74,10 @@ class _Learn:
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
         out: list[Outgoing] = []
-        for records in values:
-            for record in records:
-                out += self._take(record)
+        with telemetry.STAGE.labels("learn").time():
+            for records in values:
+                for record in records:
+                    out += self._take(record)
         for expired in self._learner.expire():
             out += self._outgoing(expired)
         if time.monotonic() >= self._publish_at:
@@ -120,6 +122,7 @@ class _Learn:
             yield self._model(happening.role, happening.model)
 
     def _signal(self, signal: DriftSignal) -> Outgoing:
+        telemetry.DRIFT_SIGNALS.labels(signal.detector).inc()
         identity = signal.id.encode()
         headers = (("id", identity), ("content-type", CONTENT_TYPE.encode()))
         topic = self._pipeline.topic("drift")
@@ -131,7 +134,9 @@ class _Learn:
         learner = self._learner
         if self._published == learner.evaluation.labels:
             return []
+        telemetry.LABELS_JOINED.inc(learner.evaluation.labels - self._published)
         self._published = learner.evaluation.labels
+        show(learner)
         models = [self._model("champion", learner.champion)]
         if learner.challenger is not None:
             models.append(self._model("challenger", learner.challenger))
@@ -163,3 +168,15 @@ class _Learn:
 
     def _dead(self, record: Record, reason: str, detail: str) -> Outgoing:
         return dead_letter(self._pipeline.topic("dead-letters"), record, reason, detail)
+
+
+def show(learner: Learner) -> None:
+    """Set the gauges that tell how the learner stands."""
+    telemetry.PENDING_LABELS.set(learner.pending)
+    telemetry.MODEL_LABELS.set(learner.champion.learned)
+    challenger = {} if learner.challenger is None else {learner.challenger.version: "challenger"}
+    telemetry.models_in_service({learner.champion.version: "champion", **challenger})
+    telemetry.snapshot_taken()
+    for predictor, metrics in learner.evaluation.values().items():
+        for name, value in metrics.items():
+            telemetry.METRIC.labels(name, predictor).set(value)

@@ -85,6 +85,9 @@ class _Stores(StatelessSinkPartition[list[Row]]):
 
     def _write_online(self, rows: list[Row]) -> None:
         telemetry.FEATURE_ROWS.labels("online").inc(self._online.write(rows))
+        oldest = min((row.time for row in rows), default=None)
+        if oldest is not None:
+            telemetry.FEATURE_FRESHNESS.observe(time.time() - oldest / 1000)
 
     def _until_written(self, write: Callable[[], None]) -> None:
         """Try until the store takes it; a shutdown meanwhile leaves the batch for the next start."""

@@ -16,6 +16,7 @@ import bytewax.operators as op
 import orjson
 from bytewax.dataflow import Dataflow
 
+from flows.adapters import telemetry
 from flows.adapters.stateful import stateful
 from flows.core import feature_rows
 from flows.core.broker import Outgoing, Record
@@ -100,7 +101,8 @@ class _Intake:
         self._intake = Intake(decoders, pipeline.events.topic, models, dead_letters, seen)
 
     def take(self, values: list[list[Record]]) -> list[Batch]:
-        return [self._intake.take(records) for records in values]
+        with telemetry.STAGE.labels("intake").time():
+            return [self._intake.take(records) for records in values]
 
     def snapshot(self) -> bytes:
         return orjson.dumps(self._intake.snapshot())
@@ -174,6 +176,7 @@ class _Assemble:
     def _assemble(self, number: int) -> Vectors:
         batch = self._batches.pop(number).batch
         parts = self._parts.pop(number, [])
+        telemetry.LATE_RECORDS.inc(sum(part.late for part in parts))
         vectors = self._assembler.assemble(len(batch.records), parts)
         return Vectors(batch, vectors, [row for part in parts for row in part.rows])
 
@@ -190,6 +193,10 @@ class _Predict:
         self._predictor = Predictor(pipeline.name, pipeline.inputs, names, plan.hash, lineup, self._sealer)
 
     def take(self, values: list[Vectors]) -> list[list[Outgoing]]:
+        with telemetry.STAGE.labels("predict").time():
+            return self._predict(values)
+
+    def _predict(self, values: list[Vectors]) -> list[list[Outgoing]]:
         return [
             self._predictor.score(batch, vectors) + feature_rows.encode(self._features, rows)
             for batch, vectors, rows in values

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from flows.adapters import telemetry
 from flows.core import predictions
 from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.core.cloudevents import DriftSignal
@@ -72,7 +73,9 @@ class _Retrain:
             model = self._train(broker, signal)
         finally:
             broker.close()
-        if model.learned >= self._pipeline.retrain.minimum_labels:
+        enough = model.learned >= self._pipeline.retrain.minimum_labels
+        telemetry.RETRAININGS.labels("challenger" if enough else "too-few-labels").inc()
+        if enough:
             yield self._challenger(model, signal)
         else:
             _log.warning(

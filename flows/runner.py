@@ -55,7 +55,8 @@ def check_topics(running: Engine) -> None:
 def main(flow: str) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
     logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.INFO, stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "feast", "root"):  # they tell at INFO what only they need to know
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         run(flow)
     except Exception as error:

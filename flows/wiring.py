@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows import project as projects
 from flows import settings as settings_module
+from flows.adapters import telemetry
 from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.brokers import open_broker
 from flows.core.broker import Broker
@@ -25,18 +26,33 @@ from flows.project import Project
 from flows.settings import Settings
 
 
+class Telemetry:
+    """Shows as metrics what the sources and sinks of this process do."""
+
+    read = staticmethod(telemetry.records_read)
+    lag = staticmethod(telemetry.lag)
+    written = staticmethod(telemetry.records_written)
+
+    def __init__(self) -> None:
+        self.has_partitions = False
+
+    def assigned(self) -> None:
+        """The source has its partitions, so the flow is ready."""
+        self.has_partitions = True
+
+
 @dataclass(frozen=True)
 class Engine:
     """One pipeline of a project, and all that its flows share.
 
-    `drain` tells the sources to end; `assigned` tells that they have their partitions.
+    `drain` tells the sources to end; `watch` counts what they and the sinks do.
     """
 
     project: Project
     settings: Settings
     pipeline: Pipeline
     drain: threading.Event = field(default_factory=threading.Event)
-    assigned: threading.Event = field(default_factory=threading.Event)
+    watch: Telemetry = field(default_factory=Telemetry)
 
     def open_broker(self) -> Broker:
         """A new connection to the broker; raises `BrokerError`."""
@@ -104,7 +120,7 @@ class Engine:
 
     def waits_for(self) -> str | None:
         """What the flow is not ready for, if anything: its answer to `/readyz`."""
-        return None if self.assigned.is_set() else "the partitions are not assigned yet"
+        return None if self.watch.has_partitions else "the partitions are not assigned yet"
 
     def recovery_dir(self, flow: str) -> Path:
         """Where Bytewax stores the state of a flow."""
@@ -128,17 +144,16 @@ class Engine:
             inputs,
             self.pipeline.partitions,
             self.settings.batch,
+            self.watch,
             self.drain,
-            self.assigned,
             idle,
             pace,
         )
 
     def sink(self, kinds: Sequence[str]) -> TopicSink:
         """The sink of a flow, over the pipeline's own topics of these kinds."""
-        return TopicSink(
-            self.open_broker, [self.pipeline.topic(kind) for kind in kinds], self.pipeline.partitions
-        )
+        topics = [self.pipeline.topic(kind) for kind in kinds]
+        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.watch)
 
 
 def engine(pipeline: str = "", directory: Path | None = None) -> Engine:

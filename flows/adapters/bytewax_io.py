@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -26,6 +27,7 @@ SlotBatch = tuple[str, list[Record]]
 SlotOutput = tuple[str, list[Outgoing]]
 
 _COMMIT_EVERY = 0.05  # seconds
+_LAG_EVERY = 2.0  # seconds
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 
 
@@ -40,12 +42,25 @@ class Inputs:
     broadcast: Sequence[str] = ()
 
 
+class Watch(Protocol):
+    """Who is told what a source and a sink do."""
+
+    def assigned(self) -> None:
+        """The source has its partitions."""
+
+    def read(self, records: Sequence[Record]) -> None: ...
+
+    def lag(self, partition: TopicPartition, records: int) -> None: ...
+
+    def written(self, records: Sequence[Outgoing]) -> None: ...
+
+
 class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
     """Batches of records, merged by event time; each is one item `(slot, records)`.
 
     `idle` (seconds) is how long an empty poll waits, and `pace` how long the source rests after a batch, for
     sinks that work better on fewer and larger ones. When `drain` is set the source ends, so that the flow
-    stores its state and stops; the source sets `assigned` when it has its partitions.
+    stores its state and stops.
     """
 
     def __init__(
@@ -55,8 +70,8 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         inputs: Inputs,
         slots: int,
         batch: int,
+        watch: Watch,
         drain: threading.Event,
-        assigned: threading.Event,
         idle: float = 0.002,
         pace: float = 0.0,
     ) -> None:
@@ -65,8 +80,8 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         self._inputs = inputs
         self._slots = slots
         self._batch = batch
+        self._watch = watch
         self._drain = drain
-        self._assigned = assigned
         self._idle = idle
         self._pace = pace
 
@@ -78,8 +93,9 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         partitions = self._partitions(broker, int(for_part))
         offsets = {p: _resume_at(broker, p, resume_state or {}) for p in partitions}
         consumer = broker.consumer(self._group, offsets)
-        self._assigned.set()
-        return SlotSource(for_part, consumer, offsets, self._batch, self._drain, self._idle, self._pace)
+        self._watch.assigned()
+        timing = (self._idle, self._pace)
+        return SlotSource(for_part, broker, consumer, offsets, self._batch, self._watch, self._drain, *timing)
 
     def _partitions(self, broker: Broker, slot: int) -> list[TopicPartition]:
         counts = broker.topics()
@@ -100,15 +116,19 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def __init__(
         self,
         slot: str,
+        broker: Broker,
         consumer: Consumer,
         offsets: dict[TopicPartition, int],
         batch: int,
+        watch: Watch,
         drain: threading.Event,
         idle: float,
         pace: float,
     ) -> None:
         self._slot = slot
+        self._broker = broker
         self._consumer = consumer
+        self._watch = watch
         self._offsets = offsets
         self._batch = batch
         self._drain = drain
@@ -119,6 +139,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._paused: set[TopicPartition] = set()
         self._committed = dict(offsets)
         self._commit_at = 0.0
+        self._lag_at = 0.0
 
     def next_batch(self) -> Iterable[SlotBatch]:
         self._commit()
@@ -130,6 +151,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             return []
         for record in records:
             self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._watch.read(records)
         return [(self._slot, records)]
 
     def next_awake(self) -> datetime | None:
@@ -163,6 +185,11 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._consumer.commit(self._offsets)
             self._committed = dict(self._offsets)
             self._commit_at = now + _COMMIT_EVERY
+        if now >= self._lag_at:
+            self._lag_at = now + _LAG_EVERY
+            for partition, offset in self._offsets.items():
+                end = self._broker.offsets(partition.topic)[partition.partition][1]
+                self._watch.lag(partition, end - offset)
 
 
 class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
@@ -172,7 +199,10 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
     was stored; a record without an id may be repeated after a crash.
     """
 
-    def __init__(self, open_broker: Callable[[], Broker], topics: Sequence[str], slots: int) -> None:
+    def __init__(
+        self, open_broker: Callable[[], Broker], topics: Sequence[str], slots: int, watch: Watch
+    ) -> None:
+        self._watch = watch
         self._open_broker = open_broker
         self._topics = topics
         self._slots = slots
@@ -188,7 +218,7 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
         partitions = [TopicPartition(topic, int(for_part)) for topic in self._topics]
         offsets = {p: _resume_at(broker, p, resume_state or {}) for p in partitions}
         written = set(chain.from_iterable(_ids_behind(broker, p, offset) for p, offset in offsets.items()))
-        return SlotSink(int(for_part), broker.producer(), offsets, written)
+        return SlotSink(int(for_part), broker.producer(), offsets, written, self._watch)
 
 
 class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
@@ -200,11 +230,13 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         producer: Producer,
         offsets: dict[TopicPartition, int],
         written: set[tuple[str, bytes]],
+        watch: Watch,
     ) -> None:
         self._slot = slot
         self._producer = producer
         self._offsets = offsets
         self._written = written
+        self._watch = watch
 
     def write_batch(self, values: list[list[Outgoing]]) -> None:
         records = [record._replace(partition=self._slot) for batch in values for record in batch]
@@ -212,6 +244,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
             records = [record for record in records if not self._is_written(record)]
         if records:
             self._offsets.update(self._producer.send(records))
+            self._watch.written(records)
 
     def snapshot(self) -> Offsets:
         return {f"{p.topic}/{p.partition}": offset for p, offset in self._offsets.items()}

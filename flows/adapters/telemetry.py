@@ -7,7 +7,8 @@ names both once, as Prometheus wants it, and joins by the scrape's own labels:
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter as CountOf
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -28,6 +29,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from flows.core.broker import Outgoing, Record, TopicPartition
+from flows.core.predictions import PUBLISHED_AT
 from flows.errors import ConfigError
 
 # Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit and which would turn every
@@ -44,7 +47,6 @@ _SECONDS = (
     1, 2.5, 5, 10, 30, 60,
 )
 # fmt: on
-_MINUTES = (1, 10, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 7 * 86_400)
 
 PROCESS_INFO = Gauge(
     "driftline_process_info",
@@ -88,7 +90,7 @@ CONSUMER_LAG = Gauge(
 )
 END_TO_END = Histogram(
     "driftline_end_to_end_seconds",
-    "From the event's append to its topic until its prediction was acknowledged.",
+    "From the publisher's clock (the header `published-at`) until the prediction was acknowledged.",
     buckets=_SECONDS,
     registry=REGISTRY,
 )
@@ -101,8 +103,8 @@ STAGE = Histogram(
 )
 FEATURE_FRESHNESS = Histogram(
     "driftline_feature_freshness_seconds",
-    "Event time between the newest record in an entity's features and the question that was answered.",
-    buckets=_MINUTES,
+    "From the oldest row's event time until a batch of rows could be read online, once for each batch.",
+    buckets=_SECONDS,
     registry=REGISTRY,
 )
 FEATURE_ROWS = Counter(
@@ -186,6 +188,30 @@ def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:
     """Let the age of the snapshot start from 0; `clock` gives seconds."""
     start = clock()
     SNAPSHOT_AGE.set_function(lambda: clock() - start)
+
+
+def records_read(records: Sequence[Record]) -> None:
+    """Count a batch that a source gave."""
+    for topic, number in CountOf(record.topic for record in records).items():
+        EVENTS.labels(topic).inc(number)
+
+
+def lag(partition: TopicPartition, records: int) -> None:
+    """Show how many records of a partition this process has still to read."""
+    CONSUMER_LAG.labels(partition.topic, str(partition.partition)).set(records)
+
+
+def records_written(records: Sequence[Outgoing]) -> None:
+    """Count a batch that the broker acknowledged, and how long its predictions took."""
+    now = time.time_ns() // 1000
+    for record in records:
+        headers = dict(record.headers)
+        if record.topic.endswith(".predictions"):
+            PREDICTIONS.inc()
+            if PUBLISHED_AT in headers:
+                END_TO_END.observe((now - int(headers[PUBLISHED_AT])) / 1e6)
+        elif record.topic.endswith(".dead-letters"):
+            DEAD_LETTERS.labels(headers["reason"].decode()).inc()
 
 
 class HealthServer:

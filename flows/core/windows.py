@@ -8,6 +8,7 @@ kept, the answer is the one that a full recomputation gives.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
+from math import fsum
 from typing import Any, Literal
 
 from flows.core.plan import View
@@ -20,18 +21,30 @@ _WORTH_DROPPING = 64  # expired records that are dropped together, so that dropp
 
 
 class _Sum:
-    """The sum of the values in a window."""
+    """The sum of the values in a window, compensated (Neumaier, 1974).
 
-    __slots__ = ("value",)
+    Without the compensation one huge value would leave its rounding error behind when it goes.
+    """
+
+    __slots__ = ("compensation", "value")
 
     def __init__(self) -> None:
         self.value: float = 0
+        self.compensation: float = 0
+
+    def total(self, without: float) -> float:
+        """The sum, less one of its values."""
+        return (self.value - without) + self.compensation
 
     def enter(self, position: int, value: float) -> None:
-        self.value += value
+        before = self.value
+        self.value = after = before + value
+        self.compensation += (
+            (before - after) + value if abs(before) >= abs(value) else (value - after) + before
+        )
 
     def leave(self, position: int, value: float) -> None:
-        self.value -= value
+        self.enter(position, -value)
 
 
 class _Maximum:
@@ -142,14 +155,15 @@ class WindowState:
         """
         if time > self._newest:
             self._newest = time
-            self._drop_expired()
         own = self._position(own_id)
         if time < self._now:
             return self._recompute(time, own)
         for window in self._windows:
             self._advance(window, time)
         self._now = time
-        return self._read(own)
+        answer = self._read(own)
+        self._drop_expired()
+        return answer
 
     def snapshot(self) -> list[Any]:
         """The state as plain JSON values; `restore` takes them."""
@@ -157,7 +171,10 @@ class WindowState:
             [
                 w.start,
                 w.stop,
-                [a.value if isinstance(a, _Sum) else list(a.candidates) for _, a in w.accumulators],
+                [
+                    [a.value, a.compensation] if isinstance(a, _Sum) else list(a.candidates)
+                    for _, a in w.accumulators
+                ],
             ]
             for w in self._windows
         ]
@@ -171,7 +188,7 @@ class WindowState:
             window.start, window.stop = start, stop
             for (_, accumulator), value in zip(window.accumulators, accumulators, strict=True):
                 if isinstance(accumulator, _Sum):
-                    accumulator.value = value
+                    accumulator.value, accumulator.compensation = value
                 else:
                     accumulator.candidates = deque((position, v) for position, v in value)
 
@@ -211,15 +228,13 @@ class WindowState:
             excluded = own is not None and window.start <= own < window.stop
             if excluded:
                 count -= 1
-            if function == "count":
+            if accumulator is None:
                 answer.append(count)
+            elif not count:
+                answer.append(0 if function == "sum" else None)
             elif isinstance(accumulator, _Sum):
-                total = accumulator.value
-                if excluded:
-                    total -= self._columns[column][own - self._base]  # type: ignore[operator]
-                answer.append(total if function == "sum" else total / count if count else None)
-            elif not count or accumulator is None:
-                answer.append(None)
+                total = accumulator.total(self._columns[column][own - self._base] if excluded else 0)  # type: ignore[operator]
+                answer.append(total if function == "sum" else total / count)
             elif excluded and accumulator.candidates[0][0] == own:
                 answer.append(self._aggregate(function, column, window.start, window.stop, own))
             else:
@@ -241,11 +256,11 @@ class WindowState:
             return len(positions)
         values = [self._columns[column][p] for p in positions]
         if function == "sum":
-            return sum(values)
+            return fsum(values)
         if not values:
             return None
         return (
-            sum(values) / len(values)
+            fsum(values) / len(values)
             if function == "mean"
             else max(values)
             if function == "max"

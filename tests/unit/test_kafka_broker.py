@@ -1,0 +1,134 @@
+"""What only Kafka can do wrong, and how it is told."""
+
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from flows.adapters.kafka import KafkaBroker
+from flows.core.broker import Broker, Outgoing, TopicPartition, TopicSpec
+from flows.errors import BrokerError, ConfigError, DeliveryError
+
+NOBODY = "127.0.0.1:9"  # the discard port: nothing listens there
+
+
+@pytest.fixture
+def topic(kafka: str) -> str:
+    name = f"topic-{uuid4().hex}"
+    KafkaBroker(kafka, {}).create_topics([TopicSpec(name)])
+    return name
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda broker: broker.topics(),
+        lambda broker: broker.create_topics([TopicSpec("t")]),
+        lambda broker: broker.consumer("g", {TopicPartition("t", 0): 0}),
+        lambda broker: broker.producer().send([Outgoing("t", b"")]),
+    ],
+)
+def test_a_kafka_that_is_away_is_told_within_seconds(
+    call: Callable[[Broker], object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    begin = time.monotonic()
+    with pytest.raises(BrokerError, match=rf"{NOBODY} does not answer.*refused.*scripts/kafka start"):
+        call(KafkaBroker(NOBODY, {}))
+    assert time.monotonic() - begin < 8.0
+    assert capfd.readouterr().err == ""
+
+
+def test_a_topic_keeps_records_of_any_age(kafka: str, topic: str) -> None:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    [future] = admin.describe_configs([resource]).values()
+    config = {name: entry.value for name, entry in future.result().items()}
+    assert config["retention.ms"] == config["retention.bytes"] == "-1"
+    assert config["message.timestamp.type"] == "CreateTime"
+
+
+def test_a_record_that_is_too_large_is_refused_with_its_topic_and_size(kafka: str, topic: str) -> None:
+    producer = KafkaBroker(kafka, {}).producer()
+    with pytest.raises(DeliveryError, match=rf"2,000,000 bytes for topic '{topic}'.*too large"):
+        producer.send([Outgoing(topic, b"x" * 2_000_000)])
+    assert producer.send([Outgoing(topic, b"x")]) == {TopicPartition(topic, 0): 1}
+
+
+def test_a_record_that_only_the_broker_finds_too_large_is_refused_too(kafka: str, topic: str) -> None:
+    producer = KafkaBroker(kafka, {"message.max.bytes": "4000000", "compression.type": "none"}).producer()
+    with pytest.raises(DeliveryError, match=rf"1 of 1 .*2000000 bytes to topic '{topic}'.*too large"):
+        producer.send([Outgoing(topic, b"x" * 2_000_000)])
+
+
+def test_a_full_queue_waits(kafka: str, topic: str) -> None:
+    producer = KafkaBroker(kafka, {"queue.buffering.max.messages": "50"}).producer()
+    assert producer.send([Outgoing(topic, b"")] * 2_000) == {TopicPartition(topic, 0): 2_000}
+
+
+def test_records_not_acknowledged_in_time_are_an_error(kafka: str, topic: str) -> None:
+    producer = KafkaBroker(kafka, {"delivery.timeout.ms": "1", "linger.ms": "0"}).producer()
+    with pytest.raises(
+        DeliveryError, match=rf"of 5000 records were not acknowledged by Kafka at {kafka}.*timed out"
+    ):
+        producer.send([Outgoing(topic, b"x" * 1000)] * 5_000)
+
+
+def test_the_end_of_a_transaction_is_no_backlog(kafka: str, topic: str) -> None:
+    partition = TopicPartition(topic, 0)
+    foreign = Producer({"bootstrap.servers": kafka, "transactional.id": topic})
+    foreign.init_transactions(30)
+    foreign.begin_transaction()
+    foreign.produce(topic, b"in a transaction")
+    foreign.commit_transaction(30)
+    broker = KafkaBroker(kafka, {})
+    assert broker.offsets(topic) == [(0, 2)]  # the record and the commit marker
+    consumer = broker.consumer("g", {partition: 0})
+    records = []
+    deadline = time.monotonic() + 20
+    while consumer.has_backlog(partition):
+        assert time.monotonic() < deadline
+        records += consumer.poll(100, 0.1)
+    assert [record.value for record in records] == [b"in a transaction"]
+
+
+def test_wrong_options_are_named_and_secrets_are_not() -> None:
+    with pytest.raises(ConfigError, match=r"no\.such\.option"):
+        KafkaBroker(NOBODY, {"no.such.option": "1"})
+    secret = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "me"}
+    broker = KafkaBroker(NOBODY, {**secret, "sasl.password": "hunter2"})
+    with pytest.raises(BrokerError) as caught:
+        broker.topics()
+    assert "hunter2" not in repr(broker) + str(caught.value)
+
+
+def test_a_broker_that_refuses_our_protocol_is_told_with_the_reason(kafka: str) -> None:
+    options = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "me"}
+    with pytest.raises(BrokerError, match="SASL") as caught:
+        KafkaBroker(kafka, {**options, "sasl.password": "hunter2"}).topics()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_outage_slows_and_loses_nothing(
+    kafka_node: Callable[[], object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    node = kafka_node()
+    broker = KafkaBroker(node.address, {})
+    broker.create_topics([TopicSpec("t")])
+    partition = TopicPartition("t", 0)
+    producer, consumer = broker.producer(), broker.consumer("g", {partition: 0})
+    producer.send([Outgoing("t", b"before")])
+    values = [record.value for record in consumer.poll(10, 10.0)]
+    node.command("stop")
+    assert consumer.poll(10, 0.5) == []
+    consumer.commit({partition: 1})
+    node.command("start")
+    assert producer.send([Outgoing("t", b"after")]) == {partition: 2}
+    deadline = time.monotonic() + 30
+    while len(values) < 2:
+        assert time.monotonic() < deadline
+        values += [record.value for record in consumer.poll(10, 0.5)]
+    assert values == [b"before", b"after"]
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,172 @@
+"""What only the embedded log promises: whole batches, one file, several processes."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from flows.adapters.log import LogBroker
+from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
+from flows.errors import BrokerError, DeliveryError
+
+A, B = TopicPartition("a", 0), TopicPartition("b", 0)
+
+WRITER = """
+import sys
+from pathlib import Path
+from flows.adapters.log import LogBroker
+from flows.core.broker import Outgoing
+path, size, batches = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+producer = LogBroker(path).producer()
+for batch in range(batches):
+    producer.send([Outgoing(topic, b"%d" % batch) for _ in range(size) for topic in "ab"])
+"""
+
+CREATOR = """
+import sys
+from pathlib import Path
+from flows.adapters.log import LogBroker
+from flows.core.broker import TopicSpec
+LogBroker(Path(sys.argv[1])).create_topics([TopicSpec("a"), TopicSpec(sys.argv[2])])
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "log.db"
+    LogBroker(path).create_topics([TopicSpec("a"), TopicSpec("b")])
+    return path
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)])
+
+
+def read_all(path: Path) -> list[Record]:
+    consumer = LogBroker(path).consumer("g", {A: 0, B: 0})
+    records: list[Record] = []
+    while batch := consumer.poll(10_000, 0):
+        records += batch
+    return records
+
+
+def test_a_reader_never_sees_a_send_in_part(path: Path) -> None:
+    consumer = LogBroker(path).consumer("g", {A: 0, B: 0})
+    writer = start(WRITER, path, 50, 200)
+    seen: Counter[str] = Counter()
+    deadline = time.monotonic() + 60
+    while seen.total() < 2 * 50 * 200:
+        assert time.monotonic() < deadline
+        seen.update(record.topic for record in consumer.poll(1_000_000, 0.01))
+        assert seen["a"] == seen["b"]
+        assert seen["a"] % 50 == 0
+        assert not consumer.has_backlog(A)
+        assert not consumer.has_backlog(B)
+    assert writer.wait(30) == 0
+
+
+def test_a_poll_that_its_limit_cut_knows_the_backlog_of_the_same_moment(path: Path) -> None:
+    consumer = LogBroker(path).consumer("g", {A: 0, B: 0})
+    LogBroker(path).producer().send([Outgoing(topic, b"") for topic in "ab" for _ in range(10)])
+    first = consumer.poll(1, 1.0)
+    assert [consumer.has_backlog(partition) for partition in (A, B)] == [True, True]
+    rest = consumer.poll(19, 0)
+    assert Counter(record.topic for record in first + rest) == {"a": 10, "b": 10}
+    assert [consumer.has_backlog(partition) for partition in (A, B)] == [False, False]
+
+
+def test_a_small_limit_starves_no_partition(path: Path) -> None:
+    LogBroker(path).producer().send([Outgoing(topic, b"") for topic in "ab" for _ in range(10)])
+    consumer = LogBroker(path).consumer("g", {A: 0, B: 0})
+    assert {record.topic for _ in range(4) for record in consumer.poll(1, 0)} == {"a", "b"}
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_killed_writer_leaves_no_half_batch(path: Path, attempt: int) -> None:
+    size = 20_000
+    writer = start(WRITER, path, size, 1_000)
+    broker = LogBroker(path)
+    deadline = time.monotonic() + 60
+    while broker.offsets("b")[0][1] < size * (1 + attempt):
+        assert time.monotonic() < deadline
+    writer.kill()
+    writer.wait()
+    records = read_all(path)
+    for topic in "ab":
+        mine = [record for record in records if record.topic == topic]
+        assert [record.offset for record in mine] == list(range(len(mine)))
+        assert set(Counter(record.value for record in mine).values()) == {size}
+    assert broker.producer().send([Outgoing("a", b"next")]) == {A: len(records) // 2 + 1}
+
+
+def test_processes_that_create_the_log_at_once_share_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "log.db"
+    topics = [f"topic-{number}" for number in range(6)]
+    creators = [start(CREATOR, path, topic) for topic in topics]
+    assert [creator.wait(60) for creator in creators] == [0] * 6
+    assert LogBroker(path).topics() == dict.fromkeys(["a", *topics], 1)
+    assert {file.name.removeprefix("log.db") for file in path.parent.iterdir()} <= {"", "-wal", "-shm"}
+
+
+def test_records_without_a_key_go_round_the_partitions(path: Path) -> None:
+    broker = LogBroker(path)
+    broker.create_topics([TopicSpec("wide", 4)])
+    broker.producer().send([Outgoing("wide", b"") for _ in range(40)])
+    assert broker.offsets("wide") == [(0, 10)] * 4
+
+
+def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.adapters.log.BUSY", 0.05)
+    producer = LogBroker(path).producer()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DeliveryError, match=r"log\.db did not take 1 records: database is locked"):
+        producer.send([Outgoing("a", b"")])
+    other.execute("ROLLBACK")
+    assert producer.send([Outgoing("a", b"")]) == {A: 1}
+
+
+def test_a_locked_log_does_not_make_showing_offsets_fail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.adapters.log.BUSY", 0.05)
+    broker = LogBroker(path)
+    consumer = broker.consumer("g", {A: 0})
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    consumer.commit({A: 1})
+    other.execute("ROLLBACK")
+    assert broker.committed("g", "a") == {}
+    consumer.commit({A: 1})
+    assert broker.committed("g", "a") == {0: 1}
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b""])
+def test_a_file_that_is_no_log_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.db"
+    path.write_bytes(content)
+    with pytest.raises(BrokerError, match=r"other\.db cannot be used: file is not a .*name another file"):
+        LogBroker(path)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    sqlite3.connect(path).execute("CREATE TABLE theirs (x)").connection.close()
+    with pytest.raises(BrokerError, match="not a log of this version of Driftline"):
+        LogBroker(path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BrokerError, match=r"file/log\.db cannot be created"):
+        LogBroker(tmp_path / "file" / "log.db")
+
+
+def test_waiting_for_records_costs_little_of_the_processor(path: Path) -> None:
+    consumer = LogBroker(path).consumer("g", {A: 0, B: 0})
+    begin = time.process_time()
+    assert consumer.poll(1000, 1.0) == []
+    assert time.process_time() - begin < 0.3
