@@ -73,7 +73,7 @@ class Backtest:
             if record.topic == labels:
                 happenings += self._learn(record)
             elif question := questions.get(record.offset):
-                happenings += self._predict(*question)
+                happenings += self._predict(record, *question)
         happenings += self.learner.expire()
         dead += sum(isinstance(happening, DeadLabel) for happening in happenings)
         signals = [happening for happening in happenings if isinstance(happening, DriftSignal)]
@@ -95,10 +95,14 @@ class Backtest:
             features = self._entities[key] = EntityFeatures(key, self._plan.views_of(key.entity))
         return features
 
-    def _predict(self, question: Question, vector: list[Value]) -> Iterator[Happening]:
+    def _predict(self, record: Record, question: Question, vector: list[Value]) -> Iterator[Happening]:
         served = [*[question.payload.get(name) for name in self._pipeline.inputs], *vector]
         champion = self.learner.champion
-        score = champion.score(dict(zip(self._names, served, strict=True)))
+        try:
+            score = champion.score(dict(zip(self._names, served, strict=True)))
+        except Exception as fault:  # as in the predictor
+            yield DeadLabel(record, "model", f"{type(fault).__name__}: {fault}")
+            return
         self.served[question.id] = score
         prediction = Prediction(question.id, question.time, score, champion.version, {}, served)
         yield from self.learner.predicted(prediction)

@@ -53,12 +53,15 @@ def apply(pipeline: PipelineOption = "") -> None:
     running = engine(pipeline)
     with err.status("importing Feast and applying the feature repository"):
         from flows.adapters import feast_repo  # Feast takes seconds to import: only here
+        from flows.adapters.feast_offline import OfflineStore
 
         repo, yaml = running.project.feature_repo, running.settings.feature_store
         running.settings.state_dir.mkdir(parents=True, exist_ok=True)
         feast_repo.apply(repo, yaml)
         plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service)
-    running.check(plan)
+        running.check(plan)
+        # opening makes the empty part without which Feast could read no history yet
+        OfflineStore(feast_repo.offline_folders(feast_repo.open_store(repo, yaml), plan), plan)
     running.plan_file.parent.mkdir(parents=True, exist_ok=True)
     running.plan_file.write_bytes(plan.to_json())
     broker = running.open_broker()

@@ -44,17 +44,19 @@ class RetrainPolicy:
     """What follows a drift alarm.
 
     A challenger needs at least `minimum_labels` to train on. It is promoted when a sequential test at
-    `significance` finds it better than the champion, and retired when `patience` labels did not.
+    `significance` finds it better than the champion, and retired when `patience` labels did not. The test's
+    observations are means over `block` labels, enough that one block says little about the next.
     """
 
     minimum_labels: int = 500
     significance: float = 0.01
     patience: int = 50_000
+    block: int = 500
 
 
 def default_metrics() -> Any:
-    """ROC AUC, on 50 thresholds, and log loss."""
-    return metrics.ROCAUC(n_thresholds=50) + metrics.LogLoss()
+    """ROC AUC, on 20 thresholds, and log loss."""
+    return metrics.ROCAUC(n_thresholds=20) + metrics.LogLoss()
 
 
 class Dataset(Protocol):
@@ -100,7 +102,11 @@ class Pipeline:
         if self.dataset is None:
             raise ConfigError(f"pipeline {self.name!r} declares no data set; publish a file instead")
         module, _, function = self.dataset.partition(":")
-        loaded: Dataset = getattr(importlib.import_module(module), function)(events)
+        try:
+            load = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"pipeline {self.name!r}: the data set {self.dataset!r}: {error}") from error
+        loaded: Dataset = load(events)
         return loaded
 
     def topic(self, kind: str) -> str:

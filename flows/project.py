@@ -56,8 +56,13 @@ def load(directory: Path) -> Project:
         raise ConfigError(f"[tool.driftline] feature_repo: there is no directory {feature_repo}")
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
-    pipelines = [_pipeline(module) for module in modules]
-    return Project(directory, feature_repo, {p.name: p for p in pipelines}, tuple(modules))
+    pipelines: dict[str, Pipeline] = {}
+    for module in modules:
+        pipeline = _pipeline(module)
+        if pipeline.name in pipelines:
+            raise ConfigError(f"two pipelines are called {pipeline.name!r}; give each its own name")
+        pipelines[pipeline.name] = pipeline
+    return Project(directory, feature_repo, pipelines, tuple(modules))
 
 
 def _table(directory: Path) -> dict[str, Any] | None:
@@ -65,26 +70,39 @@ def _table(directory: Path) -> dict[str, Any] | None:
         file = directory / name
         if file.is_file():
             content = _parse(file)
-            table = content if name == "driftline.toml" else content.get("tool", {}).get("driftline")
+            table = content if name == "driftline.toml" else _driftline(content)
             if table is not None:
-                return dict(table)
+                return _checked(table, file)
     return None
 
 
 def _parse(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is no valid TOML: {error}") from None
+
+
+def _driftline(pyproject: Mapping[str, Any]) -> Any:
+    tools = pyproject.get("tool")
+    return tools.get("driftline") if isinstance(tools, dict) else None
+
+
+def _checked(table: Any, file: Path) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{file}: tool.driftline must be a table, [tool.driftline]")
+    return table
 
 
 def _pipeline(module: str) -> Pipeline:
     try:
-        pipeline = importlib.import_module(module).pipeline
-    except ImportError as error:
-        raise ConfigError(f"[tool.driftline] pipelines: cannot import {module!r}: {error}") from None
-    except AttributeError:
-        raise ConfigError(f"[tool.driftline] pipelines: {module!r} defines no `pipeline`") from None
+        imported = importlib.import_module(module)
+    except Exception as error:  # a declaration is the user's code
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"[tool.driftline] pipelines: cannot import {module!r}: {what}") from error
+    if not hasattr(imported, "pipeline"):
+        raise ConfigError(f"[tool.driftline] pipelines: {module!r} defines no `pipeline`")
+    pipeline = imported.pipeline
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(
             f"{module}.pipeline must be a flows.pipeline.Pipeline, not {type(pipeline).__name__}"

@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import orjson
 
-from flows.core.broker import Broker, Outgoing, TopicPartition
+from flows.core.broker import Broker, Outgoing, Producer, TopicPartition
 from flows.core.predictions import PUBLISHED_AT
 from flows.core.schema import milliseconds
 from flows.errors import ConfigError
@@ -19,7 +19,7 @@ _CHUNK = 2000  # records that are sent together at most
 _CHUNKS_IN_BOUND = 8
 _POLL = 0.004  # seconds between looks at the flows' progress
 
-Pace = Callable[[int], None]  # called with the event time (ms) of a chunk's last record, before it is sent
+Ends = dict[TopicPartition, int]  # the offsets that follow what was sent
 
 
 class _Sent(NamedTuple):
@@ -30,26 +30,73 @@ class _Sent(NamedTuple):
 
 
 def publish(
-    broker: Broker, pipeline: Pipeline, records: Iterable[Outgoing], pace: "Bound | SpeedUp", step: int
+    broker: Broker, pipeline: Pipeline, records: Iterable[Outgoing], pace: "Pace", step: int
 ) -> Iterator[int]:
-    """Send `records` in chunks of at most `step` ms of event time; yields how many were sent with each.
+    """Send `records` in chunks of at most `step` ms of event time; yields how many were sent each time.
 
-    In a chunk the sources go first, so that what is known at a moment is in the log before its questions.
+    Of a chunk the sources go first, so that what is known at a moment is in the log before its questions, and
+    the labels go when the pace says that its questions are answered: in a fast replay the learner must not
+    know a label before the questions that came before it.
     """
     producer = broker.producer()
-    sources = {stream.topic for stream in pipeline.sources}
+    held: deque[tuple[Ends, list[Outgoing]]] = deque()
     for chunk in _chunks(records, step):
         pace.wait_for(chunk[-1].timestamp or 0)
-        ends: dict[TopicPartition, int] = {}
-        for part in (
-            [record for record in chunk if record.topic in sources],
-            _stamped([record for record in chunk if record.topic not in sources], pipeline.events.topic),
-        ):
-            if part:
-                ends.update(producer.send(part))
+        sources, events, labels = _by_kind(chunk, pipeline)
+        ends = _send(producer, sources) | _send(producer, events)
         pace.sent(chunk[0].timestamp or 0, ends)
-        yield len(chunk)
+        held.append((ends, labels))
+        yield len(sources) + len(events) + _release(producer, held, pace)
+    while held:
+        yield _release(producer, held, pace)
+        time.sleep(_POLL)
     producer.close()
+
+
+def _by_kind(
+    chunk: Iterable[Outgoing], pipeline: Pipeline
+) -> tuple[list[Outgoing], list[Outgoing], list[Outgoing]]:
+    """The chunk's sources, its events with the time they are published at, and its labels."""
+    sources: list[Outgoing] = []
+    events: list[Outgoing] = []
+    labels: list[Outgoing] = []
+    headers = ((PUBLISHED_AT, str(time.time_ns() // 1000).encode()),)
+    for record in chunk:
+        if record.topic == pipeline.events.topic:
+            events.append(record._replace(headers=headers))
+        elif record.topic == pipeline.labels.topic:
+            labels.append(record)
+        else:
+            sources.append(record)
+    return sources, events, labels
+
+
+def _send(producer: Producer, records: list[Outgoing]) -> Ends:
+    return producer.send(records) if records else {}
+
+
+def _release(producer: Producer, held: deque[tuple[Ends, list[Outgoing]]], pace: "Pace") -> int:
+    """Send the labels whose questions are answered; how many those were."""
+    released = 0
+    while held and pace.answered(held[0][0]):
+        labels = held.popleft()[1]
+        if labels:
+            pace.sent(labels[0].timestamp or 0, _send(producer, labels))
+        released += len(labels)
+    return released
+
+
+class Pace(Protocol):
+    """How fast `publish` goes."""
+
+    def wait_for(self, event_time: int) -> None:
+        """Wait until a chunk whose last record is of `event_time` (ms) may be sent."""
+
+    def sent(self, first: int, ends: Ends) -> None:
+        """Records went out, the first of them of `first` (ms)."""
+
+    def answered(self, ends: Ends) -> bool:
+        """Whether the events up to `ends` have been read by the predictor."""
 
 
 class SpeedUp:
@@ -66,8 +113,12 @@ class SpeedUp:
         began, first = self._origin
         time.sleep(max(0.0, began + (event_time - first) / 1000 / self._factor - time.monotonic()))
 
-    def sent(self, first: int, ends: dict[TopicPartition, int]) -> None:
-        """A chunk went out; a clock does not mind."""
+    def sent(self, first: int, ends: Ends) -> None:
+        """A clock does not mind."""
+
+    def answered(self, ends: Ends) -> bool:
+        """Labels come when their time has come."""
+        return True
 
 
 class Bound:
@@ -80,6 +131,7 @@ class Bound:
 
     def __init__(self, broker: Broker, pipeline: Pipeline, bound: int, waiting: Callable[[], None]) -> None:
         self._broker = broker
+        self._pipeline = pipeline
         self._bound = bound
         self._waiting = waiting
         self._watched = {
@@ -97,12 +149,18 @@ class Bound:
                 began = time.monotonic()
             else:
                 time.sleep(_POLL)
-                if began is not None and time.monotonic() - began > self.PATIENCE:
+                if time.monotonic() - began > self.PATIENCE:
                     self._waiting()
                     began = float("inf")
 
-    def sent(self, first: int, ends: dict[TopicPartition, int]) -> None:
-        """A chunk went out whose first record is of `first` (ms)."""
+    def answered(self, ends: Ends) -> bool:
+        """Whether the predictor has read the events up to `ends`."""
+        events = self._pipeline.events.topic
+        of_events = {p.partition: end for p, end in ends.items() if p.topic == events}
+        return self._is_read(_Sent(0, events, self._watched[events], of_events))
+
+    def sent(self, first: int, ends: Ends) -> None:
+        """Records went out, the first of them of `first` (ms)."""
         for topic, group in self._watched.items():
             of_topic = {p.partition: end for p, end in ends.items() if p.topic == topic}
             if of_topic:
@@ -124,6 +182,10 @@ class FileRecords:
 
     path: Path
     stream: Stream
+
+    def __post_init__(self) -> None:
+        if not self.path.is_file():
+            raise ConfigError(f"there is no file {self.path}; name one with a JSON record on each line")
 
     def __len__(self) -> int:
         with self.path.open("rb") as lines:
@@ -154,8 +216,3 @@ def _chunks(records: Iterable[Outgoing], step: int) -> Iterator[list[Outgoing]]:
         chunk.append(record)
     if chunk:
         yield chunk
-
-
-def _stamped(records: list[Outgoing], events: str) -> list[Outgoing]:
-    headers = ((PUBLISHED_AT, str(time.time_ns() // 1000).encode()),)
-    return [record._replace(headers=headers) if record.topic == events else record for record in records]

@@ -7,6 +7,7 @@ the documentation is checked against it.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,20 +68,20 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
     """
     env = os.environ if environment is None else environment
     values = {s.name: env.get(s.name) or s.default for s in SETTINGS}
-    os.environ.setdefault("DRIFTLINE_REDIS", values["DRIFTLINE_REDIS"])
+    os.environ["DRIFTLINE_REDIS"] = values["DRIFTLINE_REDIS"]
     state_dir = project / values["DRIFTLINE_STATE_DIR"]
     return Settings(
-        broker=values["DRIFTLINE_BROKER"] or f"file://{state_dir / 'log.db'}",
+        broker=values["DRIFTLINE_BROKER"] or (state_dir / "log.db").absolute().as_uri(),
         pipeline=values["DRIFTLINE_PIPELINE"],
         state_dir=state_dir,
         feature_store=values["DRIFTLINE_FEATURE_STORE"],
         webhook_url=values["DRIFTLINE_WEBHOOK_URL"],
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
-        http_port=int(_number("DRIFTLINE_HTTP_PORT", values, low=0)),
-        batch=int(_number("DRIFTLINE_BATCH", values, low=1)),
-        epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1),
-        model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01),
+        http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_535),
+        batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
+        epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
+        model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
         secret=values["DRIFTLINE_SECRET"].encode(),
         webhook_secret=values["DRIFTLINE_WEBHOOK_SECRET"],
         kafka_options=_kafka_options(env),
@@ -93,17 +94,26 @@ def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(prefix).lower().replace("_", "."): env[name] for name in names}
 
 
-_OF_THE_KAFKA_SCRIPT = ("DRIFTLINE_KAFKA_HOME", "DRIFTLINE_KAFKA_PORT", "DRIFTLINE_KAFKA_LIBS")
+_OF_THE_KAFKA_SCRIPT = [
+    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP")
+]
 
 
-def _number(name: str, values: Mapping[str, str], low: float) -> float:
+def _number(name: str, values: Mapping[str, str], low: float, high: float) -> float:
     try:
         number = float(values[name])
     except ValueError:
-        number = low - 1
-    if number < low:
-        raise ConfigError(f"{name} must be a number of at least {low:g}, not {values[name]!r}")
+        number = nan
+    if not low <= number <= high:
+        raise ConfigError(f"{name} must be a number from {low:g} to {high:g}, not {values[name]!r}")
     return number
+
+
+def _whole_number(name: str, values: Mapping[str, str], low: int, high: int) -> int:
+    number = _number(name, values, low, high)
+    if not number.is_integer():
+        raise ConfigError(f"{name} must be a whole number, not {values[name]!r}")
+    return int(number)
 
 
 def _flag(name: str, values: Mapping[str, str]) -> bool:

@@ -113,6 +113,7 @@ class Engine:
             cool_down=_milliseconds(pipeline.drift.cool_down),
             significance=pipeline.retrain.significance,
             patience=pipeline.retrain.patience,
+            block=pipeline.retrain.block,
         )
         return Learner(
             pipeline.name, policy, names, first_model(pipeline.model()), Evaluation(pipeline.metrics)

@@ -4,12 +4,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from harness import Project, free_port, wait_until
 
 KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
 NEEDS_INSTALLATION = 3  # the script's exit code
@@ -28,20 +28,6 @@ def unavailable(reason: str) -> None:
     if reason not in not_tested:
         not_tested.append(reason)
     pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -119,3 +105,37 @@ def answers_ping(port: int) -> bool:
             return connection.recv(16).startswith(b"+PONG")
     except OSError:
         return False
+
+
+@pytest.fixture(scope="session")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """This repository's example as a project of its own, after `driftline apply`. For copying only."""
+    directory = tmp_path_factory.mktemp("applied")
+    shutil.copytree(KAFKA_SCRIPT.parent.parent / "feature_repo", directory / "feature_repo")
+    (directory / "driftline.toml").write_text(
+        'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
+    )
+    project = Project(directory)
+    outcome = project.run("apply")
+    assert outcome.returncode == 0, outcome.stderr
+    return project
+
+
+@pytest.fixture
+def project(applied: Project, tmp_path: Path) -> Project:
+    """A project on the embedded log, with its feature plan and its empty topics."""
+    return applied.copy_to(tmp_path / "project")
+
+
+@pytest.fixture(params=["log", "kafka"])
+def project_on(request: pytest.FixtureRequest, project: Project) -> Project:
+    """The same on each broker."""
+    if request.param == "log":
+        return project
+    return project.on_kafka(request.getfixturevalue("kafka"))
+
+
+@pytest.fixture
+def project_on_kafka(project: Project, kafka: str) -> Project:
+    """The same on Kafka."""
+    return project.on_kafka(kafka)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ logger = logging.getLogger("driftline.kafka")
 logger.addHandler(logging.NullHandler())  # an application that sets up no logging gets no noise
 
 PATIENCE = 5.0  # seconds that a question to the broker may take
+REPEAT = 30.0  # seconds before the same trouble is logged again
 FOREVER = str(2**63 - 1)
 
 TOPIC = {
@@ -40,6 +41,8 @@ TOPIC = {
 CLIENT = {
     "client.id": "driftline",
     "reconnect.backoff.max.ms": "1000",
+    # librdkafka logs each failed attempt to connect; `_Health` hears of the same and repeats less
+    "log_level": "2",
 }
 CONSUMER = {
     # the defaults cap a consumer at `queued.min.messages` a second
@@ -64,10 +67,13 @@ HOPELESS = frozenset(
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     }
 )
+GONE = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
 MOVING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -98,8 +104,17 @@ class KafkaBroker:
             request_timeout=PATIENCE,
         )
         created = [topic for topic, future in futures.items() if self._was_created(topic, future)]
-        self._await_topics({topic.name for topic in missing})
+        self._await_metadata({topic.name for topic in missing}.issubset)
         return created
+
+    def delete_topics(self, topics: Sequence[str]) -> None:
+        doomed = list(self.topics().keys() & set(topics))
+        if doomed:
+            futures = self._admin.delete_topics(doomed, operation_timeout=PATIENCE)
+            with self._health.explained(self._admin):
+                for future in futures.values():
+                    future.result()
+            self._await_metadata(set(doomed).isdisjoint)
 
     def topics(self) -> dict[str, int]:
         with self._health.explained(self._admin):
@@ -127,10 +142,10 @@ class KafkaBroker:
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> "KafkaConsumer":
         self._check_exists(list(start))
         ends = self._list_offsets(list(start), OffsetSpec.latest())
-        return KafkaConsumer(self._settings, self._health, group, start, ends)
+        return KafkaConsumer(self._settings, _Health(self._health.servers), group, start, ends)
 
     def producer(self) -> "KafkaProducer":
-        return KafkaProducer(self._settings, self._health)
+        return KafkaProducer(self._settings, _Health(self._health.servers))
 
     def close(self) -> None:
         """Nothing to do: librdkafka frees an admin client with its last reference."""
@@ -181,13 +196,14 @@ class KafkaBroker:
             raise BrokerError(f"Kafka did not create topic {topic!r}: {error.args[0].str()}") from error
         return True
 
-    def _await_topics(self, names: set[str]) -> None:
-        """A new topic is known to the controller some milliseconds before the broker serves it."""
+    def _await_metadata(self, done: Callable[[Set[str]], bool]) -> None:
+        """What the controller has done, the broker's metadata shows some milliseconds later."""
         deadline = time.monotonic() + PATIENCE
-        while not names <= self.topics().keys():
+        while not done(self.topics().keys()):
             if time.monotonic() > deadline:
                 raise BrokerError(
-                    f"topics {sorted(names)} were created but are not served after {PATIENCE:g} s"
+                    f"Kafka at {self._health.servers} took on a change of topics but does not show it after "
+                    f"{PATIENCE:g} s; look into its log"
                 )
             time.sleep(0.02)
 
@@ -226,6 +242,8 @@ class KafkaConsumer:
             if records and limit > 1:
                 records += self._accept(self._client.consume(limit - 1, 0))
         self._health.raise_if_hopeless()
+        if self._health.misses_topic:
+            self._check_topics()
         return records
 
     def has_backlog(self, partition: TopicPartition) -> bool:
@@ -285,12 +303,17 @@ class KafkaConsumer:
             self._positions[partition] = max(self._positions[partition], message.offset())
         elif code == KafkaError._AUTO_OFFSET_RESET:
             raise self._expired(TopicPartition(message.topic(), message.partition()))
-        elif code in (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART):
-            raise UnknownTopic(f"{message.topic()}[{message.partition()}]")
-        elif error.fatal() or code in HOPELESS:
-            raise BrokerError(f"Kafka refuses to be read: {error.str()}")
         else:
-            logger.warning("while reading: %s", error.str())
+            self._health.report(error)
+
+    def _check_topics(self) -> None:
+        """Librdkafka tells once that a topic is gone, and is wrong at times while brokers restart."""
+        try:
+            counts = _partition_counts(self._client)
+        except KafkaException:
+            return  # the next poll asks again
+        self._health.misses_topic = False
+        _check_exists(counts, list(self._positions))
 
     def _expired(self, partition: TopicPartition) -> OffsetExpired:
         with self._health.explained(self._client):
@@ -379,20 +402,32 @@ class KafkaProducer:
 
 
 class _Health:
-    """What the clients report about their connections, and how a failure is told to a person."""
+    """What a client reports about its connections, and how a failure is told to a person."""
 
     def __init__(self, servers: str) -> None:
         self.servers = servers
+        self.misses_topic = False
+        self._silent_until: dict[int, float] = {}
         self._last: KafkaError | None = None
         self._hopeless: KafkaError | None = None
 
     def report(self, error: KafkaError) -> None:
-        """Librdkafka's `error_cb`."""
-        logger.warning("%s", error.str())
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._last = error
+        """The client's `error_cb`."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            return  # the connections have said why
+        self._last = error
+        self._warn(error)
+        if error.code() in GONE:
+            self.misses_topic = True
         if error.fatal() or error.code() in HOPELESS:
             self._hopeless = error
+
+    def _warn(self, error: KafkaError) -> None:
+        """Log what is new; in an outage every attempt to connect reports the same many times a second."""
+        now = time.monotonic()
+        if now >= self._silent_until.get(error.code(), 0.0):
+            self._silent_until[error.code()] = now + REPEAT
+            logger.warning("%s", error.str())
 
     def raise_if_hopeless(self) -> None:
         """Raise `BrokerError` once trying again is of no use."""

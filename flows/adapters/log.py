@@ -35,7 +35,7 @@ PRAGMA journal_mode = WAL;
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 CREATE TABLE partitions (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- a reader of a deleted topic must not meet another one
     topic TEXT NOT NULL,
     partition INTEGER NOT NULL,
     next INTEGER NOT NULL DEFAULT 0,
@@ -80,6 +80,14 @@ class LogBroker:
                 [(topic.name, number) for topic in missing for number in range(topic.partitions)],
             )
         return [topic.name for topic in missing]
+
+    def delete_topics(self, topics: Sequence[str]) -> None:
+        with _explained(self._path), _transaction(self._connection, "IMMEDIATE"):
+            known = _partition_ids(self._connection)
+            ids = [(id_,) for topic in topics for id_ in known.get(topic, ())]
+            self._connection.executemany("DELETE FROM records WHERE partition_id = ?", ids)
+            self._connection.executemany("DELETE FROM groups WHERE partition_id = ?", ids)
+            self._connection.executemany("DELETE FROM partitions WHERE id = ?", ids)
 
     def topics(self) -> dict[str, int]:
         with _explained(self._path):
@@ -198,6 +206,8 @@ class LogConsumer:
     def _see_ends(self) -> None:
         ends: dict[int, int] = dict(self._connection.execute("SELECT id, next FROM partitions"))
         for cursor in self._turns:
+            if cursor.id not in ends:
+                raise UnknownTopic(cursor.partition.topic)
             cursor.end = ends[cursor.id]
 
     def _read(self, limit: int) -> list[Record]:
@@ -248,7 +258,6 @@ class LogProducer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = _open(path)
-        self._ids: dict[str, list[int]] = {}
         self._turns = itertools.count()
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
@@ -266,11 +275,12 @@ class LogProducer:
 
     def _append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         following: dict[int, int] = dict(self._connection.execute("SELECT id, next FROM partitions"))
+        ids = _partition_ids(self._connection)
         now = time.time_ns() // 1_000_000
         written: dict[int, TopicPartition] = {}
         rows = []
         for record in records:
-            number, id_ = self._choose(record)
+            number, id_ = self._choose(ids, record)
             offset = following[id_]
             following[id_] = offset + 1
             written[id_] = TopicPartition(record.topic, number)
@@ -284,14 +294,11 @@ class LogProducer:
         )
         return {partition: following[id_] for id_, partition in written.items()}
 
-    def _choose(self, record: Outgoing) -> tuple[int, int]:
+    def _choose(self, topics: Mapping[str, list[int]], record: Outgoing) -> tuple[int, int]:
         """The number and the id of the partition that `record` goes to."""
-        ids = self._ids.get(record.topic)
+        ids = topics.get(record.topic)
         if ids is None:
-            self._ids = _partition_ids(self._connection)
-            ids = self._ids.get(record.topic)
-            if ids is None:
-                raise UnknownTopic(record.topic)
+            raise UnknownTopic(record.topic)
         if record.partition is not None:
             number = record.partition
         elif record.key:

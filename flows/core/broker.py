@@ -95,6 +95,9 @@ class Broker(Protocol):
     def create_topics(self, topics: Sequence[TopicSpec]) -> list[str]:
         """Create the topics that are missing; the names of those created."""
 
+    def delete_topics(self, topics: Sequence[str]) -> None:
+        """Delete those of the topics that exist, with their records and what groups committed of them."""
+
     def topics(self) -> dict[str, int]:
         """The number of partitions of each topic (internal topics left out)."""
 

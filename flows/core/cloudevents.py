@@ -67,8 +67,8 @@ class DriftSignal:
     """One alarm of a drift detector.
 
     `id` is what `signal_id` gives. `sequence` counts the signals of the pipeline. `time` is the event time
-    (ms) at which the alarm was raised. The estimates are the mean error in the detector's window before it
-    dropped the window's old part, and after; what it kept is `width` labels wide, and the first of them came
+    (ms) at which the alarm was raised. The estimates are the mean error in the part of its window that the
+    detector dropped, and in the part that it kept, which is `width` labels wide, and the first of them came
     at `since` (ms). `topic`, `partition` and `offset` are the place of the label
     that raised the alarm.
     """

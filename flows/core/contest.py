@@ -5,14 +5,13 @@ mixture sequential probability ratio test, which stays valid however often one l
 Johari, Pekelis and Walsh, "Always valid inference", 2015).
 """
 
-from math import exp, log, sqrt
+from math import inf, log
 from typing import Literal
 
 Verdict = Literal["open", "won", "lost"]
 
 _CLIP = 1e-6
-_MIXTURE = 0.01  # variance of the effect sizes looked for; about the square of a log loss gap of 0.1
-_MINIMUM = 200  # labels before the variance is worth trusting
+_MINIMUM = 10  # blocks before their scatter is worth trusting
 
 
 def log_loss(score: float, truth: bool) -> float:
@@ -28,28 +27,30 @@ def log_loss(score: float, truth: bool) -> float:
 class Contest:
     """Compares a challenger with the champion, label by label.
 
-    Won when the challenger's loss is lower at the `significance` level, lost when it is higher at the same
-    level or when `patience` labels decided nothing.
+    Neighbouring labels err alike (a storm delays a whole day), so not they but the means of blocks of `block`
+    labels are taken as independent observations (batch means). Won when the challenger's loss is lower at the
+    `significance` level, lost when it is higher at the same level or when `patience` labels decided nothing.
     """
 
-    def __init__(self, significance: float, patience: int) -> None:
-        self._threshold = 1.0 / significance
+    def __init__(self, significance: float, patience: int, block: int) -> None:
+        self._threshold = -log(significance)
         self._patience = patience
+        self._block = block
         self.labels = 0
-        self._mean = 0.0
-        self._squares = 0.0  # sum of squared deviations (Welford, 1962)
+        self._sum = 0.0  # of the gains in the block under way
+        self._blocks = 0
+        self._mean = 0.0  # of the blocks' mean gains
+        self._squares = 0.0  # sum of their squared deviations (Welford, 1962)
 
     def update(self, champion: float, challenger: float, truth: bool) -> Verdict:
         """Take in both scores of one event and its truth."""
-        gain = log_loss(champion, truth) - log_loss(challenger, truth)
         self.labels += 1
-        deviation = gain - self._mean
-        self._mean += deviation / self.labels
-        self._squares += deviation * (gain - self._mean)
-        if self.labels < _MINIMUM:
-            return "open"
-        if self._likelihood_ratio() > self._threshold:
-            return "won" if self._mean > 0 else "lost"
+        self._sum += log_loss(champion, truth) - log_loss(challenger, truth)
+        if self.labels % self._block == 0:
+            self._add_block(self._sum / self._block)
+            self._sum = 0.0
+            if self._blocks >= _MINIMUM and self._log_likelihood_ratio() > self._threshold:
+                return "won" if self._mean > 0 else "lost"
         return "lost" if self.labels >= self._patience else "open"
 
     @property
@@ -57,11 +58,16 @@ class Contest:
         """How much lower the challenger's mean log loss is."""
         return self._mean
 
-    def _likelihood_ratio(self) -> float:
-        n = self.labels
+    def _add_block(self, gain: float) -> None:
+        self._blocks += 1
+        deviation = gain - self._mean
+        self._mean += deviation / self._blocks
+        self._squares += deviation * (gain - self._mean)
+
+    def _log_likelihood_ratio(self) -> float:
+        """Of a normal mixture of effects, as wide as the blocks scatter, to no effect."""
+        n = self._blocks
         variance = self._squares / (n - 1)
         if variance == 0.0:
-            return 1.0
-        spread = variance + n * _MIXTURE
-        exponent = _MIXTURE * (n * self._mean) ** 2 / (2 * variance * spread)
-        return sqrt(variance / spread) * exp(min(exponent, 700.0))
+            return 0.0 if self._mean == 0.0 else inf
+        return n * n * self._mean**2 / (2 * variance * (1 + n)) - log(1 + n) / 2

@@ -31,7 +31,15 @@ def dead_letter(topic: str, record: Record, reason: str, detail: str) -> Outgoin
         ("topic", record.topic.encode()),
         ("partition", str(record.partition).encode()),
         ("offset", str(record.offset).encode()),
-        ("time", iso(record.timestamp).encode()),
+        ("time", _time(record.timestamp).encode()),
         *((f"original-{name}", value) for name, value in record.headers),
     )
     return Outgoing(topic, record.value or b"", record.key, timestamp=record.timestamp, headers=headers)
+
+
+def _time(timestamp: int) -> str:
+    """The time as ISO 8601; a producer may also give one that no calendar has, which stays a number."""
+    try:
+        return iso(timestamp)
+    except (ValueError, OverflowError, OSError):
+        return str(timestamp)

@@ -13,7 +13,7 @@ _MARK_EVERY = 32  # labels, as often as ADWIN itself looks for a cut
 
 
 class Alarm(NamedTuple):
-    """The error rose: its estimates before and after, and the window that ADWIN kept.
+    """The error rose: its mean in the part of the window that ADWIN dropped, and in the part that it kept.
 
     `width` is the number of labels in that window and `since` the time (ms) of the first of them.
     """
@@ -43,11 +43,12 @@ class ConceptDrift:
         if self._count % _MARK_EVERY == 0:
             self._mark(time)
         self._count += 1
-        before = self._adwin.estimation
+        width, total = self._adwin.width + 1, self._adwin.total + error
         self._adwin.update(error)
         if not self._adwin.drift_detected or self._count < self._warm_up or time < self._quiet_until:
             return None
         after = self._adwin.estimation
+        before = (total - self._adwin.total) / (width - self._adwin.width)
         if after <= before:
             return None
         self._quiet_until = time + self._cool_down

@@ -50,7 +50,9 @@ class Evaluation:
         pending, truth = joined.pending, joined.label.truth
         scores = (pending.prediction.score, pending.majority, pending.no_change)
         for metric, score in zip(self._metrics.values(), scores, strict=True):
-            metric.update(truth, {True: score, False: 1.0 - score})
+            # some metrics judge the label, which River's classifiers leave at False where both are as likely
+            answer = score > 0.5 if metric.requires_labels else {False: 1.0 - score, True: score}
+            metric.update(truth, answer)
         self.labels += 1
 
     def values(self) -> dict[str, dict[str, float]]:

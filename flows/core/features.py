@@ -151,7 +151,6 @@ class Assembler:
     """Puts the answers of all entities together to one feature vector for each question."""
 
     def __init__(self, plan: FeaturePlan) -> None:
-        self._width = len(plan.names)
         self._slots: dict[str, list[int]] = {entity: [] for entity in plan.entities}
         self._empty: list[Value] = []
         position = 0

@@ -8,6 +8,7 @@ from flows.core.models import Prediction
 from flows.core.recent import RecentIds
 
 PENDING_LIMIT = 1_000_000
+EARLY_LIMIT = 200_000
 LEARNED_LIMIT = 200_000
 
 
@@ -38,7 +39,8 @@ class Joined(NamedTuple):
 class LabelJoin:
     """Joins by event id whichever of the two comes first, within `wait` milliseconds of event time.
 
-    At most `PENDING_LIMIT` predictions wait; beyond that the oldest are given up as if expired.
+    At most `PENDING_LIMIT` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up as
+    if expired.
     """
 
     def __init__(self, wait: int) -> None:
@@ -82,8 +84,11 @@ class LabelJoin:
         """Give up predictions older than the wait, and yield the labels whose event never came."""
         while self._pending and self._oldest_pending().time < now - self._wait:
             self._give_up_oldest()
-        for label in [early for early in self._early.values() if early.time < now - self._wait]:
-            yield self._early.pop(label.id)
+        early = list(self._early.values())
+        surplus = len(early) - EARLY_LIMIT
+        for number, label in enumerate(early):
+            if number < surplus or label.time < now - self._wait:
+                yield self._early.pop(label.id)
 
     def _oldest_pending(self) -> Prediction:
         return next(iter(self._pending.values())).prediction

@@ -44,6 +44,7 @@ class Policy(NamedTuple):
     cool_down: int
     significance: float
     patience: int
+    block: int
 
 
 class Learner:
@@ -106,7 +107,7 @@ class Learner:
             yield Settled("retired", self.challenger)
         self.lineage[model.version] = message.lineage
         self.challenger = model
-        self._contest = Contest(self._policy.significance, self._policy.patience)
+        self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
 
     def expire(self) -> Iterator[DeadLabel]:
         """Give up what has waited too long, as of the newest event time."""

@@ -1,6 +1,8 @@
 """A River estimator in service: its version, its role and what may be asked of it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 Role = Literal["champion", "challenger", "retired"]
@@ -33,9 +35,12 @@ class Model:
         self.learned = learned
 
     def score(self, features: Features) -> float:
-        """The probability that the target is true."""
+        """The probability that the target is true; raises `ArithmeticError` if that is no finite number."""
         probabilities = self.estimator.predict_proba_one(features)
-        return float(probabilities.get(True, 0.0)) if probabilities else UNDECIDED
+        score = float(probabilities.get(True, 0.0)) if probabilities else UNDECIDED
+        if not isfinite(score):
+            raise ArithmeticError(f"model {self.version} gives {score}")
+        return score
 
     def learn(self, features: Features, truth: bool) -> str | None:
         """Learn one label; what went wrong if the estimator cannot."""
@@ -82,5 +87,9 @@ class Lineup:
             self.challengers[model.version] = model
 
     def shadow_scores(self, features: Features) -> dict[str, float]:
-        """The challengers' scores, by version."""
-        return {version: model.score(features) for version, model in self.challengers.items()}
+        """The challengers' scores, by version; one that cannot score stays out and keeps nobody waiting."""
+        scores: dict[str, float] = {}
+        for version, model in self.challengers.items():
+            with suppress(Exception):  # an estimator is the user's code
+                scores[version] = model.score(features)
+        return scores

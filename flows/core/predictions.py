@@ -1,14 +1,14 @@
 """Predictions as they stand on the predictions topic."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import orjson
 
 from flows.core.broker import Headers, Outgoing, Record
 from flows.core.models import Prediction
-from flows.core.schema import iso, milliseconds
+from flows.core.schema import Field, Number, Text, Time, check, iso, milliseconds
+from flows.errors import InvalidRecord
 
+_ID = Text(longest=2**20)  # as long as a declaration may allow
+_FIELDS: dict[str, Field] = {"id": _ID, "time": Time(), "score": Number(), "model": _ID}
 PUBLISHED_AT = (
     "published-at"  # header of an event and its prediction: microseconds since 1970, by the publisher's clock
 )
@@ -35,9 +35,14 @@ def encode(topic: str, partition: int, prediction: Prediction, plan: str, header
 
 
 def decode(record: Record) -> Prediction:
-    """The prediction that `encode` wrote."""
-    raw: dict[str, Any] = orjson.loads(record.value or b"")
-    features: Sequence[Any] = raw["features"]
-    return Prediction(
-        raw["id"], milliseconds(raw["time"]), raw["score"], raw["model"], raw["shadows"], features
-    )
+    """The prediction that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    try:
+        raw = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord("schema", f"not a prediction: {error}") from None
+    check(raw, _FIELDS)
+    shadows, features = raw.get("shadows"), raw.get("features")
+    if type(shadows) is not dict or type(features) is not list:
+        raise InvalidRecord("schema", "not a prediction: 'shadows' or 'features' is missing")
+    check(shadows, dict.fromkeys(shadows, Number()))
+    return Prediction(raw["id"], milliseconds(raw["time"]), raw["score"], raw["model"], shadows, features)

@@ -10,6 +10,7 @@ import importlib
 import io
 import pickle
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any
 
 import orjson
@@ -21,21 +22,34 @@ from flows.errors import SnapshotError
 
 SIGNATURE = "signature"  # the header of a model's record that holds its HMAC
 
-_BUILTINS = {
-    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set",
-    "slice", "str", "tuple",
+# By module, the names that pickled models refer to beside River's own.
+_NAMES = {
+    "builtins": {
+        "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set",
+        "slice", "str", "tuple",
+    },
+    "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
+    "copy": {"deepcopy"},
+    "copyreg": {"_reconstructor", "__newobj__"},
+    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
+    "decimal": {"Decimal"},
+    "fractions": {"Fraction"},
+    "functools": {"partial"},
+    "numpy": {"array", "dtype", "ndarray", "ones"},
+    "numpy.core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.random._mt19937": {"MT19937"},
+    "numpy.random._pcg64": {"PCG64"},
+    "numpy.random._pickle": {"__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor"},
+    "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
+    "random": {"Random"},
+    "statistics": {"NormalDist"},
 }  # fmt: skip
-_CLASSES_OF = {"river", "numpy", "collections", "datetime", "random", "decimal", "fractions", "flows"}
-_FUNCTIONS = {
-    ("copyreg", "_reconstructor"),
-    ("copyreg", "__newobj__"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.random._pickle", "__randomstate_ctor"),
-    ("numpy.random._pickle", "__generator_ctor"),
-    ("numpy.random._pickle", "__bit_generator_ctor"),
+_NO_MODELS = {"checks", "datasets", "evaluate", "stream"}  # River's parts that read, write or eval
+_STATE = {
+    f"flows.core.{module}"
+    for module in ("broker", "contest", "drift", "evaluation", "labels", "learner", "models", "recent")
 }
 
 
@@ -104,28 +118,52 @@ class Sealer:
             )
 
     def _unpickle(self, body: bytes) -> Any:
-        return _Unpickler(io.BytesIO(body), self._functions_of).load()
+        try:
+            return _Unpickler(io.BytesIO(body), self._functions_of).load()
+        except SnapshotError:
+            raise
+        except Exception as error:  # unpickling calls what the snapshot says, so anything can come of it
+            raise SnapshotError(
+                f"a snapshot cannot be read ({type(error).__name__}: {error}); "
+                "was it written by another version of Driftline, River or the pipeline?"
+            ) from error
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds classes of the packages that models are made of, and very few functions."""
+    """Finds what River defines, what the project's pipelines define, and `_NAMES`; nothing else."""
 
     def __init__(self, file: io.BytesIO, functions_of: frozenset[str]) -> None:
         super().__init__(file)
-        self._functions_of = functions_of
+        self._defining = functions_of | _STATE
 
     def find_class(self, module: str, name: str) -> Any:
-        if self._allowed(module, name):
-            found = getattr(importlib.import_module(module), name)
-            if isinstance(found, type) or (module, name) in _FUNCTIONS or module in self._functions_of:
+        if (module, name) == ("builtins", "getattr"):
+            return self._bound_method
+        if name in _NAMES.get(module, ()):
+            return getattr(importlib.import_module(module), name)
+        if self._defines_models(module):
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+            if getattr(found, "__module__", None) == module:  # not something that the module imports
                 return found
-        raise SnapshotError(
-            f"a snapshot refers to {module}.{name}, which models are not made of; it was not read"
-        )
+        raise _refusal(module, name)
 
-    def _allowed(self, module: str, name: str) -> bool:
-        if module == "builtins":
-            return name in _BUILTINS
-        if (module, name) in _FUNCTIONS or module in self._functions_of:
-            return True
-        return module.partition(".")[0] in _CLASSES_OF
+    def _bound_method(self, owner: Any, name: str) -> Any:
+        """What pickles of bound methods ask `getattr` for, and nothing else that it would give."""
+        found = getattr(owner, name)
+        if isinstance(found, MethodType) and self._defines_models(found.__module__):
+            return found
+        raise _refusal(type(owner).__module__, f"{type(owner).__qualname__}.{name}")
+
+    def _defines_models(self, module: str) -> bool:
+        package, _, rest = module.partition(".")
+        if package == "river":
+            return rest.partition(".")[0] not in _NO_MODELS
+        return module in self._defining
+
+
+def _refusal(module: str, name: str) -> SnapshotError:
+    return SnapshotError(
+        f"a snapshot refers to {module}.{name}, which models are not made of; it was not read"
+    )

@@ -142,8 +142,6 @@ class WindowState:
             self._ids.append(record_id)
             for column, value in zip(self._columns, values, strict=True):
                 column.append(value)
-            if time <= self._now:
-                self._rewind()
         if time > self._newest:
             self._newest = time
         return "added"

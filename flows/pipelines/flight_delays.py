@@ -12,8 +12,8 @@ from typing import Any
 
 from river import linear_model, optim, preprocessing
 
-from flows.core.schema import Flag, Number, Text, Time
-from flows.pipeline import Pipeline, Stream
+from flows.core.schema import Field, Flag, Number, Text, Time
+from flows.pipeline import DriftPolicy, Pipeline, Stream
 
 _VIEWS = [f"{e}_{t}" for e in ("origin", "carrier", "route", "aircraft") for t in ("departures", "arrivals")]
 _DELAYS = [f"{view}__mean_delay_{window}" for view in _VIEWS for window in ("1h", "3h", "24h")]
@@ -46,8 +46,13 @@ def model() -> Any:
     return prepare | preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.AdaGrad(0.05))
 
 
-_KEYS = {"origin": Text(), "carrier": Text(), "route": Text(), "tail_number": Text(required=False)}
-_MOVEMENT = {"flight_id": Text(), **_KEYS, "delay": Number(-1440, 10_080)}
+_KEYS: dict[str, Field] = {
+    "origin": Text(),
+    "carrier": Text(),
+    "route": Text(),
+    "tail_number": Text(required=False),
+}
+_MOVEMENT: dict[str, Field] = {"flight_id": Text(), **_KEYS, "delay": Number(-1440, 10_080)}
 
 pipeline = Pipeline(
     name="flight_delays",
@@ -82,6 +87,8 @@ pipeline = Pipeline(
     service="flight_delays",
     inputs=("carrier", "minute_of_day"),
     model=model,
+    # weather alone moves the error every week: only a large change counts, and at most once a month
+    drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",
 )

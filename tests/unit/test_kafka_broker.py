@@ -9,8 +9,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from flows.adapters.kafka import KafkaBroker
-from flows.core.broker import Broker, Outgoing, TopicPartition, TopicSpec
-from flows.errors import BrokerError, ConfigError, DeliveryError
+from flows.core.broker import Broker, Consumer, Outgoing, TopicPartition, TopicSpec
+from flows.errors import BrokerError, ConfigError, DeliveryError, UnknownTopic
 
 NOBODY = "127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -92,6 +92,22 @@ def test_the_end_of_a_transaction_is_no_backlog(kafka: str, topic: str) -> None:
         assert time.monotonic() < deadline
         records += consumer.poll(100, 0.1)
     assert [record.value for record in records] == [b"in a transaction"]
+
+
+def test_a_topic_deleted_under_its_reader_is_a_loud_error(kafka: str, topic: str) -> None:
+    # librdkafka doubts the news for half a minute by default
+    broker = KafkaBroker(kafka, {"topic.metadata.propagation.max.ms": "500"})
+    consumer = broker.consumer("g", {TopicPartition(topic, 0): 0})
+    consumer.poll(10, 0.5)
+    broker.delete_topics([topic])
+    with pytest.raises(UnknownTopic, match=topic):
+        consumer_waits(consumer, 20.0)
+
+
+def consumer_waits(consumer: Consumer, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert consumer.poll(10, 0.1) == []
 
 
 def test_wrong_options_are_named_and_secrets_are_not() -> None:

@@ -1,17 +1,19 @@
 """What only the embedded log promises: whole batches, one file, several processes."""
 
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.adapters.log import LogBroker
+from flows.adapters.log import LogBroker, LogConsumer
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import BrokerError, DeliveryError
+from flows.errors import BrokerError, DeliveryError, UnknownTopic
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)
 
@@ -24,6 +26,14 @@ path, size, batches = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 producer = LogBroker(path).producer()
 for batch in range(batches):
     producer.send([Outgoing(topic, b"%d" % batch) for _ in range(size) for topic in "ab"])
+"""
+
+HUGE_WRITER = """
+import sys
+from pathlib import Path
+from flows.adapters.log import LogBroker
+from flows.core.broker import Outgoing
+LogBroker(Path(sys.argv[1])).producer().send([Outgoing(t, b"x" * 600) for t in "ab" for _ in range(200_000)])
 """
 
 CREATOR = """
@@ -85,22 +95,36 @@ def test_a_small_limit_starves_no_partition(path: Path) -> None:
     assert {record.topic for _ in range(4) for record in consumer.poll(1, 0)} == {"a", "b"}
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_a_killed_writer_leaves_no_half_batch(path: Path, attempt: int) -> None:
-    size = 20_000
-    writer = start(WRITER, path, size, 1_000)
+def test_what_is_written_during_a_poll_comes_whole_with_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = LogBroker(path).producer()
+    consumer = LogBroker(path).consumer("g", {A: 0, B: 0})
+    read_partition = LogConsumer._read_partition
+
+    def read_while_others_write(*arguments: Any) -> list[Record]:
+        producer.send([Outgoing(topic, b"later") for topic in "ab"])
+        return read_partition(*arguments)
+
+    producer.send([Outgoing(topic, b"first") for topic in "ab"])
+    monkeypatch.setattr(LogConsumer, "_read_partition", read_while_others_write)
+    assert [record.value for record in consumer.poll(1000, 0)] == [b"first"] * 2
+    assert Counter(record.topic for record in consumer.poll(1000, 0)) == {"a": 2, "b": 2}
+
+
+def test_a_killed_writer_leaves_no_half_batch(path: Path) -> None:
     broker = LogBroker(path)
+    broker.producer().send([Outgoing(topic, b"whole") for topic in "ab"])
+    journal = path.with_name("log.db-wal")
+    writer = start(HUGE_WRITER, path)
     deadline = time.monotonic() + 60
-    while broker.offsets("b")[0][1] < size * (1 + attempt):
+    while journal.stat().st_size < 4_000_000:
         assert time.monotonic() < deadline
     writer.kill()
-    writer.wait()
-    records = read_all(path)
-    for topic in "ab":
-        mine = [record for record in records if record.topic == topic]
-        assert [record.offset for record in mine] == list(range(len(mine)))
-        assert set(Counter(record.value for record in mine).values()) == {size}
-    assert broker.producer().send([Outgoing("a", b"next")]) == {A: len(records) // 2 + 1}
+    assert writer.wait() == -signal.SIGKILL
+    assert broker.offsets("a") == broker.offsets("b") == [(0, 1)]
+    assert [record.value for record in read_all(path)] == [b"whole"] * 2
+    assert broker.producer().send([Outgoing("a", b"next")]) == {A: 2}
 
 
 def test_processes_that_create_the_log_at_once_share_it(tmp_path: Path) -> None:
@@ -117,6 +141,26 @@ def test_records_without_a_key_go_round_the_partitions(path: Path) -> None:
     broker.create_topics([TopicSpec("wide", 4)])
     broker.producer().send([Outgoing("wide", b"") for _ in range(40)])
     assert broker.offsets("wide") == [(0, 10)] * 4
+
+
+def test_a_topic_deleted_under_its_reader_is_a_loud_error(path: Path) -> None:
+    broker = LogBroker(path)
+    consumer = broker.consumer("g", {A: 0})
+    assert consumer.poll(10, 0) == []
+    broker.delete_topics(["a"])
+    broker.create_topics([TopicSpec("another")])
+    with pytest.raises(UnknownTopic, match="'a'"):
+        consumer.poll(10, 1.0)
+
+
+def test_a_producer_notices_that_a_topic_was_made_anew(path: Path) -> None:
+    broker = LogBroker(path)
+    producer = broker.producer()
+    producer.send([Outgoing("a", b"old")])
+    broker.delete_topics(["a"])
+    broker.create_topics([TopicSpec("another"), TopicSpec("a", 2)])
+    assert producer.send([Outgoing("a", b"new", partition=1)]) == {TopicPartition("a", 1): 1}
+    assert broker.offsets("another") == [(0, 0)]
 
 
 def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,199 @@
+"""The predict flow: from the records on its topics to the predictions, feature rows and dead letters."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+from flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
+from harness import Project, run_flow
+
+from flows.core.broker import Outgoing
+from flows.core.feature_rows import decode
+from flows.core.models import Model, ModelMessage
+from flows.wiring import Engine, Telemetry
+
+
+class CrashAfter(Telemetry):
+    """Lets the flow crash when a batch of predictions stands on the topic and its epoch is still open."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self._left = batches
+
+    def written(self, records: object) -> None:
+        self._left -= 1
+        if not self._left:
+            raise RuntimeError("the crash that the test wants")
+
+
+def model_message(running: Engine, version: str, time: int) -> Outgoing:
+    """A champion that knows flights by American to be late."""
+    model = Model(version, running.pipeline.model())
+    names = running.names(running.plan())
+    empty = {name: 0 if "count" in name else None for name in names} | {"minute_of_day": 600}
+    for number in range(20):
+        model.learn(empty | {"carrier": "AA" if number % 2 else "UA"}, bool(number % 2))
+    message = ModelMessage(running.pipeline.name, "champion", time, model, {})
+    return running.sealer().record(running.pipeline.topic("models"), message, f"{version}:champion")
+
+
+def features(running: Engine, **given: object) -> list[object]:
+    """A vector in which all that is not given is as for entities never seen."""
+    names = running.names(running.plan())
+    values = {name: 0 if "count" in name else None for name in names} | given
+    assert len(values) == len(names)
+    return [values[name] for name in names]
+
+
+def windows(view: str, count: int, mean: float | None, largest: float | None, spans=("1h", "3h", "24h")) -> dict:
+    return {
+        f"{view}__{name}_{span}": value
+        for span in spans
+        for name, value in (("count", count), ("mean_delay", mean), ("max_delay", largest))
+    }
+
+
+def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest_are_dead_letters(
+    project_on: Project,
+) -> None:
+    running = project_on.engine()
+    third = event_payload("F3", NOON + 2 * MINUTE)
+    broken = Outgoing("flights", b"{not json", b"x", timestamp=NOON)
+    incomplete = record("flights", NOON, {k: v for k, v in event_payload("F9", NOON).items() if k != "origin"})
+    unsigned = replace_headers(model_message(running, "v6", NOON + MINUTE), signature=b"forged")
+    swap = model_message(running, "v7", NOON + MINUTE + 1)
+    project_on.send(
+        [
+            departure("E1", NOON - 30 * MINUTE, 10, destination="BOS", tail="N2"),
+            departure("F1", NOON - 5 * MINUTE, -5),  # left early: it must not feed its own features
+            arrival("E2", NOON - 2 * HOUR, 40, origin="LGA", carrier="UA"),
+            broken,
+            event("F1", NOON),
+            event("F1", NOON),
+            incomplete,
+            event("F2", NOON + MINUTE, tail=None),
+            record("flights", NOON + 2 * MINUTE, third),
+            unsigned,
+            swap,
+        ]
+    )
+    run_flow(running, "predict")
+
+    names, plan = running.names(running.plan()), running.plan().hash
+    at_jfk = windows("origin_departures", 1, 10.0, 10) | windows("carrier_departures", 1, 10.0, 10)
+    with_f1 = (
+        windows("origin_departures", 2, 2.5, 10)
+        | windows("carrier_departures", 2, 2.5, 10)
+        | windows("route_departures", 1, -5.0, -5)
+    )
+    of_aircraft = windows("aircraft_arrivals", 1, 40.0, 40, ("3h", "24h"))
+    f1 = features(running, carrier="AA", minute_of_day=720, **at_jfk, **of_aircraft)
+    f2 = features(running, carrier="AA", minute_of_day=721, **with_f1)
+    f3 = features(
+        running,
+        carrier="AA",
+        minute_of_day=722,
+        **with_f1,
+        **of_aircraft,
+        **windows("aircraft_departures", 1, -5.0, -5),
+    )
+    swapped = running.sealer().open(swap.value, dict(swap.headers)["signature"]).model
+    score = swapped.score(dict(zip(names, f3, strict=True)))
+    common = {"shadows": {}, "plan": plan}
+    assert score > 0.6
+    assert project_on.values("predictions") == [
+        {"id": "F1", "time": "2013-01-01T12:00:00.000Z", "score": 0.5, "model": "v1", "features": f1} | common,
+        {"id": "F2", "time": "2013-01-01T12:01:00.000Z", "score": 0.5, "model": "v1", "features": f2} | common,
+        {"id": "F3", "time": "2013-01-01T12:02:00.000Z", "score": score, "model": "v7", "features": f3}
+        | common,
+    ]
+    dead = sorted(
+        (h["topic"].decode(), int(h["offset"]), int(h["partition"]), h["reason"].decode(), letter.value)
+        for letter in project_on.records("dead-letters")
+        for h in [dict(letter.headers)]
+    )
+    assert dead == [
+        ("flight_delays.models", 0, 0, "signature", unsigned.value),
+        ("flights", 0, 0, "not-json", broken.value),
+        ("flights", 2, 0, "duplicate", event("F1", NOON).value),
+        ("flights", 3, 0, "schema", incomplete.value),
+    ]
+
+
+def test_the_feature_rows_are_those_that_the_newest_question_was_answered_with(project: Project) -> None:
+    running = project.engine()
+    project.send([departure("E1", NOON - MINUTE, 10), event("F1", NOON, carrier="UA"), event("F2", NOON + 1)])
+    run_flow(running, "predict")
+    rows = {
+        (row.view, row.key): row for letter in project.records("features") for row in decode(letter)
+    }
+    assert rows["origin_departures", "JFK"].values == [1, 10.0, 10] * 3
+    assert rows["origin_departures", "JFK"].time == NOON + 1
+    assert rows["carrier_departures", "UA"].values == [0, None, None] * 3
+    assert rows["carrier_departures", "AA"].values == [1, 10.0, 10] * 3
+
+
+@pytest.mark.parametrize("batches", [1, 4, 9])
+def test_a_crash_between_writing_and_storing_the_state_repeats_no_prediction(
+    project: Project, batches: int
+) -> None:
+    project = project.with_settings(BATCH=50)
+    project.send(traffic(300))
+    running = project.engine()
+    with pytest.raises(RuntimeError):
+        run_flow(replace(running, watch=CrashAfter(batches)), "predict", until=lambda _: False)
+    assert 0 < len(project.values("predictions")) < 300
+    run_flow(running, "predict")
+    assert [p["id"] for p in project.values("predictions")] == [f"F{n:05}" for n in range(300)]
+
+
+def test_predictions_after_a_crash_are_those_of_a_run_without_one(project: Project, applied: Project) -> None:
+    project = project.with_settings(BATCH=50, EPOCH_SECONDS=0.1)
+    project.send(traffic(300))
+    running = project.engine()
+    for batches in (3, 5):
+        with pytest.raises(RuntimeError):
+            run_flow(replace(running, watch=CrashAfter(batches)), "predict", until=lambda _: False)
+    run_flow(running, "predict")
+    clean = applied.copy_to(project.directory.with_name("clean"))
+    clean.send(traffic(300))
+    run_flow(clean.engine(), "predict")
+    assert project.values("predictions") == clean.values("predictions")
+
+
+def test_a_flow_that_lost_its_state_writes_nothing_twice(project_on: Project) -> None:
+    bad = Outgoing("flights", b"?", timestamp=NOON)
+    project_on.send([*traffic(100), bad])
+    running = project_on.engine()
+    run_flow(running, "predict")
+    before = project_on.records("predictions"), project_on.records("dead-letters")
+    assert (len(before[0]), len(before[1])) == (100, 1)
+    running.recovery_dir("predict").rename(project_on.directory / "lost")
+    run_flow(running, "predict", until=lambda broker: _features_are_repeated(project_on))
+    assert (project_on.records("predictions"), project_on.records("dead-letters")) == before
+
+
+def _features_are_repeated(project: Project) -> bool:
+    """Feature rows carry no id, so they show that everything was worked on again."""
+    last = [orjson.loads(r.value)["rows"] for r in project.records("features")][-1]
+    return [orjson.loads(r.value)["rows"] for r in project.records("features")].count(last) == 2
+
+
+def test_the_flow_that_drained_goes_on_where_it_stood(project_on: Project) -> None:
+    records = traffic(200)
+    running = project_on.engine()
+    half = len(records) // 2
+    project_on.send(records[:half])
+    run_flow(running, "predict")
+    project_on.send(records[half:])
+    run_flow(running, "predict")
+    clean = [p["features"] for p in project_on.values("predictions")]
+    running.recovery_dir("predict").rename(project_on.directory / "lost")
+    project_on.make_topics()
+    project_on.send(records)
+    run_flow(running, "predict")
+    assert [p["features"] for p in project_on.values("predictions")] == clean
+
+
+def replace_headers(outgoing: Outgoing, **headers: bytes) -> Outgoing:
+    return outgoing._replace(headers=tuple((dict(outgoing.headers) | headers).items()))

@@ -1,0 +1,261 @@
+"""Drives projects as a user does: their flows in this process or as processes, their topics from outside."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Thread
+
+import orjson
+
+from flows import project as projects
+from flows import settings
+from flows.alert import build as alert
+from flows.core.broker import Broker, Outgoing, Record, TopicPartition, TopicSpec, read_range
+from flows.learn import build as learn
+from flows.pipeline import Pipeline
+from flows.predict import build as predict
+from flows.retrain import build as retrain
+from flows.runner import execute
+from flows.wiring import Engine
+
+BUILD = {"predict": predict, "learn": learn, "alert": alert, "retrain": retrain}
+PATIENCE = 60.0  # seconds; the machine may be busy
+DRIFTLINE = Path(sys.executable).with_name("driftline")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project directory, and the environment that its commands get."""
+
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def copy_to(self, directory: Path) -> "Project":
+        """A project of its own with the same plan; its Feast registry still names this one's folders."""
+        shutil.copytree(self.directory, directory)
+        return Project(directory, self.environment)
+
+    def on_kafka(self, address: str) -> "Project":
+        """This project on Kafka, where its topics are made anew."""
+        moved = self.with_settings(BROKER=f"kafka://{address}")
+        moved.make_topics()
+        return moved
+
+    def with_settings(self, **settings: object) -> "Project":
+        """This project with other settings, named without their DRIFTLINE_."""
+        changed = {f"DRIFTLINE_{name}": str(value) for name, value in settings.items()}
+        return Project(self.directory, {**self.environment, **changed})
+
+    def apply_feast(self) -> None:
+        """Register the feature repository, in this process, so that the stores are this project's own."""
+        from flows.adapters.feast_repo import apply  # Feast takes seconds to import: only where it is needed
+
+        running = self.engine()
+        (self.directory / ".driftline" / "feast" / "registry.db").unlink()
+        apply(running.project.feature_repo, running.settings.feature_store)
+
+    def engine(self, **changes: object) -> Engine:
+        """An engine in this process; `changes` are made to its pipeline's declaration."""
+        loaded = projects.load(self.directory)
+        pipeline: Pipeline = replace(loaded.pipeline(), **changes)  # type: ignore[arg-type]
+        return Engine(loaded, settings.load(self.directory, self.environment), pipeline)
+
+    @contextmanager
+    def broker(self) -> Iterator[Broker]:
+        with closing(self.engine().open_broker()) as broker:
+            yield broker
+
+    def make_topics(self) -> None:
+        """Make the pipeline's topics, without records."""
+        running = self.engine()
+        with self.broker() as broker:
+            broker.delete_topics(running.topics())
+            broker.create_topics([TopicSpec(name, running.pipeline.partitions) for name in running.topics()])
+
+    def records(self, kind: str) -> list[Record]:
+        """All records of a topic, which is called by its name or its kind."""
+        with self.broker() as broker:
+            return records_of(broker, topic_of(self.engine(), kind))
+
+    def values(self, kind: str) -> list[dict]:
+        return [orjson.loads(record.value) for record in self.records(kind)]
+
+    def send(self, records: Sequence[Outgoing]) -> None:
+        with self.broker() as broker, closing(broker.producer()) as producer:
+            producer.send(records)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """A `driftline` command, run to its end."""
+        return subprocess.run(
+            [DRIFTLINE, *arguments],
+            cwd=self.directory,
+            env=self._environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+        )
+
+    def start(self, *command: str | Path, **environment: str) -> "Running":
+        """A command in the background."""
+        log = self.directory / f"run-{time.monotonic_ns()}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command, cwd=self.directory, env=self._environment(environment), stdout=stream, stderr=stream
+            )
+        return Running(process, log)
+
+    @contextmanager
+    def flows(self, *names: str, **environment: str) -> Iterator["Running"]:
+        """`driftline run` while the block runs; at its end nothing of it is left."""
+        running = self.start(DRIFTLINE, "run", *names, **environment)
+        try:
+            yield running
+        finally:
+            running.kill()
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLINE_")}
+        return {**inherited, "RUST_BACKTRACE": "0", "COLUMNS": "500", **self.environment, **more}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command that runs in the background."""
+
+    process: subprocess.Popen
+    log: Path
+
+    def pids(self) -> dict[str, int]:
+        """The process that each flow has now, as the supervisor said."""
+        return {flow: int(pid) for flow, pid in re.findall(r"(\w+) started \(pid (\d+)\)", self.said())}
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def stop(self) -> int:
+        """Let it drain; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """End it and all the flows that it has started."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pid in self.pids().values():
+            if is_flow(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def is_flow(pid: int) -> bool:
+    """Whether the process still is what it was: its number may have gone to another one."""
+    try:
+        return b"flows.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def topic_of(running: Engine, kind: str) -> str:
+    return kind if kind in running.topics() else running.pipeline.topic(kind)
+
+
+def records_of(broker: Broker, topic: str) -> list[Record]:
+    return [
+        record
+        for number, (start, end) in enumerate(broker.offsets(topic))
+        for batch in read_range(broker, TopicPartition(topic, number), start, end)
+        for record in batch
+    ]
+
+
+def inputs(running: Engine, flow: str) -> list[str]:
+    """The topics whose records the flow has to have read when it is done."""
+    pipeline = running.pipeline
+    return {
+        "predict": [stream.topic for stream in (*pipeline.sources, pipeline.events)],
+        "learn": [pipeline.labels.topic, pipeline.topic("predictions")],
+        "materialize": [pipeline.topic("features")],
+        "alert": [pipeline.topic("drift")],
+        "retrain": [pipeline.topic("drift")],
+    }[flow]
+
+
+def lag(broker: Broker, running: Engine, flow: str) -> int:
+    """How many records the flow has still to read."""
+    group = running.pipeline.group(flow)
+    return sum(
+        end - broker.committed(group, topic).get(number, 0)
+        for topic in inputs(running, flow)
+        for number, (_, end) in enumerate(broker.offsets(topic))
+    )
+
+
+def run_flow(
+    running: Engine, flow: str, until: Callable[[Broker], bool] | None = None, build: Callable | None = None
+) -> None:
+    """Run a flow in this process until it has read everything, or until `until` says so; then drain it."""
+    done = until or (lambda broker: lag(broker, running, flow) == 0)
+    running.drain.clear()
+    watcher = _Drainer(running, done)
+    watcher.start()
+    try:
+        execute(running, flow, (build or BUILD[flow])(running))
+    finally:
+        running.drain.set()
+        watcher.join()
+    assert watcher.fault is None, watcher.fault
+
+
+class _Drainer(Thread):
+    """Tells the flow to stop when it is done, or when it took too long."""
+
+    def __init__(self, running: Engine, done: Callable[[Broker], bool]) -> None:
+        super().__init__(daemon=True)
+        self._running = running
+        self._done = done
+        self.fault: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with closing(self._running.open_broker()) as broker:
+                wait_until(lambda: self._running.drain.is_set() or self._done(broker), PATIENCE)
+        except BaseException as error:  # noqa: BLE001 - the test shows it
+            self.fault = error
+        finally:
+            self._running.drain.set()
+
+
+def free_ports(number: int) -> int:
+    """The first of so many consecutive free ports."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + number):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return first

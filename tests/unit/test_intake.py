@@ -1,0 +1,141 @@
+"""The predictor's intake: everything that comes in goes out again, as an item or as a dead letter."""
+
+from collections import Counter
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core.broker import Record
+from flows.core.decode import Decoder
+from flows.core.features import Question, Update
+from flows.core.intake import Intake
+from flows.core.schema import Number, Text, Time
+
+NOW = 1_357_035_300_000
+EVENTS = Decoder("id", "at", {"id": Text(), "at": Time()})
+ARRIVALS = Decoder("id", "at", {"id": Text(), "at": Time(), "delay": Number()})
+
+
+def intake(seen: tuple[str, ...] = ()) -> Intake:
+    return Intake({"flights": EVENTS, "arrivals": ARRIVALS}, "flights", "p.models", "p.dead-letters", seen)
+
+
+def record(topic: str, value: bytes, offset: int = 0) -> Record:
+    return Record(topic, 3, offset, NOW, b"\x00key", value, ())
+
+
+def event(event_id: str, offset: int = 0) -> Record:
+    return record("flights", orjson.dumps({"id": event_id, "at": NOW}), offset)
+
+
+def arrival(event_id: str, offset: int = 0) -> Record:
+    return record("arrivals", orjson.dumps({"id": event_id, "at": NOW, "delay": 1}), offset)
+
+
+def test_events_become_questions_and_source_records_updates_in_the_order_of_the_batch():
+    records = [arrival("b"), event("a"), arrival("a"), event("b")]
+    batch = intake().take(records)
+    assert [(type(item), item.id, item.time) for item in batch.items] == [
+        (Update, "b", NOW),
+        (Question, "a", NOW),
+        (Update, "a", NOW),
+        (Question, "b", NOW),
+    ]
+    assert batch.items[0].stream == "arrivals"
+    assert batch.records == [records[1], records[3]]
+    assert batch.dead == []
+
+
+def test_a_record_of_the_models_topic_keeps_its_place_unread():
+    model = record("p.models", b"anything at all")
+    batch = intake().take([event("a"), model, event("b")])
+    assert batch.items[1] is model
+    assert len(batch.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (record("flights", b"\xff\x00 no json", 7), "not-json"),
+        (record("flights", b'{"id": "a", "at": NaN}', 7), "not-json"),
+        (record("flights", b'{"at": 1357035300000}', 7), "schema"),
+        (record("flights", b'{"id": "a", "at": "1970-01-01T00:00:00Z"}', 7), "schema"),
+        (record("flights", b'{"id": "a", "at": "2013-02-01T00:00:00Z"}', 7), "time"),
+        (record("arrivals", b'{"id": "a", "at": 1357035300000, "delay": "much"}', 7), "schema"),
+        (event("seen", 7), "duplicate"),
+    ],
+)
+def test_a_bad_record_becomes_a_dead_letter_with_its_reason_and_its_own_bytes(bad, reason):
+    batch = intake(seen=("seen",)).take([bad])
+    (letter,) = batch.dead
+    headers = dict(letter.headers)
+    assert (batch.items, batch.records) == ([], [])
+    assert (letter.topic, letter.key, letter.value) == ("p.dead-letters", b"\x00key", bad.value)
+    assert headers["reason"].decode() == reason
+    assert (headers["topic"], headers["partition"], headers["offset"]) == (bad.topic.encode(), b"3", b"7")
+
+
+def test_a_bad_record_does_not_keep_those_around_it_from_their_answer():
+    batch = intake().take([event("a"), record("flights", b"{"), event("b")])
+    assert [item.id for item in batch.items] == ["a", "b"]
+    assert len(batch.dead) == 1
+
+
+def test_an_event_is_taken_in_once_also_when_it_comes_again_after_a_restart():
+    first = intake()
+    first.take([event("a")])
+    restored = intake(tuple(first.snapshot()))
+    batch = restored.take([event("a"), event("b")])
+    assert [item.id for item in batch.items] == ["b"]
+    assert [dict(letter.headers)["reason"] for letter in batch.dead] == [b"duplicate"]
+
+
+def test_an_event_whose_first_record_was_bad_is_no_duplicate():
+    batch = intake().take([record("flights", b'{"id": "a", "at": 0}'), event("a")])
+    assert [item.id for item in batch.items] == ["a"]
+
+
+def test_source_records_may_share_the_id_of_an_event():
+    batch = intake().take([arrival("a"), event("a"), arrival("a")])
+    assert len(batch.items) == 3
+
+
+records_strategy = st.lists(
+    st.one_of(
+        st.builds(event, st.sampled_from("abc")),
+        st.builds(arrival, st.sampled_from("abc")),
+        st.builds(record, st.sampled_from(["flights", "arrivals", "p.models"]), st.binary()),
+    ),
+    max_size=20,
+).map(lambda records: [r._replace(offset=offset) for offset, r in enumerate(records)])
+
+
+@given(records_strategy)
+def test_whatever_comes_in_as_many_go_out_and_every_dead_letter_is_told_from_the_log(records):
+    batch = intake().take(records)
+    assert len(batch.items) + len(batch.dead) == len(records)
+    assert len(batch.records) == sum(isinstance(item, Question) for item in batch.items)
+    for letter in batch.dead:
+        headers = dict(letter.headers)
+        original = records[int(headers["offset"])]
+        assert (letter.value, headers["topic"].decode()) == (original.value, original.topic)
+
+
+@given(records_strategy, st.integers(1, 5))
+def test_how_the_records_are_cut_into_batches_makes_no_difference(records, size):
+    whole, cut = intake(), intake()
+    batches = [cut.take(records[start : start + size]) for start in range(0, len(records), size)]
+    batch = whole.take(records)
+    assert [item for part in batches for item in part.items] == batch.items
+    assert [letter for part in batches for letter in part.dead] == batch.dead
+    assert cut.snapshot() == whole.snapshot()
+
+
+@given(st.lists(st.sampled_from("abcd")))
+def test_each_id_asks_once_and_every_other_time_is_a_duplicate(ids):
+    batch = intake().take([event(i, offset) for offset, i in enumerate(ids)])
+    assert [item.id for item in batch.items] == list(dict.fromkeys(ids))
+    reasons = Counter(dict(letter.headers)["reason"] for letter in batch.dead)
+    assert reasons[b"duplicate"] == len(ids) - len(set(ids))

@@ -1,0 +1,160 @@
+"""The merge by event time, against a heap that sees all partitions at once."""
+
+from collections import defaultdict
+from heapq import heapify, heappop
+from itertools import accumulate
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core.broker import Record, TopicPartition
+from flows.core.merge import EventTimeMerge
+
+SOURCES, EVENTS, LABELS = (TopicPartition(topic, 0) for topic in ("sources", "events", "labels"))
+RANKED = [SOURCES, EVENTS, LABELS, TopicPartition("labels", 1)]
+
+Log = dict[TopicPartition, list[Record]]
+
+
+def log_of(times: dict[TopicPartition, list[int]]) -> Log:
+    return {
+        partition: [Record(*partition, offset, time, None, b"", ()) for offset, time in enumerate(stamps)]
+        for partition, stamps in times.items()
+    }
+
+
+def in_order(log: Log) -> list[Record]:
+    """What one heap gives that holds every record under (newest time so far, rank, offset)."""
+    heap = [
+        (latest, RANKED.index(partition), record.offset, record)
+        for partition, records in log.items()
+        for latest, record in zip(accumulate((r.timestamp for r in records), max), records, strict=True)
+    ]
+    heapify(heap)
+    return [heappop(heap)[3] for _ in range(len(heap))]
+
+
+class Reader:
+    """Feeds a merge from a log, so that what has not been read yet is the backlog."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.read: dict[TopicPartition, int] = defaultdict(int)
+        self.merge = EventTimeMerge([p for p in RANKED if p in log])
+
+    def add(self, partition: TopicPartition, count: int) -> None:
+        start = self.read[partition]
+        self.merge.add(self.log[partition][start : start + count])
+        self.read[partition] = min(start + count, len(self.log[partition]))
+
+    def add_all(self) -> None:
+        for partition, records in self.log.items():
+            self.add(partition, len(records))
+
+    def has_backlog(self, partition: TopicPartition) -> bool:
+        return self.read[partition] < len(self.log[partition])
+
+    def take(self, limit: int = 1000) -> list[Record]:
+        return self.merge.take(limit, self.has_backlog)
+
+
+def times(records: list[Record]) -> list[int]:
+    return [record.timestamp for record in records]
+
+
+logs = st.dictionaries(st.sampled_from(RANKED), st.lists(st.integers(0, 12), max_size=12), min_size=1).map(
+    log_of
+)
+steps = st.lists(st.tuples(st.sampled_from(RANKED), st.integers(1, 5), st.integers(0, 5)), max_size=60)
+
+
+@given(logs, steps)
+def test_however_the_partitions_are_read_the_order_is_that_of_one_heap_over_all(log, steps):
+    reader = Reader(log)
+    out = []
+    for partition, count, limit in steps:
+        if partition in log:
+            reader.add(partition, count)
+        out += reader.take(limit)
+    reader.add_all()
+    out += reader.take()
+    assert out == in_order(log)
+
+
+@given(logs, steps)
+def test_what_waits_is_counted_and_nothing_is_lost_or_repeated(log, steps):
+    reader = Reader(log)
+    taken = dict.fromkeys(log, 0)
+    for partition, count, limit in steps:
+        if partition in log:
+            reader.add(partition, count)
+        for record in reader.take(limit):
+            taken[TopicPartition(record.topic, record.partition)] += 1
+        for p in log:
+            assert reader.merge.buffered(p) == reader.read[p] - taken[p]
+
+
+@given(logs, st.integers(1, 4))
+def test_with_every_record_buffered_a_limit_only_cuts_the_order_into_batches(log, limit):
+    reader = Reader(log)
+    reader.add_all()
+    batches = []
+    while batch := reader.take(limit):
+        batches.append(batch)
+    assert [r for batch in batches for r in batch] == in_order(log)
+    assert all(len(batch) == limit for batch in batches[:-1])
+
+
+def test_a_partition_with_a_backlog_and_nothing_buffered_is_waited_for():
+    reader = Reader(log_of({SOURCES: [5], EVENTS: [1, 2]}))
+    reader.add(EVENTS, 2)
+    assert reader.take() == []
+    reader.add(SOURCES, 1)
+    assert times(reader.take()) == [1, 2, 5]
+
+
+def test_at_the_end_of_the_log_nobody_is_waited_for():
+    reader = Reader(log_of({SOURCES: [], EVENTS: [7], LABELS: []}))
+    reader.add(EVENTS, 1)
+    assert times(reader.take()) == [7]
+
+
+def test_records_go_as_far_as_no_record_still_in_the_log_can_come_before_them():
+    reader = Reader(log_of({SOURCES: [1, 4, 4], EVENTS: [2, 3, 4, 5], LABELS: [4, 6]}))
+    reader.add(SOURCES, 2)  # one more at 4 stands in the log
+    reader.add(EVENTS, 4)
+    reader.add(LABELS, 2)
+    assert times(reader.take()) == [1, 2, 3, 4]
+    reader.add(SOURCES, 1)
+    assert [(r.topic, r.timestamp) for r in reader.take()] == [
+        ("sources", 4),
+        ("events", 4),
+        ("labels", 4),
+        ("events", 5),
+        ("labels", 6),
+    ]
+
+
+def test_at_equal_times_the_sources_go_before_the_events_that_ask_about_them():
+    reader = Reader(log_of({EVENTS: [3, 3], SOURCES: [3, 3]}))
+    reader.add_all()
+    assert [r.topic for r in reader.take()] == ["sources", "sources", "events", "events"]
+
+
+def test_an_older_record_follows_the_newer_one_that_stands_before_it_in_its_partition():
+    reader = Reader(log_of({EVENTS: [5, 1, 6], SOURCES: [2, 5, 6]}))
+    reader.add_all()
+    assert [(r.topic, r.timestamp) for r in reader.take()] == [
+        ("sources", 2),
+        ("sources", 5),
+        ("events", 5),
+        ("events", 1),
+        ("sources", 6),
+        ("events", 6),
+    ]
+
+
+def test_a_record_without_a_timestamp_goes_first_and_holds_nobody_up():
+    reader = Reader(log_of({EVENTS: [-1, 5], SOURCES: [2]}))
+    reader.add_all()
+    assert times(reader.take()) == [-1, 2, 5]

@@ -1,0 +1,66 @@
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from flows.core.plan import Aggregate, FeaturePlan, View
+
+COUNT = Aggregate("count_1h", "count", "delay", 3_600_000)
+MEAN = Aggregate("mean_delay_1h", "mean", "delay", 3_600_000)
+FARE = Aggregate("total_fare_1h", "sum", "fare", 3_600_000)
+ORIGIN = View("origin_departures", "origin", "departures", (COUNT, MEAN, FARE), excludes_own=True)
+CARRIER = View("carrier_departures", "carrier", "departures", (MEAN,))
+ARRIVALS = View("origin_arrivals", "origin", "arrivals", (FARE, COUNT))
+PLAN = FeaturePlan("service", (ORIGIN, CARRIER, ARRIVALS))
+
+CHANGES = {
+    "service": replace(PLAN, service="other"),
+    "order of the views": replace(PLAN, views=(CARRIER, ORIGIN, ARRIVALS)),
+    "window": replace(PLAN, views=(replace(ORIGIN, aggregates=(replace(COUNT, window=1),)), CARRIER)),
+    "own records": replace(PLAN, views=(replace(ORIGIN, excludes_own=False), CARRIER, ARRIVALS)),
+    "stream": replace(PLAN, views=(replace(ORIGIN, stream="other"), CARRIER, ARRIVALS)),
+    "column": replace(PLAN, views=(ORIGIN, replace(CARRIER, aggregates=(replace(MEAN, column="fare"),)))),
+}
+
+
+def test_names_are_spelled_as_feast_spells_full_names_and_stand_in_vector_order() -> None:
+    assert PLAN.names == (
+        "origin_departures__count_1h",
+        "origin_departures__mean_delay_1h",
+        "origin_departures__total_fare_1h",
+        "carrier_departures__mean_delay_1h",
+        "origin_arrivals__total_fare_1h",
+        "origin_arrivals__count_1h",
+    )
+
+
+def test_entities_and_columns_are_named_once_in_order_of_first_use() -> None:
+    assert PLAN.entities == ("origin", "carrier")
+    assert ORIGIN.columns == ("delay", "fare")
+    assert ARRIVALS.columns == ("fare", "delay")
+
+
+def test_the_views_of_an_entity_keep_the_order_of_the_plan() -> None:
+    assert PLAN.views_of("origin") == (ORIGIN, ARRIVALS)
+    assert PLAN.views_of("nobody") == ()
+
+
+def test_a_plan_survives_being_written_and_read() -> None:
+    again = FeaturePlan.from_json(PLAN.to_json())
+    assert again == PLAN
+    assert again.hash == PLAN.hash
+
+
+def test_the_hash_is_the_same_in_every_process_and_release() -> None:
+    assert PLAN.hash == "8478a874e25a"
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys_in_a_file() -> None:
+    shuffled = orjson.loads(PLAN.to_json())
+    shuffled["views"] = [dict(reversed(view.items())) for view in shuffled["views"]]
+    assert FeaturePlan.from_json(orjson.dumps(shuffled)).hash == PLAN.hash
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_hash_changes_with_every_part_of_the_plan(change: str) -> None:
+    assert CHANGES[change].hash != PLAN.hash
