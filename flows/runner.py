@@ -1,5 +1,6 @@
 """Runs one of the five flows in this process: `python -m flows.runner predict`."""
 
+import gc
 import importlib
 import logging
 import sys
@@ -25,8 +26,18 @@ def run(flow: str) -> None:
     module = importlib.import_module(f"flows.{flow}")
     telemetry.PROCESS_INFO.labels(running.pipeline.name, flow).set(1)
     settings = running.settings
+    tune_garbage_collection()
     with telemetry.HealthServer(settings.http_host, _port(running, flow), running.waits_for):
         execute(running, flow, module.build(running))
+
+
+def tune_garbage_collection() -> None:
+    """Collect less often, and never look again at what start-up left.
+
+    A flow makes no cycles but keeps many objects; looking at all of them took a third of its time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def execute(running: Engine, flow: str, dataflow: object) -> None:

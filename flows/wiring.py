@@ -18,10 +18,11 @@ from flows.core.broker import Broker
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import first_model
-from flows.core.plan import FeaturePlan
+from flows.core.plan import FeaturePlan, View
+from flows.core.schema import Number
 from flows.core.snapshots import Sealer
 from flows.errors import ConfigError
-from flows.pipeline import OUTPUTS, Pipeline
+from flows.pipeline import OUTPUTS, Pipeline, Stream
 from flows.project import Project
 from flows.settings import Settings
 
@@ -78,7 +79,7 @@ class Engine:
         return [*inputs, *map(pipeline.topic, OUTPUTS)]
 
     def check(self, plan: FeaturePlan) -> None:
-        """Raise `ConfigError` unless the declaration's fields are what the plan's views need."""
+        """Raise `ConfigError` unless the declaration has the fields that the plan's views need."""
         streams = {stream.topic: stream for stream in self.pipeline.sources}
         for view in plan.views:
             if view.stream not in streams:
@@ -86,10 +87,7 @@ class Engine:
                     f"view {view.name!r} reads topic {view.stream!r}, which is no source of pipeline "
                     f"{self.pipeline.name!r}; add it to `sources`"
                 )
-            fields = streams[view.stream].fields
-            for column in (view.entity, *view.columns):
-                if column not in fields:
-                    raise ConfigError(f"view {view.name!r} needs field {column!r} of topic {view.stream!r}")
+            _check_fields(view, streams[view.stream])
         for entity in plan.entities:
             if entity not in self.pipeline.entities or entity not in self.pipeline.events.fields:
                 raise ConfigError(f"pipeline {self.pipeline.name!r} must declare the entity field {entity!r}")
@@ -169,6 +167,19 @@ def drain_on_signals(running: Engine) -> None:
     """Let SIGTERM and Ctrl-C end the sources, so that the flow stores its state and exits with 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.drain.set())
+
+
+def _check_fields(view: View, stream: Stream) -> None:
+    """Raise `ConfigError` unless the stream has the view's entity, and a number in each of its columns."""
+    if view.entity not in stream.fields:
+        raise ConfigError(f"view {view.name!r} needs the field {view.entity!r} of topic {stream.topic!r}")
+    for column in view.columns:
+        field = stream.fields.get(column)
+        if not isinstance(field, Number) or not field.required:
+            raise ConfigError(
+                f"view {view.name!r} aggregates {column!r} of topic {stream.topic!r}, which must be declared "
+                "there as a required Number"
+            )
 
 
 def _milliseconds(duration: timedelta) -> int:

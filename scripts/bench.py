@@ -1,7 +1,7 @@
 """Benchmarks, each reported as a ratio to a baseline measured in the same run.
 
-smoke: the predict and the learn flow, on the embedded log and on Kafka, against a bare loop that does the same
-work (decode, features, score, encode; decode, join, evaluate, learn) in one process without a broker.
+smoke: the predict and the learn flow, on the embedded log and on Kafka, against a bare loop that does the
+same work (decode, features, score, encode; decode, join, evaluate, learn) in one process without a broker.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float
     records = sorted(_records(broker, sources), key=lambda record: record.timestamp)
     bare = events / _seconds(lambda: bare_predict(running, records))
     predictions = pipeline.topic("predictions")
-    yield "predict", name, bare, rate_of_flow(running, "predict", lambda: _end(broker, predictions), events)
+    yield "predict", name, bare, rate_of_flow("predict", lambda: _end(broker, predictions), events)
 
     topics = [predictions, pipeline.labels.topic]
     records = sorted(_records(broker, topics), key=lambda record: record.timestamp)
@@ -62,7 +62,7 @@ def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float
     labels = pipeline.labels.topic
     group = pipeline.group("learn")
     done = lambda: sum(broker.committed(group, labels).values())  # noqa: E731
-    yield "learn", name, bare, rate_of_flow(running, "learn", done, events)
+    yield "learn", name, bare, rate_of_flow("learn", done, events)
 
 
 def prepare(broker_url: str) -> Engine:
@@ -115,7 +115,7 @@ def bare_learn(running: Engine, records: Sequence[Record]) -> None:
         learn.take([list(records[start : start + BATCH])])
 
 
-def rate_of_flow(running: Engine, flow: str, done: Callable[[], int], events: int) -> float:
+def rate_of_flow(flow: str, done: Callable[[], int], events: int) -> float:
     """Events/s of the flow in a process of its own, from its first output to its last."""
     process = subprocess.Popen([sys.executable, "-m", "flows.runner", flow], stderr=subprocess.DEVNULL)
     try:

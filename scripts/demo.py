@@ -175,7 +175,7 @@ class Steady:
 
 
 def publish_all(broker: Broker, running: Engine, dataset: Any, watcher: Watcher) -> float:
-    """Publish all but the last events as fast as the flows keep up, the last ones live; the replay's seconds."""
+    """Publish as fast as the flows keep up, and the last events live; gives the seconds before those."""
     live = min(LIVE_EVENTS, dataset.events // 10)
     records: Iterator[Outgoing] = iter(dataset)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())

@@ -4,21 +4,25 @@
 """
 
 import io
+import re
 import sys
 from pathlib import Path
 
 import demo
 import orjson
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
-WIDTH = 100  # characters
+WIDTH = 118  # characters: the longest row in one line
+# Rich's picture would fetch a font from another site whenever somebody looks at it
+FORMAT = re.sub(r"@font-face {{.*?}}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def picture(summary: bytes) -> str:
     """The SVG of a summary."""
     demo.console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     demo.show(orjson.loads(summary))
-    return demo.console.export_svg(title="scripts/demo", unique_id="demo")
+    return demo.console.export_svg(title="scripts/demo", code_format=FORMAT, unique_id="demo")
 
 
 if __name__ == "__main__":

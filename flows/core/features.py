@@ -5,6 +5,7 @@ parts are put together again (`assemble`). The three steps are pure, so a backte
 dataflow, where each entity is a key of its own, run the same code.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -80,32 +81,38 @@ class Splitter:
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._entities = plan.entities
-        self._targets: dict[str, list[tuple[str, int, View]]] = {}
+        # by stream: a view's index and columns, and the entities whose view that is; they share the step
+        self._targets: dict[str, dict[tuple[int, tuple[str, ...]], list[str]]] = {}
         for entity in plan.entities:
             for index, view in enumerate(plan.views_of(entity)):
-                self._targets.setdefault(view.stream, []).append((entity, index, view))
+                of_stream = self._targets.setdefault(view.stream, {})
+                of_stream.setdefault((index, view.columns), []).append(entity)
 
     def split(self, items: Iterable[Update | Question]) -> dict[EntityKey, list[Step]]:
         """The steps of each entity that the batch touches; an entity whose key is null has none."""
-        steps: dict[EntityKey, list[Step]] = {}
+        steps: dict[str, dict[str | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
         row = 0
         for item in items:
             payload = item.payload
             if isinstance(item, Question):
+                ask = _Ask(row, item.time, item.id)
                 for entity in self._entities:
-                    key = payload.get(entity)
-                    if key is not None:
-                        steps.setdefault(EntityKey(entity, key), []).append(_Ask(row, item.time, item.id))
+                    steps[entity][payload.get(entity)].append(ask)
                 row += 1
                 continue
-            for entity, index, view in self._targets.get(item.stream, ()):
-                key = payload.get(entity)
-                if key is not None:
-                    values = tuple([payload[column] for column in view.columns])
-                    steps.setdefault(EntityKey(entity, key), []).append(
-                        _Add(index, item.time, item.id, values)
-                    )
-        return steps
+            for (index, columns), entities in self._targets.get(item.stream, _NONE).items():
+                add = _Add(index, item.time, item.id, tuple([payload[column] for column in columns]))
+                for entity in entities:
+                    steps[entity][payload.get(entity)].append(add)
+        return {
+            EntityKey(entity, value): of_value
+            for entity, by_value in steps.items()
+            for value, of_value in by_value.items()
+            if value is not None
+        }
+
+
+_NONE: dict[tuple[int, tuple[str, ...]], list[str]] = {}
 
 
 class EntityFeatures:

@@ -1,5 +1,6 @@
 """Bytes to a checked payload: every kind of bad record, each with its reason."""
 
+import json
 from typing import Any
 
 import orjson
@@ -120,10 +121,8 @@ def test_a_missing_or_null_field_is_refused_and_named(name):
     ],
 )
 def test_a_field_of_the_wrong_type_or_range_is_refused_and_named(name, value):
-    text = orjson.dumps(GOOD | {name: None}).replace(b"null", str(value).encode() if value == 2**64 else b"0")
-    body = text if value == 2**64 else orjson.dumps(GOOD | {name: value})
     with pytest.raises(InvalidRecord, match=f"field '{name}'") as fault:
-        DECODER.decode(record(body))
+        DECODER.decode(record(json.dumps(GOOD | {name: value}).encode()))
     assert fault.value.reason == "schema"
 
 
@@ -156,22 +155,26 @@ json_values = st.recursive(
 
 def encoded(payload: Any) -> bytes:
     """JSON as Python writes it, NaN, Infinity and lone surrogates included."""
-    import json
-
     return json.dumps(payload).encode()
 
 
 payloads = st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, json_values)).map(encoded)
 
 
+def outcome(value: bytes) -> tuple[Decoded | None, InvalidRecord | None]:
+    try:
+        return DECODER.decode(record(value)), None
+    except InvalidRecord as fault:
+        return None, fault
+
+
 @given(st.binary() | json_values.map(encoded) | payloads)
 def test_no_bytes_whatever_raise_anything_but_invalid_record(value):
-    try:
-        event_id, time, payload = DECODER.decode(record(value))
-    except InvalidRecord as fault:
+    decoded, fault = outcome(value)
+    if fault is not None:
         assert fault.reason in REASONS
         assert str(fault)
     else:
-        assert 0 < len(event_id) <= 256
-        assert 946_684_800_000 <= time <= NOW + DAY
-        assert -1440 <= payload["delay"] <= 10_080
+        assert 0 < len(decoded.id) <= 256
+        assert 946_684_800_000 <= decoded.time <= NOW + DAY
+        assert -1440 <= decoded.payload["delay"] <= 10_080

@@ -1,0 +1,175 @@
+"""The label join: early, late, twice, never, and how much it keeps."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core import labels as module
+from flows.core.broker import Record
+from flows.core.labels import Joined, Label, LabelJoin, Pending
+from flows.core.models import Prediction
+
+WAIT = 1000
+
+
+def pending(event_id: str, time: int = 0) -> Pending:
+    return Pending(Prediction(event_id, time, 0.5, "v1", {}, []), 0.25, 1.0)
+
+
+def label(event_id: str, time: int = 0, truth: bool = True) -> Label:
+    return Label(event_id, time, truth, Record("labels", 0, 0, time, None, b"", ()))
+
+
+def test_a_label_meets_the_prediction_that_was_served_for_its_event():
+    join = LabelJoin(WAIT)
+    served, truth = pending("a"), label("a")
+    assert join.predicted(served) is None
+    assert join.labelled(truth) == Joined(served, truth)
+    assert len(join) == 0
+
+
+def test_a_label_that_is_early_waits_for_its_prediction():
+    join = LabelJoin(WAIT)
+    early, served = label("a"), pending("a", time=5)
+    assert join.labelled(early) is None
+    assert join.predicted(served) == Joined(served, early)
+    assert len(join) == 0
+    assert list(join.expire(10 * WAIT)) == []
+
+
+def test_a_second_label_is_a_duplicate_before_and_after_its_prediction_came():
+    join = LabelJoin(WAIT)
+    assert not join.is_duplicate(label("a"))
+    join.labelled(label("a"))
+    assert join.is_duplicate(label("a", truth=False))
+    join.predicted(pending("a"))
+    assert join.is_duplicate(label("a"))
+
+
+def test_a_prediction_that_comes_again_changes_nothing():
+    join = LabelJoin(WAIT)
+    first = pending("a", time=1)
+    join.predicted(first)
+    assert join.predicted(pending("a", time=2)) is None
+    assert join.labelled(label("a")).pending is first
+    assert join.predicted(pending("a", time=3)) is None
+    assert len(join) == 0
+
+
+def test_a_prediction_expires_when_the_wait_is_over_and_not_before():
+    join = LabelJoin(WAIT)
+    join.predicted(pending("a", time=0))
+    join.predicted(pending("b", time=1))
+    assert list(join.expire(WAIT)) == []
+    assert (len(join), join.expired) == (2, 0)
+    list(join.expire(WAIT + 1))
+    assert (len(join), join.expired) == (1, 1)
+    assert join.labelled(label("b")) is not None
+
+
+def test_a_label_whose_event_never_came_is_given_back_when_the_wait_is_over():
+    join = LabelJoin(WAIT)
+    unknown = label("x", time=7)
+    join.labelled(unknown)
+    assert list(join.expire(WAIT + 7)) == []
+    assert list(join.expire(WAIT + 8)) == [unknown]
+    assert list(join.expire(WAIT + 8)) == []
+    assert join.expired == 0
+
+
+def test_a_label_that_comes_after_its_prediction_expired_is_given_back_too():
+    join = LabelJoin(WAIT)
+    join.predicted(pending("a", time=0))
+    list(join.expire(2 * WAIT))
+    late = label("a", time=2 * WAIT)
+    assert join.labelled(late) is None
+    assert list(join.expire(3 * WAIT + 1)) == [late]
+
+
+def test_more_predictions_than_the_limit_are_given_up_oldest_first(monkeypatch):
+    monkeypatch.setattr(module, "PENDING_LIMIT", 3)
+    join = LabelJoin(WAIT)
+    for event_id in "abcde":
+        join.predicted(pending(event_id))
+    assert (len(join), join.expired) == (3, 2)
+    assert [i for i in "abcde" if join.labelled(label(i)) is not None] == ["c", "d", "e"]
+
+
+def test_more_labels_without_their_event_than_the_limit_are_given_back_oldest_first(monkeypatch):
+    monkeypatch.setattr(module, "EARLY_LIMIT", 3)
+    join = LabelJoin(WAIT)
+    for event_id in "abcde":
+        join.labelled(label(event_id))
+    assert [given_up.id for given_up in join.expire(0)] == ["a", "b"]
+    assert list(join.expire(0)) == []
+    assert [i for i in "abcde" if join.predicted(pending(i)) is not None] == ["c", "d", "e"]
+
+
+def test_the_ids_of_labels_learned_are_bounded(monkeypatch):
+    monkeypatch.setattr(module, "LEARNED_LIMIT", 2)
+    join = LabelJoin(WAIT)
+    for event_id in "abc":
+        join.predicted(pending(event_id))
+        join.labelled(label(event_id))
+    assert [join.is_duplicate(label(event_id)) for event_id in "abc"] == [False, True, True]
+
+
+messages = st.lists(
+    st.tuples(st.sampled_from(["prediction", "label"]), st.sampled_from("abcdef")), max_size=40
+)
+
+
+@given(messages)
+def test_in_any_order_and_however_often_each_pair_is_joined_exactly_once(arrivals):
+    join = LabelJoin(WAIT)
+    joined: list[str] = []
+    duplicates = 0
+    for kind, event_id in arrivals:
+        result: Any = None
+        if kind == "prediction":
+            result = join.predicted(pending(event_id))
+        elif join.is_duplicate(label(event_id)):
+            duplicates += 1
+        else:
+            result = join.labelled(label(event_id))
+        if result is not None:
+            assert result.pending.prediction.id == result.label.id == event_id
+            joined.append(event_id)
+    predicted = {i for kind, i in arrivals if kind == "prediction"}
+    labelled = [i for kind, i in arrivals if kind == "label"]
+    assert sorted(joined) == sorted(predicted & set(labelled))
+    assert duplicates == len(labelled) - len(set(labelled))
+    assert len(join) == len(predicted - set(labelled))
+    assert {given_up.id for given_up in join.expire(WAIT + 1)} == set(labelled) - predicted
+    assert join.expired == len(predicted - set(labelled))
+
+
+@given(messages, st.data())
+def test_what_expires_meanwhile_is_joined_never_or_once_and_always_accounted_for(arrivals, data):
+    join = LabelJoin(wait=5)
+    joined = given_back = taken = 0
+    predicted: set[str] = set()
+    for now, (kind, event_id) in enumerate(arrivals):
+        if kind == "prediction" and event_id not in predicted:
+            predicted.add(event_id)
+            joined += join.predicted(pending(event_id, now)) is not None
+        elif kind == "label" and not join.is_duplicate(label(event_id)):
+            taken += 1
+            joined += join.labelled(label(event_id, now)) is not None
+        if data.draw(st.booleans()):
+            given_back += len(list(join.expire(now)))
+    given_back += len(list(join.expire(len(arrivals) + 6)))
+    assert taken == joined + given_back
+    assert len(predicted) == joined + join.expired
+    assert len(join) == 0
+
+
+@pytest.mark.parametrize("wait", [0, WAIT])
+def test_nothing_expires_at_its_own_time(wait):
+    join = LabelJoin(wait)
+    join.predicted(pending("a", time=50))
+    join.labelled(label("b", time=50))
+    assert list(join.expire(50)) == []
+    assert join.expired == 0
