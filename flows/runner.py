@@ -1,10 +1,17 @@
 """Runs one of the five flows in this process: `python -m flows.runner predict`."""
 
+import fcntl
 import gc
 import importlib
 import logging
+import os
+import shutil
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from flows.adapters import telemetry
@@ -12,6 +19,8 @@ from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
+
+SUPERVISED = "--supervised"
 
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
@@ -27,7 +36,10 @@ def run(flow: str) -> None:
     telemetry.PROCESS_INFO.labels(running.pipeline.name, flow).set(1)
     settings = running.settings
     tune_garbage_collection()
-    with telemetry.HealthServer(settings.http_host, _port(running, flow), running.waits_for):
+    with (
+        alone(running, flow),
+        telemetry.HealthServer(settings.http_host, _port(running, flow), running.waits_for),
+    ):
         execute(running, flow, module.build(running))
 
 
@@ -47,10 +59,42 @@ def execute(running: Engine, flow: str, dataflow: object) -> None:
 
     directory = running.recovery_dir(flow)
     if not directory.is_dir():
-        directory.mkdir(parents=True)
-        init_db_dir(directory, running.pipeline.partitions)
+        unfinished = directory.with_name(f"{flow}.new")  # renamed when whole, should we be killed meanwhile
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        init_db_dir(unfinished, running.pipeline.partitions)
+        unfinished.rename(directory)
     epoch = timedelta(seconds=running.settings.epoch_seconds)
     cli_main(dataflow, epoch_interval=epoch, recovery_config=RecoveryConfig(directory))
+
+
+@contextmanager
+def alone(running: Engine, flow: str) -> Iterator[None]:
+    """Hold the flow's lock: two processes on one state would answer everything twice.
+
+    Raises `DriftlineError` when another process on this machine holds it; the lock ends with its process.
+    """
+    file = running.recovery_dir(flow).with_name(f"{flow}.lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DriftlineError(
+                f"another process runs {flow} of {running.pipeline.name} already, with the state in "
+                f"{running.settings.state_dir}; stop that one first"
+            ) from None
+        yield
+
+
+def drain_with_parent() -> None:
+    """Drain when the supervisor is gone: the pipe that it holds to our standard input ends with it."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def check_topics(running: Engine) -> None:
@@ -65,9 +109,7 @@ def check_topics(running: Engine) -> None:
 
 def main(flow: str) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
-    logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.INFO, stream=sys.stderr)
-    for library in ("httpx", "feast", "root"):  # they tell at INFO what only they need to know
-        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         run(flow)
     except Exception as error:
@@ -95,4 +137,6 @@ def _deliberate(error: BaseException | None) -> DriftlineError | None:
 
 
 if __name__ == "__main__":
+    if SUPERVISED in sys.argv[2:]:
+        drain_with_parent()
     sys.exit(main(sys.argv[1]))

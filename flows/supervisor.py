@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flows.runner import EXIT_MISTAKE
+from flows.runner import EXIT_MISTAKE, SUPERVISED
 
 GRACE = 30.0  # seconds that a flow gets to drain
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is started again
@@ -54,9 +54,12 @@ class Supervisor:
         self._stop.set()
 
     def _start(self, flow: str) -> _Child:
-        command = [sys.executable, "-m", "flows.runner", flow]
-        # a session of its own: Ctrl-C reaches the supervisor alone, which drains the flows in order
-        process = subprocess.Popen(command, env=self._environment, start_new_session=True)  # noqa: S603 (our own module)
+        command = [sys.executable, "-m", "flows.runner", flow, SUPERVISED]
+        # The pipe ends when we do, however we end. In a session of its own a flow does not get our Ctrl-C:
+        # we drain it.
+        process = subprocess.Popen(  # noqa: S603 (our own module)
+            command, env=self._environment, stdin=subprocess.PIPE, start_new_session=True
+        )
         self._say(f"{flow} started (pid {process.pid})")
         return _Child(flow, process, time.monotonic())
 

@@ -1,10 +1,12 @@
 """The real systems that tests talk to. Where one cannot run its tests are skipped, but never in CI."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,15 @@ def unavailable(reason: str) -> None:
     if reason not in not_tested:
         not_tested.append(reason)
     pytest.skip(reason)
+
+
+def server_port() -> int:
+    """A free port below those that the kernel gives to clients, so that a stopped server gets it back."""
+    while True:
+        port = random.randint(15_000, 32_000)  # noqa: S311
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
     started = []
 
     def start() -> KafkaNode:
-        node = KafkaNode(tmp_path_factory.mktemp("kafka") / "node", free_port(), free_port())
+        node = KafkaNode(tmp_path_factory.mktemp("kafka") / "node", server_port(), server_port())
         node.command("start")
         started.append(node)
         return node

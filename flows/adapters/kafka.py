@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -93,6 +92,7 @@ class KafkaBroker:
         self._health = _Health(servers)
         self._settings = {**CLIENT, **options, "bootstrap.servers": servers}
         self._admin = _client(AdminClient, self._settings, self._health)
+        self._members: dict[str, Any] = {}
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> list[str]:
         existing = self.topics()
@@ -133,11 +133,8 @@ class KafkaBroker:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         wanted = [Assigned(*partition) for partition in self._partitions(topic)]
-        request = [ConsumerGroupTopicPartitions(group, wanted)]
-        answer = self._ask(
-            lambda: self._admin.list_consumer_group_offsets(request, request_timeout=PATIENCE)[group].result()
-        )
-        return {item.partition: item.offset for item in answer.topic_partitions if item.offset >= 0}
+        found = self._ask(lambda: self._member(group).committed(wanted, timeout=PATIENCE))
+        return {item.partition: item.offset for item in found if item.offset >= 0}
 
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> "KafkaConsumer":
         self._check_exists(list(start))
@@ -148,7 +145,20 @@ class KafkaBroker:
         return KafkaProducer(self._settings, _Health(self._health.servers))
 
     def close(self) -> None:
-        """Nothing to do: librdkafka frees an admin client with its last reference."""
+        """Let go of the clients that read groups; librdkafka frees an admin client itself."""
+        while self._members:
+            self._members.popitem()[1].close()
+
+    def _member(self, group: str) -> Any:
+        """A client that may ask for the offsets of `group`, which it never joins.
+
+        The admin client's own request ends the process while the group's coordinator is new or on the move
+        (https://github.com/confluentinc/librdkafka/issues/5040).
+        """
+        if group not in self._members:
+            settings = {**self._settings, "group.id": group, "enable.auto.commit": False}
+            self._members[group] = _client(Consumer, settings, self._health)
+        return self._members[group]
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         counts = self.topics()

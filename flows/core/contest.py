@@ -5,7 +5,7 @@ mixture sequential probability ratio test, which stays valid however often one l
 Johari, Pekelis and Walsh, "Always valid inference", 2015).
 """
 
-from math import inf, log
+from math import inf, log, log1p
 from typing import Literal
 
 Verdict = Literal["open", "won", "lost"]
@@ -65,9 +65,14 @@ class Contest:
         self._squares += deviation * (gain - self._mean)
 
     def _log_likelihood_ratio(self) -> float:
-        """Of a normal mixture of effects, as wide as the blocks scatter, to no effect."""
+        """Of a normal mixture of effects, as wide as the blocks scatter, to no effect.
+
+        The scatter is estimated, so it is the ratio of the t statistic's densities (Lai, 1976).
+        """
         n = self._blocks
         variance = self._squares / (n - 1)
         if variance == 0.0:
             return 0.0 if self._mean == 0.0 else inf
-        return n * n * self._mean**2 / (2 * variance * (1 + n)) - log(1 + n) / 2
+        t_squared = n * self._mean**2 / variance
+        odds = log1p(t_squared / (n - 1)) - log1p(t_squared / ((n - 1) * (n + 1)))
+        return (n * odds - log(n + 1)) / 2

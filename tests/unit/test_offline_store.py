@@ -297,7 +297,7 @@ def test_history_equals_an_asof_join_while_parts_come_in_and_are_merged(flights,
     monkeypatch.setattr("flows.adapters.feast_offline.FAN_IN", 4)
     store, plan, offline = flights
     view = plan.views[0]
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     stored = {}
     for batch in range(12):
         batch_rows = [

@@ -1,0 +1,153 @@
+"""The contest between champion and challenger, against a Bayes factor from SciPy and over many seeds."""
+
+import math
+import random
+from math import log
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import t
+
+from flows.core.contest import Contest, log_loss
+
+Scores = list[tuple[float, float, bool]]
+
+LEVEL, PATIENCE, BLOCK = 0.05, 2000, 20  # 100 blocks, as many as by default
+
+
+def logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def rivals(seed: int, labels: int, champion_noise: float, challenger_noise: float) -> Scores:
+    """Both know the probability of each event but for a noise of their own on the log odds."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(labels):
+        odds = rng.gauss(-1, 1)
+        scores = [logistic(odds + rng.gauss(0, noise)) for noise in (champion_noise, challenger_noise)]
+        rows.append((*scores, rng.random() < logistic(odds)))
+    return rows
+
+
+def verdict(rows: Scores, significance: float = LEVEL, patience: int = PATIENCE, block: int = BLOCK):
+    """How the contest ends, and after how many labels."""
+    contest = Contest(significance, patience, block)
+    for number, row in enumerate(rows, 1):
+        result = contest.update(*row)
+        if result != "open":
+            return result, number
+    return "open", len(rows)
+
+
+def expected(rows: Scores, significance: float, patience: int, block: int):
+    """The same by definition: blocks of log losses, a mixture of effects as wide as the blocks scatter."""
+    champion, challenger, truth = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    gains = loss(champion, truth) - loss(challenger, truth)
+    for labels in range(block, len(rows) + 1, block):
+        means = gains[:labels].reshape(-1, block).mean(axis=1)
+        n, scatter = len(means), means.std(ddof=1) if len(means) > 1 else 0
+        if n >= 10:
+            statistic = means.mean() / scatter * math.sqrt(n)
+            with_effect = t.pdf(statistic, n - 1, scale=math.sqrt(1 + n))
+            if with_effect / t.pdf(statistic, n - 1) > 1 / significance:
+                return "won" if means.mean() > 0 else "lost", labels
+        if labels >= patience:
+            return "lost", labels
+    return "open", len(rows)
+
+
+def loss(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return -np.log(np.where(truth == 1, score, 1 - score))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("noises", [(1.0, 0.3), (0.3, 1.0), (0.5, 0.5)])
+def test_each_verdict_comes_when_the_bayes_factor_says_so(seed, noises):
+    rows = rivals(seed, PATIENCE, *noises)
+    assert verdict(rows) == expected(rows, LEVEL, PATIENCE, BLOCK)
+
+
+def test_of_equal_models_fewer_are_promoted_than_the_declared_level():
+    won = {0.05: 0, 0.01: 0}
+    for seed in range(400):
+        rows = rivals(seed, PATIENCE, 0.5, 0.5)
+        for level in won:
+            won[level] += verdict(rows, level)[0] == "won"
+    assert won[0.05] / 400 < 0.05
+    assert won[0.01] / 400 < 0.01
+
+
+def test_of_equal_models_that_err_alike_for_a_while_fewer_are_promoted_than_the_declared_level():
+    """Every 20 events in a row share what the models do not know of them, as flights share a storm."""
+    won = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        rows = []
+        for _ in range(PATIENCE // BLOCK):
+            storm, one, other = rng.gauss(0, 1), rng.gauss(0, 0.5), rng.gauss(0, 0.5)
+            for _ in range(BLOCK):
+                odds = rng.gauss(-1, 1)
+                truth = rng.random() < logistic(odds + storm)
+                rows.append((logistic(odds + one), logistic(odds + other), truth))
+        won += verdict(rows)[0] == "won"
+    assert won / 300 < LEVEL
+
+
+def test_a_challenger_that_is_better_wins_long_before_patience_is_out():
+    verdicts = [verdict(rivals(seed, PATIENCE, 1.5, 0.2)) for seed in range(60)]
+    assert [result for result, _ in verdicts] == ["won"] * 60
+    assert sum(labels for _, labels in verdicts) / 60 < PATIENCE / 2
+
+
+def test_a_challenger_that_is_worse_loses():
+    assert {verdict(rivals(seed, PATIENCE, 0.2, 1.5))[0] for seed in range(60)} == {"lost"}
+
+
+def test_a_challenger_that_is_the_same_loses_when_patience_is_out():
+    rows = [(0.3, 0.3, label % 3 == 0) for label in range(300)]
+    assert verdict(rows, patience=200) == ("lost", 200)
+    assert verdict(rows, patience=1000) == ("open", 300)
+
+
+def test_a_challenger_that_is_better_by_the_same_amount_each_time_wins():
+    rows = [(0.3, 0.4, True)] * 300
+    assert verdict(rows)[0] == "won"
+    assert verdict([(b, a, truth) for a, b, truth in rows])[0] == "lost"
+
+
+def test_no_verdict_falls_before_ten_blocks():
+    rows = [(0.01, 0.99, True)] * 300
+    assert verdict(rows, block=20) == ("won", 200)
+
+
+def test_a_stricter_level_needs_more_labels():
+    rows = rivals(1, 20_000, 0.9, 0.3)
+    loose, strict = (verdict(rows, level, 20_000) for level in (0.2, 0.0001))
+    assert (loose[0], strict[0]) == ("won", "won")
+    assert loose[1] < strict[1]
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.booleans()), max_size=90))
+def test_the_gain_is_the_mean_difference_of_the_log_losses_over_whole_blocks(rows):
+    contest = Contest(LEVEL, PATIENCE, block=7)
+    for row in rows:
+        contest.update(*row)
+    whole = rows[: len(rows) // 7 * 7]
+    gains = [log_loss(champion, truth) - log_loss(challenger, truth) for champion, challenger, truth in whole]
+    assert contest.gain == pytest.approx(sum(gains) / len(gains) if gains else 0.0, abs=1e-9)
+    assert contest.labels == len(rows)
+
+
+@given(st.floats(0, 1), st.booleans())
+def test_the_log_loss_of_any_score_is_finite(score, truth):
+    assert 0 <= log_loss(score, truth) <= -log(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "truth", "likelihood"), [(0.8, True, 0.8), (0.8, False, 0.2), (0.5, True, 0.5)]
+)
+def test_the_log_loss_is_that_of_the_truths_likelihood(score, truth, likelihood):
+    assert log_loss(score, truth) == pytest.approx(-log(likelihood))

@@ -1,0 +1,95 @@
+"""Predictions on their topic: what is served is what is read."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core.broker import Outgoing, Record
+from flows.core.models import Prediction
+from flows.core.predictions import PUBLISHED_AT, decode, encode
+from flows.errors import InvalidRecord
+
+SERVED = Prediction(
+    "UA-1", 1_357_035_300_123, 0.1 + 0.2, "v1", {"v2": 1 / 3}, ["UA", 615, None, 0, -7.25, 1e-300]
+)
+
+
+def in_log(out: Outgoing, offset: int = 0) -> Record:
+    return Record(out.topic, out.partition or 0, offset, out.timestamp or 0, out.key, out.value, out.headers)
+
+
+def test_a_prediction_says_what_was_served_by_which_model_and_on_which_features():
+    out = encode("p.predictions", 2, SERVED, "abc123", ((PUBLISHED_AT, b"17"),))
+    assert (out.topic, out.partition, out.key, out.timestamp) == (
+        "p.predictions",
+        2,
+        b"UA-1",
+        1_357_035_300_123,
+    )
+    assert out.headers == (("id", b"UA-1"), (PUBLISHED_AT, b"17"))
+    assert orjson.loads(out.value) == {
+        "id": "UA-1",
+        "time": "2013-01-01T10:15:00.123Z",
+        "score": 0.30000000000000004,
+        "model": "v1",
+        "shadows": {"v2": 1 / 3},
+        "plan": "abc123",
+        "features": ["UA", 615, None, 0, -7.25, 1e-300],
+    }
+
+
+features = (
+    st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+predictions = st.builds(
+    Prediction,
+    id=st.text(min_size=1),
+    time=st.integers(946_684_800_000, 4_102_444_799_999),
+    score=st.floats(0, 1),
+    version=st.text(min_size=1),
+    shadows=st.dictionaries(st.text(), st.floats(0, 1)),
+    features=st.lists(features),
+)
+
+
+@given(predictions)
+def test_what_is_read_is_to_the_last_digit_what_was_served(prediction):
+    assert decode(in_log(encode("p", 0, prediction, "plan"))) == prediction
+
+
+GOOD = orjson.loads(encode("p", 0, SERVED, "plan").value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"not json",
+        b"null",
+        b"[]",
+        *[orjson.dumps({k: v for k, v in GOOD.items() if k != name}) for name in GOOD if name != "plan"],
+        *[
+            orjson.dumps(GOOD | change)
+            for change in (
+                {"id": 1},
+                {"time": "soon"},
+                {"score": None},
+                {"score": "high"},
+                {"shadows": []},
+                {"shadows": {"v2": None}},
+                {"features": {"a": 1}},
+            )
+        ],
+    ],
+)
+def test_what_is_no_prediction_is_an_invalid_record(value):
+    with pytest.raises(InvalidRecord) as fault:
+        decode(Record("p", 0, 0, 0, None, value, ()))
+    assert fault.value.reason == "schema"
+
+
+def test_an_id_as_long_as_a_declaration_may_allow_is_read_back():
+    long = SERVED._replace(id="x" * 10_000)
+    assert decode(in_log(encode("p", 0, long, "plan"))) == long

@@ -1,0 +1,38 @@
+from typing import Any
+
+from flows.core.models import Model, Prediction
+from flows.core.retraining import train
+
+
+class Notebook:
+    """An estimator that writes down what it was taught."""
+
+    def __init__(self) -> None:
+        self.lessons: list[tuple[dict[str, Any], bool]] = []
+
+    def learn_one(self, features: dict[str, Any], truth: bool) -> None:
+        if features["a"] is None:
+            raise TypeError("no number")
+        self.lessons.append((features, truth))
+
+
+def served(*ids: str) -> list[Prediction]:
+    return [Prediction(i, 0, 0.5, "v1", {}, [ord(i), i.upper()]) for i in ids]
+
+
+def test_a_model_learns_the_logged_features_of_every_event_whose_truth_is_known_in_the_logs_order():
+    model = train(
+        Model("v2", Notebook()), ("a", "b"), served("c", "a", "b"), {"a": True, "c": False, "x": True}
+    )
+    assert model.estimator.lessons == [({"a": 99, "b": "C"}, False), ({"a": 97, "b": "A"}, True)]
+    assert (model.version, model.learned) == ("v2", 2)
+
+
+def test_an_event_that_the_model_cannot_learn_is_left_out():
+    spoilt = Prediction("s", 0, 0.5, "v1", {}, [None, None])
+    model = train(Model("v2", Notebook()), ("a", "b"), [spoilt, *served("a")], {"s": True, "a": True})
+    assert model.learned == 1
+
+
+def test_without_a_label_nothing_is_learned():
+    assert train(Model("v2", Notebook()), ("a", "b"), served("a"), {}).learned == 0
