@@ -66,10 +66,9 @@ class _Learn:
         self._sealer = running.sealer()
         self._interval = running.settings.model_seconds
         self._labels = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
-        self._learner: Learner = (
-            self._sealer.open_state(state) if state else running.learner(running.names(running.plan()))
-        )
-        self._published = self._learner.evaluation.labels
+        stored = self._sealer.open_state(state) if state else (running.learner(running.names(running.plan())), 0)
+        self._learner: Learner = stored[0]
+        self._published: int = stored[1]  # how many labels the last published model had learned
         self._publish_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -93,7 +92,7 @@ class _Learn:
         return [self._progress()]
 
     def snapshot(self) -> bytes:
-        return self._sealer.seal_state(self._learner)
+        return self._sealer.seal_state((self._learner, self._published))
 
     def _take(self, record: Record) -> Iterator[Outgoing]:
         try:

@@ -138,14 +138,14 @@ class Bound:
             pipeline.events.topic: pipeline.group("predict"),
             pipeline.labels.topic: pipeline.group("learn"),
         }
-        self._sent: deque[_Sent] = deque()
+        self._sent: dict[str, deque[_Sent]] = {topic: deque() for topic in self._watched}
 
     def wait_for(self, event_time: int) -> None:
         """Wait until the oldest record that a flow has still to read is at most `bound` older."""
         began = time.monotonic()
-        while self._sent and event_time - self._sent[0].time > self._bound:
-            if self._is_read(self._sent[0]):
-                self._sent.popleft()
+        while (sent := self._oldest()) and event_time - sent[0].time > self._bound:
+            if self._is_read(sent[0]):
+                sent.popleft()
                 began = time.monotonic()
             else:
                 time.sleep(_POLL)
@@ -164,7 +164,12 @@ class Bound:
         for topic, group in self._watched.items():
             of_topic = {p.partition: end for p, end in ends.items() if p.topic == topic}
             if of_topic:
-                self._sent.append(_Sent(first, topic, group, of_topic))
+                self._sent[topic].append(_Sent(first, topic, group, of_topic))
+
+    def _oldest(self) -> deque[_Sent] | None:
+        """The topic whose first chunk is the oldest: labels go out after newer events."""
+        waiting = [sent for sent in self._sent.values() if sent]
+        return min(waiting, key=lambda sent: sent[0].time, default=None)
 
     def _is_read(self, sent: _Sent) -> bool:
         committed = self._broker.committed(sent.group, sent.topic)

@@ -49,7 +49,7 @@ class Settings:
     pipeline: str
     state_dir: Path
     feature_store: str
-    webhook_url: str
+    webhook_url: str = field(repr=False)
     webhook_allow_private: bool
     http_host: str
     http_port: int
@@ -90,8 +90,12 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
 
 def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
     prefix = "DRIFTLINE_KAFKA_"
-    names = [name for name in env if name.startswith(prefix) and name not in _OF_THE_KAFKA_SCRIPT]
-    return {name.removeprefix(prefix).lower().replace("_", "."): env[name] for name in names}
+    given = {name: value for name, value in env.items() if name.startswith(prefix) and value}
+    return {
+        name.removeprefix(prefix).lower().replace("_", "."): value
+        for name, value in given.items()
+        if name not in _OF_THE_KAFKA_SCRIPT
+    }
 
 
 _OF_THE_KAFKA_SCRIPT = [

@@ -17,6 +17,8 @@ KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
 NEEDS_INSTALLATION = 3  # the script's exit code
 not_tested: list[str] = []
 
+os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception that a test wants
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason in not_tested:
@@ -35,7 +37,7 @@ def unavailable(reason: str) -> None:
 def server_port() -> int:
     """A free port below those that the kernel gives to clients, so that a stopped server gets it back."""
     while True:
-        port = random.randint(15_000, 32_000)  # noqa: S311
+        port = random.randint(15_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -53,36 +55,49 @@ class KafkaNode:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def command(self, name: str) -> None:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "DRIFTLINE_KAFKA_NODE": str(self.folder),
             "DRIFTLINE_KAFKA_PORT": str(self.port),
             "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
         }
+
+    def command(self, name: str) -> None:
         # to a file: the node inherits a pipe's end and would keep it open
         output = self.folder.with_suffix(".txt")
         with output.open("w") as stream:
-            code = subprocess.call([KAFKA_SCRIPT, name], env=environment, stdout=stream, stderr=stream)
+            code = subprocess.call([KAFKA_SCRIPT, name], env=self.environment, stdout=stream, stderr=stream)
         if code == NEEDS_INSTALLATION:
             unavailable(output.read_text().strip())
         assert code == 0, output.read_text()
+
+    def stopped_after_us(self) -> subprocess.Popen[bytes]:
+        """A process that stops the node when this one closes its pipe or dies in whatever way."""
+        return subprocess.Popen(
+            ["sh", "-c", 'cat; exec "$0" stop', KAFKA_SCRIPT],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
 
 @pytest.fixture(scope="session")
 def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], KafkaNode]]:
     """Start a Kafka node with an empty log; each is stopped at the end of the session."""
-    started = []
+    watchers = []
 
     def start() -> KafkaNode:
         node = KafkaNode(tmp_path_factory.mktemp("kafka") / "node", server_port(), server_port())
+        watchers.append(node.stopped_after_us())
         node.command("start")
-        started.append(node)
         return node
 
     yield start
-    for node in started:
-        node.command("stop")
+    for watcher in watchers:
+        watcher.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -171,8 +171,15 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         return self._merge.take(self._batch, self._consumer.has_backlog)
 
     def _hold_back(self) -> None:
-        """Pause the partitions that run ahead of the others, so that memory stays bounded."""
-        full = {p for p in self._offsets if self._merge.buffered(p) > _BUFFER_BATCHES * self._batch}
+        """Pause the partitions that run ahead of the others, so that memory stays bounded.
+
+        A paused one stays so until little is left of it, for Kafka's client throws away what it has fetched.
+        """
+        full = set()
+        for partition in self._offsets:
+            batches = 1 if partition in self._paused else _BUFFER_BATCHES
+            if self._merge.buffered(partition) > batches * self._batch:
+                full.add(partition)
         if full != self._paused:
             self._consumer.pause(list(full - self._paused))
             self._consumer.resume(list(self._paused - full))

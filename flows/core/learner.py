@@ -123,12 +123,18 @@ class Learner:
         if alarm is not None:
             yield self._signal(alarm.before, alarm.after, alarm.width, alarm.since, label)
         self._baselines.learn(label.truth)
+        yield from self._learn(prediction, label)
+        yield from self._compare(prediction, label.truth)
+        self.learned_until = max(self.learned_until, label.time)
+
+    def _learn(self, prediction: Prediction, label: Label) -> Iterator[DeadLabel]:
+        if len(prediction.features) != len(self._names):
+            yield DeadLabel(label.record, "model", "its prediction was made with another feature plan")
+            return
         features = dict(zip(self._names, prediction.features, strict=True))
         for model in (self.champion, self.challenger):
             if model is not None and (fault := model.learn(features, label.truth)):
                 yield DeadLabel(label.record, "model", f"model {model.version} cannot learn it: {fault}")
-        yield from self._compare(prediction, label.truth)
-        self.learned_until = max(self.learned_until, label.time)
 
     def _compare(self, prediction: Prediction, truth: bool) -> Iterator[Settled]:
         if self.challenger is None or self._contest is None:

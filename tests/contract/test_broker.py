@@ -223,7 +223,7 @@ def test_pausing_and_resuming_at_random_loses_and_repeats_nothing(
     partitions = [TopicPartition(topic, p) for p in range(3)]
     send(broker, [record for p in range(3) for record in numbered(topic, 3000, p)])
     consumer = broker.consumer("g", dict.fromkeys(partitions, 0))
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)
     paused: set[TopicPartition] = set()
     offsets: dict[int, list[int]] = {0: [], 1: [], 2: []}
     deadline = time.monotonic() + 60

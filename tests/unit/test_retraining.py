@@ -36,3 +36,9 @@ def test_an_event_that_the_model_cannot_learn_is_left_out():
 
 def test_without_a_label_nothing_is_learned():
     assert train(Model("v2", Notebook()), ("a", "b"), served("a"), {}).learned == 0
+
+
+def test_a_prediction_made_with_another_feature_plan_is_left_out():
+    other = Prediction("o", 0, 0.5, "v1", {}, [1])
+    model = train(Model("v2", Notebook()), ("a", "b"), [other, *served("a")], {"o": True, "a": True})
+    assert [features["a"] for features, _ in model.estimator.lessons] == [97]

@@ -1,0 +1,275 @@
+"""The learn flow: what it says on its topics is what the core says when it is driven by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+
+import orjson
+import pytest
+from flights import HOUR, MINUTE, NOON, label, prediction, record, served
+from harness import Project, run_flow, wait_until
+
+from flows.core import predictions
+from flows.core.broker import Broker, Outgoing, Record
+from flows.core.cloudevents import DriftSignal
+from flows.core.decode import Decoder
+from flows.core.labels import Label
+from flows.core.learner import DeadLabel, Learner, Settled
+from flows.core.models import Model, ModelMessage
+from flows.core.snapshots import Sealer
+from flows.errors import SnapshotError
+from flows.pipeline import DriftPolicy, RetrainPolicy
+from flows.wiring import Engine, Telemetry
+
+DECLARED = {
+    "drift": DriftPolicy(warm_up=300, cool_down=timedelta(hours=1)),
+    "retrain": RetrainPolicy(block=10),
+    "label_wait": timedelta(hours=6),
+}
+FLIGHTS = 900
+CHANGE = 600  # from this flight on, the scores that are served are wrong
+
+
+@dataclass(frozen=True)
+class Observed(Engine):
+    """An engine that notes each state that a flow stores."""
+
+    states: list[bytes] = field(default_factory=list)
+
+    def sealer(self) -> Sealer:
+        sealer = super().sealer()
+        seal = sealer.seal_state
+
+        def note(state: object) -> bytes:
+            self.states.append(seal(state))
+            return self.states[-1]
+
+        sealer.seal_state = note  # type: ignore[method-assign]
+        return sealer
+
+
+class CrashAfter(Telemetry):
+    """Lets the flow crash when what it wrote stands on the topics and its epoch is still open."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self._left = batches
+
+    def written(self, records: object) -> None:
+        self._left -= 1
+        if not self._left:
+            raise RuntimeError("the crash that the test wants")
+
+
+def world(running: Engine, flights: int = FLIGHTS, shadow: str = "") -> list[Outgoing]:
+    """A prediction a minute, its label an hour later, and the dirt of the real world between them."""
+    random = Random(11)
+    records = []
+    for number in range(flights):
+        flight, time, truth = f"F{number:05}", NOON + number * MINUTE, random.random() < 0.4
+        answer = served(running, flight, time, truth, number < CHANGE, random)
+        if shadow:
+            close = random.uniform(0.01, 0.1)  # closer than the 0.2 of the champion at its best
+            answer = answer._replace(shadows={shadow: 1 - close if truth else close})
+        records += [prediction(running, answer), label(flight, time + HOUR, truth)]
+    return sorted(records + dirt(running, random), key=lambda r: r.timestamp)
+
+
+def dirt(running: Engine, random: Random) -> list[Outgoing]:
+    early = served(running, "early", NOON + 50 * MINUTE, True, True, random)
+    never = {"flight_id": "never", "known_at": NOON + 5, "late": True}
+    return [
+        label("F00003", NOON + 2 * HOUR, True),  # the second one
+        label("early", NOON + 40 * MINUTE, True),
+        prediction(running, early),
+        record("flight_labels", NOON + 5, never),
+        record("flight_labels", NOON + 6, {"flight_id": "F00005", "known_at": NOON + 6, "late": "yes"}),
+        Outgoing("flight_labels", b"\xff", timestamp=NOON + 7),
+    ]
+
+
+def drive(running: Engine, project: Project) -> tuple[Learner, list[object]]:
+    """The same records through the core, in the order of their time."""
+    pipeline = running.pipeline
+    learner = running.learner(running.names(running.plan()))
+    decoder = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
+    records: list[Record] = project.records("flight_labels") + project.records("predictions")
+    happenings: list[object] = []
+    for item in sorted(records, key=lambda r: (r.timestamp, r.topic != "flight_labels")):
+        if item.topic != "flight_labels":
+            happenings += learner.predicted(predictions.decode(item))
+        elif b'"yes"' not in item.value and item.value != b"\xff":
+            event_id, time, payload = decoder.decode(item)
+            happenings += learner.labelled(Label(event_id, time, payload["late"], item))
+    return learner, happenings + list(learner.expire())
+
+
+def weights(model: Model) -> dict[str, float]:
+    return dict(model.estimator["LogisticRegression"].weights)
+
+
+def test_metrics_models_drift_and_dead_letters_are_those_of_the_core(project_on: Project) -> None:
+    running = project_on.with_settings(BATCH=100).engine(**DECLARED)
+    project_on.send(world(running))
+    run_flow(running, "learn")
+    learner, happenings = drive(running, project_on)
+
+    *_, last = project_on.values("metrics")
+    assert last["labels"] == FLIGHTS + 1
+    assert last["metrics"] == learner.evaluation.values()
+    assert (last["pending"], last["expired"]) == (0, 0)
+    signals = [h for h in happenings if isinstance(h, DriftSignal)]
+    assert len(signals) == 1
+    assert [r.value for r in project_on.records("drift")] == [s.to_json() for s in signals]
+    snapshot = running.sealer().read(project_on.records("models")[-1])
+    assert (snapshot.role, snapshot.model.version, snapshot.model.learned) == ("champion", "v1", FLIGHTS + 1)
+    assert weights(snapshot.model) == weights(learner.champion)
+    reasons = [dict(letter.headers)["reason"] for letter in project_on.records("dead-letters")]
+    dead = [h.reason.encode() for h in happenings if isinstance(h, DeadLabel)]
+    assert sorted(reasons) == sorted([*dead, b"schema", b"not-json"])
+    assert sorted(dead) == [b"duplicate", b"unknown-event"]
+
+
+def test_snapshots_carry_the_signature_of_the_project_and_of_no_other(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    project.send(world(running, 100))
+    run_flow(running, "learn")
+    snapshots = project.records("models")
+    assert snapshots
+    stranger = Sealer(b"another secret", functions_of=running.project.modules)
+    for snapshot in snapshots:
+        assert running.sealer().read(snapshot).pipeline == "flight_delays"
+        with pytest.raises(SnapshotError):
+            stranger.read(snapshot)
+
+
+def challenger(running: Engine, labels: int) -> Outgoing:
+    random, names = Random(3), running.names(running.plan())
+    model = Model("v2", running.pipeline.model())
+    for number in range(labels):
+        truth = random.random() < 0.4
+        taught = served(running, "", NOON, truth, True, random)
+        model.learn(dict(zip(names, taught.features, strict=True)), truth)
+    message = ModelMessage("flight_delays", "challenger", NOON - 1, model, {"drift": "drift_1", "parent": "v1"})
+    return running.sealer().record(running.pipeline.topic("models"), message, "challenger:drift_1")
+
+
+def test_a_challenger_learns_on_and_is_promoted_when_its_shadow_scores_are_better(project: Project) -> None:
+    running = project.with_settings(BATCH=100, MODEL_SECONDS=0.01).engine(**DECLARED)
+    project.send([challenger(running, labels=50)])
+    project.send(world(running, shadow="v2"))
+    run_flow(running, "learn")
+    messages = [running.sealer().read(r) for r in project.records("models")][1:]
+    roles = [(m.model.version, m.role) for m in messages]
+    promotion, retirement = roles.index(("v2", "champion")), roles.index(("v1", "retired"))
+    assert promotion < retirement
+    learned = [m.model.learned for m in messages if m.role == "challenger"]
+    assert learned == sorted(learned)
+    assert set(roles[:promotion]) == {("v1", "champion"), ("v2", "challenger")}
+    assert set(roles[retirement + 1 :]) == {("v2", "champion")}
+    assert messages[-1].model.learned == 50 + FLIGHTS + 1
+    assert messages[-1].lineage == {"drift": "drift_1", "parent": "v1"}
+    assert messages[retirement].model.learned == 100 + 1  # ten blocks, and the flight without a shadow score
+    assert project.values("metrics")[-1]["model"] == "v2"
+
+
+def test_a_worse_challenger_is_retired(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    project.send([challenger(running, labels=50)])
+    project.send([with_shadow(r, Random(r.timestamp).random()) for r in world(running, CHANGE)])
+    run_flow(running, "learn")
+    messages = [running.sealer().read(r) for r in project.records("models")][1:]
+    assert ("v2", "retired") in [(m.model.version, m.role) for m in messages]
+    assert (messages[-1].model.version, messages[-1].role) == ("v1", "champion")
+
+
+def with_shadow(out: Outgoing, score: float) -> Outgoing:
+    if out.topic == "flight_labels":
+        return out
+    return out._replace(value=orjson.dumps(orjson.loads(out.value) | {"shadows": {"v2": score}}))
+
+
+@pytest.mark.parametrize("crashes", [(1,), (3, 5), (2, 2, 2)])
+def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_run_without_them(
+    project: Project, applied: Project, crashes: tuple[int, ...]
+) -> None:
+    project = project.with_settings(BATCH=60, EPOCH_SECONDS=0.1, MODEL_SECONDS=0.01, SECRET="of the test")
+    clean = applied.copy_to(project.directory.with_name("clean")).with_settings(SECRET="of the test")
+    engines = [observed(p.engine(**DECLARED)) for p in (project, clean)]
+    for of, running in zip((project, clean), engines, strict=True):
+        of.send(world(running))
+    for batches in crashes:
+        with pytest.raises(RuntimeError):
+            run_flow(replace(engines[0], watch=CrashAfter(batches)), "learn", until=lambda _: False)
+    for running in engines:
+        run_flow(running, "learn")
+
+    (crashed, _), (straight, _) = (e.sealer().open_state(e.states[-1]) for e in engines)
+    assert crashed.evaluation.labels == crashed.champion.learned == FLIGHTS + 1
+    assert same_bytes(engines[0], crashed) == same_bytes(engines[1], straight)
+    assert project.values("metrics")[-1] == clean.values("metrics")[-1]
+    for topic in ("drift", "dead-letters"):
+        assert [(r.value, r.headers) for r in project.records(topic)] == [
+            (r.value, r.headers) for r in clean.records(topic)
+        ]
+
+
+def observed(running: Engine) -> Observed:
+    return Observed(running.project, running.settings, running.pipeline)
+
+
+def same_bytes(running: Engine, state: object) -> bytes:
+    """The state as bytes that do not show which equal strings were one object before."""
+    sealer = running.sealer()
+    return sealer.seal_state(sealer.open_state(sealer.seal_state(state)))
+
+
+@pytest.mark.parametrize("batches", [2, 5, 8])
+def test_a_settled_contest_stays_settled_after_a_crash(project: Project, batches: int) -> None:
+    running = project.with_settings(BATCH=60, EPOCH_SECONDS=0.1, MODEL_SECONDS=0.01).engine(**DECLARED)
+    project.send([challenger(running, labels=50)])
+    project.send(world(running, shadow="v2"))
+    with pytest.raises(RuntimeError):
+        run_flow(replace(running, watch=CrashAfter(batches)), "learn", until=lambda _: False)
+    run_flow(running, "learn")
+    verdicts = [
+        m for m in (running.sealer().read(r) for r in project.records("models")) if m.role == "retired"
+    ]
+    assert [m.model.version for m in verdicts] == ["v1"]
+    assert project.values("metrics")[-1]["model"] == "v2"
+
+
+class CrashAtGarbage(Telemetry):
+    """Lets the flow crash when it reads the bytes `crash`."""
+
+    def read(self, records: Sequence[Record]) -> None:
+        if any(record.value == b"crash" for record in records):
+            raise RuntimeError("the crash that the test wants")
+
+
+def test_what_was_learned_but_not_yet_published_when_the_flow_crashed_is_published_by_the_next_one(
+    project: Project,
+) -> None:
+    project = project.with_settings(EPOCH_SECONDS=0.1, MODEL_SECONDS=3600)
+    running = observed(project.engine(**DECLARED))
+    records = world(running, 200)
+    project.send(records[:100])
+
+    def crash_when_all_is_stored(broker: Broker) -> bool:
+        """The second half comes within the interval between two snapshots; it is learned and stored, no more."""
+        wait_until(lambda: bool(running.states))
+        project.send(records[100:])
+        wait_until(lambda: running.sealer().open_state(running.states[-1])[0].evaluation.labels == 201)
+        stored = len(running.states)
+        while len(running.states) < stored + 3:  # each of them means that the epoch before is closed
+            project.send([Outgoing("flight_labels", b"?", timestamp=NOON + 9 * HOUR)])
+        project.send([Outgoing("flight_labels", b"crash", timestamp=NOON + 10 * HOUR)])
+        return running.drain.wait(60)
+
+    with pytest.raises(RuntimeError):
+        run_flow(replace(running, watch=CrashAtGarbage()), "learn", until=crash_when_all_is_stored)
+    assert [m["labels"] for m in project.values("metrics")] != [201]
+    run_flow(running, "learn")
+    assert project.values("metrics")[-1]["labels"] == 201
+    assert running.sealer().read(project.records("models")[-1]).model.learned == 201

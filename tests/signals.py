@@ -1,0 +1,34 @@
+"""Drift signals as the learner raises them."""
+
+from flights import HOUR, NOON
+
+from flows.core.broker import Outgoing
+from flows.core.cloudevents import DriftSignal, signal_id
+
+
+def signal(sequence: int, since: int = NOON) -> DriftSignal:
+    """The signal that label `sequence` raised; ADWIN kept the labels from `since` (ms) on."""
+    place = ("flight_labels", 0, sequence)
+    return DriftSignal(
+        id=signal_id("flight_delays", "adwin", *place),
+        pipeline="flight_delays",
+        model_version="v1",
+        detector="adwin",
+        kind="concept",
+        severity="critical",
+        sequence=sequence,
+        time=NOON + 10 * HOUR,
+        estimate_before=0.1,
+        estimate_after=0.3,
+        width=100,
+        since=since,
+        topic=place[0],
+        partition=place[1],
+        offset=place[2],
+    )
+
+
+def outgoing(signal: DriftSignal) -> Outgoing:
+    """The signal as it stands on the drift topic."""
+    headers = (("id", signal.id.encode()),)
+    return Outgoing("flight_delays.drift", signal.to_json(), signal.id.encode(), 0, signal.time, headers)

@@ -1,0 +1,369 @@
+"""The learner: one label after the other is judged, watched, learned and compared."""
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from math import exp
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from river import linear_model, metrics, preprocessing
+
+from flows.core import learner as module
+from flows.core.broker import Record
+from flows.core.cloudevents import DriftSignal, signal_id
+from flows.core.drift import ConceptDrift
+from flows.core.evaluation import Evaluation
+from flows.core.labels import Label
+from flows.core.learner import DeadLabel, Happening, Learner, Policy, Settled
+from flows.core.models import Model, ModelMessage, Prediction, first_model
+from flows.core.snapshots import Sealer
+
+NAMES = ("a", "b")
+START = 1_357_000_000_000
+POLICY = Policy(
+    label_wait=10**9, delta=0.002, warm_up=100, cool_down=0, significance=0.05, patience=400, block=10
+)
+SEALER = Sealer(b"s" * 32, [__name__])
+
+
+class Notebook:
+    """An estimator that writes down what it was taught, and cannot learn a null."""
+
+    def __init__(self) -> None:
+        self.lessons: list[tuple[dict[str, Any], bool]] = []
+
+    def predict_proba_one(self, features: dict[str, Any]) -> dict[bool, float]:
+        return {True: 0.5}
+
+    def learn_one(self, features: dict[str, Any], truth: bool) -> None:
+        if features["a"] is None:
+            raise TypeError("no number")
+        self.lessons.append((features, truth))
+
+
+def estimator() -> Any:
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+def learner(champion: Any = None, policy: Policy = POLICY) -> Learner:
+    make = lambda: metrics.ROCAUC(n_thresholds=20) + metrics.LogLoss()  # noqa: E731
+    return Learner("p", policy, NAMES, first_model(champion or estimator()), Evaluation(make))
+
+
+def prediction(event_id: str, score: float = 0.5, time: int = START, **more: Any) -> Prediction:
+    served = {"version": "v1", "shadows": {}, "features": [1.0, 2.0], **more}
+    return Prediction(event_id, time, score, served["version"], served["shadows"], served["features"])
+
+
+def label(event_id: str, truth: bool = True, time: int = START, offset: int = 0) -> Label:
+    return Label(event_id, time, truth, Record("labels", 0, offset, time, None, b"{}", ()))
+
+
+def challenge(version: str, estimator: Any = None, **lineage: Any) -> ModelMessage:
+    return ModelMessage("p", "challenger", START, Model(version, estimator or Notebook(), 9), lineage)
+
+
+def join(learning: Learner, event_id: str, truth: bool = True, **served: Any) -> list[Happening]:
+    return [
+        *learning.predicted(prediction(event_id, **served)),
+        *learning.labelled(label(event_id, truth)),
+    ]
+
+
+def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is_learned_last(monkeypatch):
+    order = []
+
+    class Metric(metrics.LogLoss):
+        def update(self, *arguments: Any) -> None:
+            order.append("evaluate")
+
+    class Detector(ConceptDrift):
+        def update(self, error: float, time: int) -> None:
+            order.append(("detect", error, time))
+
+    class Pupil(Notebook):
+        def learn_one(self, features: dict[str, Any], truth: bool) -> None:
+            order.append("learn")
+
+    monkeypatch.setattr(module, "ConceptDrift", Detector)
+    learning = Learner("p", POLICY, NAMES, first_model(Pupil()), Evaluation(Metric))
+    join(learning, "a", truth=False, score=0.25)
+    assert order == ["evaluate", "evaluate", "evaluate", ("detect", 0.0625, START), "learn"]
+
+
+def test_what_is_learned_is_what_was_served_whichever_of_prediction_and_label_comes_first():
+    learning = learner(Notebook())
+    list(learning.labelled(label("early", truth=False)))
+    list(learning.predicted(prediction("late", features=[3, "x"])))
+    list(learning.predicted(prediction("early", features=[5, None])))
+    list(learning.labelled(label("late", truth=True)))
+    assert learning.champion.estimator.lessons == [({"a": 5, "b": None}, False), ({"a": 3, "b": "x"}, True)]
+    assert (learning.champion.learned, learning.evaluation.labels, learning.pending) == (2, 2, 0)
+
+
+def test_the_score_that_is_judged_is_the_one_that_was_served_and_never_computed_again():
+    rng = random.Random(1)
+    learning, metric = learner(), metrics.LogLoss()
+    for number in range(200):
+        score, truth = rng.random(), rng.random() < 0.4
+        join(learning, str(number), truth, score=score)
+        metric.update(truth, score)
+    assert learning.evaluation.values()["model"]["LogLoss"] == metric.get()
+
+
+def test_the_baselines_answer_when_the_prediction_is_served_with_the_labels_known_by_then():
+    learning, majority, no_change = learner(), metrics.LogLoss(), metrics.LogLoss()
+    join(learning, "a", truth=True)
+    list(learning.predicted(prediction("b")))
+    join(learning, "c", truth=False)
+    list(learning.labelled(label("b", truth=False)))
+    for truth, share, last in ((True, 0.5, 0.0), (False, 1.0, 1.0), (False, 1.0, 1.0)):
+        majority.update(truth, share)
+        no_change.update(truth, last)
+    values = learning.evaluation.values()
+    assert values["majority"]["LogLoss"] == majority.get()
+    assert values["no-change"]["LogLoss"] == no_change.get()
+
+
+def test_a_second_label_is_a_dead_letter_and_is_learned_once():
+    learning = learner(Notebook())
+    join(learning, "a")
+    again = label("a", truth=False, offset=7)
+    assert list(learning.labelled(again)) == [
+        DeadLabel(again.record, "duplicate", "a label for 'a' was taken in before")
+    ]
+    assert learning.champion.learned == 1
+
+
+def test_a_label_whose_event_never_came_is_a_dead_letter_when_the_wait_is_over():
+    learning = learner(policy=POLICY._replace(label_wait=1000))
+    unknown = label("x", time=START)
+    list(learning.labelled(unknown))
+    list(learning.predicted(prediction("later", time=START + 1000)))
+    assert list(learning.expire()) == []
+    list(learning.predicted(prediction("latest", time=START + 1001)))
+    (dead,) = learning.expire()
+    assert (dead.record, dead.reason) == (unknown.record, "unknown-event")
+    assert learning.expired == 0
+    list(learning.labelled(label("next", time=START + 2001)))
+    assert list(learning.expire()) == []
+    assert (learning.expired, learning.pending) == (1, 1)
+
+
+def test_a_label_that_the_model_cannot_learn_is_a_dead_letter_and_the_next_one_is_learned():
+    learning = learner(Notebook())
+    (dead,) = join(learning, "a", features=[None, 1])
+    assert (dead.reason, dead.detail) == ("model", "model v1 cannot learn it: TypeError: no number")
+    assert join(learning, "b") == []
+    assert (learning.champion.learned, learning.evaluation.labels) == (1, 2)
+
+
+def test_a_challenger_that_cannot_learn_does_not_keep_the_champion_from_learning():
+    class Stubborn(Notebook):
+        def learn_one(self, features: dict[str, Any], truth: bool) -> None:
+            raise ValueError("no")
+
+    learning = learner(Notebook())
+    list(learning.challenged(challenge("v2", Stubborn())))
+    (dead,) = join(learning, "a")
+    assert dead.detail == "model v2 cannot learn it: ValueError: no"
+    assert learning.champion.learned == 1
+
+
+def test_a_prediction_made_with_another_feature_plan_is_judged_and_not_learned():
+    learning = learner(Notebook())
+    (dead,) = join(learning, "a", features=[1.0, 2.0, 3.0])
+    assert (dead.reason, dead.detail) == ("model", "its prediction was made with another feature plan")
+    assert (learning.champion.learned, learning.evaluation.labels) == (0, 1)
+
+
+def test_the_newest_event_time_and_that_of_the_last_label_never_go_back():
+    learning = learner()
+    list(learning.predicted(prediction("a", time=START + 50)))
+    list(learning.labelled(label("a", time=START + 20)))
+    list(learning.predicted(prediction("b", time=START + 10)))
+    list(learning.labelled(label("b", time=START + 15)))
+    assert (learning.now, learning.learned_until) == (START + 50, START + 20)
+
+
+def test_a_challenger_learns_on_from_where_it_comes_in():
+    learning = learner(Notebook())
+    join(learning, "a")
+    assert list(learning.challenged(challenge("v2", parent="v1"))) == []
+    join(learning, "b")
+    assert learning.challenger.version == "v2"
+    assert (learning.champion.learned, learning.challenger.learned) == (2, 10)
+    assert learning.lineage == {"v1": {}, "v2": {"parent": "v1"}}
+
+
+def test_a_newer_challenger_takes_the_place_of_the_older_which_is_retired():
+    learning = learner()
+    list(learning.challenged(challenge("v2")))
+    older = learning.challenger
+    assert list(learning.challenged(challenge("v3"))) == [Settled("retired", older)]
+    assert learning.challenger.version == "v3"
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+def test_our_own_snapshots_that_come_back_on_the_topic_change_nothing(version):
+    learning = learner(Notebook())
+    list(learning.challenged(challenge("v2")))
+    list(learning.challenged(challenge("v3")))
+    join(learning, "a", shadows={"v3": 0.6})
+    champion, challenger, contest = learning.champion, learning.challenger, learning._contest
+    assert list(learning.challenged(challenge(version))) == []
+    assert (learning.champion, learning.challenger, learning._contest) == (champion, challenger, contest)
+    assert (champion.version, challenger.version, contest.labels) == ("v1", "v3", 1)
+
+
+def contested(learning: Learner, champion: float, challenger: float) -> Iterator[Happening]:
+    """Each event comes true; the champion and its challenger say so with these probabilities, a little off."""
+    rng = random.Random(2)
+    for number in range(1000):
+        scores = [score + rng.uniform(-0.05, 0.05) for score in (champion, challenger)]
+        yield from join(learning, str(number), score=scores[0], shadows={"v2": scores[1]})
+
+
+def test_a_challenger_whose_served_scores_are_better_becomes_champion_and_the_champion_is_retired():
+    learning = learner(Notebook())
+    old = learning.champion
+    list(learning.challenged(challenge("v2")))
+    new = learning.challenger
+    promoted, retired = islice(contested(learning, champion=0.6, challenger=0.8), 2)
+    assert (promoted, retired) == (Settled("champion", new), Settled("retired", old))
+    assert (learning.champion, learning.challenger) == (new, None)
+    assert 100 <= learning.evaluation.labels < 400
+
+
+def test_a_challenger_whose_served_scores_are_worse_is_retired():
+    learning = learner(Notebook())
+    list(learning.challenged(challenge("v2")))
+    loser = learning.challenger
+    assert list(contested(learning, champion=0.8, challenger=0.6)) == [Settled("retired", loser)]
+    assert (learning.champion.version, learning.challenger) == ("v1", None)
+
+
+def test_a_challenger_that_is_no_better_is_retired_when_patience_is_out():
+    learning = learner(Notebook())
+    list(learning.challenged(challenge("v2")))
+    settled = []
+    for number in range(POLICY.patience):
+        assert settled == []
+        settled += join(learning, str(number), score=0.7, shadows={"v2": 0.7})
+    assert [(s.role, s.model.version) for s in settled] == [("retired", "v2")]
+
+
+def test_only_events_that_the_champion_answered_and_the_challenger_shadowed_are_compared():
+    learning = learner(Notebook())
+    list(learning.challenged(challenge("v2")))
+    join(learning, "before it came in", shadows={})
+    join(learning, "another challenger", shadows={"v0": 0.9})
+    join(learning, "another champion", version="v0", shadows={"v2": 0.9})
+    assert learning._contest.labels == 0
+    join(learning, "both", shadows={"v2": 0.9})
+    assert learning._contest.labels == 1
+
+
+def test_a_rise_of_the_error_is_signalled_with_the_place_of_the_label_that_raised_it():
+    rng = random.Random(3)
+    learning, signals = learner(Notebook()), []
+    for number in range(1200):
+        truth = rng.random() < (0.1 if number < 600 else 0.9)
+        time = START + number * 1000
+        list(learning.predicted(prediction(str(number), 0.1, time)))
+        for happening in learning.labelled(label(str(number), truth, time + 5, offset=number)):
+            signals.append((number, happening))
+    number, signal = signals[0]
+    assert 600 < number < 700
+    assert isinstance(signal, DriftSignal)
+    assert signal.id == signal_id("p", "adwin", "labels", 0, number)
+    assert (signal.pipeline, signal.model_version, signal.sequence) == ("p", "v1", 1)
+    assert (signal.topic, signal.partition, signal.offset) == ("labels", 0, number)
+    assert signal.time == START + number * 1000 + 5
+    assert signal.since <= signal.time
+    assert signal.estimate_before < signal.estimate_after
+    assert [s.sequence for _, s in signals] == list(range(1, len(signals) + 1))
+    assert learning.signals == len(signals)
+    assert DriftSignal.from_json(signal.to_json()) == signal
+
+
+class Flow:
+    """Drives a learner as the flow does: predictions, labels some events later, and a challenger."""
+
+    def __init__(self) -> None:
+        self.learner = learner()
+        self.scores: list[float] = []
+        self.happenings: list[Any] = []
+
+    def event(self, number: int) -> None:
+        rng = random.Random(number)
+        features = [rng.gauss(0, 1), rng.gauss(3, 2)]
+        learning = self.learner
+        if number == 900:
+            list(learning.challenged(challenge("v2", estimator(), since="then")))
+        x = dict(zip(NAMES, features, strict=True))
+        score = learning.champion.score(x)
+        shadows = {} if learning.challenger is None else {"v2": learning.challenger.score(x)}
+        served = Prediction(str(number), START + number, score, learning.champion.version, shadows, features)
+        self.scores.append(score)
+        self.say(learning.predicted(served))
+        if number >= 20:
+            self.say(learning.labelled(self.label(number - 20)))
+        self.say(learning.expire())
+
+    @staticmethod
+    def label(number: int) -> Label:
+        rng = random.Random(number)
+        a, _ = rng.gauss(0, 1), rng.gauss(3, 2)
+        slope = 3 if number < 800 else -3  # the world turns round
+        return label(
+            str(number), rng.random() < 1 / (1 + exp(-slope * a)), START + number + 20, offset=number
+        )
+
+    def say(self, happenings: Iterator[Happening]) -> None:
+        for happening in happenings:
+            shown = (happening.role, happening.model.version) if isinstance(happening, Settled) else happening
+            self.happenings.append(shown)
+
+    def state(self) -> Any:
+        learning = self.learner
+        return (
+            learning.evaluation.values(),
+            learning.champion.version,
+            learning.champion.learned,
+            learning.champion.estimator["LogisticRegression"].weights.to_dict()
+            if hasattr(learning.champion.estimator["LogisticRegression"].weights, "to_dict")
+            else dict(learning.champion.estimator["LogisticRegression"].weights),
+            learning.challenger and learning.challenger.version,
+            (learning.pending, learning.expired, learning.signals, learning.now, learning.learned_until),
+        )
+
+
+EVENTS = 1500
+UNINTERRUPTED = Flow()
+for n in range(EVENTS):
+    UNINTERRUPTED.event(n)
+
+
+def test_the_uninterrupted_run_had_drift_a_challenger_and_an_end_of_the_contest():
+    kinds = [h.kind if isinstance(h, DriftSignal) else h for h in UNINTERRUPTED.happenings]
+    assert kinds[0] == "concept"
+    assert ("champion", "v2") in kinds
+    assert UNINTERRUPTED.learner.challenger is None
+
+
+@hypothesis_settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(1, EVENTS - 1), min_size=1, max_size=3, unique=True))
+def test_a_learner_that_was_stored_and_restored_ends_as_if_it_had_never_stopped(stops):
+    flow = Flow()
+    for number in range(EVENTS):
+        if number in stops:
+            flow.learner = SEALER.open_state(SEALER.seal_state(flow.learner))
+        flow.event(number)
+    assert flow.scores == UNINTERRUPTED.scores
+    assert flow.happenings == UNINTERRUPTED.happenings
+    assert flow.state() == UNINTERRUPTED.state()

@@ -1,0 +1,165 @@
+"""A project is found from within, and what is wrong with it is one clear line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.errors import ConfigError
+from flows.project import find, load
+
+DECLARATION = """
+from river import linear_model
+from flows.core.schema import Flag, Text, Time
+from flows.pipeline import Pipeline, Stream
+
+pipeline = Pipeline(
+    name={name!r},
+    events=Stream("events", "id", "at", {{"id": Text(), "at": Time()}}),
+    labels=Stream("labels", "id", "at", {{"id": Text(), "at": Time(), "late": Flag()}}),
+    target="late",
+    entities=(),
+    service="s",
+    model=linear_model.LogisticRegression,
+)
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    known = set(sys.modules)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "features").mkdir()
+    (tmp_path / "shop" / "fraud.py").write_text(DECLARATION.format(name="fraud"))
+    (tmp_path / "shop" / "returns.py").write_text(DECLARATION.format(name="returns"))
+    declare(tmp_path, 'feature_repo = "features"\npipelines = ["shop.fraud"]')
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def declare(directory: Path, table: str) -> None:
+    (directory / "pyproject.toml").write_text(f"[tool.driftline]\n{table}\n")
+
+
+def fault(directory: Path) -> str:
+    with pytest.raises(ConfigError) as error:
+        load(directory)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_project_names_its_feature_repository_and_its_pipelines(project):
+    loaded = load(project)
+    assert loaded.directory == project
+    assert loaded.feature_repo == project / "features"
+    assert list(loaded.pipelines) == ["fraud"]
+    assert loaded.modules == ("shop.fraud",)
+
+
+def test_a_project_is_found_from_any_directory_in_it(project):
+    deep = project / "a" / "b"
+    deep.mkdir(parents=True)
+    (project / "a" / "pyproject.toml").write_text("[project]\nname = 'a part without a table of its own'\n")
+    assert find(deep) == find(project) == project
+
+
+def test_the_closest_project_is_found(project):
+    inner = project / "inner"
+    inner.mkdir()
+    (inner / "driftline.toml").write_text('pipelines = ["inner.module"]')
+    assert find(inner) == inner
+
+
+def test_a_driftline_toml_is_the_table_itself_and_goes_before_pyproject(project):
+    (project / "driftline.toml").write_text('feature_repo = "features"\npipelines = ["shop.returns"]')
+    assert list(load(project).pipelines) == ["returns"]
+
+
+def test_the_feature_repository_is_called_so_by_default(project):
+    declare(project, 'pipelines = ["shop.fraud"]')
+    assert "there is no directory" in fault(project)
+    (project / "feature_repo").mkdir()
+    assert load(project).feature_repo == project / "feature_repo"
+
+
+def test_a_directory_that_is_in_no_project_is_told_how_to_become_one(tmp_path):
+    with pytest.raises(ConfigError, match=r"add a \[tool.driftline\] table"):
+        find(tmp_path)
+    assert "has no [tool.driftline] table" in fault(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "must name the pipelines' modules"),
+        ("pipelines = []", "must name the pipelines' modules"),
+        ('pipelines = "shop.fraud"', "must name the pipelines' modules"),
+        ("pipelines = [1]", "must name the pipelines' modules"),
+        ('pipelines = ["shop.fraud"]\nfeature_repo = "nowhere"', "there is no directory"),
+        ('feature_repo = "features"\npipelines = ["shop.nothing"]', "cannot import 'shop.nothing'"),
+        ('feature_repo = "features"\npipelines = ["nothing"]', "cannot import 'nothing'"),
+        ('feature_repo = "features"\npipelines = ["shop"]', "'shop' defines no `pipeline`"),
+        (
+            'feature_repo = "features"\npipelines = ["shop.fraud", "shop.fraud"]',
+            "two pipelines are called 'fraud'",
+        ),
+        ("pipelines = [", "is no valid TOML"),
+    ],
+)
+def test_a_table_that_is_wrong_is_one_line_that_says_what(project, table, said):
+    declare(project, table)
+    assert said in fault(project)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[tool]\ndriftline = 'shop.fraud'", "tool.driftline must be a table"),
+        (b"tool = 1", "has no [tool.driftline] table"),
+        (b"\xff\xfe not text", "is no valid TOML"),
+    ],
+)
+def test_a_pyproject_that_is_wrong_is_one_line_that_says_what(project, content, said):
+    (project / "pyproject.toml").write_bytes(content)
+    assert said in fault(project)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("pipeline = 'fraud'", "shop.wrong.pipeline must be a flows.pipeline.Pipeline, not str"),
+        ("model = 1", "'shop.wrong' defines no `pipeline`"),
+        ("import a_package_that_is_not_there", "No module named 'a_package_that_is_not_there'"),
+        ("pipeline = undefined", "NameError: name 'undefined' is not defined"),
+        ("import os; os.nothing", "AttributeError: module 'os' has no attribute 'nothing'"),
+        ("pipeline = ", "SyntaxError"),
+        (DECLARATION.format(name="fraud").replace("target=", "goal="), "unexpected keyword argument 'goal'"),
+    ],
+)
+def test_a_module_that_is_wrong_is_one_line_that_says_what(project, code, said):
+    (project / "shop" / "wrong.py").write_text(code)
+    declare(project, 'feature_repo = "features"\npipelines = ["shop.wrong"]')
+    assert said in fault(project)
+
+
+def test_the_only_pipeline_need_not_be_named(project):
+    assert load(project).pipeline().name == load(project).pipeline("fraud").name == "fraud"
+
+
+def test_of_several_pipelines_one_must_be_named_and_the_choice_is_told(project):
+    declare(project, 'feature_repo = "features"\npipelines = ["shop.returns", "shop.fraud"]')
+    loaded = load(project)
+    assert loaded.pipeline("returns").name == "returns"
+    with pytest.raises(ConfigError, match=r"has several pipelines; choose .* among: fraud, returns"):
+        loaded.pipeline()
+    with pytest.raises(ConfigError, match=r"there is no pipeline 'x'; choose .* among: fraud, returns"):
+        loaded.pipeline("x")
+
+
+def test_this_repository_is_a_project_with_the_flights_in_it():
+    loaded = load(find(Path(__file__).parent))
+    assert loaded.pipeline("flight_delays").labels.topic == "flight_labels"
+    assert loaded.feature_repo.name == "feature_repo"

@@ -1,0 +1,280 @@
+"""Publishing in event-time order on the embedded log, with flows that read on each time they are asked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from river import linear_model
+
+from flows import publish as module
+from flows.adapters.log import LogBroker
+from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec, read_range
+from flows.core.predictions import PUBLISHED_AT
+from flows.core.schema import Flag, Text, Time
+from flows.errors import ConfigError
+from flows.pipeline import Pipeline, Stream
+from flows.publish import Bound, FileRecords, SpeedUp, default_step, publish
+
+FIELDS = {"id": Text(), "at": Time()}
+SHOP = Pipeline(
+    name="fraud",
+    events=Stream("sales", "id", "at", FIELDS),
+    labels=Stream("chargebacks", "id", "at", {**FIELDS, "fraud": Flag()}),
+    sources=(Stream("visits", "id", "at", FIELDS),),
+    target="fraud",
+    entities=("customer",),
+    service="shop",
+    model=linear_model.LogisticRegression,
+    partitions=2,
+)
+TOPICS = ("visits", "sales", "chargebacks")
+START = 1_357_035_300_000
+SECOND = 1000
+READERS = {"sales": "driftline.fraud.predict", "chargebacks": "driftline.fraud.learn"}
+
+
+def record(topic: str, second: int, name: str = "") -> Outgoing:
+    key = f"{topic}-{second}-{name}".encode()
+    return Outgoing(topic, b'{"id": "%s"}' % key, key, timestamp=START + second * SECOND)
+
+
+def hour() -> list[Outgoing]:
+    """A visit and a sale every second, each with its chargeback 90 seconds later."""
+    rows = [
+        record(topic, second + delay)
+        for second in range(1200)
+        for topic, delay in (("visits", 0), ("sales", 0), ("chargebacks", 90))
+    ]
+    return sorted(rows, key=lambda r: (r.timestamp, TOPICS.index(r.topic)))
+
+
+class Flows(LogBroker):
+    """The log, and flows beside it that read `pace` records on and commit whenever their offsets are asked.
+
+    `sends` remembers of each send its records and how much of each watched topic was read by then.
+    """
+
+    def __init__(self, path: Path, pace: int = 10**9) -> None:
+        super().__init__(path)
+        self.create_topics([TopicSpec(topic, SHOP.partitions) for topic in TOPICS])
+        self.sends: list[tuple[list[Outgoing], dict[str, int]]] = []
+        self.pace = pace
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        assert READERS[topic] == group
+        done = super().committed(group, topic)
+        ends = {number: end for number, (_, end) in enumerate(self.offsets(topic))}
+        after = {
+            TopicPartition(topic, p): min(end, done.get(p, 0) + self.pace) for p, end in ends.items() if end
+        }
+        if after:
+            consumer = self.consumer(group, after)
+            consumer.commit(after)
+            consumer.close()
+        return super().committed(group, topic)
+
+    def read(self) -> dict[str, int]:
+        return {
+            topic: sum(super(Flows, self).committed(group, topic).values())
+            for topic, group in READERS.items()
+        }
+
+    def producer(self) -> Any:
+        real = super().producer()
+
+        def send(records: list[Outgoing]) -> Mapping[TopicPartition, int]:
+            self.sends.append((records, self.read()))
+            return real.send(records)
+
+        return SimpleNamespace(send=send, close=real.close)
+
+    def log(self, topic: str) -> list[Record]:
+        return [
+            r
+            for number, (start, end) in enumerate(self.offsets(topic))
+            for batch in read_range(self, TopicPartition(topic, number), start, end)
+            for r in batch
+        ]
+
+
+@pytest.fixture
+def flows(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_POLL", 0.0)
+    broker = Flows(tmp_path / "log.db")
+    yield broker
+    broker.close()
+
+
+def no_waiting() -> None:
+    raise AssertionError("the flows moved")
+
+
+def bound(flows: Flows, seconds: int) -> Bound:
+    return Bound(flows, SHOP, seconds * SECOND, no_waiting)
+
+
+def test_every_record_is_in_the_log_once_as_it_was_with_its_own_time(flows):
+    rows = hour()
+    counts = list(publish(flows, SHOP, rows, bound(flows, 80), 10 * SECOND))
+    assert sum(counts) == len(rows)
+    for topic in TOPICS:
+        written = sorted((r.timestamp, r.key, r.value) for r in flows.log(topic))
+        assert written == sorted((r.timestamp, r.key, r.value) for r in rows if r.topic == topic)
+
+
+def test_each_partition_has_its_records_in_event_time_order(flows):
+    list(publish(flows, SHOP, hour(), bound(flows, 80), 10 * SECOND))
+    for topic in TOPICS:
+        for number in range(SHOP.partitions):
+            times = [r.timestamp for r in flows.log(topic) if r.partition == number]
+            assert times == sorted(times)
+            assert times
+
+
+def test_only_events_say_when_they_were_published(flows, monkeypatch):
+    monkeypatch.setattr(module.time, "time_ns", lambda: 1_700_000_000_123_456_789)
+    list(publish(flows, SHOP, hour()[:50], bound(flows, 80), SECOND))
+    headers = {topic: {r.headers for r in flows.log(topic)} for topic in TOPICS[:2]}
+    assert headers == {"visits": {()}, "sales": {((PUBLISHED_AT, b"1700000000123456"),)}}
+
+
+def test_of_a_chunk_the_sources_go_before_the_events_and_a_chunk_spans_at_most_a_step(flows):
+    list(publish(flows, SHOP, hour(), bound(flows, 80), 10 * SECOND))
+    newest = 0
+    for records, _ in flows.sends:
+        assert len({r.topic for r in records}) == 1
+        assert records[-1].timestamp - records[0].timestamp <= 10 * SECOND
+        if records[0].topic == "visits":
+            newest = records[-1].timestamp
+        elif records[0].topic == "sales":
+            assert newest >= records[-1].timestamp
+
+
+@pytest.mark.parametrize("pace", [1, 7, 10**9])
+def test_a_label_goes_out_only_after_every_event_before_it_was_read(flows, pace):
+    flows.pace = pace
+    rows = hour()
+    list(publish(flows, SHOP, rows, bound(flows, 80), 10 * SECOND))
+    events = [r.timestamp for r in rows if r.topic == "sales"]
+    for records, read in flows.sends:
+        if records[0].topic == "chargebacks":
+            assert read["sales"] >= sum(time <= records[0].timestamp for time in events)
+
+
+@pytest.mark.parametrize("pace", [1, 7, 10**9])
+def test_the_flows_stay_within_the_bound_of_event_time(flows, pace):
+    flows.pace = pace
+    list(publish(flows, SHOP, hour(), bound(flows, 80), 10 * SECOND))
+    times: dict[str, list[int]] = {topic: [] for topic in TOPICS}
+    for records, read in flows.sends:
+        topic = records[0].topic
+        unread = [times[watched][read[watched]] for watched in READERS if read[watched] < len(times[watched])]
+        if topic == "sales":
+            assert records[-1].timestamp - min(unread, default=START + 10**9) <= 80 * SECOND
+        times[topic] += [r.timestamp for r in records]
+
+
+def test_flows_that_do_not_move_are_reported_once_and_then_waited_for(flows, monkeypatch):
+    monkeypatch.setattr(Bound, "PATIENCE", 0.0)
+    flows.pace = 0
+    said = []
+
+    def waiting() -> None:
+        said.append(flows.read())
+        flows.pace = 10**9
+
+    list(publish(flows, SHOP, hour()[:900], Bound(flows, SHOP, 20 * SECOND, waiting), 5 * SECOND))
+    assert said == [{"sales": 0, "chargebacks": 0}]
+
+
+class Clock:
+    """Stands in for the time module: sleeping moves it on."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
+
+def test_with_a_speed_up_event_time_passes_that_many_times_as_fast_as_the_clock(flows, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    rows = [record("sales", second) for second in (0, 30, 60, 600)]
+    began, sent = clock.now, []
+    for count in publish(flows, SHOP, rows, SpeedUp(60), SECOND):
+        sent.append((count, clock.now - began))
+        clock.now += 0.2  # the rest of the program takes its time
+    assert sent == [(1, 0.0), (1, 0.5), (1, 1.0), (1, 10.0)]
+
+
+def test_a_publisher_that_is_behind_its_speed_up_does_not_wait(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    pace = SpeedUp(1)
+    pace.wait_for(START)
+    clock.now += 100
+    pace.wait_for(START + 30 * SECOND)
+    assert clock.now == 150.0
+
+
+def test_a_step_is_an_eighth_of_the_bound_and_at_least_a_millisecond():
+    assert [default_step(b) for b in (80_000, 9, 1)] == [10_000, 1, 1]
+
+
+def test_nothing_to_publish_is_no_error(flows):
+    assert list(publish(flows, SHOP, [], bound(flows, 80), SECOND)) == []
+
+
+def lines(tmp_path: Path, *rows: bytes) -> FileRecords:
+    file = tmp_path / "sales.jsonl"
+    file.write_bytes(b"\n".join(rows))
+    return FileRecords(file, SHOP.events)
+
+
+def test_each_line_of_a_file_is_a_record_with_its_id_as_key_and_its_own_time(tmp_path):
+    first = orjson.dumps({"id": "a", "at": "2013-01-01T10:15:00Z", "more": [1]})
+    second = orjson.dumps({"id": 17, "at": START + 1})
+    records = lines(tmp_path, first, b"", b"  " + second + b"\r", b"   ")
+    assert len(records) == 2
+    assert (
+        list(records)
+        == list(records)
+        == [
+            Outgoing("sales", first, b"a", timestamp=START),
+            Outgoing("sales", second, b"17", timestamp=START + 1),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not json",
+        b"[]",
+        b"1",
+        b'{"id": "a"}',
+        b'{"at": 1357035300000}',
+        b'{"id": "a", "at": "soon"}',
+        b'"text"',
+    ],
+)
+def test_a_line_that_cannot_be_published_is_named_by_its_number(tmp_path, line):
+    good = orjson.dumps({"id": "a", "at": START})
+    with pytest.raises(ConfigError, match=r"sales\.jsonl, line 3: "):
+        list(lines(tmp_path, good, b"", line))
+
+
+def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="there is no file"):
+        FileRecords(tmp_path / "nothing.jsonl", SHOP.events)

@@ -1,0 +1,151 @@
+"""The settings: every variable, its default, what is refused, and what is never shown."""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from flows import settings
+from flows.errors import ConfigError
+from flows.settings import SETTINGS, Settings, load
+
+PROJECT = Path("/projects/shop")
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    monkeypatch.setenv("DRIFTLINE_REDIS", "set by this fixture, so that it is put back")
+
+
+def loaded(**variables: str) -> Settings:
+    return load(PROJECT, {f"DRIFTLINE_{name}": value for name, value in variables.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "default"),
+    [
+        ("BROKER", "broker", "file:///projects/shop/.driftline/log.db"),
+        ("PIPELINE", "pipeline", ""),
+        ("STATE_DIR", "state_dir", PROJECT / ".driftline"),
+        ("FEATURE_STORE", "feature_store", "feature_store.yaml"),
+        ("SECRET", "secret", b""),
+        ("WEBHOOK_URL", "webhook_url", ""),
+        ("WEBHOOK_SECRET", "webhook_secret", ""),
+        ("WEBHOOK_ALLOW_PRIVATE", "webhook_allow_private", False),
+        ("HTTP_HOST", "http_host", "127.0.0.1"),
+        ("HTTP_PORT", "http_port", 9464),
+        ("BATCH", "batch", 1000),
+        ("EPOCH_SECONDS", "epoch_seconds", 5.0),
+        ("MODEL_SECONDS", "model_seconds", 0.2),
+        ("KAFKA_SASL_PASSWORD", "kafka_options", {}),
+    ],
+)
+def test_a_variable_that_is_not_set_or_is_empty_has_its_default(name, attribute, default):
+    assert getattr(loaded(), attribute) == default
+    assert getattr(loaded(**{name: ""}), attribute) == default
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "attribute", "meaning"),
+    [
+        ("BROKER", "kafka://a:9092,b:9092", "broker", "kafka://a:9092,b:9092"),
+        ("PIPELINE", "fraud", "pipeline", "fraud"),
+        ("STATE_DIR", "state/here", "state_dir", PROJECT / "state" / "here"),
+        ("STATE_DIR", "/var/lib/driftline", "state_dir", Path("/var/lib/driftline")),
+        ("STATE_DIR", "/var/lib/driftline", "broker", "file:///var/lib/driftline/log.db"),
+        ("FEATURE_STORE", "feature_store.redis.yaml", "feature_store", "feature_store.redis.yaml"),
+        ("SECRET", "geheim", "secret", b"geheim"),
+        ("WEBHOOK_URL", "https://example.org/hook", "webhook_url", "https://example.org/hook"),
+        ("WEBHOOK_SECRET", "whsec_MDEy", "webhook_secret", "whsec_MDEy"),
+        ("WEBHOOK_ALLOW_PRIVATE", "true", "webhook_allow_private", True),
+        ("WEBHOOK_ALLOW_PRIVATE", "TRUE", "webhook_allow_private", True),
+        ("WEBHOOK_ALLOW_PRIVATE", "1", "webhook_allow_private", True),
+        ("WEBHOOK_ALLOW_PRIVATE", "false", "webhook_allow_private", False),
+        ("WEBHOOK_ALLOW_PRIVATE", "0", "webhook_allow_private", False),
+        ("HTTP_HOST", "::1", "http_host", "::1"),
+        ("HTTP_PORT", "0", "http_port", 0),
+        ("HTTP_PORT", "65535", "http_port", 65_535),
+        ("BATCH", "1", "batch", 1),
+        ("EPOCH_SECONDS", "0.1", "epoch_seconds", 0.1),
+        ("MODEL_SECONDS", "2", "model_seconds", 2.0),
+    ],
+)
+def test_a_variable_that_is_set_is_used(name, value, attribute, meaning):
+    assert getattr(loaded(**{name: value}), attribute) == meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("HTTP_PORT", value) for value in ("-1", "65536", "80.5", "http", "nan", "inf", "1e400")],
+        *[("BATCH", value) for value in ("0", "-5", "1.5", "many", "nan", "inf", "1e9")],
+        *[("EPOCH_SECONDS", value) for value in ("0", "0.09", "-1", "often", "nan", "inf", "1e6")],
+        *[("MODEL_SECONDS", value) for value in ("0", "-1", "nan", "-inf", "inf", "0,2")],
+        *[("WEBHOOK_ALLOW_PRIVATE", value) for value in ("yes", "no", "2", "on", "truely")],
+    ],
+)
+def test_a_bad_value_is_an_error_that_names_the_variable_and_the_value(name, value):
+    with pytest.raises(ConfigError, match=f"DRIFTLINE_{name} must be .*{value!r}"):
+        loaded(**{name: value})
+
+
+def test_kafka_options_are_passed_through_with_dots_and_in_lower_case():
+    options = loaded(
+        KAFKA_SASL_USERNAME="me", KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SSL_CA_LOCATION="/ca.pem"
+    ).kafka_options
+    assert options == {
+        "sasl.username": "me",
+        "security.protocol": "SASL_SSL",
+        "ssl.ca.location": "/ca.pem",
+    }
+
+
+def test_what_configures_the_kafka_script_is_no_option_of_the_clients():
+    script = (Path(__file__).parents[2] / "scripts" / "kafka").read_text()
+    of_the_script = set(re.findall(r"DRIFTLINE_KAFKA_[A-Z_]+", script))
+    assert len(of_the_script) >= 5
+    assert load(PROJECT, dict.fromkeys(of_the_script, "1")).kafka_options == {}
+
+
+def test_no_secret_is_shown():
+    secrets = {"SECRET": "s-ecret", "WEBHOOK_SECRET": "s-ecret", "KAFKA_SASL_PASSWORD": "s-ecret"}
+    url = "https://me:s-ecret@example.org/hook?token=s-ecret"
+    shown = repr(loaded(**secrets, WEBHOOK_URL=url))
+    assert "s-ecret" not in shown
+    assert ".driftline" in shown
+
+
+def test_the_embedded_log_is_found_in_a_directory_whose_name_an_url_would_not_hold(tmp_path):
+    project = tmp_path / "50%41 & more?"
+    url = urlsplit(load(project, {}).broker)
+    assert (url.scheme, unquote(url.path)) == ("file", str(project / ".driftline" / "log.db"))
+    assert url.query == ""
+
+
+@pytest.mark.parametrize(("given", "exported"), [({}, "127.0.0.1:6379"), ({"DRIFTLINE_REDIS": "r:1"}, "r:1")])
+def test_the_redis_address_is_exported_for_feast(given, exported):
+    load(PROJECT, given)
+    assert os.environ["DRIFTLINE_REDIS"] == exported
+
+
+def test_without_a_mapping_the_environment_is_read(monkeypatch):
+    monkeypatch.setenv("DRIFTLINE_BATCH", "17")
+    assert load(PROJECT).batch == 17
+
+
+def test_every_variable_is_listed_once_with_its_meaning():
+    names = [setting.name for setting in SETTINGS]
+    assert len(set(names)) == len(names)
+    assert all(setting.name.startswith("DRIFTLINE_") and setting.meaning for setting in SETTINGS)
+
+
+def test_no_other_module_reads_the_environment():
+    flows = Path(settings.__file__).parent
+    readers = {
+        str(file.relative_to(flows))
+        for file in flows.rglob("*.py")
+        if any(word in file.read_text() for word in ("os.environ", "getenv"))
+    }
+    assert readers <= {"settings.py", "supervisor.py"}  # which hands it on to the flows
