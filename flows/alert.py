@@ -43,23 +43,28 @@ def build(running: Engine) -> Dataflow:
     records = op.input(
         "signals", dataflow, running.source("alert", [running.pipeline.topic("drift")], idle=0.05)
     )
-    undelivered = timed_stateful("deliver", records, lambda state: _Deliver(running, state))
+    endpoint = _endpoint(running)
+    undelivered = timed_stateful("deliver", records, lambda state: _Deliver(running, endpoint, state))
     op.output("publish", undelivered, running.sink(OUTPUTS))
     return dataflow
+
+
+def _endpoint(running: Engine) -> Endpoint | None:
+    """Where alerts go, if anywhere; a mistake in the settings is told now, not at the first alarm."""
+    settings = running.settings
+    return Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
 
 
 class _Deliver:
     """Keyed by slot: posts the signals in order, and keeps those that a shutdown interrupts."""
 
-    def __init__(self, running: Engine, state: bytes | None) -> None:
-        settings = running.settings
+    def __init__(self, running: Engine, endpoint: Endpoint | None, state: bytes | None) -> None:
         self._dead_letters = running.pipeline.topic("dead-letters")
         self._sealer = running.sealer()
         self._drain = running.drain
-        self._endpoint = (
-            Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
-        )
-        self._sender = Sender(running.drain, allow_private=settings.webhook_allow_private, timeout=_TIMEOUT)
+        self._endpoint = endpoint
+        private = running.settings.webhook_allow_private
+        self._sender = Sender(running.drain, allow_private=private, timeout=_TIMEOUT)
         self._waiting: deque[Record] = deque(self._sealer.open_state(state) if state else ())
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:

@@ -74,7 +74,6 @@ class Backtest:
                 happenings += self._learn(record)
             elif question := questions.get(record.offset):
                 happenings += self._predict(record, *question)
-        happenings += self.learner.expire()
         dead += sum(isinstance(happening, DeadLabel) for happening in happenings)
         signals = [happening for happening in happenings if isinstance(happening, DriftSignal)]
         return Progress(len(records), len(questions), dead, signals)

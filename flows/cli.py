@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         app()
     except DriftlineError as error:
-        err.print(f"[red]driftline:[/red] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[red]driftline:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(EXIT_MISTAKE if isinstance(error, ConfigError | UnknownTopic) else EXIT_FAULT)
 
 
@@ -58,6 +59,7 @@ def apply(pipeline: PipelineOption = "") -> None:
         repo, yaml = running.project.feature_repo, running.settings.feature_store
         running.settings.state_dir.mkdir(parents=True, exist_ok=True)
         feast_repo.apply(repo, yaml)
+        running.sealer()  # makes the secret, before several flows need it at once
         plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service)
         running.check(plan)
         # opening makes the empty part without which Feast could read no history yet
@@ -65,7 +67,10 @@ def apply(pipeline: PipelineOption = "") -> None:
     running.plan_file.parent.mkdir(parents=True, exist_ok=True)
     running.plan_file.write_bytes(plan.to_json())
     broker = running.open_broker()
-    created = broker.create_topics([TopicSpec(t, running.pipeline.partitions) for t in running.topics()])
+    models = running.pipeline.topic("models")
+    created = broker.create_topics(
+        [TopicSpec(t, running.pipeline.partitions, compacted=t == models) for t in running.topics()]
+    )
     broker.close()
     err.print(
         f"{running.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views (plan {plan.hash}), "
@@ -121,13 +126,15 @@ def publish(
         typer.Option(
             min=0.01, help="Without --speed-up: as fast as the flows keep up within this event time."
         ),
-    ] = 24.0,
+    ] = 6.0,
     pipeline: PipelineOption = "",
 ) -> None:
     """Publish a data set or a file to its topics, in event-time order."""
     from flows.publish import Bound, FileRecords, SpeedUp, default_step
     from flows.publish import publish as publish_records
 
+    if topic and file is None:
+        raise ConfigError("--topic goes with a file of records; name the file")
     running = engine(pipeline)
     check_topics(running)
     broker = running.open_broker()

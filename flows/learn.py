@@ -66,7 +66,9 @@ class _Learn:
         self._sealer = running.sealer()
         self._interval = running.settings.model_seconds
         self._labels = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
-        stored = self._sealer.open_state(state) if state else (running.learner(running.names(running.plan())), 0)
+        stored = (
+            self._sealer.open_state(state) if state else (running.learner(running.names(running.plan())), 0)
+        )
         self._learner: Learner = stored[0]
         self._published: int = stored[1]  # how many labels the last published model had learned
         self._publish_at = 0.0
@@ -77,8 +79,6 @@ class _Learn:
             for records in values:
                 for record in records:
                     out += self._take(record)
-        for expired in self._learner.expire():
-            out += self._outgoing(expired)
         if time.monotonic() >= self._publish_at:
             out += self._progress()
         return [out]

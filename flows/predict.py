@@ -23,7 +23,7 @@ from flows.core.broker import Outgoing, Record
 from flows.core.decode import Decoder
 from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Row, Splitter, Step
 from flows.core.intake import Batch, Intake
-from flows.core.models import Lineup, first_model
+from flows.core.models import Lineup, Model, first_model
 from flows.core.plan import FeaturePlan
 from flows.core.predictor import Predictor
 from flows.core.windows import Value
@@ -97,7 +97,7 @@ class _Intake:
         pipeline = running.pipeline
         decoders = {s.topic: Decoder(s.id, s.time, s.fields) for s in (*pipeline.sources, pipeline.events)}
         models, dead_letters = pipeline.topic("models"), pipeline.topic("dead-letters")
-        seen = orjson.loads(state) if state else ()
+        seen = orjson.loads(state) if state else None
         self._intake = Intake(decoders, pipeline.events.topic, models, dead_letters, seen)
 
     def take(self, values: list[list[Record]]) -> list[Batch]:
@@ -191,10 +191,13 @@ class _Predict:
         lineup: Lineup = self._sealer.open_state(state) if state else Lineup(first_model(pipeline.model()))
         names = running.names(plan)
         self._predictor = Predictor(pipeline.name, pipeline.inputs, names, plan.hash, lineup, self._sealer)
+        self._shown: Model | None = None
 
     def take(self, values: list[Vectors]) -> list[list[Outgoing]]:
         with telemetry.STAGE.labels("predict").time():
-            return self._predict(values)
+            out = self._predict(values)
+        self._show()
+        return out
 
     def _predict(self, values: list[Vectors]) -> list[list[Outgoing]]:
         return [
@@ -204,3 +207,13 @@ class _Predict:
 
     def snapshot(self) -> bytes:
         return self._sealer.seal_state(self._predictor.lineup)
+
+    def _show(self) -> None:
+        """Set the gauges that tell which models are in service, when they have changed."""
+        lineup = self._predictor.lineup
+        if lineup.champion is not self._shown:
+            self._shown = lineup.champion
+            telemetry.MODEL_LABELS.set(lineup.champion.learned)
+            telemetry.snapshot_taken()
+            challengers = dict.fromkeys(lineup.challengers, "challenger")
+            telemetry.models_in_service({lineup.champion.version: "champion", **challengers})

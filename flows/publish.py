@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from flows.core.broker import Broker, Outgoing, Producer, TopicPartition
+from flows.core.features import LATENESS
 from flows.core.predictions import PUBLISHED_AT
 from flows.core.schema import milliseconds
 from flows.errors import ConfigError
@@ -17,7 +18,7 @@ from flows.pipeline import Pipeline, Stream
 
 _CHUNK = 2000  # records that are sent together at most
 _CHUNKS_IN_BOUND = 8
-_POLL = 0.004  # seconds between looks at the flows' progress
+_POLL = 0.001  # seconds between looks at the flows' progress
 
 Ends = dict[TopicPartition, int]  # the offsets that follow what was sent
 
@@ -43,7 +44,7 @@ def publish(
     for chunk in _chunks(records, step):
         pace.wait_for(chunk[-1].timestamp or 0)
         sources, events, labels = _by_kind(chunk, pipeline)
-        ends = _send(producer, sources) | _send(producer, events)
+        ends = producer.send(sources + events) if sources or events else {}
         pace.sent(chunk[0].timestamp or 0, ends)
         held.append((ends, labels))
         yield len(sources) + len(events) + _release(producer, held, pace)
@@ -178,7 +179,7 @@ class Bound:
 
 def default_step(bound: int) -> int:
     """How much event time (ms) a chunk spans when the flows keep within `bound` ms."""
-    return max(1, bound // _CHUNKS_IN_BOUND)
+    return max(1, min(bound // _CHUNKS_IN_BOUND, LATENESS))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from flows.adapters import telemetry
-from flows.errors import ConfigError, DriftlineError, UnknownTopic
+from flows.errors import ConfigError, DriftlineError, SnapshotError, UnknownTopic
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
@@ -91,7 +91,7 @@ def drain_with_parent() -> None:
     """Drain when the supervisor is gone: the pipe that it holds to our standard input ends with it."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(sys.stdin.fileno(), 1)  # not sys.stdin: its lock would outlive the interpreter
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -118,7 +118,7 @@ def main(flow: str) -> int:
             traceback.print_exc()
             return EXIT_FAULT
         logging.getLogger("driftline").error("%s", cause)
-        return EXIT_MISTAKE if isinstance(cause, ConfigError | UnknownTopic) else EXIT_FAULT
+        return EXIT_MISTAKE if isinstance(cause, ConfigError | SnapshotError | UnknownTopic) else EXIT_FAULT
     return 0
 
 

@@ -3,8 +3,10 @@
 import os
 import secrets
 import signal
+import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +21,7 @@ from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import first_model
 from flows.core.plan import FeaturePlan, View
-from flows.core.schema import Number
+from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer
 from flows.errors import ConfigError
 from flows.pipeline import OUTPUTS, Pipeline, Stream
@@ -79,7 +81,8 @@ class Engine:
         return [*inputs, *map(pipeline.topic, OUTPUTS)]
 
     def check(self, plan: FeaturePlan) -> None:
-        """Raise `ConfigError` unless the declaration has the fields that the plan's views need."""
+        """Raise `ConfigError` unless the declaration agrees with itself and with the plan's views."""
+        _check_declaration(self.pipeline)
         streams = {stream.topic: stream for stream in self.pipeline.sources}
         for view in plan.views:
             if view.stream not in streams:
@@ -169,6 +172,26 @@ def drain_on_signals(running: Engine) -> None:
         signal.signal(number, lambda *_: running.drain.set())
 
 
+def _check_declaration(pipeline: Pipeline) -> None:
+    """Raise `ConfigError` for a field that the declaration names but does not declare."""
+    for stream in (pipeline.events, *pipeline.sources, pipeline.labels):
+        for role, kind in ((stream.id, Text), (stream.time, Time)):
+            field = stream.fields.get(role)
+            if not isinstance(field, kind) or not field.required:
+                raise ConfigError(
+                    f"topic {stream.topic!r} must declare {role!r} as a required {kind.__name__}"
+                )
+    if not isinstance(pipeline.labels.fields.get(pipeline.target), Flag):
+        raise ConfigError(
+            f"topic {pipeline.labels.topic!r} must declare the target {pipeline.target!r} as a Flag"
+        )
+    for name in pipeline.inputs:
+        if name not in pipeline.events.fields:
+            raise ConfigError(
+                f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
+            )
+
+
 def _check_fields(view: View, stream: Stream) -> None:
     """Raise `ConfigError` unless the stream has the view's entity, and a number in each of its columns."""
     if view.entity not in stream.fields:
@@ -187,13 +210,16 @@ def _milliseconds(duration: timedelta) -> int:
 
 
 def _stored_secret(file: Path) -> bytes:
-    """The project's own secret, made on first use and readable by its owner only."""
+    """The project's own secret, made on first use and readable by its owner only.
+
+    It appears as a whole, also when several flows make it at once: the first one's link stays.
+    """
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return file.read_bytes()
+        handle, own = tempfile.mkstemp(dir=file.parent)  # mode 0600
         with os.fdopen(handle, "w") as out:
             out.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(own, file)
+        Path(own).unlink()
     return file.read_bytes()

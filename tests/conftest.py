@@ -1,21 +1,17 @@
 """The real systems that tests talk to. Where one cannot run its tests are skipped, but never in CI."""
 
 import os
-import random
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness import Project, free_port, wait_until
+from harness import Project, answers_ping, free_port, not_tested, server_port, unavailable, wait_until
 
 KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
 NEEDS_INSTALLATION = 3  # the script's exit code
-not_tested: list[str] = []
 
 os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception that a test wants
 
@@ -23,24 +19,6 @@ os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception th
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason in not_tested:
         terminalreporter.write_line(f"NOT TESTED: {reason}", yellow=True)
-
-
-def unavailable(reason: str) -> None:
-    """Skip what needs a system that this machine lacks; in CI that is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason not in not_tested:
-        not_tested.append(reason)
-    pytest.skip(reason)
-
-
-def server_port() -> int:
-    """A free port below those that the kernel gives to clients, so that a stopped server gets it back."""
-    while True:
-        port = random.randint(15_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass(frozen=True)
@@ -122,15 +100,6 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
-
-
-def answers_ping(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="session")

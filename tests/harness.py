@@ -1,6 +1,7 @@
 """Drives projects as a user does: their flows in this process or as processes, their topics from outside."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Thread
 
 import orjson
+import pytest
 
 from flows import project as projects
 from flows import settings
@@ -32,6 +34,27 @@ PATIENCE = 60.0  # seconds; the machine may be busy
 DRIFTLINE = Path(sys.executable).with_name("driftline")
 
 
+not_tested: list[str] = []
+
+
+def unavailable(reason: str) -> None:
+    """Skip what needs a system that this machine lacks; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason not in not_tested:
+        not_tested.append(reason)
+    pytest.skip(reason)
+
+
+def server_port() -> int:
+    """A free port below those that the kernel gives to clients, so that a stopped server gets it back."""
+    while True:
+        port = random.randint(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -44,6 +67,15 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
         time.sleep(0.01)
+
+
+def answers_ping(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -213,10 +245,24 @@ def lag(broker: Broker, running: Engine, flow: str) -> int:
     )
 
 
+def forget_progress(running: Engine, flow: str) -> None:
+    """Let the flow's group show no progress, so that what it shows next is that of the coming run."""
+    with closing(running.open_broker()) as broker:
+        group, topics = running.pipeline.group(flow), inputs(running, flow)
+        begin = {TopicPartition(topic, n): 0 for topic in topics for n in range(running.pipeline.partitions)}
+        with closing(broker.consumer(group, begin)) as consumer:
+            consumer.commit(begin)
+            wait_until(
+                lambda: not any(n for topic in topics for n in broker.committed(group, topic).values())
+            )
+
+
 def run_flow(
     running: Engine, flow: str, until: Callable[[Broker], bool] | None = None, build: Callable | None = None
 ) -> None:
     """Run a flow in this process until it has read everything, or until `until` says so; then drain it."""
+    if until is None:
+        forget_progress(running, flow)
     done = until or (lambda broker: lag(broker, running, flow) == 0)
     running.drain.clear()
     watcher = _Drainer(running, done)
@@ -242,7 +288,7 @@ class _Drainer(Thread):
         try:
             with closing(self._running.open_broker()) as broker:
                 wait_until(lambda: self._running.drain.is_set() or self._done(broker), PATIENCE)
-        except BaseException as error:  # noqa: BLE001 - the test shows it
+        except BaseException as error:  # the test shows it
             self.fault = error
         finally:
             self._running.drain.set()

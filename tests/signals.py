@@ -1,6 +1,6 @@
 """Drift signals as the learner raises them."""
 
-from flights import HOUR, NOON
+from made_flights import HOUR, NOON
 
 from flows.core.broker import Outgoing
 from flows.core.cloudevents import DriftSignal, signal_id

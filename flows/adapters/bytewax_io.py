@@ -26,7 +26,7 @@ Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery 
 SlotBatch = tuple[str, list[Record]]
 SlotOutput = tuple[str, list[Outgoing]]
 
-_COMMIT_EVERY = 0.05  # seconds
+_COMMIT_EVERY = 0.01  # seconds
 _LAG_EVERY = 2.0  # seconds
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 
@@ -137,7 +137,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._rest_until: datetime | None = None
         self._merge = EventTimeMerge(list(offsets))
         self._paused: set[TopicPartition] = set()
-        self._committed = dict(offsets)
+        self._committed: dict[TopicPartition, int] = {}  # so that what was resumed from is shown
         self._commit_at = 0.0
         self._lag_at = 0.0
 

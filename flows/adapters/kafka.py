@@ -37,6 +37,10 @@ TOPIC = {
     # segments roll by the records' clock, and a replay's clock runs through weeks within seconds
     "segment.ms": FOREVER,
 }
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 * 2**20),  # the segment that is written to is never compacted
+}
 CLIENT = {
     "client.id": "driftline",
     "reconnect.backoff.max.ms": "1000",
@@ -100,7 +104,10 @@ class KafkaBroker:
         if not missing:
             return []
         futures = self._admin.create_topics(
-            [NewTopic(topic.name, topic.partitions, config=TOPIC) for topic in missing],
+            [
+                NewTopic(topic.name, topic.partitions, config=TOPIC | (COMPACTED if topic.compacted else {}))
+                for topic in missing
+            ],
             request_timeout=PATIENCE,
         )
         created = [topic for topic, future in futures.items() if self._was_created(topic, future)]

@@ -71,12 +71,6 @@ DEAD_LETTERS = Counter(
     ["reason"],
     registry=REGISTRY,
 )
-DUPLICATE_RECORDS = Counter(
-    "driftline_duplicate_records_total",
-    "Records of a stream whose id had come before, so that they changed nothing.",
-    ["stream"],
-    registry=REGISTRY,
-)
 LATE_RECORDS = Counter(
     "driftline_late_records_total",
     "Source records behind the allowed lateness, so that they changed no feature.",

@@ -45,10 +45,14 @@ class Outgoing(NamedTuple):
 
 
 class TopicSpec(NamedTuple):
-    """How a topic is created. Retention is unlimited: a replay carries the timestamps of its day."""
+    """How a topic is created. Retention is unlimited: a replay carries the timestamps of its day.
+
+    Of a `compacted` topic a broker that can need keep only the last record of each key.
+    """
 
     name: str
     partitions: int = 1
+    compacted: bool = False
 
 
 class Consumer(Protocol):

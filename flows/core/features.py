@@ -7,14 +7,14 @@ dataflow, where each entity is a key of its own, run the same code.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from flows.core.plan import FeaturePlan, View
 from flows.core.windows import Value, WindowState
 
-LATENESS = 3_600_000  # milliseconds: questions this far behind the newest record are still exact
+LATENESS = 3 * 3_600_000  # milliseconds: questions this far behind the newest record are still exact
 
 
 class Update(NamedTuple):
@@ -72,7 +72,6 @@ class Part(NamedTuple):
     entity: str
     answers: list[tuple[int, list[Value]]]
     rows: list[Row]
-    duplicates: int
     late: int
 
 
@@ -129,19 +128,18 @@ class EntityFeatures:
     def run(self, steps: Iterable[Step]) -> Part:
         """Take the steps in; the answers, and one row for each view as of the last step."""
         answers: list[tuple[int, list[Value]]] = []
-        outcomes: dict[Literal["added", "duplicate", "late"], int] = {"added": 0, "duplicate": 0, "late": 0}
-        time = 0
+        late = time = 0
         for step in steps:
             time = step.time
             if isinstance(step, _Add):
-                outcomes[self._windows[step.view].add(time, step.id, step.values)] += 1
+                late += self._windows[step.view].add(time, step.id, step.values) == "late"
             else:
                 answers.append((step.row, self._answer(time, step.id)))
         rows = [
             Row(view.name, self._key.value, time, window.ask(time))
             for view, window in zip(self._views, self._windows, strict=True)
         ]
-        return Part(self._key.entity, answers, rows, outcomes["duplicate"], outcomes["late"])
+        return Part(self._key.entity, answers, rows, late)
 
     def snapshot(self) -> bytes:
         """The state to resume from, immutable."""

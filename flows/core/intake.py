@@ -10,7 +10,7 @@ from flows.core.features import Question, Update
 from flows.core.recent import RecentIds
 from flows.errors import InvalidRecord
 
-DUPLICATE_WINDOW = 100_000  # events among whose ids a duplicate is recognised
+DUPLICATE_WINDOW = 50_000  # records of a topic among whose ids a duplicate is recognised
 
 
 class Batch(NamedTuple):
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Intake:
-    """Decodes one slot's records and knows which events it has seen.
+    """Decodes one slot's records and knows which ids of each topic it has seen.
 
     `decoders` has one for each input topic; the records of `models` pass undecoded.
     """
@@ -36,13 +36,14 @@ class Intake:
         events: str,
         models: str,
         dead_letters: str,
-        seen: Sequence[str] = (),
+        seen: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._decoders = decoders
         self._events = events
         self._models = models
         self._dead_letters = dead_letters
-        self._seen = RecentIds(DUPLICATE_WINDOW, seen)
+        known = seen or {}
+        self._seen = {topic: RecentIds(DUPLICATE_WINDOW, known.get(topic, ())) for topic in decoders}
 
     def take(self, records: Sequence[Record]) -> Batch:
         """Sort the records out."""
@@ -57,16 +58,16 @@ class Intake:
                 batch.dead.append(dead_letter(self._dead_letters, record, fault.reason, str(fault)))
         return batch
 
-    def snapshot(self) -> list[str]:
-        """The ids of the events seen lately."""
-        return self._seen.snapshot()
+    def snapshot(self) -> dict[str, list[str]]:
+        """The ids seen lately, by topic."""
+        return {topic: seen.snapshot() for topic, seen in self._seen.items()}
 
     def _admit(self, record: Record, batch: Batch) -> None:
         event_id, time, payload = self._decoders[record.topic].decode(record)
-        if record.topic != self._events:
-            batch.items.append(Update(record.topic, event_id, time, payload))
-        elif self._seen.add(event_id):
+        if not self._seen[record.topic].add(event_id):
+            raise InvalidRecord("duplicate", f"a record {event_id!r} was taken in before")
+        if record.topic == self._events:
             batch.items.append(Question(event_id, time, payload))
             batch.records.append(record)
         else:
-            raise InvalidRecord("duplicate", f"an event {event_id!r} was taken in before")
+            batch.items.append(Update(record.topic, event_id, time, payload))

@@ -84,11 +84,11 @@ class LabelJoin:
         """Give up predictions older than the wait, and yield the labels whose event never came."""
         while self._pending and self._oldest_pending().time < now - self._wait:
             self._give_up_oldest()
-        early = list(self._early.values())
-        surplus = len(early) - EARLY_LIMIT
-        for number, label in enumerate(early):
-            if number < surplus or label.time < now - self._wait:
-                yield self._early.pop(label.id)
+        while self._early:
+            oldest = next(iter(self._early.values()))
+            if len(self._early) <= EARLY_LIMIT and oldest.time >= now - self._wait:
+                break
+            yield self._early.pop(oldest.id)
 
     def _oldest_pending(self) -> Prediction:
         return next(iter(self._pending.values())).prediction

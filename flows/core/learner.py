@@ -83,14 +83,14 @@ class Learner:
 
     def predicted(self, prediction: Prediction) -> Iterator[Happening]:
         """A prediction was served."""
-        self.now = max(self.now, prediction.time)
+        yield from self._advance(prediction.time)
         joined = self._join.predicted(self._baselines.beside(prediction))
         if joined is not None:
             yield from self._judge_and_learn(joined)
 
     def labelled(self, label: Label) -> Iterator[Happening]:
         """A label came."""
-        self.now = max(self.now, label.time)
+        yield from self._advance(label.time)
         if self._join.is_duplicate(label):
             yield DeadLabel(label.record, "duplicate", f"a label for {label.id!r} was taken in before")
             return
@@ -109,12 +109,13 @@ class Learner:
         self.challenger = model
         self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
 
-    def expire(self) -> Iterator[DeadLabel]:
-        """Give up what has waited too long, as of the newest event time."""
-        for label in self._join.expire(self.now):
-            yield DeadLabel(
-                label.record, "unknown-event", f"no prediction for {label.id!r} within the label wait"
-            )
+    def _advance(self, time: int) -> Iterator[DeadLabel]:
+        """Event time has come to `time`: give up what has waited too long."""
+        if time > self.now:
+            self.now = time
+            for label in self._join.expire(time):
+                detail = f"no prediction for {label.id!r} within the label wait"
+                yield DeadLabel(label.record, "unknown-event", detail)
 
     def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
         prediction, label = joined.pending.prediction, joined.label

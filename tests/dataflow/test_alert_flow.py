@@ -7,10 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from harness import PATIENCE, Project, free_port, run_flow, wait_until
+from harness import PATIENCE, Project, run_flow, server_port, wait_until
 from signals import outgoing, signal
 
 from flows.adapters.receiver import Receiver
+from flows.alert import build
 from flows.errors import ConfigError
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -74,7 +75,9 @@ def test_a_delivery_is_tried_again_until_the_endpoint_is_well(project: Project) 
 def test_what_the_endpoint_refuses_for_good_becomes_a_dead_letter(project: Project, status: int) -> None:
     project.send([outgoing(signal(1))])
     with endpoint(status) as (url, given):
-        run_flow(alerting(project, url).engine(), "alert", until=lambda _: bool(project.records("dead-letters")))
+        run_flow(
+            alerting(project, url).engine(), "alert", until=lambda _: bool(project.records("dead-letters"))
+        )
     (letter,) = project.records("dead-letters")
     headers = dict(letter.headers)
     assert letter.value == signal(1).to_json()
@@ -91,7 +94,7 @@ def test_what_is_no_signal_is_not_posted(project: Project, receiver: Receiver) -
 
 
 def test_signals_that_a_shutdown_left_undelivered_are_delivered_after_the_restart(project: Project) -> None:
-    port = free_port()  # nobody listens there yet
+    port = server_port()  # nobody listens there yet
     project.send([outgoing(signal(n)) for n in (1, 2, 3)])
     running = alerting(project, f"http://127.0.0.1:{port}/").engine()
     run_flow(running, "alert", until=lambda _: True)
@@ -102,16 +105,13 @@ def test_signals_that_a_shutdown_left_undelivered_are_delivered_after_the_restar
     assert project.records("dead-letters") == []
 
 
-def test_signals_whose_delivery_a_crash_interrupted_are_delivered_after_the_restart(
-    project: Project,
-) -> None:
-    port = free_port()
-    project = alerting(project, f"http://127.0.0.1:{port}/").with_settings(HTTP_PORT=0)
+def test_signals_whose_delivery_a_kill_interrupted_are_delivered_after_the_restart(project: Project) -> None:
+    project = alerting(project, "").with_settings(HTTP_PORT=0, EPOCH_SECONDS=0.1)
     project.send([outgoing(signal(n)) for n in (1, 2)])
-    with project.flows("alert") as running:
-        wait_until(lambda: "alert" in running.pids() and project.read_by("alert"), PATIENCE)
-    with Receiver(SECRET, port) as receiver:
-        run_flow(project.engine(), "alert", until=lambda _: len(receiver.alerts) == 2)
+    with endpoint(503) as (url, given), project.flows("alert", DRIFTLINE_WEBHOOK_URL=url):
+        wait_until(lambda: bool(given), PATIENCE)
+    with Receiver(SECRET) as receiver:
+        run_flow(alerting(project, receiver.url).engine(), "alert", until=lambda _: len(receiver.alerts) == 2)
         assert [alert["data"]["sequence"] for alert in receiver.alerts] == [1, 2]
 
 
@@ -124,5 +124,5 @@ def test_without_an_endpoint_the_topic_is_the_only_alert(project: Project) -> No
 @pytest.mark.parametrize("setting", [{"WEBHOOK_URL": "ftp://example.org"}, {"WEBHOOK_SECRET": "hush"}])
 def test_a_wrong_endpoint_is_told_before_the_first_signal(project: Project, setting: dict[str, str]) -> None:
     running = alerting(project, "https://example.org/").with_settings(**setting).engine()
-    with pytest.raises(ConfigError):
-        run_flow(running, "alert", until=lambda _: False)
+    with pytest.raises(ConfigError, match=f"DRIFTLINE_{next(iter(setting))}"):
+        build(running)

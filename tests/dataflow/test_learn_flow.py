@@ -7,21 +7,22 @@ from random import Random
 
 import orjson
 import pytest
-from flights import HOUR, MINUTE, NOON, label, prediction, record, served
 from harness import Project, run_flow, wait_until
+from made_flights import HOUR, MINUTE, NOON, label, prediction, record, served
 
 from flows.core import predictions
 from flows.core.broker import Broker, Outgoing, Record
 from flows.core.cloudevents import DriftSignal
 from flows.core.decode import Decoder
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Learner, Settled
+from flows.core.learner import DeadLabel, Learner
 from flows.core.models import Model, ModelMessage
 from flows.core.snapshots import Sealer
 from flows.errors import SnapshotError
 from flows.pipeline import DriftPolicy, RetrainPolicy
 from flows.wiring import Engine, Telemetry
 
+SECRET = "of the test"  # noqa: S105
 DECLARED = {
     "drift": DriftPolicy(warm_up=300, cool_down=timedelta(hours=1)),
     "retrain": RetrainPolicy(block=10),
@@ -147,11 +148,13 @@ def test_snapshots_carry_the_signature_of_the_project_and_of_no_other(project: P
 def challenger(running: Engine, labels: int) -> Outgoing:
     random, names = Random(3), running.names(running.plan())
     model = Model("v2", running.pipeline.model())
-    for number in range(labels):
+    for _ in range(labels):
         truth = random.random() < 0.4
         taught = served(running, "", NOON, truth, True, random)
         model.learn(dict(zip(names, taught.features, strict=True)), truth)
-    message = ModelMessage("flight_delays", "challenger", NOON - 1, model, {"drift": "drift_1", "parent": "v1"})
+    message = ModelMessage(
+        "flight_delays", "challenger", NOON - 1, model, {"drift": "drift_1", "parent": "v1"}
+    )
     return running.sealer().record(running.pipeline.topic("models"), message, "challenger:drift_1")
 
 
@@ -194,8 +197,8 @@ def with_shadow(out: Outgoing, score: float) -> Outgoing:
 def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_run_without_them(
     project: Project, applied: Project, crashes: tuple[int, ...]
 ) -> None:
-    project = project.with_settings(BATCH=60, EPOCH_SECONDS=0.1, MODEL_SECONDS=0.01, SECRET="of the test")
-    clean = applied.copy_to(project.directory.with_name("clean")).with_settings(SECRET="of the test")
+    project = project.with_settings(BATCH=60, EPOCH_SECONDS=0.1, MODEL_SECONDS=0.01, SECRET=SECRET)
+    clean = applied.copy_to(project.directory.with_name("clean")).with_settings(SECRET=SECRET)
     engines = [observed(p.engine(**DECLARED)) for p in (project, clean)]
     for of, running in zip((project, clean), engines, strict=True):
         of.send(world(running))
@@ -256,8 +259,8 @@ def test_what_was_learned_but_not_yet_published_when_the_flow_crashed_is_publish
     records = world(running, 200)
     project.send(records[:100])
 
-    def crash_when_all_is_stored(broker: Broker) -> bool:
-        """The second half comes within the interval between two snapshots; it is learned and stored, no more."""
+    def crash_when_all_is_stored(_: Broker) -> bool:
+        """The second half comes within the interval between two snapshots: it is learned and stored only."""
         wait_until(lambda: bool(running.states))
         project.send(records[100:])
         wait_until(lambda: running.sealer().open_state(running.states[-1])[0].evaluation.labels == 201)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
 from harness import Project, run_flow
+from made_flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
 
 from flows.core.broker import Outgoing
 from flows.core.feature_rows import decode
@@ -45,7 +45,9 @@ def features(running: Engine, **given: object) -> list[object]:
     return [values[name] for name in names]
 
 
-def windows(view: str, count: int, mean: float | None, largest: float | None, spans=("1h", "3h", "24h")) -> dict:
+def windows(
+    view: str, count: int, mean: float | None, largest: float | None, spans=("1h", "3h", "24h")
+) -> dict:
     return {
         f"{view}__{name}_{span}": value
         for span in spans
@@ -59,7 +61,9 @@ def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest
     running = project_on.engine()
     third = event_payload("F3", NOON + 2 * MINUTE)
     broken = Outgoing("flights", b"{not json", b"x", timestamp=NOON)
-    incomplete = record("flights", NOON, {k: v for k, v in event_payload("F9", NOON).items() if k != "origin"})
+    incomplete = record(
+        "flights", NOON, {k: v for k, v in event_payload("F9", NOON).items() if k != "origin"}
+    )
     unsigned = replace_headers(model_message(running, "v6", NOON + MINUTE), signature=b"forged")
     swap = model_message(running, "v7", NOON + MINUTE + 1)
     project_on.send(
@@ -102,8 +106,10 @@ def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest
     common = {"shadows": {}, "plan": plan}
     assert score > 0.6
     assert project_on.values("predictions") == [
-        {"id": "F1", "time": "2013-01-01T12:00:00.000Z", "score": 0.5, "model": "v1", "features": f1} | common,
-        {"id": "F2", "time": "2013-01-01T12:01:00.000Z", "score": 0.5, "model": "v1", "features": f2} | common,
+        {"id": "F1", "time": "2013-01-01T12:00:00.000Z", "score": 0.5, "model": "v1", "features": f1}
+        | common,
+        {"id": "F2", "time": "2013-01-01T12:01:00.000Z", "score": 0.5, "model": "v1", "features": f2}
+        | common,
         {"id": "F3", "time": "2013-01-01T12:02:00.000Z", "score": score, "model": "v7", "features": f3}
         | common,
     ]
@@ -124,9 +130,7 @@ def test_the_feature_rows_are_those_that_the_newest_question_was_answered_with(p
     running = project.engine()
     project.send([departure("E1", NOON - MINUTE, 10), event("F1", NOON, carrier="UA"), event("F2", NOON + 1)])
     run_flow(running, "predict")
-    rows = {
-        (row.view, row.key): row for letter in project.records("features") for row in decode(letter)
-    }
+    rows = {(row.view, row.key): row for letter in project.records("features") for row in decode(letter)}
     assert rows["origin_departures", "JFK"].values == [1, 10.0, 10] * 3
     assert rows["origin_departures", "JFK"].time == NOON + 1
     assert rows["carrier_departures", "UA"].values == [0, None, None] * 3
@@ -169,11 +173,11 @@ def test_a_flow_that_lost_its_state_writes_nothing_twice(project_on: Project) ->
     before = project_on.records("predictions"), project_on.records("dead-letters")
     assert (len(before[0]), len(before[1])) == (100, 1)
     running.recovery_dir("predict").rename(project_on.directory / "lost")
-    run_flow(running, "predict", until=lambda broker: _features_are_repeated(project_on))
+    run_flow(running, "predict", until=lambda _: features_are_repeated(project_on))
     assert (project_on.records("predictions"), project_on.records("dead-letters")) == before
 
 
-def _features_are_repeated(project: Project) -> bool:
+def features_are_repeated(project: Project) -> bool:
     """Feature rows carry no id, so they show that everything was worked on again."""
     last = [orjson.loads(r.value)["rows"] for r in project.records("features")][-1]
     return [orjson.loads(r.value)["rows"] for r in project.records("features")].count(last) == 2

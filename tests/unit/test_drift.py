@@ -59,16 +59,26 @@ def cuts(stream: Sequence[float], delta: float) -> list[Cut]:
 def test_an_alarm_says_what_a_full_record_of_errors_and_times_says(seed):
     stream = errors(seed, (1500, 0.2), (1500, 0.45), (1000, 0.1), (1500, 0.35), (700, 0.8))
     at = times(len(stream), seed)
+    assert len(check(stream, at)) >= 2
+
+
+@pytest.mark.parametrize("steady", range(18, 130, 7))
+def test_an_alarm_in_the_first_labels_says_so_too(steady):
+    stream = [0.0] * steady + [1.0] * 200
+    assert len(check(stream, times(len(stream)))) == 1
+
+
+def check(stream: Sequence[float], at: Sequence[int]) -> list[Cut]:
     alarms = run(ConceptDrift(0.002, **NEVER_MIND), stream, at)
     rises = [c for c in cuts(stream, 0.002) if mean(stream, c.kept) > mean(stream, c.dropped)]
     assert [index for index, _ in alarms] == [cut.index for cut in rises]
-    assert len(alarms) >= 2
     for (_, alarm), cut in zip(alarms, rises, strict=True):
         assert alarm.width == len(cut.kept)
         assert alarm.before == pytest.approx(mean(stream, cut.dropped))
         assert alarm.after == pytest.approx(mean(stream, cut.kept))
         # the time is kept of every 32nd label: the last of those at or before the first one kept
         assert alarm.since == at[cut.kept.start - cut.kept.start % 32]
+    return rises
 
 
 def mean(stream: Sequence[float], window: range) -> float:

@@ -143,15 +143,19 @@ def test_a_label_whose_event_never_came_is_a_dead_letter_when_the_wait_is_over()
     learning = learner(policy=POLICY._replace(label_wait=1000))
     unknown = label("x", time=START)
     list(learning.labelled(unknown))
-    list(learning.predicted(prediction("later", time=START + 1000)))
-    assert list(learning.expire()) == []
-    list(learning.predicted(prediction("latest", time=START + 1001)))
-    (dead,) = learning.expire()
+    assert list(learning.predicted(prediction("later", time=START + 1000))) == []
+    (dead,) = learning.predicted(prediction("latest", time=START + 1001))
     assert (dead.record, dead.reason) == (unknown.record, "unknown-event")
-    assert learning.expired == 0
-    list(learning.labelled(label("next", time=START + 2001)))
-    assert list(learning.expire()) == []
-    assert (learning.expired, learning.pending) == (1, 1)
+    assert (learning.expired, learning.pending) == (0, 2)
+
+
+def test_a_label_that_comes_after_its_prediction_expired_is_not_learned():
+    learning = learner(policy=POLICY._replace(label_wait=1000))
+    list(learning.predicted(prediction("a", time=START)))
+    assert list(learning.labelled(label("a", time=START + 1001))) == []
+    assert (learning.expired, learning.pending, learning.evaluation.labels) == (1, 0, 0)
+    (dead,) = learning.predicted(prediction("b", time=START + 2002))
+    assert dead.reason == "unknown-event"
 
 
 def test_a_label_that_the_model_cannot_learn_is_a_dead_letter_and_the_next_one_is_learned():
@@ -221,7 +225,7 @@ def test_our_own_snapshots_that_come_back_on_the_topic_change_nothing(version):
 
 
 def contested(learning: Learner, champion: float, challenger: float) -> Iterator[Happening]:
-    """Each event comes true; the champion and its challenger say so with these probabilities, a little off."""
+    """Every event comes true; both models say so with these probabilities, a little off."""
     rng = random.Random(2)
     for number in range(1000):
         scores = [score + rng.uniform(-0.05, 0.05) for score in (champion, challenger)]
@@ -275,8 +279,8 @@ def test_a_rise_of_the_error_is_signalled_with_the_place_of_the_label_that_raise
         truth = rng.random() < (0.1 if number < 600 else 0.9)
         time = START + number * 1000
         list(learning.predicted(prediction(str(number), 0.1, time)))
-        for happening in learning.labelled(label(str(number), truth, time + 5, offset=number)):
-            signals.append((number, happening))
+        truth_known = label(str(number), truth, time + 5, offset=number)
+        signals += [(number, happening) for happening in learning.labelled(truth_known)]
     number, signal = signals[0]
     assert 600 < number < 700
     assert isinstance(signal, DriftSignal)
@@ -313,7 +317,6 @@ class Flow:
         self.say(learning.predicted(served))
         if number >= 20:
             self.say(learning.labelled(self.label(number - 20)))
-        self.say(learning.expire())
 
     @staticmethod
     def label(number: int) -> Label:
@@ -335,9 +338,7 @@ class Flow:
             learning.evaluation.values(),
             learning.champion.version,
             learning.champion.learned,
-            learning.champion.estimator["LogisticRegression"].weights.to_dict()
-            if hasattr(learning.champion.estimator["LogisticRegression"].weights, "to_dict")
-            else dict(learning.champion.estimator["LogisticRegression"].weights),
+            learning.champion.estimator["LogisticRegression"].weights,
             learning.challenger and learning.challenger.version,
             (learning.pending, learning.expired, learning.signals, learning.now, learning.learned_until),
         )

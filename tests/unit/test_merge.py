@@ -62,7 +62,7 @@ def times(records: list[Record]) -> list[int]:
     return [record.timestamp for record in records]
 
 
-logs = st.dictionaries(st.sampled_from(RANKED), st.lists(st.integers(0, 12), max_size=12), min_size=1).map(
+logs = st.dictionaries(st.sampled_from(RANKED), st.lists(st.integers(-1, 12), max_size=12), min_size=1).map(
     log_of
 )
 steps = st.lists(st.tuples(st.sampled_from(RANKED), st.integers(1, 5), st.integers(0, 5)), max_size=60)
@@ -155,6 +155,8 @@ def test_an_older_record_follows_the_newer_one_that_stands_before_it_in_its_part
 
 
 def test_a_record_without_a_timestamp_goes_first_and_holds_nobody_up():
-    reader = Reader(log_of({EVENTS: [-1, 5], SOURCES: [2]}))
-    reader.add_all()
-    assert times(reader.take()) == [-1, 2, 5]
+    reader = Reader(log_of({EVENTS: [-1, 5], SOURCES: [0, 2]}))
+    reader.add(SOURCES, 2)
+    assert reader.take() == []
+    reader.add(EVENTS, 2)
+    assert times(reader.take()) == [-1, 0, 2, 5]

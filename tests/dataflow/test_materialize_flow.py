@@ -1,0 +1,158 @@
+"""The materialize flow: feature rows reach what any Feast client reads, also when a store was away."""
+
+import logging
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from harness import Project, answers_ping, lag, run_flow, server_port, unavailable, wait_until
+from made_flights import HOUR, MINUTE, NOON
+
+from flows.core.broker import Broker, Outgoing
+from flows.core.feature_rows import encode
+from flows.core.features import Row
+from flows.wiring import Engine
+
+VALUES = [3, 1.5, 2.0, 4, 2.5, 3.0, 5, 3.5, 9.0]
+NAMES = [
+    f"{name}_{window}" for window in ("1h", "3h", "24h") for name in ("count", "mean_delay", "max_delay")
+]
+
+
+def rows(running: Engine, view: str, *rows: tuple[str, int, float]) -> list[Outgoing]:
+    """The record of rows (key, time, what is added to each value) of one view."""
+    made = [Row(view, key, time, [value + more for value in VALUES]) for key, time, more in rows]
+    return encode(running.pipeline.topic("features"), made)
+
+
+def store_of(project: Project, yaml: str = "feature_store.yaml"):
+    """A plain Feast client."""
+    from feast import FeatureStore
+
+    repo = project.directory / "feature_repo"
+    return FeatureStore(repo_path=str(repo), fs_yaml_file=repo / yaml)
+
+
+def online(store, view: str, entity: str, keys: list[str]) -> list[list[float | None]]:
+    """What a Feast client reads, a list of values for each key."""
+    answer = store.get_online_features(
+        features=[f"{view}:{name}" for name in NAMES], entity_rows=[{entity: key} for key in keys]
+    ).to_dict()
+    return [[answer[name][row] for name in NAMES] for row in range(len(keys))]
+
+
+def run(running: Engine, until=None) -> None:
+    from flows.materialize import build  # imports Feast
+
+    run_flow(running, "materialize", until, build)
+
+
+def test_rows_reach_the_online_store_where_the_newest_wins_and_the_offline_store_where_all_stay(
+    project_on: Project,
+) -> None:
+    project_on.apply_feast()
+    running = project_on.engine()
+    project_on.send(
+        [
+            *rows(running, "origin_departures", ("JFK", NOON, 0), ("LGA", NOON, 10)),
+            *rows(running, "aircraft_arrivals", ("N1", NOON, 20)),
+        ]
+    )
+    run(running)
+    project_on.send(rows(running, "origin_departures", ("JFK", NOON + MINUTE, 1), ("LGA", NOON - MINUTE, 99)))
+    run(running)
+
+    store = store_of(project_on)
+    assert online(store, "origin_departures", "origin", ["JFK", "LGA", "EWR"]) == [
+        [v + 1 for v in VALUES],
+        [v + 10 for v in VALUES],
+        [None] * 9,
+    ]
+    assert online(store, "aircraft_arrivals", "tail_number", ["N1"]) == [[v + 20 for v in VALUES]]
+    asked = [("JFK", NOON + 30_000), ("JFK", NOON + HOUR), ("LGA", NOON - 1), ("LGA", NOON - HOUR)]
+    frame = pd.DataFrame(
+        {
+            "origin": [k for k, _ in asked],
+            "event_timestamp": pd.to_datetime([t for _, t in asked], unit="ms", utc=True),
+        }
+    )
+    history = store.get_historical_features(
+        frame, features=["origin_departures:count_1h", "origin_departures:max_delay_24h"]
+    ).to_df()
+    found = {
+        (r.origin, r.event_timestamp.value // 10**6): (r.count_1h, r.max_delay_24h)
+        for r in history.itertuples()
+    }
+    assert found[asked[0]] == (3, 9.0)
+    assert found[asked[1]] == (4, 10.0)
+    assert found[asked[2]] == (3 + 99, 9.0 + 99)
+    assert pd.isna(found[asked[3]][0])
+
+
+class Redis:
+    """A Redis that keeps what it acknowledged when it is stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = server_port()
+        self._folder = folder
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always"}
+        command = ["redis-server", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
+        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL)
+        wait_until(lambda: answers_ping(self.port))
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    if not shutil.which("redis-server"):
+        unavailable("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
+    redis = Redis(tmp_path)
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+def test_a_redis_that_is_stopped_and_started_again_loses_nothing(
+    project: Project, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = project.with_settings(FEATURE_STORE="feature_store.redis.yaml", REDIS=f"127.0.0.1:{redis.port}")
+    monkeypatch.setenv("DRIFTLINE_REDIS", f"127.0.0.1:{redis.port}")  # Feast itself reads it
+    project.apply_feast()
+    running = project.engine()
+    caplog.set_level(logging.WARNING, "driftline.materialize")
+    keys = [f"N{number}" for number in range(300)]
+
+    def half(part: int) -> None:
+        project.send(
+            record
+            for number, key in enumerate(keys)
+            if number % 2 == part
+            for record in rows(running, "aircraft_departures", (key, NOON + number, number))
+        )
+
+    def interrupted(broker: Broker) -> bool:
+        half(0)
+        wait_until(lambda: lag(broker, running, "materialize") == 0, 30)
+        redis.stop()
+        half(1)
+        wait_until(lambda: "trying again" in caplog.text, 30)
+        redis.start()
+        wait_until(lambda: lag(broker, running, "materialize") == 0, 30)
+        return True
+
+    run(running, interrupted)
+    store = store_of(project, "feature_store.redis.yaml")
+    assert online(store, "aircraft_departures", "tail_number", keys) == [
+        [v + number for v in VALUES] for number in range(300)
+    ]

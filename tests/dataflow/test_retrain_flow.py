@@ -1,0 +1,93 @@
+"""The retrain flow: a drift signal is answered with a model that learned what came since the change."""
+
+from random import Random
+
+import pytest
+from harness import Project, run_flow
+from made_flights import HOUR, MINUTE, NOON, label, prediction, served
+from signals import outgoing, signal
+
+from flows.core.broker import Outgoing
+from flows.core.models import ModelMessage
+from flows.core.retraining import train
+from flows.pipeline import RetrainPolicy
+from flows.wiring import Engine
+
+FLIGHTS = 300
+SINCE = NOON + 160 * MINUTE  # by then a hundred labels have come
+
+
+def world(running: Engine) -> tuple[list, dict[str, bool], list[Outgoing]]:
+    """A prediction a minute and its label an hour later: the predictions, the truths, the records."""
+    random = Random(5)
+    truths = {f"F{number:05}": random.random() < 0.4 for number in range(FLIGHTS)}
+    answers = [
+        served(running, flight, NOON + number * MINUTE, truth, True, random)
+        for number, (flight, truth) in enumerate(truths.items())
+    ]
+    records = [prediction(running, answer) for answer in answers]
+    records += [label(answer.id, answer.time + HOUR, truths[answer.id]) for answer in answers]
+    return answers, truths, records
+
+
+def challengers(project: Project, running: Engine) -> list[ModelMessage]:
+    return [running.sealer().read(record) for record in project.records("models")]
+
+
+def test_a_signal_brings_a_challenger_that_learned_the_labels_since_the_change(project_on: Project) -> None:
+    running = project_on.engine(retrain=RetrainPolicy(minimum_labels=200))
+    answers, truths, records = world(running)
+    project_on.send([*records, outgoing(signal(3, SINCE))])
+    run_flow(running, "retrain")
+
+    (message,) = challengers(project_on, running)
+    recent = {answer.id: truths[answer.id] for answer in answers if answer.time + HOUR >= SINCE}
+    assert (message.role, message.model.version, message.model.learned) == ("challenger", "v4", 200)
+    assert len(recent) == 200
+    assert message.lineage == {
+        "parent": "v1",
+        "drift": signal(3).id,
+        "plan": running.plan().hash,
+        "trained_on": 200,
+        "since": "2013-01-01T14:40:00.000Z",
+    }
+    expected = running.learner(running.names(running.plan())).champion
+    train(expected, running.names(running.plan()), answers, recent)
+    assert (
+        message.model.estimator["LogisticRegression"].weights
+        == expected.estimator["LogisticRegression"].weights
+    )
+
+
+def test_labels_that_cannot_be_used_do_not_stop_the_retraining(project: Project) -> None:
+    running = project.engine(retrain=RetrainPolicy(minimum_labels=200))
+    _, _, records = world(running)
+    bad = [Outgoing("flight_labels", value, timestamp=SINCE + 1) for value in (b"{", b'{"late": 1}')]
+    project.send([*records, *bad, label("nobody", SINCE + 2, True), outgoing(signal(1, SINCE))])
+    run_flow(running, "retrain")
+    assert [message.model.learned for message in challengers(project, running)] == [200]
+
+
+def test_too_few_labels_since_the_change_bring_no_challenger(project: Project) -> None:
+    running = project.engine(retrain=RetrainPolicy(minimum_labels=201))
+    project.send([*world(running)[2], outgoing(signal(1, SINCE))])
+    run_flow(running, "retrain")
+    assert challengers(project, running) == []
+
+
+@pytest.mark.parametrize("body", [b"not a signal", b"{}", signal(1).to_json().replace(b"adwin", b"magic")])
+def test_what_is_no_signal_becomes_a_dead_letter(project: Project, body: bytes) -> None:
+    project.send([Outgoing("flight_delays.drift", body, timestamp=NOON)])
+    run_flow(project.engine(), "retrain")
+    (letter,) = project.records("dead-letters")
+    assert (letter.value, dict(letter.headers)["reason"]) == (body, b"schema")
+
+
+def test_a_flow_that_lost_its_state_sends_no_challenger_twice(project: Project) -> None:
+    running = project.engine(retrain=RetrainPolicy(minimum_labels=1))
+    project.send([*world(running)[2], outgoing(signal(1, SINCE)), outgoing(signal(2, SINCE))])
+    run_flow(running, "retrain")
+    running.recovery_dir("retrain").rename(project.directory / "lost")
+    project.send([outgoing(signal(3, SINCE))])
+    run_flow(running, "retrain")
+    assert [message.model.version for message in challengers(project, running)] == ["v2", "v3", "v4"]
