@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from flows.core.cloudevents import DriftSignal
 from flows.errors import DriftlineError
 from flows.publish import Bound, default_step, publish
 from flows.report import drift_row, metrics_table, roc_auc
-from flows.runner import FLOWS
 from flows.wiring import Engine, engine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -182,7 +180,7 @@ def publish_all(broker: Broker, running: Engine, dataset: Any, watcher: Watcher)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting the flows", total=dataset.events)
-        wait_until_ready(running)
+        wait_until_ready(broker, running)
         began = time.monotonic()
         pace = Bound(broker, running.pipeline, BOUND, lambda: None)
         replayed = _until(records, running.pipeline.events.topic, dataset.events - live)
@@ -215,19 +213,15 @@ def _wait_for_scores(watcher: Watcher, events: int) -> None:
         time.sleep(0.05)
 
 
-def wait_until_ready(running: Engine) -> None:
-    """Wait until predictor and learner have their partitions, which their groups' commits show."""
-    port = running.settings.http_port
-    if not port:
-        return
+def wait_until_ready(broker: Broker, running: Engine) -> None:
+    """Wait until predictor and learner have their partitions: then they show where they begin."""
+    pipeline = running.pipeline
+    groups = {"predict": pipeline.events.topic, "learn": pipeline.labels.topic}
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        try:
-            for number in range(len(FLOWS)):
-                urllib.request.urlopen(f"http://127.0.0.1:{port + number}/readyz", timeout=1).read()
+        if all(broker.committed(pipeline.group(flow), topic) for flow, topic in groups.items()):
             return
-        except OSError:
-            time.sleep(0.1)
+        time.sleep(0.1)
 
 
 def wait_until_drained(broker: Broker, running: Engine) -> None:

@@ -114,8 +114,8 @@ class Sealer:
     def _verify(self, body: bytes, signature: bytes) -> None:
         if not hmac.compare_digest(self._sign(body), signature):
             raise SnapshotError(
-                "a snapshot carries no valid signature of this project's secret and was not read; set "
-                "DRIFTLINE_SECRET to the one it was signed with, or start over without the state directory"
+                "a snapshot is not signed with this project's secret and was not read; set DRIFTLINE_SECRET "
+                "to the one that it was signed with, or start over without the state directory"
             )
 
     def _unpickle(self, body: bytes) -> Any:

@@ -19,9 +19,7 @@ ARRIVALS = Decoder("id", "at", {"id": Text(), "at": Time(), "delay": Number()})
 
 
 def intake(seen: dict[str, list[str]] | None = None) -> Intake:
-    return Intake(
-        {"flights": EVENTS, "arrivals": ARRIVALS}, "flights", "p.models", "p.dead-letters", {"flights": seen}
-    )
+    return Intake({"flights": EVENTS, "arrivals": ARRIVALS}, "flights", "p.models", "p.dead-letters", seen)
 
 
 def record(topic: str, value: bytes, offset: int = 0) -> Record:
