@@ -43,14 +43,14 @@ def build(running: Engine) -> Dataflow:
     records = op.input(
         "signals", dataflow, running.source("alert", [running.pipeline.topic("drift")], idle=0.05)
     )
-    endpoint = _endpoint(running)
+    endpoint = endpoint_of(running)
     undelivered = timed_stateful("deliver", records, lambda state: _Deliver(running, endpoint, state))
     op.output("publish", undelivered, running.sink(OUTPUTS))
     return dataflow
 
 
-def _endpoint(running: Engine) -> Endpoint | None:
-    """Where alerts go, if anywhere; a mistake in the settings is told now, not at the first alarm."""
+def endpoint_of(running: Engine) -> Endpoint | None:
+    """Where alerts go, if anywhere; raises `ConfigError` now for what would else fail at the first alarm."""
     settings = running.settings
     return Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
 

@@ -90,6 +90,7 @@ def run(
 
     A flow that crashes is started again and works on where its last stored state stands.
     """
+    from flows.alert import endpoint_of
     from flows.supervisor import Supervisor
 
     for flow in flows or ():
@@ -98,6 +99,7 @@ def run(
     running = engine(pipeline)
     running.plan()
     check_topics(running)
+    endpoint_of(running)
     environment = {"DRIFTLINE_PIPELINE": running.pipeline.name}
     supervisor = Supervisor(flows or FLOWS, environment, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -248,7 +250,7 @@ class progress:  # noqa: N801 (used as a function)
 
     def __init__(self, what: str, total: int) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=err)
+        self._progress = Progress(*columns, console=err, disable=not err.is_terminal)
         self._task = self._progress.add_task(what, total=total)
 
     def __enter__(self) -> Callable[[int], None]:

@@ -78,7 +78,7 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
         webhook_url=values["DRIFTLINE_WEBHOOK_URL"],
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
-        http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_535),
+        http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # and four more
         batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),

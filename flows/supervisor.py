@@ -37,10 +37,12 @@ class Supervisor:
         self._environment = {**os.environ, **environment}
         self._say = say
         self._stop = threading.Event()
-        self._children = [self._start(flow) for flow in flows]
+        self._flows = flows
+        self._children: list[_Child] = []
 
     def run(self) -> int:
         """Supervise until `stop` is called; the exit code: 0, or that of a flow that cannot start."""
+        self._children = [self._start(flow) for flow in self._flows]
         while not self._stop.wait(0.1):
             for child in self._children:
                 if (code := self._look_after(child)) is not None:
@@ -89,7 +91,8 @@ class Supervisor:
                 child.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         codes = [self._wait_for(child, deadline) for child in self._children]
-        return 0 if not any(codes) else 1
+        # the signal ends a flow that has not begun: nothing of it is lost
+        return 0 if all(code in (0, -signal.SIGTERM) for code in codes) else 1
 
     def _wait_for(self, child: _Child, deadline: float) -> int:
         try:

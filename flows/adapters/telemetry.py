@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter as CountOf
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -202,7 +203,7 @@ def records_written(records: Sequence[Outgoing]) -> None:
         headers = dict(record.headers)
         if record.topic.endswith(".predictions"):
             PREDICTIONS.inc()
-            if PUBLISHED_AT in headers:
+            with suppress(KeyError, ValueError):  # a publisher may leave the header out, or garble it
                 END_TO_END.observe((now - int(headers[PUBLISHED_AT])) / 1e6)
         elif record.topic.endswith(".dead-letters"):
             DEAD_LETTERS.labels(headers["reason"].decode()).inc()

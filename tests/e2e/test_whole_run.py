@@ -77,7 +77,9 @@ def resumes(project: Project) -> None:
     file = project.directory / "new.jsonl"
     file.write_bytes(b"\n".join(map(orjson.dumps, flights)))
     with project.flows("predict", "learn") as running:
-        published = project.run("publish", str(file), "--topic", "flights", "--bound-hours", str(AFTER / HOUR))
+        published = project.run(
+            "publish", str(file), "--topic", "flights", "--bound-hours", str(AFTER / HOUR)
+        )
         assert published.returncode == 0, published.stderr
         wait_until(lambda: len(project.records("predictions")) >= EVENTS + 5, PATIENCE)
         assert running.stop() == 0, running.said()

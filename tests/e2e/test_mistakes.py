@@ -1,0 +1,169 @@
+"""A person's mistake is one clear line on standard error that says what to do, never a stack trace."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from harness import Project
+
+MISTAKE, OUTAGE = 2, 1
+SHIPPED = Path(__file__).parents[2] / "feature_repo"
+
+
+def told(project: Project, *arguments: str, code: int = MISTAKE, **environment: str) -> str:
+    """The one line that the command says."""
+    outcome = project.run(*arguments, **environment)
+    assert "Traceback" not in outcome.stderr
+    assert outcome.returncode == code, outcome.stderr
+    assert outcome.stdout == ""
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith("driftline: ")
+    return line
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Project:
+    """A project that was never applied."""
+    project = Project(tmp_path / "bare")
+    shutil.copytree(SHIPPED, project.directory / "feature_repo")
+    declare(project, "flows.pipelines.flight_delays")
+    return project
+
+
+def declare(project: Project, module: str) -> None:
+    (project.directory / "driftline.toml").write_text(f'pipelines = ["{module}"]\n')
+
+
+def test_a_directory_that_is_no_project(tmp_path: Path) -> None:
+    line = told(Project(tmp_path), "run")
+    assert "not in a Driftline project" in line
+    assert "[tool.driftline]" in line
+    assert "driftline.toml" in line
+
+
+@pytest.mark.parametrize("command", ["run", "publish", "topics", "backtest", "tail predictions"])
+def test_a_project_that_was_not_applied(bare: Project, command: str) -> None:
+    assert "`driftline apply`" in told(bare, *command.split())
+
+
+def test_an_unknown_flow(project: Project) -> None:
+    line = told(project, "run", "predikt")
+    assert "'predikt'" in line
+    assert "predict, learn, materialize, alert, retrain" in line
+
+
+def test_an_unknown_pipeline(project: Project) -> None:
+    assert "among: flight_delays" in told(project, "topics", "--pipeline", "fraud")
+
+
+@pytest.mark.parametrize("command", ["run", "publish", "topics"])
+def test_a_broker_that_is_away(project: Project, command: str) -> None:
+    line = told(project, command, code=OUTAGE, DRIFTLINE_BROKER="kafka://127.0.0.1:9")
+    assert "Kafka at 127.0.0.1:9 does not answer" in line
+    assert "scripts/kafka start" in line
+
+
+@pytest.mark.parametrize("url", ["redis://localhost:6379", "kafka://localhost", "file://relative.db"])
+def test_an_address_that_is_no_brokers(project: Project, url: str) -> None:
+    assert "kafka://host:port" in told(project, "topics", DRIFTLINE_BROKER=url)
+
+
+def test_a_log_that_is_none(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("my notes, which are no log\n" * 100)
+    line = told(project, "topics", code=OUTAGE, DRIFTLINE_BROKER=f"file://{tmp_path}/notes.txt")
+    assert "notes.txt" in line
+
+
+def test_wrong_topics(project: Project) -> None:
+    (project.directory / "some.jsonl").write_text("{}\n")
+    line = told(project, "publish", "some.jsonl", "--topic", "fligths")
+    assert "'fligths'" in line
+    assert "flights, flight_labels, departures, arrivals" in line
+    assert "'fligths' does not exist" in told(project, "tail", "fligths")
+
+
+def test_a_file_that_is_not_there_or_no_records(project: Project) -> None:
+    assert "missing.jsonl" in told(project, "publish", "missing.jsonl")
+    (project.directory / "bad.jsonl").write_text('{"flight_id": "F1"}\n')
+    assert "bad.jsonl, line 1: " in told(project, "publish", "bad.jsonl")
+
+
+DECLARATIONS = {
+    "missing argument": ("from flows.pipeline import Pipeline\npipeline = Pipeline(name='x')", "missing"),
+    "syntax": ("pipeline = (", "SyntaxError"),
+    "unknown import": ("import no_such_module", "no_such_module"),
+    "no pipeline": ("x = 1", "defines no `pipeline`"),
+    "something else": ("pipeline = {}", "must be a flows.pipeline.Pipeline"),
+}
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_a_pipeline_that_is_wrong(bare: Project, name: str) -> None:
+    source, reason = DECLARATIONS[name]
+    (bare.directory / "mine.py").write_text(source)
+    declare(bare, "mine")
+    line = told(bare, "topics")
+    assert "'mine'" in line or "mine.pipeline" in line
+    assert reason in line
+
+
+REPLACED = "from dataclasses import replace\nfrom flows.pipelines.flight_delays import pipeline\n"
+DISAGREEMENTS = {
+    "service": (REPLACED + "pipeline = replace(pipeline, service='delays')", "feature service 'delays'"),
+    "sources": (REPLACED + "pipeline = replace(pipeline, sources=())", "add it to `sources`"),
+    "entities": (REPLACED + "pipeline = replace(pipeline, entities=())", "must declare the entity"),
+    "target": (REPLACED + "pipeline = replace(pipeline, target='delayed')", "'delayed'"),
+    "inputs": (REPLACED + "pipeline = replace(pipeline, inputs=('weather',))", "'weather'"),
+}
+
+
+@pytest.mark.parametrize("name", DISAGREEMENTS)
+def test_a_declaration_that_disagrees_with_the_features(bare: Project, name: str) -> None:
+    source, reason = DISAGREEMENTS[name]
+    (bare.directory / "mine.py").write_text(source)
+    declare(bare, "mine")
+    assert reason in told(bare, "apply")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("from datetime import", "from datetimes import", "datetimes"),
+        ('function="mean"', 'function="median"', "'median' is not supported"),
+        ("flight_delays = FeatureService(", "flight_delays = FeatureServices(", "FeatureServices"),
+    ],
+)
+def test_a_feature_repository_that_is_wrong(bare: Project, old: str, new: str, reason: str) -> None:
+    file = bare.directory / "feature_repo" / "flights.py"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    assert reason in told(bare, "apply")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCH", "many"),
+        ("BATCH", "0"),
+        ("BATCH", "nan"),
+        ("EPOCH_SECONDS", "-1"),
+        ("MODEL_SECONDS", "inf"),
+        ("HTTP_PORT", "70000"),
+        ("HTTP_PORT", "65535"),
+        ("WEBHOOK_ALLOW_PRIVATE", "perhaps"),
+        ("WEBHOOK_URL", "ftp://example.org"),
+    ],
+)
+def test_a_setting_that_is_wrong(project: Project, name: str, value: str) -> None:
+    assert f"DRIFTLINE_{name}" in told(project, "run", **{f"DRIFTLINE_{name}": value})
+
+
+def test_an_unknown_kafka_option_and_no_secret_in_what_is_said(project: Project) -> None:
+    secret = {"DRIFTLINE_KAFKA_SASL_PASSWORD": "hush-hush", "DRIFTLINE_KAFKA_SASL_COLOUR": "blue"}
+    line = told(project, "topics", DRIFTLINE_BROKER="kafka://127.0.0.1:9", **secret)
+    assert "sasl.colour" in line
+    assert "hush" not in line
+
+
+def test_a_store_configuration_that_is_not_there(project: Project) -> None:
+    assert "nowhere.yaml" in told(project, "apply", DRIFTLINE_FEATURE_STORE="nowhere.yaml")

@@ -1,0 +1,65 @@
+"""The flows as processes: health, shutdown, and Bytewax's own way to run them."""
+
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from harness import PATIENCE, Project, free_ports, wait_until
+from made_flights import traffic
+
+
+def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/readyz") == (200, "ok\n")
+    except OSError:
+        return False
+
+
+def test_each_flow_tells_its_health_on_loopback_only(project: Project) -> None:
+    port = free_ports(5)
+    with project.with_settings(HTTP_PORT=port).flows("predict", "retrain") as running:
+        wait_until(lambda: answers(port) and answers(port + 4), PATIENCE)
+        for flow, at in (("predict", port), ("retrain", port + 4)):
+            assert get(at, "/healthz") == (200, "ok\n")
+            metrics = get(at, "/metrics")[1]
+            assert f'driftline_process_info{{flow="{flow}",pipeline="flight_delays"}} 1.0' in metrics
+            with pytest.raises(OSError, match="refused"):
+                get(at, "/healthz", host="127.0.0.2")  # whoever listens on all interfaces answers there too
+        assert running.stop() == 0, running.said()
+
+
+def test_a_shutdown_before_the_flows_have_begun_is_none_the_less_clean(project: Project) -> None:
+    with project.with_settings(HTTP_PORT=0).flows() as running:
+        wait_until(lambda: "retrain" in running.pids(), PATIENCE)
+        assert running.stop() == 0, running.said()
+
+
+def test_bytewax_itself_runs_a_flow_with_recovery_and_resumes_it(project: Project) -> None:
+    records = traffic(200)
+    half = len(records) // 2
+    state = project.directory / "state"
+    state.mkdir()
+    prepared = project.start(sys.executable, "-m", "bytewax.recovery", state, "1")
+    assert prepared.process.wait(PATIENCE) == 0, prepared.said()
+    done = 0
+    for part in (records[:half], records[half:]):
+        project.send(part)
+        done += sum(record.topic == "flights" for record in part)
+        running = project.start(
+            sys.executable, "-m", "bytewax.run", "flows.predict", "-r", state, "-s", "1", "-b", "0"
+        )
+        try:
+            wait_until(lambda: len(project.records("predictions")) >= done, PATIENCE)  # noqa: B023
+            assert running.stop() == 0, running.said()
+        finally:
+            running.kill()
+    assert [p["id"] for p in project.values("predictions")] == [f"F{n:05}" for n in range(200)]
