@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flows.core.broker import TopicSpec
 from flows.core.schema import iso
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
@@ -67,10 +66,7 @@ def apply(pipeline: PipelineOption = "") -> None:
     running.plan_file.parent.mkdir(parents=True, exist_ok=True)
     running.plan_file.write_bytes(plan.to_json())
     broker = running.open_broker()
-    models = running.pipeline.topic("models")
-    created = broker.create_topics(
-        [TopicSpec(t, running.pipeline.partitions, compacted=t == models) for t in running.topics()]
-    )
+    created = broker.create_topics(running.topic_specs())
     broker.close()
     err.print(
         f"{running.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views (plan {plan.hash}), "

@@ -16,7 +16,7 @@ from flows import settings as settings_module
 from flows.adapters import telemetry
 from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.brokers import open_broker
-from flows.core.broker import Broker
+from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import first_model
@@ -79,6 +79,15 @@ class Engine:
         pipeline = self.pipeline
         inputs = [stream.topic for stream in (pipeline.events, *pipeline.sources, pipeline.labels)]
         return [*inputs, *map(pipeline.topic, OUTPUTS)]
+
+    def topic_specs(self) -> list[TopicSpec]:
+        """How all topics of the pipeline are made."""
+        pipeline = self.pipeline
+        models, own = pipeline.topic("models"), {pipeline.topic(kind) for kind in OUTPUTS}
+        return [
+            TopicSpec(name, pipeline.partitions, compacted=name == models, roomy=name in own)
+            for name in self.topics()
+        ]
 
     def check(self, plan: FeaturePlan) -> None:
         """Raise `ConfigError` unless the declaration agrees with itself and with the plan's views."""

@@ -21,7 +21,7 @@ import pytest
 from flows import project as projects
 from flows import settings
 from flows.alert import build as alert
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, TopicSpec, read_range
+from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.learn import build as learn
 from flows.pipeline import Pipeline
 from flows.predict import build as predict
@@ -125,7 +125,7 @@ class Project:
         running = self.engine()
         with self.broker() as broker:
             broker.delete_topics(running.topics())
-            broker.create_topics([TopicSpec(name, running.pipeline.partitions) for name in running.topics()])
+            broker.create_topics(running.topic_specs())
 
     def records(self, kind: str) -> list[Record]:
         """All records of a topic, which is called by its name or its kind."""

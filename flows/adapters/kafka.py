@@ -41,6 +41,7 @@ COMPACTED = {
     "cleanup.policy": "compact",
     "segment.bytes": str(16 * 2**20),  # the segment that is written to is never compacted
 }
+ROOMY = {"max.message.bytes": str(2 * 2**20)}  # twice what Kafka takes by default
 CLIENT = {
     "client.id": "driftline",
     "reconnect.backoff.max.ms": "1000",
@@ -59,6 +60,7 @@ CONSUMER = {
 PRODUCER = {
     "compression.type": "lz4",
     "delivery.timeout.ms": "120000",
+    "message.max.bytes": "1500000",  # a dead letter is larger than its record, which may have Kafka's 1 MiB
 }
 SECRET = ("password", "secret", "token", "key.pem", "sasl.jaas", "oauthbearer.config")
 HOPELESS = frozenset(
@@ -105,7 +107,11 @@ class KafkaBroker:
             return []
         futures = self._admin.create_topics(
             [
-                NewTopic(topic.name, topic.partitions, config=TOPIC | (COMPACTED if topic.compacted else {}))
+                NewTopic(
+                    topic.name,
+                    topic.partitions,
+                    config=TOPIC | (COMPACTED if topic.compacted else {}) | (ROOMY if topic.roomy else {}),
+                )
                 for topic in missing
             ],
             request_timeout=PATIENCE,

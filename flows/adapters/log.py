@@ -28,6 +28,7 @@ APPLICATION = 0x44524654  # "DRFT" in the file's header tells a log from any oth
 FORMAT = 1
 BUSY = 30.0  # seconds that a writer waits for the other writers
 STEP = 0.001  # seconds between two looks for news while a poll waits
+LONGEST_STEP = 0.01  # who waits longer for a record can wait for this too
 
 SCHEMA = f"""
 PRAGMA page_size = 16384;
@@ -161,7 +162,7 @@ class LogConsumer:
             self._see_ends()
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
-        deadline = time.monotonic() + timeout
+        deadline, step = time.monotonic() + timeout, STEP
         with _explained(self._path):
             while True:
                 if (self._log_changed() or self._behind()) and (records := self._read(limit)):
@@ -169,7 +170,8 @@ class LogConsumer:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return []
-                time.sleep(min(STEP, left))
+                time.sleep(min(step, left))
+                step = min(2 * step, LONGEST_STEP)
 
     def has_backlog(self, partition: TopicPartition) -> bool:
         cursor = self._cursors[partition]

@@ -47,12 +47,14 @@ class Outgoing(NamedTuple):
 class TopicSpec(NamedTuple):
     """How a topic is created. Retention is unlimited: a replay carries the timestamps of its day.
 
-    Of a `compacted` topic a broker that can need keep only the last record of each key.
+    Of a `compacted` topic a broker that can need keep only the last record of each key. A `roomy` one takes
+    records larger than those of the topics that others write to, by what a dead letter adds to its record.
     """
 
     name: str
     partitions: int = 1
     compacted: bool = False
+    roomy: bool = False
 
 
 class Consumer(Protocol):

@@ -43,6 +43,8 @@ class Evaluation:
 
     def __init__(self, metrics: Callable[[], Any]) -> None:
         self._metrics = {predictor: metrics() for predictor in PREDICTORS}
+        # some metrics judge the label, which River's classifiers leave at False where both are as likely
+        self._judges_labels = self._metrics["model"].requires_labels
         self.labels = 0
 
     def update(self, joined: Joined) -> None:
@@ -50,8 +52,7 @@ class Evaluation:
         pending, truth = joined.pending, joined.label.truth
         scores = (pending.prediction.score, pending.majority, pending.no_change)
         for metric, score in zip(self._metrics.values(), scores, strict=True):
-            # some metrics judge the label, which River's classifiers leave at False where both are as likely
-            answer = score > 0.5 if metric.requires_labels else {False: 1.0 - score, True: score}
+            answer = score > 0.5 if self._judges_labels else {False: 1.0 - score, True: score}
             metric.update(truth, answer)
         self.labels += 1
 

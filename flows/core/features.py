@@ -126,18 +126,19 @@ class EntityFeatures:
                 window.restore(saved)
 
     def run(self, steps: Iterable[Step]) -> Part:
-        """Take the steps in; the answers, and one row for each view as of the last step."""
+        """Take the steps in; the answers, and a row for each view that got records, as of the newest one."""
         answers: list[tuple[int, list[Value]]] = []
-        late = time = 0
+        late = 0
+        newest: dict[int, int] = {}
         for step in steps:
-            time = step.time
             if isinstance(step, _Add):
-                late += self._windows[step.view].add(time, step.id, step.values) == "late"
+                late += self._windows[step.view].add(step.time, step.id, step.values) == "late"
+                newest[step.view] = max(step.time, newest.get(step.view, 0))
             else:
-                answers.append((step.row, self._answer(time, step.id)))
+                answers.append((step.row, self._answer(step.time, step.id)))
         rows = [
-            Row(view.name, self._key.value, time, window.ask(time))
-            for view, window in zip(self._views, self._windows, strict=True)
+            Row(self._views[view].name, self._key.value, time, self._windows[view].ask(time))
+            for view, time in newest.items()
         ]
         return Part(self._key.entity, answers, rows, late)
 

@@ -1,22 +1,49 @@
 """A person's mistake is one clear line on standard error that says what to do, never a stack trace."""
 
+import os
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from harness import Project
 
+from flows.cli import main
+
 MISTAKE, OUTAGE = 2, 1
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
 
 
-def told(project: Project, *arguments: str, code: int = MISTAKE, **environment: str) -> str:
-    """The one line that the command says."""
-    outcome = project.run(*arguments, **environment)
-    assert "Traceback" not in outcome.stderr
-    assert outcome.returncode == code, outcome.stderr
-    assert outcome.stdout == ""
-    (line,) = outcome.stderr.splitlines()
+Told = Callable[..., str]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    """Give a command in this process, since starting one takes seconds; the one line that it says."""
+
+    def tell(project: Project, *arguments: str, code: int = MISTAKE, **settings: object) -> str:
+        for name in [name for name in os.environ if name.startswith("DRIFTLINE_")]:
+            monkeypatch.delenv(name)
+        for name, value in project.with_settings(**settings).environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(project.directory)
+        monkeypatch.setattr(sys, "argv", ["driftline", *arguments])
+        monkeypatch.delitem(sys.modules, "mine", raising=False)
+        monkeypatch.setattr(sys, "path", sys.path.copy())
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return one_line(end.value.code, said.out, said.err, code)
+
+    return tell
+
+
+def one_line(code: int, out: str, err: str, expected: int) -> str:
+    assert "Traceback" not in err
+    assert code == expected, err
+    assert out == ""
+    (line,) = err.splitlines()
     assert line.startswith("driftline: ")
     return line
 
@@ -34,47 +61,56 @@ def declare(project: Project, module: str) -> None:
     (project.directory / "driftline.toml").write_text(f'pipelines = ["{module}"]\n')
 
 
-def test_a_directory_that_is_no_project(tmp_path: Path) -> None:
+def test_a_directory_that_is_no_project(told: Told, tmp_path: Path) -> None:
     line = told(Project(tmp_path), "run")
     assert "not in a Driftline project" in line
     assert "[tool.driftline]" in line
     assert "driftline.toml" in line
 
 
+def test_the_process_ends_with_the_code_and_the_line(project: Project, tmp_path: Path) -> None:
+    for place, environment, code in (
+        (Project(tmp_path), {}, MISTAKE),
+        (project, {"DRIFTLINE_BROKER": "kafka://127.0.0.1:9"}, OUTAGE),
+    ):
+        outcome = place.run("topics", **environment)
+        one_line(outcome.returncode, outcome.stdout, outcome.stderr, code)
+
+
 @pytest.mark.parametrize("command", ["run", "publish", "topics", "backtest", "tail predictions"])
-def test_a_project_that_was_not_applied(bare: Project, command: str) -> None:
+def test_a_project_that_was_not_applied(told: Told, bare: Project, command: str) -> None:
     assert "`driftline apply`" in told(bare, *command.split())
 
 
-def test_an_unknown_flow(project: Project) -> None:
+def test_an_unknown_flow(told: Told, project: Project) -> None:
     line = told(project, "run", "predikt")
     assert "'predikt'" in line
     assert "predict, learn, materialize, alert, retrain" in line
 
 
-def test_an_unknown_pipeline(project: Project) -> None:
+def test_an_unknown_pipeline(told: Told, project: Project) -> None:
     assert "among: flight_delays" in told(project, "topics", "--pipeline", "fraud")
 
 
 @pytest.mark.parametrize("command", ["run", "publish", "topics"])
-def test_a_broker_that_is_away(project: Project, command: str) -> None:
-    line = told(project, command, code=OUTAGE, DRIFTLINE_BROKER="kafka://127.0.0.1:9")
+def test_a_broker_that_is_away(told: Told, project: Project, command: str) -> None:
+    line = told(project, command, code=OUTAGE, BROKER="kafka://127.0.0.1:9")
     assert "Kafka at 127.0.0.1:9 does not answer" in line
     assert "scripts/kafka start" in line
 
 
 @pytest.mark.parametrize("url", ["redis://localhost:6379", "kafka://localhost", "file://relative.db"])
-def test_an_address_that_is_no_brokers(project: Project, url: str) -> None:
-    assert "kafka://host:port" in told(project, "topics", DRIFTLINE_BROKER=url)
+def test_an_address_that_is_no_brokers(told: Told, project: Project, url: str) -> None:
+    assert "kafka://host:port" in told(project, "topics", BROKER=url)
 
 
-def test_a_log_that_is_none(project: Project, tmp_path: Path) -> None:
+def test_a_log_that_is_none(told: Told, project: Project, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes, which are no log\n" * 100)
-    line = told(project, "topics", code=OUTAGE, DRIFTLINE_BROKER=f"file://{tmp_path}/notes.txt")
+    line = told(project, "topics", code=OUTAGE, BROKER=f"file://{tmp_path}/notes.txt")
     assert "notes.txt" in line
 
 
-def test_wrong_topics(project: Project) -> None:
+def test_wrong_topics(told: Told, project: Project) -> None:
     (project.directory / "some.jsonl").write_text("{}\n")
     line = told(project, "publish", "some.jsonl", "--topic", "fligths")
     assert "'fligths'" in line
@@ -82,7 +118,7 @@ def test_wrong_topics(project: Project) -> None:
     assert "'fligths' does not exist" in told(project, "tail", "fligths")
 
 
-def test_a_file_that_is_not_there_or_no_records(project: Project) -> None:
+def test_a_file_that_is_not_there_or_no_records(told: Told, project: Project) -> None:
     assert "missing.jsonl" in told(project, "publish", "missing.jsonl")
     (project.directory / "bad.jsonl").write_text('{"flight_id": "F1"}\n')
     assert "bad.jsonl, line 1: " in told(project, "publish", "bad.jsonl")
@@ -98,7 +134,7 @@ DECLARATIONS = {
 
 
 @pytest.mark.parametrize("name", DECLARATIONS)
-def test_a_pipeline_that_is_wrong(bare: Project, name: str) -> None:
+def test_a_pipeline_that_is_wrong(told: Told, bare: Project, name: str) -> None:
     source, reason = DECLARATIONS[name]
     (bare.directory / "mine.py").write_text(source)
     declare(bare, "mine")
@@ -118,7 +154,7 @@ DISAGREEMENTS = {
 
 
 @pytest.mark.parametrize("name", DISAGREEMENTS)
-def test_a_declaration_that_disagrees_with_the_features(bare: Project, name: str) -> None:
+def test_a_declaration_that_disagrees_with_the_features(told: Told, bare: Project, name: str) -> None:
     source, reason = DISAGREEMENTS[name]
     (bare.directory / "mine.py").write_text(source)
     declare(bare, "mine")
@@ -133,7 +169,9 @@ def test_a_declaration_that_disagrees_with_the_features(bare: Project, name: str
         ("flight_delays = FeatureService(", "flight_delays = FeatureServices(", "FeatureServices"),
     ],
 )
-def test_a_feature_repository_that_is_wrong(bare: Project, old: str, new: str, reason: str) -> None:
+def test_a_feature_repository_that_is_wrong(
+    told: Told, bare: Project, old: str, new: str, reason: str
+) -> None:
     file = bare.directory / "feature_repo" / "flights.py"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new, 1))
@@ -154,16 +192,16 @@ def test_a_feature_repository_that_is_wrong(bare: Project, old: str, new: str, r
         ("WEBHOOK_URL", "ftp://example.org"),
     ],
 )
-def test_a_setting_that_is_wrong(project: Project, name: str, value: str) -> None:
-    assert f"DRIFTLINE_{name}" in told(project, "run", **{f"DRIFTLINE_{name}": value})
+def test_a_setting_that_is_wrong(told: Told, project: Project, name: str, value: str) -> None:
+    assert f"DRIFTLINE_{name}" in told(project, "run", **{name: value})
 
 
-def test_an_unknown_kafka_option_and_no_secret_in_what_is_said(project: Project) -> None:
-    secret = {"DRIFTLINE_KAFKA_SASL_PASSWORD": "hush-hush", "DRIFTLINE_KAFKA_SASL_COLOUR": "blue"}
-    line = told(project, "topics", DRIFTLINE_BROKER="kafka://127.0.0.1:9", **secret)
+def test_an_unknown_kafka_option_and_no_secret_in_what_is_said(told: Told, project: Project) -> None:
+    secret = {"KAFKA_SASL_PASSWORD": "hush-hush", "KAFKA_SASL_COLOUR": "blue"}
+    line = told(project, "topics", BROKER="kafka://127.0.0.1:9", **secret)
     assert "sasl.colour" in line
     assert "hush" not in line
 
 
-def test_a_store_configuration_that_is_not_there(project: Project) -> None:
-    assert "nowhere.yaml" in told(project, "apply", DRIFTLINE_FEATURE_STORE="nowhere.yaml")
+def test_a_store_configuration_that_is_not_there(told: Told, project: Project) -> None:
+    assert "nowhere.yaml" in told(project, "apply", FEATURE_STORE="nowhere.yaml")

@@ -46,8 +46,8 @@ def test_every_flight_is_predicted_once_every_label_learned_and_a_restart_goes_o
     assert last["metrics"]["model"]["ROCAUC"] == model["ROCAUC"]
     assert last["metrics"]["model"]["LogLoss"] == pytest.approx(model["LogLoss"], rel=1e-9)
     assert backtest["events"] == backtest["labels"] == EVENTS
-    # In these first days every hour by which the flows are late costs the model much of what there is to know,
-    # so the figures scatter; over the whole year they agree to 0.01, which the demo shows.
+    # In these first days every hour by which the flows are late costs the model much of what there is to
+    # know, so the figures scatter; over the whole year they agree to 0.01, which the demo shows.
     assert model["ROCAUC"] == pytest.approx(backtest["metrics"]["model"]["ROCAUC"], abs=0.08)
 
     topics = project.run("topics", "--json")
