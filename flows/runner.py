@@ -19,6 +19,7 @@ from flows.errors import ConfigError, DriftlineError, SnapshotError, UnknownTopi
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
+BACKGROUND = ("materialize", "retrain")  # long work that must not take the processor from an answer
 
 SUPERVISED = "--supervised"
 
@@ -36,6 +37,8 @@ def run(flow: str) -> None:
     telemetry.PROCESS_INFO.labels(running.pipeline.name, flow).set(1)
     settings = running.settings
     tune_garbage_collection()
+    if flow in BACKGROUND:
+        os.nice(10)
     with (
         alone(running, flow),
         telemetry.HealthServer(settings.http_host, _port(running, flow), running.waits_for),

@@ -36,8 +36,8 @@ from flows.wiring import Engine, engine
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / ".driftline" / "demo"
 BOUND = 6 * 3_600_000  # ms of event time that the flows may be behind the publisher
-LIVE_EVENTS = 1000  # the last events, published one by one at LIVE_RATE, to measure latency without a queue
-LIVE_RATE = 200  # events/s
+LIVE_EVENTS = 500  # the last events, published one by one at LIVE_RATE, to measure latency without a queue
+LIVE_RATE = 400  # records/s, about 100 events/s
 DEADLINE = 600.0  # seconds that the flows may need to catch up at the end
 
 console = Console()
