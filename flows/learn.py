@@ -9,7 +9,7 @@ one snapshot with the offsets. Run it with `driftline run learn`, or with `pytho
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import bytewax.operators as op
@@ -31,6 +31,8 @@ from flows.errors import InvalidRecord, SnapshotError
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "metrics", "drift", "dead-letters")
+
+_MEASURE_EVERY = 0.5  # seconds between metrics, which cost more than a model
 
 
 def flow() -> Dataflow:
@@ -66,12 +68,11 @@ class _Learn:
         self._sealer = running.sealer()
         self._interval = running.settings.model_seconds
         self._labels = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
-        stored = (
-            self._sealer.open_state(state) if state else (running.learner(running.names(running.plan())), 0)
-        )
-        self._learner: Learner = stored[0]
-        self._published: int = stored[1]  # how many labels the last published model had learned
-        self._publish_at = 0.0
+        fresh = (running.learner(running.names(running.plan())), 0, 0)
+        stored: tuple[Learner, int, int] = self._sealer.open_state(state) if state else fresh
+        # how many labels the last models, and the last metrics, on the topics know of
+        self._learner, self._published, self._measured = stored
+        self._publish_at = self._measure_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
         out: list[Outgoing] = []
@@ -79,20 +80,23 @@ class _Learn:
             for records in values:
                 for record in records:
                     out += self._take(record)
-        if time.monotonic() >= self._publish_at:
-            out += self._progress()
+        now = time.monotonic()
+        if now >= self._publish_at:
+            out += self._models()
+        if now >= self._measure_at:
+            out += self._metrics()
         return [out]
 
     def due(self) -> datetime | None:
-        if self._published == self._learner.evaluation.labels:
+        if self._published == self._measured == self._learner.evaluation.labels:
             return None
         return datetime.now(UTC) + timedelta(seconds=max(0.0, self._publish_at - time.monotonic()))
 
     def wake(self) -> Iterable[list[Outgoing]]:
-        return [self._progress()]
+        return [self._models() + self._metrics()]
 
     def snapshot(self) -> bytes:
-        return self._sealer.seal_state((self._learner, self._published))
+        return self._sealer.seal_state((self._learner, self._published, self._measured))
 
     def _take(self, record: Record) -> Iterator[Outgoing]:
         try:
@@ -127,19 +131,18 @@ class _Learn:
         topic = self._pipeline.topic("drift")
         return Outgoing(topic, signal.to_json(), identity, timestamp=signal.time, headers=headers)
 
-    def _progress(self) -> list[Outgoing]:
-        """What has been learned since the last time: the models and the metrics."""
+    def _models(self) -> list[Outgoing]:
+        """The models, if they have learned anything since they were last published."""
         self._publish_at = time.monotonic() + self._interval
         learner = self._learner
         if self._published == learner.evaluation.labels:
             return []
         telemetry.LABELS_JOINED.inc(learner.evaluation.labels - self._published)
         self._published = learner.evaluation.labels
-        show(learner)
         models = [self._model("champion", learner.champion)]
         if learner.challenger is not None:
             models.append(self._model("challenger", learner.challenger))
-        return [*models, self._metrics()]
+        return models
 
     def _model(self, role: Role, model: Model) -> Outgoing:
         learner = self._learner
@@ -148,8 +151,15 @@ class _Learn:
         identity = f"{model.version}:{role}:{model.learned}"
         return self._sealer.record(self._pipeline.topic("models"), message, identity)
 
-    def _metrics(self) -> Outgoing:
+    def _metrics(self) -> list[Outgoing]:
+        """The metrics, if a label has come since they were last published."""
+        self._measure_at = time.monotonic() + _MEASURE_EVERY
         learner = self._learner
+        if self._measured == learner.evaluation.labels:
+            return []
+        self._measured = learner.evaluation.labels
+        values = learner.evaluation.values()
+        show(learner, values)
         body = {
             "pipeline": self._pipeline.name,
             "time": iso(learner.learned_until),
@@ -157,25 +167,23 @@ class _Learn:
             "labels": learner.evaluation.labels,
             "pending": learner.pending,
             "expired": learner.expired,
-            "metrics": learner.evaluation.values(),
+            "metrics": values,
         }
-        identity = f"metrics:{learner.evaluation.labels}".encode()
+        headers = (("id", f"metrics:{learner.evaluation.labels}".encode()),)
         topic = self._pipeline.topic("metrics")
-        return Outgoing(
-            topic, orjson.dumps(body), timestamp=learner.learned_until, headers=(("id", identity),)
-        )
+        return [Outgoing(topic, orjson.dumps(body), timestamp=learner.learned_until, headers=headers)]
 
     def _dead(self, record: Record, reason: str, detail: str) -> Outgoing:
         return dead_letter(self._pipeline.topic("dead-letters"), record, reason, detail)
 
 
-def show(learner: Learner) -> None:
-    """Set the gauges that tell how the learner stands."""
+def show(learner: Learner, values: Mapping[str, Mapping[str, float]]) -> None:
+    """Set the gauges that tell how the learner stands; `values` are its metrics by predictor."""
     telemetry.PENDING_LABELS.set(learner.pending)
     telemetry.MODEL_LABELS.set(learner.champion.learned)
     challenger = {} if learner.challenger is None else {learner.challenger.version: "challenger"}
     telemetry.models_in_service({learner.champion.version: "champion", **challenger})
     telemetry.snapshot_taken()
-    for predictor, metrics in learner.evaluation.values().items():
+    for predictor, metrics in values.items():
         for name, value in metrics.items():
             telemetry.METRIC.labels(name, predictor).set(value)

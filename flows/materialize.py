@@ -25,7 +25,7 @@ from flows.core.features import Row
 from flows.errors import StoreError
 from flows.wiring import Engine, drain_on_signals, engine
 
-_PACE = 0.4  # seconds between batches: fewer, larger writes, well within the second that is promised
+_PACE = 0.6  # seconds between batches: fewer, larger writes, well within the second that is promised
 _LONGEST_WAIT = 5.0  # seconds between attempts at a store that is away
 
 _log = logging.getLogger("driftline.materialize")

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,7 +19,7 @@ from flows.pipeline import Pipeline, Stream
 
 _CHUNK = 2000  # records that are sent together at most
 _CHUNKS_IN_BOUND = 8
-_POLL = 0.001  # seconds between looks at the flows' progress
+_POLL = 0.002  # seconds between looks at the flows' progress
 
 Ends = dict[TopicPartition, int]  # the offsets that follow what was sent
 
@@ -46,7 +47,8 @@ def publish(
         sources, events, labels = _by_kind(chunk, pipeline)
         ends = producer.send(sources + events) if sources or events else {}
         pace.sent(chunk[0].timestamp or 0, ends)
-        held.append((ends, labels))
+        if labels:
+            held.append((ends, labels))
         yield len(sources) + len(events) + _release(producer, held, pace)
     while held:
         yield _release(producer, held, pace)
@@ -139,20 +141,16 @@ class Bound:
             pipeline.events.topic: pipeline.group("predict"),
             pipeline.labels.topic: pipeline.group("learn"),
         }
+        self._moved_at = time.monotonic()
         self._sent: dict[str, deque[_Sent]] = {topic: deque() for topic in self._watched}
 
     def wait_for(self, event_time: int) -> None:
         """Wait until the oldest record that a flow has still to read is at most `bound` older."""
-        began = time.monotonic()
         while (sent := self._oldest()) and event_time - sent[0].time > self._bound:
             if self._is_read(sent[0]):
                 sent.popleft()
-                began = time.monotonic()
             else:
                 time.sleep(_POLL)
-                if time.monotonic() - began > self.PATIENCE:
-                    self._waiting()
-                    began = float("inf")
 
     def answered(self, ends: Ends) -> bool:
         """Whether the predictor has read the events up to `ends`."""
@@ -162,6 +160,7 @@ class Bound:
 
     def sent(self, first: int, ends: Ends) -> None:
         """Records went out, the first of them of `first` (ms)."""
+        self._moved_at = time.monotonic()
         for topic, group in self._watched.items():
             of_topic = {p.partition: end for p, end in ends.items() if p.topic == topic}
             if of_topic:
@@ -174,7 +173,14 @@ class Bound:
 
     def _is_read(self, sent: _Sent) -> bool:
         committed = self._broker.committed(sent.group, sent.topic)
-        return all(committed.get(partition, 0) >= end for partition, end in sent.ends.items())
+        is_read = all(committed.get(partition, 0) >= end for partition, end in sent.ends.items())
+        now = time.monotonic()
+        if is_read:
+            self._moved_at = now
+        elif now - self._moved_at > self.PATIENCE:
+            self._waiting()
+            self._moved_at = inf
+        return is_read
 
 
 def default_step(bound: int) -> int:

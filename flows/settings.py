@@ -36,7 +36,7 @@ SETTINGS = (
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "where the flows answer `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the others take the next ones; 0 for any free port"),
     Setting("DRIFTLINE_BATCH", "1000", "the most records that travel through a flow as one batch"),
-    Setting("DRIFTLINE_EPOCH_SECONDS", "5", "how often a flow stores its state; after a crash it works at most this much again"),
+    Setting("DRIFTLINE_EPOCH_SECONDS", "10", "how often a flow stores its state; after a crash it works at most this much again"),
     Setting("DRIFTLINE_MODEL_SECONDS", "0.2", "how often the learner publishes what the model has learned"),
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
+from flows.core.decode import CLOCK_TOLERANCE
 from flows.core.merge import EventTimeMerge
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
@@ -166,7 +167,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._consumer.close()
 
     def _take(self, wait: float) -> list[Record]:
-        self._merge.add(self._consumer.poll(self._batch, wait))
+        self._merge.add(_of_our_time(self._consumer.poll(self._batch, wait)))
         self._hold_back()
         return self._merge.take(self._batch, self._consumer.has_backlog)
 
@@ -265,6 +266,13 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
             return False
         self._written.remove(known)
         return True
+
+
+def _of_our_time(records: list[Record]) -> list[Record]:
+    """The records; one from the future gets the present time, or all after it would be out of order."""
+    now = time.time_ns() // 1_000_000
+    latest = now + CLOCK_TOLERANCE
+    return [r if r.timestamp <= latest else r._replace(timestamp=now) for r in records]
 
 
 def _resume_at(broker: Broker, partition: TopicPartition, stored: Offsets) -> int:

@@ -126,19 +126,20 @@ class EntityFeatures:
                 window.restore(saved)
 
     def run(self, steps: Iterable[Step]) -> Part:
-        """Take the steps in; the answers, and a row for each view that got records, as of the newest one."""
+        """Take the steps in; the answers, and a row for each view that got records, as of the last step."""
         answers: list[tuple[int, list[Value]]] = []
-        late = 0
-        newest: dict[int, int] = {}
+        late = time = 0
+        changed: set[int] = set()
         for step in steps:
+            time = step.time
             if isinstance(step, _Add):
-                late += self._windows[step.view].add(step.time, step.id, step.values) == "late"
-                newest[step.view] = max(step.time, newest.get(step.view, 0))
+                late += self._windows[step.view].add(time, step.id, step.values) == "late"
+                changed.add(step.view)
             else:
-                answers.append((step.row, self._answer(step.time, step.id)))
+                answers.append((step.row, self._answer(time, step.id)))
         rows = [
             Row(self._views[view].name, self._key.value, time, self._windows[view].ask(time))
-            for view, time in newest.items()
+            for view in sorted(changed)
         ]
         return Part(self._key.entity, answers, rows, late)
 

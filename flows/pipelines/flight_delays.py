@@ -13,7 +13,7 @@ from typing import Any
 from river import linear_model, optim, preprocessing
 
 from flows.core.schema import Field, Flag, Number, Text, Time
-from flows.pipeline import DriftPolicy, Pipeline, Stream
+from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
 
 _VIEWS = [f"{e}_{t}" for e in ("origin", "carrier", "route", "aircraft") for t in ("departures", "arrivals")]
 _DELAYS = [f"{view}__mean_delay_{window}" for view in _VIEWS for window in ("1h", "3h", "24h")]
@@ -93,6 +93,7 @@ pipeline = Pipeline(
     model=model,
     # weather alone moves the error every week: only a large change counts, and at most once a month
     drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
+    retrain=RetrainPolicy(patience=10_000),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",
 )

@@ -103,7 +103,7 @@ def drive(running: Engine, project: Project) -> tuple[Learner, list[object]]:
         elif b'"yes"' not in item.value and item.value != b"\xff":
             event_id, time, payload = decoder.decode(item)
             happenings += learner.labelled(Label(event_id, time, payload["late"], item))
-    return learner, happenings + list(learner.expire())
+    return learner, happenings
 
 
 def weights(model: Model) -> dict[str, float]:
@@ -208,7 +208,7 @@ def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_ru
     for running in engines:
         run_flow(running, "learn")
 
-    (crashed, _), (straight, _) = (e.sealer().open_state(e.states[-1]) for e in engines)
+    (crashed, *_), (straight, *_) = (e.sealer().open_state(e.states[-1]) for e in engines)
     assert crashed.evaluation.labels == crashed.champion.learned == FLIGHTS + 1
     assert same_bytes(engines[0], crashed) == same_bytes(engines[1], straight)
     assert project.values("metrics")[-1] == clean.values("metrics")[-1]
@@ -272,7 +272,7 @@ def test_what_was_learned_but_not_yet_published_when_the_flow_crashed_is_publish
 
     with pytest.raises(RuntimeError):
         run_flow(replace(running, watch=CrashAtGarbage()), "learn", until=crash_when_all_is_stored)
-    assert [m["labels"] for m in project.values("metrics")] != [201]
+    assert running.sealer().read(project.records("models")[-1]).model.learned < 201
     run_flow(running, "learn")
     assert project.values("metrics")[-1]["labels"] == 201
     assert running.sealer().read(project.records("models")[-1]).model.learned == 201

@@ -126,15 +126,26 @@ def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest
     ]
 
 
-def test_the_feature_rows_are_those_that_the_newest_question_was_answered_with(project: Project) -> None:
-    running = project.engine()
-    project.send([departure("E1", NOON - MINUTE, 10), event("F1", NOON, carrier="UA"), event("F2", NOON + 1)])
-    run_flow(running, "predict")
-    rows = {(row.view, row.key): row for letter in project.records("features") for row in decode(letter)}
-    assert rows["origin_departures", "JFK"].values == [1, 10.0, 10] * 3
-    assert rows["origin_departures", "JFK"].time == NOON + 1
-    assert rows["carrier_departures", "UA"].values == [0, None, None] * 3
-    assert rows["carrier_departures", "AA"].values == [1, 10.0, 10] * 3
+def test_each_view_that_got_records_has_a_feature_row(project: Project) -> None:
+    project.send(
+        [
+            departure("E1", NOON - 5 * MINUTE, 10),
+            departure("E2", NOON - MINUTE, 20, destination="BOS", carrier="UA"),
+            event("F1", NOON, origin="LGA"),
+        ]
+    )
+    run_flow(project.engine(), "predict")
+    rows = [row for record in project.records("features") for row in decode(record)]
+    both, first, second = [2, 15.0, 20] * 3, [1, 10.0, 10] * 3, [1, 20.0, 20] * 3
+    assert {(row.view.removesuffix("_departures"), row.key): row.values for row in rows} == {
+        ("origin", "JFK"): both,
+        ("carrier", "AA"): first,
+        ("carrier", "UA"): second,
+        ("route", "JFK-LAX"): first,
+        ("route", "JFK-BOS"): second,
+        ("aircraft", "N1"): both,
+    }
+    assert all(NOON - 5 * MINUTE <= row.time <= NOON for row in rows)
 
 
 @pytest.mark.parametrize("batches", [1, 4, 9])

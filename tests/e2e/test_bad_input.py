@@ -14,6 +14,7 @@ from flows.core.broker import Outgoing
 from flows.core.schema import iso
 
 DAY = 24 * HOUR
+FAR = NOON + 86 * 365 * DAY
 
 
 def flight(**changes: object) -> Outgoing:
@@ -83,6 +84,8 @@ BAD = {
     "time": [
         flight(scheduled_departure=iso(NOON + 2 * DAY)),
         rewritten(LEFT, iso(NOON).encode(), iso(NOON + 400 * DAY).encode()),
+        flight(scheduled_departure=iso(FAR))._replace(timestamp=FAR),  # its producer's clock is wrong too
+        label("F1", FAR, True),
     ],
     "duplicate": [event("F1", NOON), KNOWN],
     "unknown-event": [label("nobody", NOON + HOUR, False)],
@@ -136,11 +139,8 @@ def test_bad_records_of_every_kind_become_dead_letters_and_the_flows_go_on(proje
         headers = {name: value.decode() for name, value in letter.headers}
         original = project.records(headers["topic"])[int(headers["offset"])]
         assert headers["partition"] == "0"
-        assert (original.value, original.key, original.timestamp) == (
-            letter.value,
-            letter.key,
-            letter.timestamp,
-        )
+        assert (original.value, original.key) == (letter.value, letter.key)
+        assert letter.timestamp == original.timestamp or original.timestamp == FAR
         assert headers["detail"]
     assert [p["id"] for p in project.values("predictions")] == ["F1", "F2", "F3"]
     counted = Counter(predict) + Counter(learn)

@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 from harness import PATIENCE, Project, free_ports, wait_until
-from made_flights import traffic
+from made_flights import NOON, event, traffic
 
 
 def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
@@ -41,6 +41,13 @@ def test_a_shutdown_before_the_flows_have_begun_is_none_the_less_clean(project: 
     with project.with_settings(HTTP_PORT=0).flows() as running:
         wait_until(lambda: "retrain" in running.pids(), PATIENCE)
         assert running.stop() == 0, running.said()
+
+
+def test_events_can_be_published_before_any_flow_runs(project: Project) -> None:
+    (project.directory / "one.jsonl").write_bytes(event("F1", NOON).value)
+    outcome = project.run("publish", "one.jsonl")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert len(project.records("flights")) == 1
 
 
 def test_bytewax_itself_runs_a_flow_with_recovery_and_resumes_it(project: Project) -> None:
