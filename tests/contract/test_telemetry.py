@@ -34,7 +34,6 @@ METRICS = {
     "driftline_events",
     "driftline_predictions",
     "driftline_dead_letters",
-    "driftline_duplicate_records",
     "driftline_late_records",
     "driftline_consumer_lag_records",
     "driftline_end_to_end_seconds",

@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 
+import orjson
 import pytest
 from harness import PATIENCE, Project, Running, lag, run_flow, wait_until
 from made_flights import HOUR, NOON
@@ -105,7 +106,7 @@ def test_a_kill_of_each_flow_loses_nothing_and_repeats_nothing(
 
 
 def nothing_is_missing_online(project: Project, flights: list[Outgoing]) -> None:
-    """What a Feast client reads is right as of the time it bears, and that is not before the newest record."""
+    """What a Feast client reads is right as of its time, which is not before the newest record's."""
     from feast import FeatureStore
 
     store = FeatureStore(str(project.directory / "feature_repo"))
