@@ -98,7 +98,10 @@ class _Retrain:
     def _served(self, broker: Broker, since: int) -> Iterator[Prediction]:
         earliest = since - round(self._pipeline.label_wait.total_seconds() * 1000)
         for record in _since(broker, self._pipeline.topic("predictions"), earliest):
-            yield predictions.decode(record)
+            try:
+                yield predictions.decode(record)
+            except InvalidRecord:
+                continue  # the learner has made it a dead letter
 
     def _challenger(self, model: Model, signal: DriftSignal) -> Outgoing:
         lineage = {
