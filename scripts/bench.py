@@ -21,6 +21,7 @@ from rich.table import Table
 from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.learn import _Learn
 from flows.predict import _Assemble, _by_entity, _Intake, _Predict, _Split, _Windows
+from flows.runner import tune_garbage_collection
 from flows.wiring import Engine, engine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -33,6 +34,7 @@ console = Console()
 def main() -> int:
     """Run the benchmark that the command line names."""
     options = _options()
+    tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     brokers = ["" if broker == "log" else broker for broker in options.broker]
     rows = [row for broker in brokers for row in smoke(broker, options.events)]
     table = Table("flow", "broker", "bare loop (events/s)", "flow (events/s)", "ratio")
