@@ -74,17 +74,12 @@ def _by_kind(
     return sources, events, labels
 
 
-def _send(producer: Producer, records: list[Outgoing]) -> Ends:
-    return producer.send(records) if records else {}
-
-
 def _release(producer: Producer, held: deque[tuple[Ends, list[Outgoing]]], pace: "Pace") -> int:
     """Send the labels whose questions are answered; how many those were."""
     released = 0
     while held and pace.answered(held[0][0]):
         labels = held.popleft()[1]
-        if labels:
-            pace.sent(labels[0].timestamp or 0, _send(producer, labels))
+        pace.sent(labels[0].timestamp or 0, producer.send(labels))
         released += len(labels)
     return released
 

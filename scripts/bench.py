@@ -6,15 +6,14 @@ same work (decode, features, score, encode; decode, join, evaluate, learn) in on
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
+from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
 
@@ -22,10 +21,8 @@ from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_ran
 from flows.learn import _Learn
 from flows.predict import _Assemble, _by_entity, _Intake, _Predict, _Split, _Windows
 from flows.runner import tune_garbage_collection
-from flows.wiring import Engine, engine
+from flows.wiring import Engine
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-BENCH = REPOSITORY / ".driftline" / "bench"
 BATCH = 1000
 
 console = Console()
@@ -46,7 +43,8 @@ def main() -> int:
 
 def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float]]:
     """Rows of (flow, broker, bare loop's events/s, flow's events/s)."""
-    running = prepare(broker_url)
+    os.environ |= {"DRIFTLINE_BROKER": broker_url, "DRIFTLINE_HTTP_PORT": "0", "RUST_BACKTRACE": "0"}
+    running = fresh_project(REPOSITORY / ".driftline" / "bench")
     broker = running.open_broker()
     name = running.settings.broker.partition("://")[0]
     publish(broker, list(running.pipeline.load_dataset(events)))
@@ -65,23 +63,6 @@ def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float
     group = pipeline.group("learn")
     done = lambda: sum(broker.committed(group, labels).values())  # noqa: E731
     yield "learn", name, bare, rate_of_flow("learn", done, events)
-
-
-def prepare(broker_url: str) -> Engine:
-    """A fresh project, applied."""
-    shutil.rmtree(BENCH, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "feature_repo", BENCH / "feature_repo")
-    (BENCH / "driftline.toml").write_text(
-        'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
-    )
-    os.chdir(BENCH)
-    os.environ |= {"DRIFTLINE_BROKER": broker_url, "DRIFTLINE_HTTP_PORT": "0", "RUST_BACKTRACE": "0"}
-    running = engine()
-    broker = running.open_broker()
-    broker.delete_topics(running.topics())
-    broker.close()
-    subprocess.run([sys.executable, "-m", "flows.cli", "apply"], check=True)
-    return running
 
 
 def publish(broker: Broker, records: Sequence[Outgoing]) -> None:

@@ -8,7 +8,6 @@ import argparse
 import base64
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -31,9 +31,8 @@ from flows.core.cloudevents import DriftSignal
 from flows.errors import DriftlineError
 from flows.publish import Bound, default_step, publish
 from flows.report import drift_row, metrics_table, roc_auc
-from flows.wiring import Engine, engine
+from flows.wiring import Engine
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / ".driftline" / "demo"
 BOUND = 6 * 3_600_000  # ms of event time that the flows may be behind the publisher
 LIVE_EVENTS = 500  # the last events, published one by one at LIVE_RATE, to measure latency without a queue
@@ -68,7 +67,7 @@ def run(events: int | None, verbose: bool) -> dict[str, Any]:
             "DRIFTLINE_MODEL_SECONDS": "0.05",  # a day passes in half a second
             "DRIFTLINE_HTTP_PORT": os.environ.get("DRIFTLINE_HTTP_PORT", "0"),
         }
-        running = prepare()
+        running = fresh_project(DEMO)
         broker = running.open_broker()
         with console.status("reading the flights"):
             dataset = running.pipeline.load_dataset(events)
@@ -76,22 +75,6 @@ def run(events: int | None, verbose: bool) -> dict[str, Any]:
             replay_seconds = publish_all(broker, running, dataset, watcher)
             wait_until_drained(broker, running)
         return summarise(broker, running, receiver, watcher, replay_seconds)
-
-
-def prepare() -> Engine:
-    """A fresh project, applied."""
-    shutil.rmtree(DEMO, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "feature_repo", DEMO / "feature_repo")
-    (DEMO / "driftline.toml").write_text(
-        'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
-    )
-    os.chdir(DEMO)
-    running = engine()
-    broker = running.open_broker()
-    broker.delete_topics(running.topics())
-    broker.close()
-    subprocess.run([sys.executable, "-m", "flows.cli", "apply"], check=True)
-    return running
 
 
 class Flows:
