@@ -18,6 +18,7 @@ from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner
 from flows.core.models import Prediction
 from flows.core.plan import FeaturePlan
+from flows.core.transforms import Transformer
 from flows.core.windows import Value
 from flows.errors import InvalidRecord
 from flows.pipeline import Pipeline
@@ -37,7 +38,9 @@ class Progress(NamedTuple):
 class Backtest:
     """Runs `records`, which are in event-time order, through the core of `pipeline`."""
 
-    def __init__(self, pipeline: Pipeline, plan: FeaturePlan, learner: Learner) -> None:
+    def __init__(
+        self, pipeline: Pipeline, plan: FeaturePlan, learner: Learner, transformer: Transformer
+    ) -> None:
         self.learner = learner
         self.served: dict[str, float] = {}
         self._pipeline = pipeline
@@ -45,11 +48,14 @@ class Backtest:
         self._names = (*pipeline.inputs, *plan.names)
         streams = (*pipeline.sources, pipeline.events)
         decoders = {stream.topic: Decoder(stream.id, stream.time, stream.fields) for stream in streams}
-        self._intake = Intake(decoders, pipeline.events.topic, "", "dead-letters")
+        self._intake = Intake(
+            decoders, pipeline.events.topic, "", "dead-letters", plan.streams, plan.lateness
+        )
         labels = pipeline.labels
         self._labels = Decoder(labels.id, labels.time, labels.fields)
         self._splitter = Splitter(plan)
         self._assembler = Assembler(plan)
+        self._transformer = transformer
         self._entities: dict[EntityKey, EntityFeatures] = {}
         self._offset = 0
 
@@ -85,13 +91,20 @@ class Backtest:
         parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items).items()]
         vectors = self._assembler.assemble(len(batch.records), parts)
         questions = [item for item in items if isinstance(item, Question)]
-        rows = zip(batch.records, questions, vectors, strict=True)
-        return {record.offset: (question, vector) for record, question, vector in rows}, len(batch.dead)
+        faults = self._transformer.extend(questions, vectors)
+        rows = enumerate(zip(batch.records, questions, vectors, strict=True))
+        good = {
+            record.offset: (question, vector)
+            for row, (record, question, vector) in rows
+            if row not in faults
+        }
+        return good, len(batch.dead) + len(faults)
 
     def _entity(self, key: EntityKey) -> EntityFeatures:
         features = self._entities.get(key)
         if features is None:
-            features = self._entities[key] = EntityFeatures(key, self._plan.views_of(key.entity))
+            views = self._plan.views_of(key.entity)
+            features = self._entities[key] = EntityFeatures(key, views, self._plan.lateness)
         return features
 
     def _predict(self, record: Record, question: Question, vector: list[Value]) -> Iterator[Happening]:

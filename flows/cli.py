@@ -32,6 +32,9 @@ err = Console(stderr=True)
 PipelineOption = Annotated[
     str, typer.Option("--pipeline", "-p", help="The pipeline, where the project has several.")
 ]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="A file to make the data set of, where the pipeline can.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -59,7 +62,8 @@ def apply(pipeline: PipelineOption = "") -> None:
         running.settings.state_dir.mkdir(parents=True, exist_ok=True)
         feast_repo.apply(repo, yaml)
         running.sealer()  # makes the secret, before several flows need it at once
-        plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service)
+        lateness = round(running.pipeline.lateness.total_seconds() * 1000)
+        plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
         running.check(plan)
         # opening makes the empty part without which Feast could read no history yet
         OfflineStore(feast_repo.offline_folders(feast_repo.open_store(repo, yaml), plan), plan)
@@ -116,6 +120,7 @@ def publish(
         str, typer.Option(help="The input topic of the file's records; the events by default.")
     ] = "",
     events: Annotated[int | None, typer.Option(min=1, help="Only the data set's first N events.")] = None,
+    data: DataOption = None,
     speed_up: Annotated[
         float | None, typer.Option(min=0.001, help="Event time passes this many times as fast as the clock.")
     ] = None,
@@ -136,7 +141,9 @@ def publish(
     running = engine(pipeline)
     check_topics(running)
     broker = running.open_broker()
-    records: Any = FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events)
+    records: Any = (
+        FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
+    )
     bound = round(bound_hours * 3_600_000)
     pace: Any = SpeedUp(speed_up) if speed_up else Bound(broker, running.pipeline, bound, _say_waiting)
     step = 1000 if speed_up else default_step(bound)
@@ -212,6 +219,7 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
 def backtest(
     name: Annotated[str, typer.Argument(help="The pipeline, where the project has several.")] = "",
     events: Annotated[int | None, typer.Option(min=1, help="Only the first N events.")] = None,
+    data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the pipeline's data set through the engine's core, in event-time order and without a broker."""
@@ -220,8 +228,8 @@ def backtest(
 
     running = engine(name)
     plan = running.plan()
-    records = dataset(running, events)
-    test = Backtest(running.pipeline, plan, running.learner(running.names(plan)))
+    records = dataset(running, events, data)
+    test = Backtest(running.pipeline, plan, running.learner(running.names(plan)), running.transformer(plan))
     began, signals, dead = time.monotonic(), [], 0
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records):
@@ -235,10 +243,10 @@ def backtest(
         print_backtest(out, summary)
 
 
-def dataset(running: Engine, events: int | None) -> Dataset:
-    """The data set that the pipeline declares, or its first `events` events."""
+def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
+    """The data set that the pipeline declares, made of the file `data` if given, or its first `events`."""
     with err.status("reading the data set"):
-        return running.pipeline.load_dataset(events)
+        return running.pipeline.load_dataset(events, data)
 
 
 class progress:  # noqa: N801 (used as a function)

@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from inspect import signature
+from pathlib import Path
 from typing import Any, Protocol
 
 from river import metrics
@@ -97,8 +99,11 @@ class Pipeline:
     partitions: int = 1
     dataset: str | None = None
 
-    def load_dataset(self, events: int | None = None) -> Dataset:
-        """The declared data set, or its first `events` events; raises `ConfigError` where there is none."""
+    def load_dataset(self, events: int | None = None, data: Path | None = None) -> Dataset:
+        """The declared data set, or its first `events` events; raises `ConfigError` where there is none.
+
+        `data` is a file that the data set is to be made of, for those that can.
+        """
         if self.dataset is None:
             raise ConfigError(f"pipeline {self.name!r} declares no data set; publish a file instead")
         module, _, function = self.dataset.partition(":")
@@ -106,7 +111,9 @@ class Pipeline:
             load = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"pipeline {self.name!r}: the data set {self.dataset!r}: {error}") from error
-        loaded: Dataset = load(events)
+        if data is not None and "data" not in signature(load).parameters:
+            raise ConfigError(f"pipeline {self.name!r}: its data set is not read from a file; leave --data out")
+        loaded: Dataset = load(events) if data is None else load(events, data)
         return loaded
 
     def topic(self, kind: str) -> str:

@@ -10,18 +10,20 @@ order of the batch; the parts meet again in `assemble`. Run it with `driftline r
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from struct import Struct
+from typing import Literal, NamedTuple
 
 import bytewax.operators as op
 import orjson
 from bytewax.dataflow import Dataflow
 
 from flows.adapters import telemetry
-from flows.adapters.stateful import stateful
+from flows.adapters.stateful import expiring_stateful, stateful
 from flows.core import feature_rows
 from flows.core.broker import Outgoing, Record
 from flows.core.decode import Decoder
 from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Row, Splitter, Step
+from flows.core.idle import IdleIndex
 from flows.core.intake import Batch, Intake
 from flows.core.models import Lineup, Model, first_model
 from flows.core.plan import FeaturePlan
@@ -30,6 +32,7 @@ from flows.core.windows import Value
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("predictions", "features", "dead-letters")
+_STORED = Struct("<qI")  # when a stored entity expires (ms), and how long its key is
 
 
 class Sorted(NamedTuple):
@@ -47,6 +50,12 @@ class EntitySteps(NamedTuple):
     number: int
     key: EntityKey
     steps: list[Step]
+
+
+class Idle(NamedTuple):
+    """Asks an entity whether it has been idle for so long that it may be forgotten, as of `time` (ms)."""
+
+    time: int
 
 
 class EntityPart(NamedTuple):
@@ -76,13 +85,14 @@ def build(running: Engine) -> Dataflow:
     """The dataflow of one pipeline."""
     pipeline, plan = running.pipeline, running.plan()
     topics = [stream.topic for stream in (*pipeline.sources, pipeline.events)]
+    idle = IdleIndex(plan.lateness)
 
     dataflow = Dataflow("predict")
     records = op.input("records", dataflow, running.source("predict", topics, [pipeline.topic("models")]))
     batches = stateful("intake", records, lambda state: _Intake(running, state))
     sorted_out = op.map_value("split", batches, _Split(plan))
-    steps = op.flat_map("by_entity", sorted_out, _by_entity)
-    parts = stateful("windows", steps, lambda state: _Windows(plan, state))
+    steps = op.flat_map("by_entity", sorted_out, _ByEntity(idle))
+    parts = expiring_stateful("windows", steps, lambda state: _Windows(plan, idle, state))
     parts_of_slot = op.map("by_slot", parts, _by_slot)
     vectors = stateful("assemble", op.merge("gather", sorted_out, parts_of_slot), lambda _: _Assemble(plan))
     predictions = stateful("predict", vectors, lambda state: _Predict(running, plan, state))
@@ -97,8 +107,11 @@ class _Intake:
         pipeline = running.pipeline
         decoders = {s.topic: Decoder(s.id, s.time, s.fields) for s in (*pipeline.sources, pipeline.events)}
         models, dead_letters = pipeline.topic("models"), pipeline.topic("dead-letters")
-        seen = orjson.loads(state) if state else None
-        self._intake = Intake(decoders, pipeline.events.topic, models, dead_letters, seen)
+        plan = running.plan()
+        known = orjson.loads(state) if state else None
+        self._intake = Intake(
+            decoders, pipeline.events.topic, models, dead_letters, plan.streams, plan.lateness, known
+        )
 
     def take(self, values: list[list[Record]]) -> list[Batch]:
         with telemetry.STAGE.labels("intake").time():
@@ -121,29 +134,85 @@ class _Split:
         return Sorted(self._number, batch, self._splitter.split(items))
 
 
-def _by_entity(keyed: tuple[str, Sorted]) -> Iterable[tuple[str, EntitySteps]]:
-    slot, (number, _, steps) = keyed
-    return [
-        (f"{key.entity}={key.value}", EntitySteps(slot, number, key, part)) for key, part in steps.items()
-    ]
+class _ByEntity:
+    """Sends each entity its steps, and asks those whose time has come whether they are idle."""
+
+    def __init__(self, idle: IdleIndex) -> None:
+        self._idle = idle
+        self._now = 0  # the newest event time (ms)
+
+    def __call__(self, keyed: tuple[str, Sorted]) -> Iterable[tuple[str, EntitySteps | Idle]]:
+        slot, (number, batch, steps) = keyed
+        times = [item.time for item in batch.items if not isinstance(item, Record)]
+        self._now = max(self._now, *times) if times else self._now
+        out: list[tuple[str, EntitySteps | Idle]] = [
+            (_name(key), EntitySteps(slot, number, key, part)) for key, part in steps.items()
+        ]
+        return out + [(key, Idle(self._now)) for key in self._idle.due(self._now)]
 
 
 class _Windows:
-    """Keyed by entity: the windows of all its views."""
+    """Keyed by entity: the windows of all its views.
 
-    def __init__(self, plan: FeaturePlan, state: bytes | None) -> None:
+    The stored state begins with when it expires and with its key, so that on resume the index of idle
+    entities knows it before it is touched; the rest is read when it is.
+    """
+
+    def __init__(self, plan: FeaturePlan, idle: IdleIndex, stored: bytes | None) -> None:
         self._plan = plan
-        self._state = state
+        self._idle = idle
+        self._stored = stored
         self._features: EntityFeatures | None = None
+        self._name = ""
+        self._expires = 0
+        self._expired = False
+        if stored is not None:
+            self._expires, length = _STORED.unpack_from(stored)
+            self._name = stored[_STORED.size : _STORED.size + length].decode()
+            idle.put(self._name, self._expires)
 
-    def take(self, values: list[EntitySteps]) -> list[EntityPart]:
-        if self._features is None:
-            key = values[0].key
-            self._features = EntityFeatures(key, self._plan.views_of(key.entity), self._state)
-        return [EntityPart(slot, number, self._features.run(steps)) for slot, number, _, steps in values]
+    def take(self, values: list[EntitySteps | Idle]) -> list[EntityPart]:
+        return [
+            EntityPart(value.slot, value.number, self._run(value))
+            for value in values
+            if isinstance(value, EntitySteps) or self._look(value.time)
+        ]
+
+    def expired(self) -> bool:
+        return self._expired
 
     def snapshot(self) -> bytes:
-        return self._features.snapshot() if self._features is not None else self._state or b""
+        if self._features is None:
+            return self._stored or b""
+        name = self._name.encode()
+        return _STORED.pack(self._expires, len(name)) + name + self._features.snapshot()
+
+    def _run(self, given: EntitySteps) -> Part:
+        if self._features is None:
+            self._features = self._loaded(given.key)
+        part = self._features.run(given.steps)
+        self._expires, self._expired = self._features.expires, False
+        if not self._name:
+            self._name = _name(given.key)
+            self._idle.put(self._name, self._expires)
+        return part
+
+    def _loaded(self, key: EntityKey) -> EntityFeatures:
+        views, lateness, stored = self._plan.views_of(key.entity), self._plan.lateness, self._stored
+        self._stored = None
+        state = stored[_STORED.size + _STORED.unpack_from(stored)[1] :] if stored else None
+        return EntityFeatures(key, views, lateness, state)
+
+    def _look(self, now: int) -> Literal[False]:
+        """Expire, or be looked at again later; nothing is answered."""
+        self._expired = self._expires <= now
+        if not self._expired:
+            self._idle.put(self._name, self._expires)
+        return False
+
+
+def _name(key: EntityKey) -> str:
+    return f"{key.entity}={key.value}"
 
 
 def _by_slot(keyed: tuple[str, EntityPart]) -> tuple[str, EntityPart]:
@@ -189,8 +258,10 @@ class _Predict:
         self._sealer = running.sealer()
         self._features = pipeline.topic("features")
         lineup: Lineup = self._sealer.open_state(state) if state else Lineup(first_model(pipeline.model()))
-        names = running.names(plan)
-        self._predictor = Predictor(pipeline.name, pipeline.inputs, names, plan.hash, lineup, self._sealer)
+        transformer = running.transformer(plan)
+        self._predictor = Predictor(
+            pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer
+        )
         self._shown: Model | None = None
 
     def take(self, values: list[Vectors]) -> list[list[Outgoing]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from flows.core.broker import Broker, Outgoing, Producer, TopicPartition
-from flows.core.features import LATENESS
+from flows.core.plan import LATENESS
 from flows.core.predictions import PUBLISHED_AT
 from flows.core.schema import milliseconds
 from flows.errors import ConfigError

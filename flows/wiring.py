@@ -23,7 +23,9 @@ from flows.core.models import first_model
 from flows.core.plan import FeaturePlan, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer
+from flows.core.transforms import Transformer
 from flows.errors import ConfigError
+from flows.functions import load_function
 from flows.pipeline import OUTPUTS, Pipeline, Stream
 from flows.project import Project
 from flows.settings import Settings
@@ -107,6 +109,10 @@ class Engine:
     def names(self, plan: FeaturePlan) -> tuple[str, ...]:
         """The names of the model's features: the event's inputs, then the plan's."""
         return (*self.pipeline.inputs, *plan.names)
+
+    def transformer(self, plan: FeaturePlan) -> Transformer:
+        """Runs the plan's row transforms; raises `ConfigError` where their code is not what was applied."""
+        return Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""

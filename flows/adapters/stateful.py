@@ -18,6 +18,13 @@ class Worker(Protocol):
     def snapshot(self) -> bytes: ...
 
 
+class ExpiringWorker(Worker, Protocol):
+    """A worker whose key may be forgotten."""
+
+    def expired(self) -> bool:
+        """Whether, after the values just taken, nothing of it is needed any more."""
+
+
 class TimedWorker(Worker, Protocol):
     """A worker that also gives results when its time has come, for instance after the last value."""
 
@@ -36,6 +43,16 @@ class _Logic(StatefulBatchLogic[Any, Any, bytes]):
 
     def snapshot(self) -> bytes:
         return self._worker.snapshot()
+
+
+class _ExpiringLogic(_Logic):
+    def __init__(self, worker: ExpiringWorker) -> None:
+        super().__init__(worker)
+        self._expiring = worker
+
+    def on_batch(self, values: list[Any]) -> tuple[Iterable[Any], bool]:
+        results = self._expiring.take(values)
+        return results, self._expiring.expired()  # True is DISCARD
 
 
 class _TimedLogic(_Logic):
@@ -59,6 +76,13 @@ def stateful(step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], 
     `step_id` is part of the stored state's format: renaming the step orphans its state.
     """
     return op.stateful_batch(step_id, up, lambda state: _Logic(make(state)))
+
+
+def expiring_stateful(
+    step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], ExpiringWorker]
+) -> KeyedStream[Any]:
+    """Like `stateful`, but the state of a key is discarded when its worker says so."""
+    return op.stateful_batch(step_id, up, lambda state: _ExpiringLogic(make(state)))
 
 
 def timed_stateful(

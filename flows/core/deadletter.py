@@ -9,8 +9,10 @@ Reason = Literal[
     "not-json",  # the bytes are no JSON (NaN and Infinity are none)
     "schema",  # a field is missing, or of the wrong type or range
     "time",  # the event time is further ahead of the record's own timestamp than a clock can be wrong
+    "late",  # the event time is further behind the newest of its topic than the pipeline allows
     "duplicate",  # the id was seen before
     "unknown-event",  # a label whose event never came within the label wait
+    "transform",  # a feature's own function failed on the event
     "model",  # the model could not score or learn the record
     "undeliverable",  # no endpoint took the alert
     "signature",  # a model snapshot that this project did not sign

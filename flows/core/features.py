@@ -9,12 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-
 from flows.core.plan import FeaturePlan, View
+from flows.core.tiles import TileState
 from flows.core.windows import Value, WindowState
-
-LATENESS = 3 * 3_600_000  # milliseconds: questions this far behind the newest record are still exact
 
 
 class Update(NamedTuple):
@@ -27,11 +24,17 @@ class Update(NamedTuple):
 
 
 class Question(NamedTuple):
-    """An event that asks for a prediction."""
+    """An event that asks for a prediction.
+
+    `moment` is its time in microseconds, told apart from those of the same millisecond. `read` has, for each
+    stream of the plan, the next offset that was still to be read when the question's turn came.
+    """
 
     id: str
     time: int
     payload: Mapping[str, Any]
+    moment: int = 0
+    read: tuple[int, ...] = ()
 
 
 class EntityKey(NamedTuple):
@@ -45,7 +48,7 @@ class _Add(NamedTuple):
     view: int  # among the views of the entity
     time: int
     id: str
-    values: tuple[float, ...]
+    values: tuple[Any, ...]
 
 
 class _Ask(NamedTuple):
@@ -115,47 +118,70 @@ _NONE: dict[tuple[int, tuple[str, ...]], list[str]] = {}
 
 
 class EntityFeatures:
-    """The windows of one entity: all its views, run step by step."""
+    """The windows of one entity: all its views, run step by step.
 
-    def __init__(self, key: EntityKey, views: Sequence[View], state: bytes | None = None) -> None:
+    `lateness` (ms) is the plan's; `state` is what `snapshot` gave.
+    """
+
+    __slots__ = ("_key", "_states", "_views")
+
+    def __init__(
+        self, key: EntityKey, views: Sequence[View], lateness: int, state: bytes | None = None
+    ) -> None:
         self._key = key
         self._views = views
-        self._windows = [WindowState(view, LATENESS) for view in views]
+        self._states = [(TileState if view.slide else WindowState)(view, lateness) for view in views]
         if state is not None:
-            for window, saved in zip(self._windows, orjson.loads(state), strict=True):
-                window.restore(saved)
+            for windows, saved in zip(self._states, _split(state), strict=True):
+                windows.restore(saved)
 
     def run(self, steps: Iterable[Step]) -> Part:
-        """Take the steps in; the answers, and a row for each view that got records, as of the last step."""
+        """Take the steps in; the answers, and a row for each view that got records.
+
+        A row is as of the view's newest record, so that the last one does not depend on how the records were
+        cut into batches.
+        """
         answers: list[tuple[int, list[Value]]] = []
-        late = time = 0
-        changed: set[int] = set()
+        late = 0
+        states, changed = self._states, set()
         for step in steps:
-            time = step.time
             if isinstance(step, _Add):
-                late += self._windows[step.view].add(time, step.id, step.values) == "late"
+                outcome = states[step.view].add(step.time, step.id, step.values)
+                late += outcome == "late"
                 changed.add(step.view)
             else:
-                answers.append((step.row, self._answer(time, step.id)))
-        rows = [
-            Row(self._views[view].name, self._key.value, time, self._windows[view].ask(time))
-            for view in sorted(changed)
-        ]
-        return Part(self._key.entity, answers, rows, late)
+                answer: list[Value] = []
+                for state in states:
+                    answer += state.ask(step.time, step.id)
+                answers.append((step.row, answer))
+        return Part(self._key.entity, answers, [self._row(view) for view in sorted(changed)], late)
+
+    @property
+    def expires(self) -> int:
+        """The event time (ms) from which on the entity is as one never seen."""
+        return max(state.expires for state in self._states)
 
     def snapshot(self) -> bytes:
         """The state to resume from, immutable."""
-        return orjson.dumps([window.snapshot() for window in self._windows])
+        parts = [state.snapshot() for state in self._states]
+        return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
 
-    def _answer(self, time: int, own_id: str) -> list[Value]:
-        answer: list[Value] = []
-        for view, window in zip(self._views, self._windows, strict=True):
-            answer += window.ask(time, own_id if view.excludes_own else None)
-        return answer
+    def _row(self, view: int) -> Row:
+        state = self._states[view]
+        time = state.newest_record
+        return Row(self._views[view].name, self._key.value, time, state.ask(time))
+
+
+def _split(state: bytes) -> Iterable[bytes]:
+    at = 0
+    while at < len(state):
+        length = int.from_bytes(state[at : at + 4], "little")
+        yield state[at + 4 : at + 4 + length]
+        at += 4 + length
 
 
 class Assembler:
-    """Puts the answers of all entities together to one feature vector for each question."""
+    """Puts the answers of all entities together to the views' part of each question's feature vector."""
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._slots: dict[str, list[int]] = {entity: [] for entity in plan.entities}
@@ -164,7 +190,7 @@ class Assembler:
         for view in plan.views:
             for aggregate in view.aggregates:
                 self._slots[view.entity].append(position)
-                self._empty.append(0 if aggregate.function in ("count", "sum") else None)
+                self._empty.append(aggregate.empty)
                 position += 1
 
     def assemble(self, questions: int, parts: Iterable[Part]) -> list[list[Value]]:

@@ -1,7 +1,7 @@
 """The predictor's intake: records in, checked questions and updates out, everything else to dead letters."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flows.core.broker import Outgoing, Record
 from flows.core.deadletter import dead_letter
@@ -25,9 +25,11 @@ class Batch(NamedTuple):
 
 
 class Intake:
-    """Decodes one slot's records and knows which ids of each topic it has seen.
+    """Decodes one slot's records, refuses what is late, and knows which ids of each topic it has seen.
 
-    `decoders` has one for each input topic; the records of `models` pass undecoded.
+    `decoders` has one for each input topic; the records of `models` pass undecoded. `streams` are the topics
+    whose records features are made of; the events may be among them. A record further behind the newest one
+    of its topic than `lateness` (ms) is late. `state` is what `snapshot` gave.
     """
 
     def __init__(
@@ -36,14 +38,21 @@ class Intake:
         events: str,
         models: str,
         dead_letters: str,
-        seen: Mapping[str, Sequence[str]] | None = None,
+        streams: Sequence[str],
+        lateness: int,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         self._decoders = decoders
         self._events = events
         self._models = models
         self._dead_letters = dead_letters
-        known = seen or {}
-        self._seen = {topic: RecentIds(DUPLICATE_WINDOW, known.get(topic, ())) for topic in decoders}
+        self._streams = frozenset(streams)
+        self._lateness = lateness
+        known = state or {"seen": {}, "newest": {}, "next": {}, "moment": 0}
+        self._seen = {topic: RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())) for topic in decoders}
+        self._newest: dict[str, int] = {topic: known["newest"].get(topic, 0) for topic in decoders}
+        self._next: dict[str, int] = {topic: known["next"].get(topic, 0) for topic in streams}
+        self._moment: int = known["moment"]
 
     def take(self, records: Sequence[Record]) -> Batch:
         """Sort the records out."""
@@ -52,22 +61,56 @@ class Intake:
             if record.topic == self._models:
                 batch.items.append(record)
                 continue
+            if record.topic in self._streams:
+                self._next[record.topic] = record.offset + 1
             try:
                 self._admit(record, batch)
             except InvalidRecord as fault:
                 batch.dead.append(dead_letter(self._dead_letters, record, fault.reason, str(fault)))
         return batch
 
-    def snapshot(self) -> dict[str, list[str]]:
-        """The ids seen lately, by topic."""
-        return {topic: seen.snapshot() for topic, seen in self._seen.items()}
+    def snapshot(self) -> dict[str, Any]:
+        """The ids seen lately and the newest time, by topic, and how far the streams are read."""
+        seen = {topic: seen.snapshot() for topic, seen in self._seen.items()}
+        return {"seen": seen, "newest": self._newest, "next": self._next, "moment": self._moment}
 
     def _admit(self, record: Record, batch: Batch) -> None:
-        event_id, time, payload = self._decoders[record.topic].decode(record)
-        if not self._seen[record.topic].add(event_id):
+        topic = record.topic
+        event_id, time, payload = self._decoders[topic].decode(record)
+        if event_id in self._seen[topic]:
             raise InvalidRecord("duplicate", f"a record {event_id!r} was taken in before")
-        if record.topic == self._events:
-            batch.items.append(Question(event_id, time, payload))
+        self._check_lateness(topic, time)
+        self._seen[topic].add(event_id)
+        if topic in self._streams:
+            batch.items.append(Update(topic, event_id, time, payload))
+        if topic == self._events:
+            self._moment = _moment(self._moment, time)
+            read = tuple(self._next.values())
+            batch.items.append(Question(event_id, time, payload, self._moment, read))
             batch.records.append(record)
-        else:
-            batch.items.append(Update(record.topic, event_id, time, payload))
+
+    def _check_lateness(self, topic: str, time: int) -> None:
+        newest = self._newest[topic]
+        if time > newest:
+            self._newest[topic] = time
+        elif time < newest - self._lateness:
+            behind = (newest - time) / 1000
+            raise InvalidRecord(
+                "late",
+                f"its event time is {behind:g} s behind the newest of {topic!r}; "
+                f"{self._lateness / 1000:g} s are allowed",
+            )
+
+
+def _moment(before: int, time: int) -> int:
+    """The moment (us) of a question at `time` (ms), after that of the question before it.
+
+    The first of a millisecond stands 1 us after it, behind all rows as of the millisecond itself; the 999th
+    and all after it share the last moment.
+
+    >>> _moment(5_007, 5), _moment(5_007, 6), _moment(5_999, 5)
+    (5008, 6001, 5999)
+    """
+    if before // 1000 != time:
+        return time * 1000 + 1
+    return min(before + 1, time * 1000 + 999)

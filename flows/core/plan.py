@@ -4,28 +4,54 @@
 load it as JSON and never import Feast.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import orjson
 
-Function = Literal["count", "sum", "mean", "max", "min"]
-FUNCTIONS: tuple[str, ...] = get_args(Function)
+Dtype = Literal["int", "float", "string"]
+
+COUNTS = ("count", "count_distinct")  # whole numbers, 0 for an empty window
+NUMERIC = ("sum", "mean", "min", "max", "std", "var")
+ANY_COLUMN = ("first", "last", "count_distinct")  # these work on texts too
+FUNCTIONS = ("count", *NUMERIC, *ANY_COLUMN, "time_since_last")  # and quantiles, such as p95
+LATENESS = 3 * 3_600_000  # milliseconds
+
+_QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?)")
+
+
+def quantile(function: str) -> float | None:
+    """The quantile that `function` names, if it names one.
+
+    >>> quantile("p99.9"), quantile("mean")
+    (0.999, None)
+    """
+    match = _QUANTILE.fullmatch(function)
+    share = round(float(match[1]) / 100, 5) if match else 0.0
+    return share or None
 
 
 @dataclass(frozen=True)
 class Aggregate:
     """One feature: a function over one column of the view's stream in one window.
 
-    `window` is in milliseconds; the window of a question asked at `t` is `(t - window, t]`.
+    `window` is in milliseconds; the window of a question asked at `t` is `(t - window, t]`. `count` and
+    `time_since_last` (seconds) read no column.
     """
 
     name: str
-    function: Function
+    function: str
     column: str
     window: int
+    dtype: Dtype = "float"
+
+    @property
+    def empty(self) -> int | None:
+        """The value in a window without records: there are none of them, and all else is unknown."""
+        return 0 if self.function in (*COUNTS, "sum") else None
 
 
 @dataclass(frozen=True)
@@ -34,7 +60,10 @@ class View:
 
     `entity` is the field that holds the entity's key in the event and in the stream's records.
     `excludes_own` leaves a record out of the answer to the question that has the same id, so that an
-    event never feeds its own features.
+    event never feeds its own features. A record counts from `delay` ms after its own time, so the window of
+    a question asked at `t` is `(t - delay - window, t - delay]`. With a `slide` (ms) the windows move in
+    steps: they end at the last multiple of `slide`, and the records are kept as aggregates of tiles of that
+    length; 0 is exact.
     """
 
     name: str
@@ -42,19 +71,56 @@ class View:
     stream: str
     aggregates: tuple[Aggregate, ...]
     excludes_own: bool = False
+    delay: int = 0
+    slide: int = 0
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that the aggregates read, each once, in order of first use."""
         return tuple(dict.fromkeys(a.column for a in self.aggregates if a.column))
 
+    @cached_property
+    def longest(self) -> int:
+        """The length (ms) of the longest window."""
+        return max(a.window for a in self.aggregates)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One feature of a transform."""
+
+    name: str
+    dtype: Dtype
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A Feast on-demand feature view in python mode: a function of event fields and of views' features.
+
+    `function` is spelled `module:name`, and `code` is a hash of its source, so that a change of the code is a
+    change of the plan. It takes a dict of lists, one value for each row, and gives one; `fields` are the
+    event fields and `views` the views whose features it gets.
+    """
+
+    name: str
+    function: str
+    code: str
+    fields: tuple[str, ...]
+    views: tuple[str, ...]
+    outputs: tuple[Output, ...]
+
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """The views of one pipeline's feature service, in the order of its feature vector."""
+    """The views of one pipeline's feature service, in the order of its feature vector, and its transforms.
+
+    `lateness` (ms) is how far behind the newest record of its stream a record may be and still count.
+    """
 
     service: str
     views: tuple[View, ...]
+    transforms: tuple[Transform, ...] = ()
+    lateness: int = LATENESS
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
@@ -62,9 +128,19 @@ class FeaturePlan:
         return tuple(dict.fromkeys(view.entity for view in self.views))
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The feature names in vector order, spelled as Feast spells them with full names."""
+    def streams(self) -> tuple[str, ...]:
+        """The topics whose records the views aggregate, each once, in order of first use."""
+        return tuple(dict.fromkeys(view.stream for view in self.views))
+
+    @cached_property
+    def aggregated(self) -> tuple[str, ...]:
+        """The names of the views' features in vector order, spelled as Feast spells them with full names."""
         return tuple(f"{view.name}__{a.name}" for view in self.views for a in view.aggregates)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all features in vector order: the views' first, then those of the transforms."""
+        return (*self.aggregated, *(f"{t.name}__{o.name}" for t in self.transforms for o in t.outputs))
 
     @cached_property
     def hash(self) -> str:
@@ -92,4 +168,15 @@ class FeaturePlan:
         views = tuple(
             View(**{**v, "aggregates": tuple(Aggregate(**a) for a in v["aggregates"])}) for v in raw["views"]
         )
-        return FeaturePlan(raw["service"], views)
+        transforms = tuple(
+            Transform(
+                name=t["name"],
+                function=t["function"],
+                code=t["code"],
+                fields=tuple(t["fields"]),
+                views=tuple(t["views"]),
+                outputs=tuple(Output(**o) for o in t["outputs"]),
+            )
+            for t in raw["transforms"]
+        )
+        return FeaturePlan(raw["service"], views, transforms, raw["lateness"])

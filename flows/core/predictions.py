@@ -1,5 +1,8 @@
 """Predictions as they stand on the predictions topic."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import orjson
 
 from flows.core.broker import Headers, Outgoing, Record
@@ -14,7 +17,21 @@ PUBLISHED_AT = (
 )
 
 
-def encode(topic: str, partition: int, prediction: Prediction, plan: str, headers: Headers = ()) -> Outgoing:
+class Asked(NamedTuple):
+    """Where and when a question was asked.
+
+    `keys` are the event's values of the plan's entities; `read` and `moment` are those of
+    `flows.core.features.Question`.
+    """
+
+    keys: Sequence[str | None] = ()
+    read: Sequence[int] = ()
+    moment: int = 0
+
+
+def encode(
+    topic: str, partition: int, prediction: Prediction, plan: str, asked: Asked, headers: Headers = ()
+) -> Outgoing:
     """The record of a prediction; its `id` header is the event's id, so that it is written once.
 
     `plan` is the hash of the feature plan that names the features.
@@ -28,6 +45,9 @@ def encode(topic: str, partition: int, prediction: Prediction, plan: str, header
             "model": prediction.version,
             "shadows": prediction.shadows,
             "plan": plan,
+            "keys": asked.keys,
+            "at": asked.read,
+            "moment": asked.moment,
             "features": prediction.features,
         }
     )

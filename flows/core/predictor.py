@@ -9,46 +9,52 @@ from flows.core.deadletter import dead_letter
 from flows.core.features import Question
 from flows.core.intake import Batch
 from flows.core.models import Lineup, Prediction
+from flows.core.plan import FeaturePlan
 from flows.core.snapshots import Sealer
+from flows.core.transforms import Transformer
 from flows.errors import SnapshotError
 
 
 class Predictor:
     """One slot's models and how they are asked.
 
-    `names` are the names of the model's features: the pipeline's `inputs`, which come from the event, then
-    those of the feature vector. `plan` is the hash of the feature plan.
+    The model's features are the event's fields `inputs`, then those of the plan.
     """
 
     def __init__(
         self,
         pipeline: str,
         inputs: Sequence[str],
-        names: Sequence[str],
-        plan: str,
+        plan: FeaturePlan,
+        transformer: Transformer,
         lineup: Lineup,
         sealer: Sealer,
     ) -> None:
         self.lineup = lineup
         self._pipeline = pipeline
         self._inputs = inputs
-        self._names = names
+        self._names = (*inputs, *plan.names)
         self._plan = plan
+        self._transformer = transformer
         self._sealer = sealer
         self._predictions = f"{pipeline}.predictions"
         self._dead_letters = f"{pipeline}.dead-letters"
 
-    def score(self, batch: Batch, vectors: Sequence[Sequence[Any]]) -> list[Outgoing]:
-        """The predictions of the batch's questions, and its dead letters.
+    def score(self, batch: Batch, vectors: Sequence[list[Any]]) -> list[Outgoing]:
+        """The predictions of the batch's questions, and its dead letters; `vectors` are of the views.
 
         A model that comes in the batch scores the questions that come after it.
         """
         out = list(batch.dead)
-        asked = zip(batch.records, vectors, strict=True)
+        faults = self._transformer.extend([q for q in batch.items if isinstance(q, Question)], vectors)
+        asked = enumerate(zip(batch.records, vectors, strict=True))
         for item in batch.items:
             if isinstance(item, Question):
-                record, vector = next(asked)
-                out.append(self._answer(item, record, vector))
+                row, (record, vector) = next(asked)
+                if row in faults:
+                    out.append(dead_letter(self._dead_letters, record, "transform", faults[row]))
+                else:
+                    out.append(self._answer(item, record, vector))
             elif isinstance(item, Record):
                 out += self._take(item)
         return out
@@ -75,4 +81,8 @@ class Predictor:
             question.id, question.time, score, self.lineup.champion.version, shadows, served
         )
         published = tuple(h for h in record.headers if h[0] == predictions.PUBLISHED_AT)
-        return predictions.encode(self._predictions, record.partition, prediction, self._plan, published)
+        keys = [payload.get(entity) for entity in self._plan.entities]
+        asked = predictions.Asked(keys, question.read, question.moment)
+        return predictions.encode(
+            self._predictions, record.partition, prediction, self._plan.hash, asked, published
+        )

@@ -29,10 +29,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number between `low` and `high`, both included. True and false are no numbers."""
+    """A finite number between `low` and `high`, both included. True and false are no numbers.
 
-    low: float = -1e300
-    high: float = 1e300
+    The squares of all numbers in the default range are finite too.
+    """
+
+    low: float = -1e150
+    high: float = 1e150
     required: bool = True
 
     def fault(self, value: Any) -> str | None:

@@ -12,7 +12,7 @@ from river import linear_model
 from flows import publish as module
 from flows.adapters.log import LogBroker
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec, read_range
-from flows.core.features import LATENESS
+from flows.core.plan import LATENESS
 from flows.core.predictions import PUBLISHED_AT
 from flows.core.schema import Flag, Text, Time
 from flows.errors import ConfigError

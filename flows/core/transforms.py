@@ -1,0 +1,74 @@
+"""Row transforms: Feast's on-demand feature views, run on a batch of questions by the very function of Feast."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flows.core.features import Question
+from flows.core.plan import FeaturePlan, Transform
+
+Function = Callable[[dict[str, list[Any]]], Mapping[str, Sequence[Any]]]
+
+
+class Transformer:
+    """Appends the transforms' features to the vectors of a batch; `functions` has that of each transform."""
+
+    def __init__(self, plan: FeaturePlan, functions: Mapping[str, Function]) -> None:
+        position = {name: number for number, name in enumerate(plan.aggregated)}
+        self._steps = [
+            (transform, functions[transform.name], _inputs(transform, plan, position))
+            for transform in plan.transforms
+        ]
+
+    def extend(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, str]:
+        """Extend the vector of each question in place; what went wrong, by row.
+
+        A function that fails on the batch is tried on each row, so that one event spoils no other's.
+        """
+        try:
+            rows = self._extended(questions, vectors)
+        except Exception:  # a transform is the user's code
+            return self._one_by_one(questions, vectors)
+        for vector, row in zip(vectors, rows, strict=True):
+            vector += row
+        return {}
+
+    def _one_by_one(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, str]:
+        faults: dict[int, str] = {}
+        for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
+            try:
+                vector += self._extended([question], [vector])[0]
+            except Exception as error:  # as above
+                faults[number] = f"{type(error).__name__}: {error}"
+        return faults
+
+    def _extended(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> list[list[Any]]:
+        rows: list[list[Any]] = [[] for _ in questions]
+        if not questions:
+            return rows
+        for transform, function, inputs in self._steps:
+            given = {field: [q.payload.get(field) for q in questions] for field in transform.fields}
+            given |= {name: [vector[at] for vector in vectors] for name, at in inputs.items()}
+            answer = function(given)
+            for output in transform.outputs:
+                for row, value in zip(rows, answer[output.name], strict=True):
+                    row.append(_checked(output.name, value))
+        return rows
+
+
+def _inputs(transform: Transform, plan: FeaturePlan, position: Mapping[str, int]) -> dict[str, int]:
+    """The positions of the features that the transform gets, under their full names and their own."""
+    inputs: dict[str, int] = {}
+    for view in plan.views:
+        if view.name in transform.views:
+            for aggregate in view.aggregates:
+                full = f"{view.name}__{aggregate.name}"
+                inputs[full] = inputs[aggregate.name] = position[full]
+    return inputs
+
+
+def _checked(name: str, value: Any) -> Any:
+    if value is not None and not isinstance(value, int | float | str):
+        raise TypeError(f"{name} is a {type(value).__name__}; a feature is a number, a string or None")
+    if isinstance(value, float) and value - value != 0:
+        raise ValueError(f"{name} is {value}; a feature is finite or None")
+    return value
