@@ -94,9 +94,7 @@ class Backtest:
         faults = self._transformer.extend(questions, vectors)
         rows = enumerate(zip(batch.records, questions, vectors, strict=True))
         good = {
-            record.offset: (question, vector)
-            for row, (record, question, vector) in rows
-            if row not in faults
+            record.offset: (question, vector) for row, (record, question, vector) in rows if row not in faults
         }
         return good, len(batch.dead) + len(faults)
 

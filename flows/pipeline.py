@@ -79,6 +79,7 @@ class Pipeline:
     Feast feature service whose features the model gets, after the event fields named in `inputs`.
     `model` makes a fresh River estimator, `metrics` a River metric or several joined by `+`. `target` is
     the label's field that holds the truth.
+    `lateness` is how far (event time) a record may be behind the newest of its topic and still count.
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
@@ -96,6 +97,7 @@ class Pipeline:
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     label_wait: timedelta = timedelta(days=7)
+    lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
 
@@ -112,7 +114,9 @@ class Pipeline:
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"pipeline {self.name!r}: the data set {self.dataset!r}: {error}") from error
         if data is not None and "data" not in signature(load).parameters:
-            raise ConfigError(f"pipeline {self.name!r}: its data set is not read from a file; leave --data out")
+            raise ConfigError(
+                f"pipeline {self.name!r}: its data set is not read from a file; leave --data out"
+            )
         loaded: Dataset = load(events) if data is None else load(events, data)
         return loaded
 

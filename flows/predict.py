@@ -259,9 +259,7 @@ class _Predict:
         self._features = pipeline.topic("features")
         lineup: Lineup = self._sealer.open_state(state) if state else Lineup(first_model(pipeline.model()))
         transformer = running.transformer(plan)
-        self._predictor = Predictor(
-            pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer
-        )
+        self._predictor = Predictor(pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer)
         self._shown: Model | None = None
 
     def take(self, values: list[Vectors]) -> list[list[Outgoing]]:

@@ -20,7 +20,7 @@ from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import first_model
-from flows.core.plan import FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
@@ -94,7 +94,7 @@ class Engine:
     def check(self, plan: FeaturePlan) -> None:
         """Raise `ConfigError` unless the declaration agrees with itself and with the plan's views."""
         _check_declaration(self.pipeline)
-        streams = {stream.topic: stream for stream in self.pipeline.sources}
+        streams = {stream.topic: stream for stream in (*self.pipeline.sources, self.pipeline.events)}
         for view in plan.views:
             if view.stream not in streams:
                 raise ConfigError(
@@ -211,13 +211,28 @@ def _check_fields(view: View, stream: Stream) -> None:
     """Raise `ConfigError` unless the stream has the view's entity, and a number in each of its columns."""
     if view.entity not in stream.fields:
         raise ConfigError(f"view {view.name!r} needs the field {view.entity!r} of topic {stream.topic!r}")
-    for column in view.columns:
-        field = stream.fields.get(column)
-        if not isinstance(field, Number) or not field.required:
-            raise ConfigError(
-                f"view {view.name!r} aggregates {column!r} of topic {stream.topic!r}, which must be declared "
-                "there as a required Number"
-            )
+    for aggregate in view.aggregates:
+        if aggregate.column:
+            _check_column(view, aggregate, stream)
+
+
+def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
+    """Raise `ConfigError` unless the stream has a column that the function can read."""
+    kinds, said = _columns_for(aggregate)
+    field = stream.fields.get(aggregate.column)
+    if field is None or not isinstance(field, kinds) or not field.required:
+        raise ConfigError(
+            f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, which must be "
+            f"declared there as a required {said}"
+        )
+
+
+def _columns_for(aggregate: Aggregate) -> tuple[tuple[type, ...], str]:
+    if aggregate.dtype == "string":
+        return (Text,), "Text"
+    if aggregate.function == "count_distinct":
+        return (Text, Number, Flag), "Text, Number or Flag"
+    return (Number, Flag), "Number or Flag"
 
 
 def _milliseconds(duration: timedelta) -> int:

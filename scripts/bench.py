@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.core.idle import IdleIndex
 from flows.learn import _Learn
-from flows.predict import _Assemble, _by_entity, _Intake, _Predict, _Split, _Windows
+from flows.predict import _Assemble, _ByEntity, _Intake, _Predict, _Split, _Windows
 from flows.runner import tune_garbage_collection
 from flows.wiring import Engine
 
@@ -80,13 +81,15 @@ def bare_predict(running: Engine, records: Sequence[Record]) -> None:
     intake, split, assemble = _Intake(running, None), _Split(plan), _Assemble(plan)
     predict = _Predict(running, plan, None)
     windows: dict[str, _Windows] = {}
+    idle = IdleIndex(plan.lateness)
+    by_entity = _ByEntity(idle)
     for start in range(0, len(records), BATCH):
         (batch,) = intake.take([list(records[start : start + BATCH])])
         ordered = split(batch)
         parts: list[Any] = [ordered]
-        for key, steps in _by_entity(("0", ordered)):
+        for key, steps in by_entity(("0", ordered)):
             if key not in windows:
-                windows[key] = _Windows(plan, None)
+                windows[key] = _Windows(plan, idle, None)
             parts += windows[key].take([steps])
         predict.take(list(assemble.take(parts)))
 

@@ -95,4 +95,6 @@ def served(running: Engine, flight: str, time: int, truth: bool, right: bool, ra
 
 
 def prediction(running: Engine, served: Prediction) -> Outgoing:
-    return predictions.encode(running.pipeline.topic("predictions"), 0, served, running.plan().hash, predictions.Asked())
+    return predictions.encode(
+        running.pipeline.topic("predictions"), 0, served, running.plan().hash, predictions.Asked()
+    )

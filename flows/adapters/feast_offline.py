@@ -29,6 +29,7 @@ FAN_IN = 64  # parts of one level that are merged into one of the next
 GRACE = 600.0  # seconds that a replaced part stays for readers that have listed it
 _REPLACES = b"driftline.replaces"
 _ROWS = 100_000  # in a row group of a merged part
+_TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 _ORPHANED = 3600.0  # seconds after which a temporary file has lost its writer
 
 
@@ -167,7 +168,7 @@ def _explained() -> Iterator[None]:
 
 
 def _schema(view: View) -> pa.Schema:
-    features = [(a.name, pa.int64() if a.function == "count" else pa.float64()) for a in view.aggregates]
+    features = [(a.name, _TYPES[a.dtype]) for a in view.aggregates]
     return pa.schema(
         [
             (view.entity, pa.string()),

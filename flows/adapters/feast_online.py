@@ -5,7 +5,7 @@ once, the messages are built directly, and each view is written by one `online_w
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
@@ -17,7 +17,7 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import RedisError
 
 from flows.core.features import Row
-from flows.core.plan import FeaturePlan, View
+from flows.core.plan import Dtype, FeaturePlan, View
 from flows.core.windows import Value
 from flows.errors import StoreError
 
@@ -66,7 +66,7 @@ class _ViewWriter:
         self._provider = store.provider
         self._feast_view = store.get_stream_feature_view(view.name)
         self._entity = view.entity
-        self._columns = [(a.name, _integer if a.function == "count" else _double) for a in view.aggregates]
+        self._columns = [(a.name, _MAKERS[a.dtype]) for a in view.aggregates]
         self._times: dict[str, int] = {}
 
     def write(self, rows: dict[str, Row]) -> int:
@@ -108,10 +108,15 @@ def _integer(value: Value) -> ValueProto:
 
 
 def _double(value: Value) -> ValueProto:
-    return _NULL if value is None else ValueProto(double_val=value)
+    return _NULL if value is None else ValueProto(double_val=float(value))
+
+
+def _text(value: Value) -> ValueProto:
+    return _NULL if value is None else ValueProto(string_val=str(value))
 
 
 _NULL = ValueProto()
+_MAKERS: dict[Dtype, Callable[[Value], ValueProto]] = {"int": _integer, "float": _double, "string": _text}
 
 
 def _explained(error: Exception) -> StoreError:

@@ -3,6 +3,7 @@
 Everything goes through Feast's own API and registry, so what the engine runs is what a Feast client sees.
 """
 
+import re
 import sqlite3
 import sys
 import warnings
@@ -24,12 +25,26 @@ from feast.infra.offline_stores.file_source import FileSource
 from feast.types import Float64, Int64, String
 from redis import RedisError
 
-from flows.core.plan import FUNCTIONS, Aggregate, FeaturePlan, View
+from flows.core.plan import (
+    ANY_COLUMN,
+    COUNTS,
+    FUNCTIONS,
+    Aggregate,
+    Dtype,
+    FeaturePlan,
+    View,
+    quantile,
+)
 from flows.errors import ConfigError, DriftlineError, StoreError
 
 EXCLUDE_OWN = "driftline.exclude_own"
+DELAY = "driftline.delay"
 PARTS = "/**/*.parquet"
 _MILLISECOND = timedelta(milliseconds=1)
+_DEFAULT_HOP = timedelta(minutes=5)  # Feast's own, where tiling is on and no hop size is given
+_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # in milliseconds
+_WITHOUT_COLUMN = ("count", "time_since_last")
+_DTYPES: dict[Any, Dtype] = {Int64: "int", Float64: "float", String: "string"}
 
 warnings.filterwarnings("ignore", "Stream feature views are experimental")  # each time one is read
 
@@ -74,8 +89,10 @@ def apply(repo: Path, yaml: str) -> None:
             raise _explained(error, "feast apply") from error
 
 
-def compile_plan(repo: Path, yaml: str, service: str) -> FeaturePlan:
+def compile_plan(repo: Path, yaml: str, service: str, lateness: int) -> FeaturePlan:
     """The plan of an applied feature service, its views and features in the service's order.
+
+    `lateness` is the pipeline's, in milliseconds.
 
     Raises `ConfigError`, naming the view and the aggregation, for what the engine cannot run, and
     `StoreError` when the repository has not been applied.
@@ -93,7 +110,9 @@ def compile_plan(repo: Path, yaml: str, service: str) -> FeaturePlan:
         raise StoreError("the Feast registry does not exist; run `driftline apply`") from error
     except Exception as error:
         raise _explained(error, "reading the registry") from error
-    return FeaturePlan(service, tuple(_view(store, projection) for projection in projections))
+    return FeaturePlan(
+        service, tuple(_view(store, projection) for projection in projections), lateness=lateness
+    )
 
 
 def offline_folders(store: FeatureStore, plan: FeaturePlan) -> dict[str, Path]:
@@ -119,8 +138,10 @@ def _view(store: FeatureStore, projection: FeatureViewProjection) -> View:
         name=view.name,
         entity=view.join_keys[0],
         stream=source.kafka_options.topic if isinstance(source, KafkaSource) else source.name,
-        aggregates=tuple(_aggregate(a) for a in view.aggregations if _name(a) in wanted),
+        aggregates=tuple(_aggregate(a, view) for a in view.aggregations if _name(a) in wanted),
         excludes_own=view.tags.get(EXCLUDE_OWN) == "true",
+        delay=_delay(view.tags.get(DELAY, "0s")) or 0,
+        slide=_slide(view) // _MILLISECOND,
     )
 
 
@@ -129,7 +150,18 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
     yield not isinstance(view, StreamFeatureView), "not on a stream; declare it as a StreamFeatureView"
     yield bool(view.udf), "has a udf; aggregate the stream's own fields, and compute others before publishing"
     yield not view.aggregations, "has no aggregations; give at least one Aggregation"
-    yield view.enable_tiling, "uses tiling; leave enable_tiling out, the engine's windows are exact"
+    yield (
+        len({_slide_of(a, view) for a in view.aggregations}) > 1,
+        "has several slide intervals; declare one view for each",
+    )
+    yield (
+        bool(_slide(view)) and view.tags.get(EXCLUDE_OWN) == "true",
+        f"cannot leave records out of tiles; leave the slide interval or the tag {EXCLUDE_OWN} out",
+    )
+    yield (
+        _delay(view.tags.get(DELAY, "0s")) is None,
+        f"the tag {DELAY} must be a whole number and a unit, such as '7d', '12h', '30m' or '45s'",
+    )
     yield (
         len(view.join_keys) != 1,
         f"has the join keys {view.join_keys}; give it one entity with one join key",
@@ -165,29 +197,66 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
 def _aggregation_faults(aggregation: Aggregation, view: StreamFeatureView) -> Iterator[tuple[bool, str]]:
     function, window = aggregation.function, aggregation.time_window
     yield (
-        function not in FUNCTIONS,
-        f"function {function!r} is not supported; use one of {', '.join(FUNCTIONS)}",
+        function not in FUNCTIONS and quantile(function) is None,
+        f"function {function!r} is not supported; use one of {', '.join(FUNCTIONS)} or p95",
     )
-    yield not aggregation.column and function != "count", "has no column; name the field that it reads"
+    yield (
+        not aggregation.column and function not in _WITHOUT_COLUMN,
+        "has no column; name the field that it reads",
+    )
     yield not window, "has no time_window; give one, such as timedelta(hours=1)"
     yield window % _MILLISECOND != timedelta(0), "its time_window must be a whole number of milliseconds"
+    slide = _slide_of(aggregation, view)
+    yield slide % _MILLISECOND != timedelta(0), "its slide must be a whole number of milliseconds"
     yield (
-        aggregation.slide_interval != window,
-        "has a slide_interval; leave it out, the engine's windows are exact",
+        bool(slide) and window % slide != timedelta(0),
+        f"its time_window is no multiple of the slide of {slide}; make it one",
     )
-    expected = Int64 if function == "count" else Float64
-    declared = next(f.dtype for f in view.features if f.name == _name(aggregation))
-    yield declared != expected, f"is declared as {declared} in the schema; make it {expected}"
+    yield from _dtype_faults(function, next(f.dtype for f in view.features if f.name == _name(aggregation)))
 
 
-def _aggregate(aggregation: Aggregation) -> Aggregate:
+def _dtype_faults(function: str, declared: Any) -> Iterator[tuple[bool, str]]:
+    expected = [Int64] if function in COUNTS else [Float64]
+    if function in ANY_COLUMN and function not in COUNTS:
+        expected.append(String)
+    yield (
+        declared not in expected,
+        f"is declared as {declared} in the schema; make it {' or '.join(map(str, expected))}",
+    )
+
+
+def _aggregate(aggregation: Aggregation, view: StreamFeatureView) -> Aggregate:
     """One feature; a count reads no column, so naming one does not change the plan."""
+    declared = next(f.dtype for f in view.features if f.name == _name(aggregation))
     return Aggregate(
         name=_name(aggregation),
         function=aggregation.function,
-        column="" if aggregation.function == "count" else aggregation.column,
+        column="" if aggregation.function in _WITHOUT_COLUMN else aggregation.column,
         window=aggregation.time_window // _MILLISECOND,
+        dtype=_DTYPES[declared],
     )
+
+
+def _slide_of(aggregation: Aggregation, view: StreamFeatureView) -> timedelta:
+    """How far the window moves at a time; 0 is exact. Feast puts the window where no slide was declared."""
+    if view.enable_tiling:
+        return view.tiling_hop_size or _DEFAULT_HOP
+    slide = aggregation.slide_interval
+    return timedelta(0) if slide is None or slide == aggregation.time_window else slide
+
+
+def _slide(view: StreamFeatureView) -> timedelta:
+    return _slide_of(view.aggregations[0], view)
+
+
+def _delay(text: str) -> int | None:
+    """A delay in milliseconds, None where the tag does not give one.
+
+    >>> _delay("7d"), _delay("45s"), _delay("soon")
+    (604800000, 45000, None)
+    """
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    return int(match[1]) * _UNITS[match[2]] if match else None
 
 
 def _name(aggregation: Aggregation) -> str:

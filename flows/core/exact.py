@@ -1,8 +1,8 @@
 """Arithmetic without rounding: numbers as whole multiples of 2**-100.
 
-A float times a power of two is exact, and Python's integers never round. So a sum depends on its members only,
-not on the order in which they came and went: live, after a restart, out of order or from a backfill it is
-the same to the last bit. A value keeps every bit down to 2**-100, about 8e-31.
+A float times a power of two is exact, and Python's integers never round. So a sum depends on its members
+only, not on the order in which they came and went: live, after a restart or out of order it is the same to
+the last bit. A value keeps every bit down to 2**-100, about 8e-31.
 """
 
 UNIT = 2**100

@@ -1,8 +1,8 @@
 """Partial aggregates: of the records of a tile, mergeable into those of a window.
 
-Each kind adds records, merges with its like, and is dumped to plain JSON values and loaded again. Where exact
-would not be bounded it is approximate: distinct values are counted exactly up to `DISTINCT` and by HyperLogLog
-beyond, and quantiles come from a KLL sketch, both of Apache DataSketches (https://datasketches.apache.org).
+Each kind adds records, merges with its like, and is dumped to plain JSON values and loaded again. Where
+exact would not be bounded it is approximate: distinct values are counted exactly up to `DISTINCT` and by
+HyperLogLog beyond, and quantiles come from a KLL sketch, both of Apache DataSketches (https://datasketches.apache.org).
 """
 
 from abc import ABC, abstractmethod
@@ -246,4 +246,3 @@ def kind_of(function: str) -> str:
 def partial(kind: str) -> Partial:
     """A new partial that has taken in nothing."""
     return _KINDS[kind]()
-

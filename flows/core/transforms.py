@@ -1,4 +1,4 @@
-"""Row transforms: Feast's on-demand feature views, run on a batch of questions by the very function of Feast."""
+"""Row transforms: Feast's on-demand feature views, run on a batch of questions by the same function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -17,6 +17,7 @@ from flows.adapters import feast_online
 from flows.adapters.feast_online import OnlineStore
 from flows.adapters.feast_repo import apply, compile_plan, open_store
 from flows.core.features import Row
+from flows.core.plan import LATENESS
 from flows.errors import StoreError
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
@@ -95,7 +96,7 @@ def repo(request, applied, tmp_path, monkeypatch, redis_server):
 
 @pytest.fixture
 def plan(repo):
-    return compile_plan(*repo, "flight_delays")
+    return compile_plan(*repo, "flight_delays", LATENESS)
 
 
 def opened(repo, plan):

@@ -105,7 +105,14 @@ def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest
     score = swapped.score(dict(zip(names, f3, strict=True)))
     common = {"shadows": {}, "plan": plan}
     assert score > 0.6
-    assert project_on.values("predictions") == [
+    served = project_on.values("predictions")
+    read = [[p.pop("keys"), p.pop("at"), p.pop("moment")] for p in served]
+    assert read == [
+        [["JFK", "AA", "JFK-LAX", "N1"], [2, 1], 1000 * NOON + 1],
+        [["JFK", "AA", "JFK-LAX", None], [2, 1], 1000 * (NOON + MINUTE) + 1],
+        [["JFK", "AA", "JFK-LAX", "N1"], [2, 1], 1000 * (NOON + 2 * MINUTE) + 1],
+    ]
+    assert served == [
         {"id": "F1", "time": "2013-01-01T12:00:00.000Z", "score": 0.5, "model": "v1", "features": f1}
         | common,
         {"id": "F2", "time": "2013-01-01T12:01:00.000Z", "score": 0.5, "model": "v1", "features": f2}

@@ -14,6 +14,7 @@ from flows.core.learner import Learner, Policy
 from flows.core.models import Prediction, first_model
 from flows.core.plan import Aggregate, FeaturePlan, View
 from flows.core.schema import Flag, Number, Text, Time
+from flows.core.transforms import Transformer
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flight_delays, flights_data
@@ -66,7 +67,7 @@ class Run:
             first_model(pipeline.model()),
             Evaluation(pipeline.metrics),
         )
-        self.test = Backtest(pipeline, plan, learner)
+        self.test = Backtest(pipeline, plan, learner, Transformer(plan, {}))
         self.predictions: list[Prediction] = []
         self.progress: list[Progress] = []
         predicted = learner.predicted

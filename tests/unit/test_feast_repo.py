@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.adapters.feast_repo import apply, compile_plan, offline_folders, open_store
-from flows.core.plan import Aggregate
+from flows.core.plan import LATENESS, Aggregate
 from flows.errors import ConfigError, StoreError
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
@@ -74,12 +74,12 @@ def compiled(repo, *changes, service="shops"):
         text = text.replace(old, new, 1)
     (repo / "declarations.py").write_text(text)
     apply(repo, YAML)
-    return compile_plan(repo, YAML, service)
+    return compile_plan(repo, YAML, service, LATENESS)
 
 
 def test_the_shipped_repository_compiles_to_the_features_that_the_flights_ask_for(repo):
     apply(repo, YAML)
-    plan = compile_plan(repo, YAML, "flight_delays")
+    plan = compile_plan(repo, YAML, "flight_delays", LATENESS)
     assert plan.entities == ("origin", "carrier", "route", "tail_number")
     assert plan.names == tuple(
         f"{entity}_{topic}__{feature}_{window}"
@@ -94,7 +94,7 @@ def test_the_shipped_repository_compiles_to_the_features_that_the_flights_ask_fo
     }
     assert all(view.excludes_own for view in plan.views)
     assert plan.views[0].aggregates[:3] == (
-        Aggregate("count_1h", "count", "", HOUR),
+        Aggregate("count_1h", "count", "", HOUR, "int"),
         Aggregate("mean_delay_1h", "mean", "delay", HOUR),
         Aggregate("max_delay_1h", "max", "delay", HOUR),
     )
@@ -130,7 +130,7 @@ def test_a_view_that_is_no_longer_declared_leaves_the_registry(repo):
     text = text.replace('route_arrivals = delays(route, "arrivals", "arrived_at")\n', "")
     (repo / "flights.py").write_text(text.replace("        route_arrivals,\n", ""))
     apply(repo, YAML)
-    assert len(compile_plan(repo, YAML, "flight_delays").views) == 7
+    assert len(compile_plan(repo, YAML, "flight_delays", LATENESS).views) == 7
     views = {view.name for view in open_store(repo, YAML).list_stream_feature_views()}
     assert "route_arrivals" not in views
     assert len(views) == 7
@@ -187,14 +187,14 @@ SECOND = 'Aggregation(name="mean", function="mean"'
         (
             "hours=1)",
             "hours=1), slide_interval=timedelta(minutes=5)",
-            "'n': has a slide_interval; leave it out",
+            "view 'sales': has several slide intervals; declare one view for each",
         ),
         ('name="n", dtype=Int64', 'name="n", dtype=Float64', "'n': is declared as Float64 .* make it Int64"),
         ('name="mean", dtype=Float64', 'name="mean", dtype=Int64', "'mean': .* make it Float64"),
         (
             'tags={"team"',
-            'enable_tiling=True, tags={"team"',
-            "view 'sales': uses tiling; leave enable_tiling",
+            'enable_tiling=True, tiling_hop_size=timedelta(minutes=7), tags={"team"',
+            "its time_window is no multiple of the slide of 0:07:00",
         ),
         (
             'tags={"team"',
@@ -222,6 +222,16 @@ SECOND = 'Aggregation(name="mean", function="mean"'
             "two aggregations have the same name; give each its own",
         ),
         ('{"team": "tills"}', '{"driftline.exclude_own": "yes"}', "must be 'true' or 'false'"),
+        (
+            '{"team": "tills"}',
+            '{"driftline.delay": "soon"}',
+            "must be a whole number and a unit, such as '7d'",
+        ),
+        (
+            'tags={"team": "tills"}',
+            'enable_tiling=True, tags={"driftline.exclude_own": "true"}',
+            "cannot leave records out of tiles",
+        ),
         ("/nowhere", "nowhere", "must be a FileSource with an absolute path that ends in"),
         ("**/*.parquet", "sales.parquet", "must be a FileSource with an absolute path that ends in"),
         ('field="event_timestamp"', 'field="when"', "needs timestamp_field='event_timestamp'"),
@@ -266,7 +276,7 @@ def test_an_unknown_service_is_refused_with_the_known_ones(shops):
 
 def test_compiling_before_applying_says_to_apply(shops):
     with pytest.raises(StoreError, match="driftline apply"):
-        compile_plan(shops, YAML, "shops")
+        compile_plan(shops, YAML, "shops", LATENESS)
 
 
 @pytest.mark.parametrize(
@@ -318,3 +328,15 @@ def test_a_registry_that_cannot_be_written_is_a_store_error(shops):
     (shops.parent / ".driftline").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="feast apply"):
         apply(shops, YAML)
+
+
+def test_tiles_and_a_delay_are_part_of_the_plan(shops):
+    plan = compiled(shops, ('tags={"team"', 'enable_tiling=True, tags={"driftline.delay": "7d", "team"'))
+    (view,) = plan.views
+    assert (view.slide, view.delay) == (300_000, 7 * 24 * HOUR)
+
+
+@pytest.mark.parametrize("function", ["sum", "min", "max", "std", "var", "first", "last", "p95", "p99.9"])
+def test_every_function_of_a_number_is_compiled(shops, function):
+    plan = compiled(shops, ('function="mean"', f'function="{function}"'))
+    assert [a.function for a in plan.views[0].aggregates] == ["count", function]

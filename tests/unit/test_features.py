@@ -53,12 +53,12 @@ class Engine:
         return Assembler(self.plan).assemble(questions, self.parts)
 
     def entity(self, key: EntityKey) -> EntityFeatures:
-        return self.entities.setdefault(key, EntityFeatures(key, self.plan.views_of(key.entity)))
+        return self.entities.setdefault(key, EntityFeatures(key, self.plan.views_of(key.entity), 1_000))
 
     def resume(self) -> None:
         """Go on from what a recovery store would have kept."""
         self.entities = {
-            key: EntityFeatures(key, self.plan.views_of(key.entity), entity.snapshot())
+            key: EntityFeatures(key, self.plan.views_of(key.entity), 1_000, entity.snapshot())
             for key, entity in self.entities.items()
         }
 
@@ -193,12 +193,12 @@ def test_only_a_view_that_excludes_own_leaves_the_events_own_record_out(
     assert Engine(FeaturePlan("service", (view,))).run([own, question]) == [[count]]
 
 
-def test_the_rows_to_store_are_the_features_of_each_view_that_got_records_as_of_the_last_step() -> None:
+def test_the_rows_to_store_are_the_features_of_each_view_that_got_records_as_of_its_newest_record() -> None:
     engine = Engine()
     payload = {"origin": "EWR", "tail_number": "N1", "delay": 9, "fare": 2}
     engine.run([Update("departures", "f1", 5, payload), Question("f1", 7, {"origin": "EWR"})])
     assert [row for part in engine.parts for row in part.rows] == [
-        Row("origin_departures", "EWR", 7, [1, 9, 9, 2]),
+        Row("origin_departures", "EWR", 5, [1, 9, 9, 2]),
         Row("aircraft_departures", "N1", 5, [1, 9]),
     ]
 

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from flows.adapters.feast_repo import apply, compile_plan
 from flows.core.broker import Outgoing
 from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
-from flows.core.plan import FeaturePlan
+from flows.core.plan import LATENESS, FeaturePlan
 from flows.core.windows import Value
 from flows.pipelines.flight_delays import pipeline
 from flows.pipelines.flights_data import Dataset, dataset, events, read_csv, schedule
@@ -30,7 +30,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> FeaturePlan:
     repo = tmp_path_factory.mktemp("project") / "feature_repo"
     shutil.copytree(SHIPPED, repo, ignore=shutil.ignore_patterns("__pycache__"))
     apply(repo, "feature_store.yaml")
-    return compile_plan(repo, "feature_store.yaml", pipeline.service)
+    return compile_plan(repo, "feature_store.yaml", pipeline.service, LATENESS)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def inputs(plan: FeaturePlan, records: Dataset) -> dict[str, dict[str, Any]]:
         batch = items[start : start + BATCH]
         questions = [each for each in batch if isinstance(each, Question)]
         parts = [
-            entities.setdefault(key, EntityFeatures(key, plan.views_of(key.entity))).run(steps)
+            entities.setdefault(key, EntityFeatures(key, plan.views_of(key.entity), plan.lateness)).run(steps)
             for key, steps in Splitter(plan).split(batch).items()
         ]
         vectors = Assembler(plan).assemble(len(questions), parts)

@@ -18,8 +18,12 @@ EVENTS = Decoder("id", "at", {"id": Text(), "at": Time()})
 ARRIVALS = Decoder("id", "at", {"id": Text(), "at": Time(), "delay": Number()})
 
 
-def intake(seen: dict[str, list[str]] | None = None) -> Intake:
-    return Intake({"flights": EVENTS, "arrivals": ARRIVALS}, "flights", "p.models", "p.dead-letters", seen)
+def intake(state: dict | None = None, lateness: int = 1_000) -> Intake:
+    decoders = {"flights": EVENTS, "arrivals": ARRIVALS}
+    return Intake(decoders, "flights", "p.models", "p.dead-letters", ["arrivals"], lateness, state)
+
+
+SEEN = {"seen": {"flights": ["seen"], "arrivals": ["seen"]}, "newest": {}, "next": {}, "moment": 0}
 
 
 def record(topic: str, value: bytes, offset: int = 0) -> Record:
@@ -69,7 +73,7 @@ def test_a_record_of_the_models_topic_keeps_its_place_unread():
     ],
 )
 def test_a_bad_record_becomes_a_dead_letter_with_its_reason_and_its_own_bytes(bad, reason):
-    batch = intake(seen={"flights": ["seen"], "arrivals": ["seen"]}).take([bad])
+    batch = intake(SEEN).take([bad])
     (letter,) = batch.dead
     headers = dict(letter.headers)
     assert (batch.items, batch.records) == ([], [])
@@ -141,3 +145,40 @@ def test_each_id_asks_once_and_every_other_time_is_a_duplicate(ids):
     assert [item.id for item in batch.items] == list(dict.fromkeys(ids))
     reasons = Counter(dict(letter.headers)["reason"] for letter in batch.dead)
     assert reasons[b"duplicate"] == len(ids) - len(set(ids))
+
+
+def timed(topic: str, event_id: str, time: int, offset: int = 0) -> Record:
+    return record(topic, orjson.dumps({"id": event_id, "at": time, "delay": 1}), offset)
+
+
+def test_a_record_behind_the_lateness_of_its_topic_is_a_dead_letter_and_one_within_it_counts():
+    taking = intake(lateness=1_000)
+    batch = taking.take(
+        [
+            timed("arrivals", "new", NOW),
+            timed("arrivals", "just in time", NOW - 1_000, 1),
+            timed("arrivals", "late", NOW - 1_001, 2),
+            timed("flights", "another topic", NOW - 5_000, 3),
+        ]
+    )
+    assert [item.id for item in batch.items] == ["new", "just in time", "another topic"]
+    assert [dict(d.headers)["reason"] for d in batch.dead] == [b"late"]
+    resumed = intake(orjson.loads(orjson.dumps(taking.snapshot())), lateness=1_000)
+    assert len(resumed.take([timed("arrivals", "late", NOW - 1_001, 4)]).dead) == 1
+
+
+def test_a_question_knows_how_far_the_streams_were_read_and_has_a_moment_of_its_own():
+    taking = intake()
+    before = taking.take([arrival("a", 41), event("q1"), arrival("b", 42), event("q2")])
+    resumed = intake(orjson.loads(orjson.dumps(taking.snapshot())))
+    asked = [
+        item for item in (*before.items, *resumed.take([event("q3")]).items) if isinstance(item, Question)
+    ]
+    assert [(q.read, q.moment - 1000 * NOW) for q in asked] == [((42,), 1), ((43,), 2), ((43,), 3)]
+
+
+def test_an_event_whose_topic_is_a_stream_of_features_is_taken_in_before_it_is_asked():
+    decoders = {"flights": EVENTS}
+    batch = Intake(decoders, "flights", "m", "d", ["flights"], 0).take([event("a", 7)])
+    assert [(type(item), item.id) for item in batch.items] == [(Update, "a"), (Question, "a")]
+    assert batch.items[1].read == (8,)

@@ -16,7 +16,7 @@ import pytest
 
 from flows.adapters.feast_offline import FAN_IN, OfflineStore
 from flows.core.features import Row
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import LATENESS, Aggregate, FeaturePlan, View
 from flows.errors import ConfigError, StoreError
 
 HOUR = 3_600_000
@@ -29,7 +29,7 @@ PLAN = FeaturePlan(
             "sales",
             "shop",
             "tills",
-            (Aggregate("n", "count", "", HOUR), Aggregate("m", "mean", "price", HOUR)),
+            (Aggregate("n", "count", "", HOUR, "int"), Aggregate("m", "mean", "price", HOUR)),
         ),
     ),
 )
@@ -264,7 +264,7 @@ def flights(tmp_path):
 
     repo = shutil.copytree(SHIPPED, tmp_path / "feature_repo")
     apply(repo, YAML)
-    plan = compile_plan(repo, YAML, "flight_delays")
+    plan = compile_plan(repo, YAML, "flight_delays", LATENESS)
     store = open_store(repo, YAML)
     return store, plan, OfflineStore(offline_folders(store, plan), plan)
 

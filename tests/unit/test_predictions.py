@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flows.core.broker import Outgoing, Record
 from flows.core.models import Prediction
-from flows.core.predictions import PUBLISHED_AT, decode, encode
+from flows.core.predictions import PUBLISHED_AT, Asked, decode, encode
 from flows.errors import InvalidRecord
 
 SERVED = Prediction(
@@ -20,7 +20,8 @@ def in_log(out: Outgoing, offset: int = 0) -> Record:
 
 
 def test_a_prediction_says_what_was_served_by_which_model_and_on_which_features():
-    out = encode("p.predictions", 2, SERVED, "abc123", ((PUBLISHED_AT, b"17"),))
+    asked = Asked(["JFK", None], (7, 9), 1_357_035_300_123_001)
+    out = encode("p.predictions", 2, SERVED, "abc123", asked, ((PUBLISHED_AT, b"17"),))
     assert (out.topic, out.partition, out.key, out.timestamp) == (
         "p.predictions",
         2,
@@ -35,6 +36,9 @@ def test_a_prediction_says_what_was_served_by_which_model_and_on_which_features(
         "model": "v1",
         "shadows": {"v2": 1 / 3},
         "plan": "abc123",
+        "keys": ["JFK", None],
+        "at": [7, 9],
+        "moment": 1_357_035_300_123_001,
         "features": ["UA", 615, None, 0, -7.25, 1e-300],
     }
 
@@ -55,10 +59,13 @@ predictions = st.builds(
 
 @given(predictions)
 def test_what_is_read_is_to_the_last_digit_what_was_served(prediction):
-    assert decode(in_log(encode("p", 0, prediction, "plan"))) == prediction
+    assert decode(in_log(encode("p", 0, prediction, "plan", Asked()))) == prediction
 
 
-GOOD = orjson.loads(encode("p", 0, SERVED, "plan").value)
+GOOD = orjson.loads(encode("p", 0, SERVED, "plan", Asked()).value)
+
+
+UNREAD = ("plan", "keys", "at", "moment")  # the learner needs none of them
 
 
 @pytest.mark.parametrize(
@@ -69,7 +76,7 @@ GOOD = orjson.loads(encode("p", 0, SERVED, "plan").value)
         b"not json",
         b"null",
         b"[]",
-        *[orjson.dumps({k: v for k, v in GOOD.items() if k != name}) for name in GOOD if name != "plan"],
+        *[orjson.dumps({k: v for k, v in GOOD.items() if k != name}) for name in GOOD if name not in UNREAD],
         *[
             orjson.dumps(GOOD | change)
             for change in (
@@ -92,4 +99,4 @@ def test_what_is_no_prediction_is_an_invalid_record(value):
 
 def test_an_id_as_long_as_a_declaration_may_allow_is_read_back():
     long = SERVED._replace(id="x" * 10_000)
-    assert decode(in_log(encode("p", 0, long, "plan"))) == long
+    assert decode(in_log(encode("p", 0, long, "plan", Asked()))) == long

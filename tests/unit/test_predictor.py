@@ -10,10 +10,12 @@ from flows.core.broker import Outgoing, Record
 from flows.core.decode import Decoder
 from flows.core.intake import Intake
 from flows.core.models import Lineup, Model, ModelMessage
+from flows.core.plan import Aggregate, FeaturePlan, View
 from flows.core.predictions import PUBLISHED_AT, decode
 from flows.core.predictor import Predictor
 from flows.core.schema import Number, Text, Time
 from flows.core.snapshots import Sealer
+from flows.core.transforms import Transformer
 
 NOW = 1_357_035_300_000
 SEALER = Sealer(b"s" * 32, [__name__])
@@ -27,10 +29,23 @@ class Constant:
         self.probability = probability
 
     def predict_proba_one(self, features: dict[str, Any]) -> dict[bool, float]:
-        assert list(features) == ["price", "count_1h", "mean_1h"]
+        assert list(features) == ["price", "v__count_1h", "v__mean_1h"]
         if self.probability is None:
             raise ValueError("it is broken")
         return {True: self.probability}
+
+
+PLAN = FeaturePlan(
+    "s",
+    (
+        View(
+            "v",
+            "shop",
+            "sales",
+            (Aggregate("count_1h", "count", "", 9, "int"), Aggregate("mean_1h", "mean", "price", 9)),
+        ),
+    ),
+)
 
 
 def model(version: str, probability: Any) -> Model:
@@ -38,8 +53,7 @@ def model(version: str, probability: Any) -> Model:
 
 
 def predictor(champion: Model) -> Predictor:
-    names = ("price", "count_1h", "mean_1h")
-    return Predictor("p", ("price",), names, "plan12", Lineup(champion), SEALER)
+    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER)
 
 
 def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
@@ -54,7 +68,7 @@ def snapshot(role: Any, member: Model, sealer: Sealer = SEALER) -> Record:
 
 
 def run(scoring: Predictor, *records: Record) -> list[Outgoing]:
-    batch = Intake({"events": EVENTS}, "events", "p.models", "p.dead-letters").take(records)
+    batch = Intake({"events": EVENTS}, "events", "p.models", "p.dead-letters", [], 1_000).take(records)
     return scoring.score(batch, [[2, 7.5] for _ in batch.records])
 
 
@@ -73,7 +87,7 @@ def test_a_question_is_answered_on_its_own_partition_with_what_was_served():
     (prediction,) = served([out])
     assert (out.topic, out.partition, out.timestamp) == ("p.predictions", 3, NOW)
     assert prediction == ("a", NOW, 0.25, "v1", {}, [9.5, 2, 7.5])
-    assert orjson.loads(out.value)["plan"] == "plan12"
+    assert orjson.loads(out.value)["plan"] == PLAN.hash
 
 
 def test_an_input_that_the_event_leaves_out_is_served_as_null():

@@ -88,7 +88,9 @@ class Oracle:
         self.records: dict[str, tuple[int, tuple]] = {}
 
     def ask(self, time: int, own: str | None) -> list[Value]:
-        return [self.aggregate(a, time, own if self.view.excludes_own else None) for a in self.view.aggregates]
+        return [
+            self.aggregate(a, time, own if self.view.excludes_own else None) for a in self.view.aggregates
+        ]
 
     def aggregate(self, a: Aggregate, time: int, own: str | None) -> Value:
         view = self.view
@@ -96,7 +98,9 @@ class Oracle:
         if view.slide:
             end = end // view.slide * view.slide
         inside = [
-            (t, values) for id_, (t, values) in self.records.items() if end - a.window < t <= end and id_ != own
+            (t, values)
+            for id_, (t, values) in self.records.items()
+            if end - a.window < t <= end and id_ != own
         ]
         inside.sort(key=lambda record: record[0])  # stable: of equal times the order of arrival
         if a.function == "count":
