@@ -1,8 +1,8 @@
 """Windows that move in steps of a slide interval, over tiles instead of records: bounded memory per entity.
 
 Tile k of slide s holds what the records in ((k - 1) s, k s] amount to. A question asked at t is answered by
-the tiles up to the last one that is complete, so the answer depends on nothing later than t and changes once per
-slide. A view keeps at most (longest window + delay + lateness) / slide + 2 tiles for an entity.
+the tiles up to the last one that is complete, so the answer depends on nothing later than t and changes
+once per slide. A view keeps at most (longest window + delay + lateness) / slide + 2 tiles for an entity.
 """
 
 from bisect import bisect_left, bisect_right, insort
