@@ -229,7 +229,7 @@ def inputs(running: Engine, flow: str) -> list[str]:
     return {
         "predict": [stream.topic for stream in (*pipeline.sources, pipeline.events)],
         "learn": [pipeline.labels.topic, pipeline.topic("predictions")],
-        "materialize": [pipeline.topic("features")],
+        "materialize": [pipeline.topic("features"), pipeline.topic("predictions")],
         "alert": [pipeline.topic("drift")],
         "retrain": [pipeline.topic("drift")],
     }[flow]
