@@ -4,9 +4,9 @@
     predictions ───┘               (online: the newest row of each entity;
                                     offline: all rows, and what each question was served, as parquet parts)
 
-A record that is neither is skipped, with a warning, since only the engine should write to these topics. A store
-that is away holds the flow back: a batch is tried again until it is written, and only then may its epoch close.
-Run it with `driftline run materialize`, or with `python -m bytewax.run flows.materialize`.
+A record that is neither is skipped, with a warning, since only the engine should write to these topics. A
+store that is away holds the flow back: a batch is tried again until it is written, and only then may its
+epoch close. Run it with `driftline run materialize`, or with `python -m bytewax.run flows.materialize`.
 """
 
 import logging

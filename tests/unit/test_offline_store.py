@@ -97,8 +97,8 @@ def test_what_was_served_lies_beside_the_rows_of_its_millisecond_and_keeps_its_m
     row = Row("sales", "a", NOON, [1, 1.0])
     served = [ServedRow("sales", "a", 1000 * NOON + n, [n, None]) for n in (1, 2)]
     offline.append([row], CREATED, served)
-    table = duckdb.read_parquet(f"{folder}/*/*.parquet").order("time")
-    assert table.project("shop, epoch_us(event_timestamp) AS time, n, m").fetchall() == [
+    table = duckdb.read_parquet(f"{folder}/**/*.parquet").order("event_timestamp")
+    assert table.project("shop, epoch_us(event_timestamp), n, m").fetchall() == [
         ("a", 1000 * NOON, 1, 1.0),
         ("a", 1000 * NOON + 1, 1, None),
         ("a", 1000 * NOON + 2, 2, None),
@@ -137,6 +137,17 @@ def test_many_parts_become_one_with_the_same_rows(offline, folder):
     offline.compact("sales", grace=0)
     assert parts(folder) == ["1"]
     assert rows(folder) == [seen(i) for i in range(FAN_IN)]
+
+
+def test_merged_parts_keep_the_microsecond_of_what_was_served(offline, folder):
+    moments = [1000 * (NOON + i) + i for i in range(1, FAN_IN + 1)]
+    for moment in moments:
+        offline.append([], CREATED, [ServedRow("sales", "a", moment, [moment, None])])
+    for _ in range(2):
+        offline.compact("sales", grace=0)
+    assert parts(folder) == ["1"]
+    table = duckdb.read_parquet(f"{folder}/**/*.parquet").order("n")
+    assert table.project("epoch_us(event_timestamp), n").fetchall() == [(m, m) for m in moments]
 
 
 def test_replaced_parts_stay_for_the_readers_that_listed_them(offline, folder):
