@@ -1,17 +1,13 @@
 """The materialize flow: feature rows reach what any Feast client reads, also when a store was away."""
 
 import logging
-import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 import orjson
 import pandas as pd
 import pytest
-from harness import Project, answers_ping, lag, run_flow, server_port, unavailable, wait_until
+from harness import DurableRedis, Project, lag, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
 
 from flows.adapters import telemetry
@@ -96,42 +92,10 @@ def test_rows_reach_the_online_store_where_the_newest_wins_and_the_offline_store
     assert pd.isna(found[asked[3]][0])
 
 
-class Redis:
-    """A Redis that keeps what it acknowledged when it is stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = server_port()
-        self._folder = folder
-        self._process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        options = {"port": self.port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always"}
-        command = ["redis-server", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
-        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL)
-        wait_until(lambda: answers_ping(self.port))
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    if not shutil.which("redis-server"):
-        unavailable("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
-    redis = Redis(tmp_path)
-    redis.start()
-    yield redis
-    redis.stop()
-
-
 def test_a_redis_that_is_stopped_and_started_again_loses_nothing(
-    project: Project, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    project: Project, durable_redis: DurableRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    project = project.with_settings(FEATURE_STORE="feature_store.redis.yaml", REDIS=f"127.0.0.1:{redis.port}")
-    monkeypatch.setenv("DRIFTLINE_REDIS", f"127.0.0.1:{redis.port}")  # Feast itself reads it
+    project = project.with_settings(FEATURE_STORE="feature_store.redis.yaml", REDIS=durable_redis.address)
     project.apply_feast()
     running = project.engine()
     caplog.set_level(logging.WARNING, "driftline.materialize")
@@ -148,10 +112,10 @@ def test_a_redis_that_is_stopped_and_started_again_loses_nothing(
     def interrupted(broker: Broker) -> bool:
         half(0)
         wait_until(lambda: lag(broker, running, "materialize") == 0, 30)
-        redis.stop()
+        durable_redis.end()
         half(1)
         wait_until(lambda: "trying again" in caplog.text, 30)
-        redis.start()
+        durable_redis.start()
         wait_until(lambda: lag(broker, running, "materialize") == 0, 30)
         return True
 
