@@ -4,7 +4,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import orjson
@@ -14,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flows.core.schema import iso
+from flows.core.schema import iso, milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, check_topics
@@ -241,6 +243,83 @@ def backtest(
         sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     else:
         print_backtest(out, summary)
+
+
+verify = typer.Typer(no_args_is_help=True, help="Check what was served against the log.")
+app.add_typer(verify, name="verify")
+
+
+@verify.callback()
+def _checks() -> None:
+    """Check what was served against the log."""
+
+
+@verify.command(
+    "features",
+    epilog="Examples: driftline verify features · driftline verify features --since 2013-03-01T00:00:00Z "
+    "--until 2013-04-01T00:00:00Z --json",
+)
+def verify_features(
+    since: Annotated[
+        str, typer.Option(help="Only questions from this event time on (ISO 8601 with an offset).")
+    ] = "2000-01-01T00:00:00Z",
+    until: Annotated[
+        str, typer.Option(help="Only questions before this event time.")
+    ] = "2099-01-01T00:00:00Z",
+    feast: Annotated[
+        bool, typer.Option("--feast/--no-feast", help="Compare with Feast's point-in-time join as well.")
+    ] = True,
+    as_json: JsonOption = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Recompute every served feature from the log in DuckDB, and compare; exits with 1 on a mismatch.
+
+    A row is explained when leaving out the records that came after the question was answered gives exactly
+    what was served. Any other difference is a mismatch.
+    """
+    from flows.report import print_verification, verification_summary
+    from flows.verify import Verification
+
+    running = engine(pipeline)
+    span = _moment("--since", since), _moment("--until", until)
+    broker = running.open_broker()
+    with TemporaryDirectory(prefix="driftline-verify-") as folder:
+        run = Verification(running, broker, Path(folder), *span)
+        with progress("reading the log", run.records) as advance:
+            run.load(advance)
+        views = running.plan().views
+        with progress("recomputing", run.questions * len(views)) as advance:
+            results = [run.compare(view, advance) for view in views]
+        if feast:
+            results += run.transforms()
+            join = _point_in_time_join(running)
+            with progress("joining in Feast", run.questions) as advance:
+                run.join(join, results, advance)
+        run.close()
+    broker.close()
+    if as_json:
+        summary = verification_summary(run, results)
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        print_verification(out, run, results)
+    if any(result.mismatches or result.feast_mismatches for result in results):
+        raise typer.Exit(EXIT_FAULT)
+
+
+def _point_in_time_join(running: Engine) -> Callable[[Any], Any]:
+    with err.status("importing Feast"):
+        from flows.adapters.feast_history import point_in_time_join
+        from flows.adapters.feast_repo import open_store
+
+        store = open_store(running.project.feature_repo, running.settings.feature_store)
+    return partial(point_in_time_join, store, running.pipeline.service)
+
+
+def _moment(option: str, text: str) -> int:
+    try:
+        return milliseconds(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r} {error}") from None
 
 
 def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:

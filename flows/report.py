@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from scipy.stats import rankdata
 
 from flows.backtest import Backtest
 from flows.core.cloudevents import DriftSignal
 from flows.core.schema import iso
+from flows.verify import Verification, ViewResult
+
+_SHOWN = 10  # explained or mismatched rows that a table shows
 
 
 def roc_auc(scores: Sequence[float], truths: Sequence[bool]) -> float:
@@ -94,3 +97,67 @@ def drift_table(rows: Sequence[dict[str, Any]]) -> Table:
             row["since"],
         )
     return table
+
+
+def verification_summary(run: Verification, results: Sequence[ViewResult]) -> dict[str, Any]:
+    """The result of `driftline verify features`, ready for JSON."""
+    return {
+        "questions": run.questions,
+        "left_out": dict(run.left_out),
+        "refused": dict(run.refused),
+        "views": [
+            {
+                "view": r.view,
+                "features": r.features,
+                "rows": r.rows,
+                "equal": r.equal,
+                "explained": r.explained,
+                "mismatches": r.mismatches,
+                "feast_rows": r.feast_rows,
+                "feast_mismatches": r.feast_mismatches,
+            }
+            for r in results
+        ],
+        "explanations": [e._asdict() for r in results for e in r.explanations],
+        "examples": [e._asdict() for r in results for e in r.examples],
+    }
+
+
+def print_verification(console: Console, run: Verification, results: Sequence[ViewResult]) -> None:
+    """The same for people, with the first explained and mismatched rows of each view."""
+    columns = [Column(name, justify="right") for name in _VERIFIED]
+    table = Table(Column("view", no_wrap=True), *columns)
+    for r in results:
+        recomputed = [r.rows, r.equal, r.explained, r.mismatches] if r.rows else [None] * 4
+        joined = (
+            [None, None] if r.feast_rows is None else [r.feast_rows - r.feast_mismatches, r.feast_mismatches]
+        )
+        cells = ["" if number is None else f"{number:,}" for number in [*recomputed, *joined]]
+        table.add_row(r.view, *cells)
+    console.print(table)
+    for why, number in (*run.left_out.items(), *((f"refused as {w}", n) for w, n in run.refused.items())):
+        console.print(f"not compared: {number:,} {why}", highlight=False)
+    for r in results:
+        _print_rows(console, r)
+
+
+_VERIFIED = ("rows", "equal", "explained", "mismatches", "as in Feast", "not so")
+
+
+def _print_rows(console: Console, result: ViewResult) -> None:
+    for e in result.explanations[:_SHOWN]:
+        console.print(
+            f"explained: {e.view} of {e.question}: "
+            f"{e.record} came later, at {e.topic}/{e.partition}/{e.offset}",
+            highlight=False,
+        )
+    if result.explained > _SHOWN:
+        console.print(
+            f"explained: {result.view}: more; --json lists {len(result.explanations):,}", highlight=False
+        )
+    for m in result.examples[:_SHOWN]:
+        console.print(
+            f"[red]mismatch:[/red] {m.view} of {m.question}, key {m.key}: served {list(m.served)}, "
+            f"recomputed {list(m.expected)}",
+            highlight=False,
+        )

@@ -85,7 +85,7 @@ class Verification:
         self._plan = plan = running.plan()
         self._streams = {s.topic: s for s in (*pipeline.sources, pipeline.events) if s.topic in plan.streams}
         texts = {topic: _texts(stream) for topic, stream in self._streams.items()}
-        self.recomputation = Recomputation(folder, plan, texts)
+        self._recomputation = Recomputation(folder, plan, texts)
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
         self.refused: Counter[str] = Counter()  # records of the streams by why the engine refused them
 
@@ -97,6 +97,11 @@ class Verification:
         return sum(stop - start for topic in topics for _, start, stop in self._ranges(topic))
 
     @property
+    def questions(self) -> int:
+        """How many predictions of the plan are in the range."""
+        return self._recomputation.questions
+
+    @property
     def _predictions(self) -> str:
         return self._running.pipeline.topic("predictions")
 
@@ -105,22 +110,22 @@ class Verification:
         refused = set(self._refused(advance))
         for stream in self._streams.values():
             for records in _batches(self._accepted(stream, refused, advance)):
-                self.recomputation.add_records(stream.topic, records)
+                self._recomputation.add_records(stream.topic, records)
         for questions in _batches(self._served(advance)):
-            self.recomputation.add_questions(questions)
+            self._recomputation.add_questions(questions)
         for requests in _batches(self._requests(advance)):
-            self.recomputation.add_requests(requests)
-        if not self.recomputation.questions:
+            self._recomputation.add_requests(requests)
+        if not self._recomputation.questions:
             raise ConfigError(
                 f"topic {self._predictions!r} has no prediction of plan {self._plan.hash} in that range; "
                 "run the flows first, or name another range"
             )
-        self.recomputation.prepare()
+        self._recomputation.prepare()
 
     def compare(self, view: View, advance: Advance) -> ViewResult:
         """Compare one view's features with the recomputation."""
         result = ViewResult(view.name, len(view.aggregates))
-        for verdict in self.recomputation.compare(view):
+        for verdict in self._recomputation.compare(view):
             result.rows += verdict.questions
             result.explained += len(verdict.explained)
             result.mismatches += len(verdict.mismatches)
@@ -131,6 +136,10 @@ class Verification:
             advance(verdict.questions)
         return result
 
+    def transforms(self) -> list[ViewResult]:
+        """The results of the transforms, which only `join` fills."""
+        return [ViewResult(t.name, len(t.outputs)) for t in self._plan.transforms]
+
     def join(
         self, point_in_time: Callable[[Any], Any], results: Sequence[ViewResult], advance: Advance
     ) -> None:
@@ -138,11 +147,11 @@ class Verification:
 
         `results` are those of the views and of the transforms, which only Feast computes anew.
         """
-        for first in range(0, self.recomputation.questions, CHUNK):
-            joined = point_in_time(self.recomputation.asked(first))
+        for first in range(0, self._recomputation.questions, CHUNK):
+            joined = point_in_time(self._recomputation.asked(first))
             for result in results:
                 names, keys = self._compared(result.view)
-                compared, different = self.recomputation.differing(joined, names, keys)
+                compared, different = self._recomputation.differing(joined, names, keys)
                 result.feast_rows = (result.feast_rows or 0) + compared
                 result.feast_mismatches += different
             advance(joined.num_rows)
@@ -153,13 +162,17 @@ class Verification:
         reads = next((t.views for t in self._plan.transforms if t.name == view), (view,))
         return names, [v.entity for v in self._plan.views if v.name in reads]
 
+    def close(self) -> None:
+        """Close the tables."""
+        self._recomputation.close()
+
     def _explanation(self, view: View, question: int) -> Iterator[Explained]:
-        served, _ = self.recomputation.difference(view, question)
-        for record_id, offset, _ in self.recomputation.later_records(view, question):
+        served, _ = self._recomputation.difference(view, question)
+        for record_id, offset, _ in self._recomputation.later_records(view, question):
             yield Explained(view.name, served.id, record_id, view.stream, served.partition, offset)
 
     def _example(self, view: View, question: int) -> Mismatch:
-        served, expected = self.recomputation.difference(view, question)
+        served, expected = self._recomputation.difference(view, question)
         return Mismatch(view.name, served.id, served.keys[0], served.features, expected)
 
     def _refused(self, advance: Advance) -> Iterator[tuple[str, int, int]]:

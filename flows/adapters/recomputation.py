@@ -148,7 +148,7 @@ class Recomputation:
             SELECT q.n, make_timestamp(q.moment) AS event_timestamp{keys}{fields}
             FROM questions q LEFT JOIN requests r ON r.id = q.id
             WHERE q.n BETWEEN {first} AND {first + CHUNK - 1} ORDER BY q.n"""
-        return self._connection.execute(query).to_arrow_table()
+        return self._connection.sql(query).to_arrow_table()
 
     def differing(self, joined: pa.Table, features: Sequence[str], keys: Sequence[str]) -> tuple[int, int]:
         """How many questions of `joined` (`n`, features) have all `keys`, and how many of them differ."""
