@@ -10,6 +10,20 @@ from flows.core.transforms import Function
 from flows.errors import ConfigError
 
 
+def reference(function: Any) -> str:
+    """The function as `module:name`, or "" where that does not give it again.
+
+    >>> reference(reference), reference(lambda: 0)
+    ('flows.functions:reference', '')
+    """
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except (ImportError, TypeError, ValueError):
+        return ""
+    return f"{module}:{name}" if found is function else ""
+
+
 def source_hash(function: Any) -> str:
     """Twelve hexadecimal digits that change when the function's source does."""
     return sha256(inspect.getsource(function).encode()).hexdigest()[:12]

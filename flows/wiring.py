@@ -20,7 +20,7 @@ from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import first_model
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, Kind, Transform, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
@@ -102,6 +102,8 @@ class Engine:
                     f"{self.pipeline.name!r}; add it to `sources`"
                 )
             _check_fields(view, streams[view.stream])
+        for transform in plan.transforms:
+            _check_inputs(transform, self.pipeline.events)
         for entity in plan.entities:
             if entity not in self.pipeline.entities or entity not in self.pipeline.events.fields:
                 raise ConfigError(f"pipeline {self.pipeline.name!r} must declare the entity field {entity!r}")
@@ -227,12 +229,26 @@ def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
         )
 
 
+def _check_inputs(transform: Transform, events: Stream) -> None:
+    """Raise `ConfigError` unless the events have the fields that the transform gets."""
+    for wanted in transform.fields:
+        kind = _KINDS[wanted.kind]
+        if not isinstance(events.fields.get(wanted.name), kind):
+            raise ConfigError(
+                f"on-demand view {transform.name!r} reads the field {wanted.name!r} of topic "
+                f"{events.topic!r}, which must be declared there as {kind.__name__}"
+            )
+
+
 def _columns_for(aggregate: Aggregate) -> tuple[tuple[type, ...], str]:
     if aggregate.dtype == "string":
         return (Text,), "Text"
     if aggregate.function == "count_distinct":
         return (Text, Number, Flag), "Text, Number or Flag"
     return (Number, Flag), "Number or Flag"
+
+
+_KINDS: dict[Kind, type] = {"string": Text, "number": Number, "flag": Flag, "time": Time}
 
 
 def _milliseconds(duration: timedelta) -> int:

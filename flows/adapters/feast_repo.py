@@ -17,12 +17,12 @@ from typing import Any
 import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
 
 # isort: split
-from feast import FeatureStore, KafkaSource, StreamFeatureView, repo_operations
+from feast import FeatureStore, KafkaSource, OnDemandFeatureView, StreamFeatureView, repo_operations
 from feast.aggregation import Aggregation
 from feast.errors import FeatureServiceNotFoundException
 from feast.feature_view_projection import FeatureViewProjection
 from feast.infra.offline_stores.file_source import FileSource
-from feast.types import Float64, Int64, String
+from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 from redis import RedisError
 
 from flows.core.plan import (
@@ -32,10 +32,15 @@ from flows.core.plan import (
     Aggregate,
     Dtype,
     FeaturePlan,
+    Input,
+    Kind,
+    Output,
+    Transform,
     View,
     quantile,
 )
 from flows.errors import ConfigError, DriftlineError, StoreError
+from flows.functions import reference, source_hash
 
 EXCLUDE_OWN = "driftline.exclude_own"
 DELAY = "driftline.delay"
@@ -43,8 +48,19 @@ PARTS = "/**/*.parquet"
 _MILLISECOND = timedelta(milliseconds=1)
 _DEFAULT_HOP = timedelta(minutes=5)  # Feast's own, where tiling is on and no hop size is given
 _UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # in milliseconds
+_IMPORTABLE = (
+    "give OnDemandFeatureView the udf= of a module that the flows can import, outside of the feature "
+    "repository, and no udf_string"
+)
 _WITHOUT_COLUMN = ("count", "time_since_last")
 _DTYPES: dict[Any, Dtype] = {Int64: "int", Float64: "float", String: "string"}
+_KINDS: dict[Any, Kind] = {
+    String: "string",
+    Int64: "number",
+    Float64: "number",
+    Bool: "flag",
+    UnixTimestamp: "time",
+}
 
 warnings.filterwarnings("ignore", "Stream feature views are experimental")  # each time one is read
 
@@ -81,6 +97,8 @@ def apply(repo: Path, yaml: str) -> None:
     with _declared(repo.resolve(), store) as contents:
         try:
             _prepare_files(store)
+            for view in contents.on_demand_feature_views:
+                _refer(view)
             new, old, _, _ = repo_operations.extract_objects_for_apply_delete(
                 store.project, store.registry, contents
             )
@@ -110,9 +128,12 @@ def compile_plan(repo: Path, yaml: str, service: str, lateness: int) -> FeatureP
         raise StoreError("the Feast registry does not exist; run `driftline apply`") from error
     except Exception as error:
         raise _explained(error, "reading the registry") from error
-    return FeaturePlan(
-        service, tuple(_view(store, projection) for projection in projections), lateness=lateness
+    pairs = [(_registered(store, projection), projection) for projection in projections]
+    views = tuple(_view(v, projection) for v, projection in pairs if not isinstance(v, OnDemandFeatureView))
+    transforms = tuple(
+        _transform(v, projection, views) for v, projection in pairs if isinstance(v, OnDemandFeatureView)
     )
+    return FeaturePlan(service, views, transforms, lateness)
 
 
 def offline_folders(store: FeatureStore, plan: FeaturePlan) -> dict[str, Path]:
@@ -123,15 +144,27 @@ def offline_folders(store: FeatureStore, plan: FeaturePlan) -> dict[str, Path]:
     }
 
 
-def _view(store: FeatureStore, projection: FeatureViewProjection) -> View:
-    view = store.registry.get_any_feature_view(projection.name, store.project)
-    for wrong, advice in _view_faults(view, projection):
+def _registered(store: FeatureStore, projection: FeatureViewProjection) -> Any:
+    try:
+        return store.registry.get_any_feature_view(projection.name, store.project)
+    except Exception as error:  # the registry loads a transform's function, which is the user's code
+        raise ConfigError(
+            f"view {projection.name!r} cannot be read ({_line(error)}); {_IMPORTABLE}"
+        ) from error
+
+
+def _refuse(what: str, faults: Iterator[tuple[bool, str]]) -> None:
+    """Raise `ConfigError` with the advice of the first fault."""
+    for wrong, advice in faults:
         if wrong:
-            raise ConfigError(f"view {projection.name!r}: {advice}")
+            raise ConfigError(f"{what}: {advice}")
+
+
+def _view(view: Any, projection: FeatureViewProjection) -> View:
+    _refuse(f"view {projection.name!r}", _view_faults(view, projection))
     for aggregation in view.aggregations:
-        for wrong, advice in _aggregation_faults(aggregation, view):
-            if wrong:
-                raise ConfigError(f"view {projection.name!r}, aggregation {_name(aggregation)!r}: {advice}")
+        what = f"view {projection.name!r}, aggregation {_name(aggregation)!r}"
+        _refuse(what, _aggregation_faults(aggregation, view))
     wanted = {feature.name for feature in projection.features}
     source = view.stream_source
     return View(
@@ -140,7 +173,7 @@ def _view(store: FeatureStore, projection: FeatureViewProjection) -> View:
         stream=source.kafka_options.topic if isinstance(source, KafkaSource) else source.name,
         aggregates=tuple(_aggregate(a, view) for a in view.aggregations if _name(a) in wanted),
         excludes_own=view.tags.get(EXCLUDE_OWN) == "true",
-        delay=_delay(view.tags.get(DELAY, "0s")) or 0,
+        delay=_view_delay(view) // _MILLISECOND,
         slide=_slide(view) // _MILLISECOND,
     )
 
@@ -167,10 +200,7 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
         f"has the join keys {view.join_keys}; give it one entity with one join key",
     )
     yield view.entity_columns[0].dtype != String, "its join key must be a string; use ValueType.STRING"
-    yield (
-        bool(projection.name_alias or projection.join_key_map or projection.version_tag),
-        "is renamed or pinned in the service; list it there as it was declared",
-    )
+    yield _is_changed(projection), "is renamed or pinned in the service; list it there as it was declared"
     yield (
         view.tags.get(EXCLUDE_OWN, "false") not in ("true", "false"),
         f"the tag {EXCLUDE_OWN} must be 'true' or 'false'",
@@ -192,6 +222,74 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
         declared != computed,
         f"schema and aggregations differ in {sorted(declared ^ computed)}; name the same features in both",
     )
+
+    reach = max((a.time_window or _MILLISECOND) for a in view.aggregations) + _view_delay(view)
+    yield (
+        bool(view.ttl) and view.ttl < reach,
+        f"its ttl of {view.ttl} would cut off its longest window and delay; make it at least {reach}",
+    )
+
+
+def _is_changed(projection: FeatureViewProjection) -> bool:
+    return bool(projection.name_alias or projection.join_key_map or projection.version_tag)
+
+
+def _transform(
+    view: OnDemandFeatureView, projection: FeatureViewProjection, views: tuple[View, ...]
+) -> Transform:
+    _refuse(f"on-demand view {projection.name!r}", _transform_faults(view, projection, views))
+    wanted = {feature.name for feature in projection.features}
+    function = view.feature_transformation.udf
+    return Transform(
+        name=view.name,
+        function=reference(function),
+        code=source_hash(function),
+        fields=tuple(Input(field.name, _KINDS[field.dtype]) for field in _request_fields(view)),
+        views=tuple(source.name for source in view.source_feature_view_projections.values()),
+        outputs=tuple(Output(f.name, _DTYPES[f.dtype]) for f in view.features if f.name in wanted),
+    )
+
+
+def _refer(view: OnDemandFeatureView) -> None:
+    """Let the registry hold the import of the view's function where it can be imported.
+
+    Feast makes the function anew from the registered text, where nothing else of its module is known: it
+    could use no import and no constant. The text of an import gives the function itself.
+    """
+    module, _, name = reference(view.udf).partition(":")
+    if name and not view.udf_string:
+        view.feature_transformation.udf_string = view.udf_string = f"from {module} import {name}"
+
+
+def _transform_faults(
+    view: OnDemandFeatureView, projection: FeatureViewProjection, views: tuple[View, ...]
+) -> Iterator[tuple[bool, str]]:
+    yield view.mode != "python", f"is in mode {view.mode!r}; write it in mode='python', over dicts of lists"
+    yield view.singleton, "is a singleton; take and give lists, and leave singleton out"
+    yield bool(view.aggregations), "has aggregations; declare them in a StreamFeatureView"
+    yield (
+        view.write_to_online_store,
+        "writes to the online store; leave that out: it is computed whenever it is asked",
+    )
+    yield _is_changed(projection), "is renamed or pinned in the service; list it there as it was declared"
+    yield (
+        reference(view.feature_transformation.udf) == "",
+        "its function cannot be imported; " + _IMPORTABLE,
+    )
+    computed = {f"{v.name}__{a.name}" for v in views for a in v.aggregates}
+    for source in view.source_feature_view_projections.values():
+        missing = sorted({f"{source.name}__{f.name}" for f in source.features} - computed)
+        yield bool(missing), f"reads {', '.join(missing)}, which is not in the service; list it there"
+    for field in _request_fields(view):
+        known = ", ".join(map(str, _KINDS))
+        yield field.dtype not in _KINDS, f"field {field.name!r} is {field.dtype}; make it one of {known}"
+    for feature in view.features:
+        known = ", ".join(map(str, _DTYPES))
+        yield feature.dtype not in _DTYPES, f"{feature.name!r} is {feature.dtype}; make it one of {known}"
+
+
+def _request_fields(view: OnDemandFeatureView) -> list[Any]:
+    return [field for source in view.source_request_sources.values() for field in source.schema]
 
 
 def _aggregation_faults(aggregation: Aggregation, view: StreamFeatureView) -> Iterator[tuple[bool, str]]:
@@ -257,6 +355,10 @@ def _delay(text: str) -> int | None:
     """
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     return int(match[1]) * _UNITS[match[2]] if match else None
+
+
+def _view_delay(view: StreamFeatureView) -> timedelta:
+    return _MILLISECOND * (_delay(view.tags.get(DELAY, "0s")) or 0)
 
 
 def _name(aggregation: Aggregation) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import orjson
 
 Dtype = Literal["int", "float", "string"]
+Kind = Literal["string", "number", "flag", "time"]
 
 COUNTS = ("count", "count_distinct")  # whole numbers, 0 for an empty window
 NUMERIC = ("sum", "mean", "min", "max", "std", "var")
@@ -86,6 +87,14 @@ class View:
 
 
 @dataclass(frozen=True)
+class Input:
+    """One event field that a transform gets; a "time" comes as a datetime in UTC."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
 class Output:
     """One feature of a transform."""
 
@@ -99,13 +108,13 @@ class Transform:
 
     `function` is spelled `module:name`, and `code` is a hash of its source, so that a change of the code is a
     change of the plan. It takes a dict of lists, one value for each row, and gives one; `fields` are the
-    event fields and `views` the views whose features it gets.
+    event fields and `views` the views whose features it gets, under their full names and their own.
     """
 
     name: str
     function: str
     code: str
-    fields: tuple[str, ...]
+    fields: tuple[Input, ...]
     views: tuple[str, ...]
     outputs: tuple[Output, ...]
 
@@ -173,7 +182,7 @@ class FeaturePlan:
                 name=t["name"],
                 function=t["function"],
                 code=t["code"],
-                fields=tuple(t["fields"]),
+                fields=tuple(Input(**f) for f in t["fields"]),
                 views=tuple(t["views"]),
                 outputs=tuple(Output(**o) for o in t["outputs"]),
             )

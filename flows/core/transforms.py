@@ -1,10 +1,12 @@
 """Row transforms: Feast's on-demand feature views, run on a batch of questions by the same function."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from flows.core.features import Question
-from flows.core.plan import FeaturePlan, Transform
+from flows.core.plan import FeaturePlan, Input, Transform
+from flows.core.schema import milliseconds
 
 Function = Callable[[dict[str, list[Any]]], Mapping[str, Sequence[Any]]]
 
@@ -46,7 +48,7 @@ class Transformer:
         if not questions:
             return rows
         for transform, function, inputs in self._steps:
-            given = {field: [q.payload.get(field) for q in questions] for field in transform.fields}
+            given = {field.name: _column(field, questions) for field in transform.fields}
             given |= {name: [vector[at] for vector in vectors] for name, at in inputs.items()}
             answer = function(given)
             for output in transform.outputs:
@@ -56,14 +58,21 @@ class Transformer:
 
 
 def _inputs(transform: Transform, plan: FeaturePlan, position: Mapping[str, int]) -> dict[str, int]:
-    """The positions of the features that the transform gets, under their full names and their own."""
+    """The positions of the features that the transform gets; of equal own names the last view's stays."""
+    aggregates = {view.name: view.aggregates for view in plan.views}
     inputs: dict[str, int] = {}
-    for view in plan.views:
-        if view.name in transform.views:
-            for aggregate in view.aggregates:
-                full = f"{view.name}__{aggregate.name}"
-                inputs[full] = inputs[aggregate.name] = position[full]
+    for view in transform.views:
+        for aggregate in aggregates[view]:
+            full = f"{view}__{aggregate.name}"
+            inputs[full] = inputs[aggregate.name] = position[full]
     return inputs
+
+
+def _column(field: Input, questions: Sequence[Question]) -> list[Any]:
+    values = [question.payload.get(field.name) for question in questions]
+    if field.kind == "time":
+        return [None if v is None else datetime.fromtimestamp(milliseconds(v) / 1000, UTC) for v in values]
+    return values
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -1,10 +1,12 @@
 """Row transforms: run on a batch, and one event's fault is no other's."""
 
+from datetime import UTC, datetime
+
 from flows.core.features import Question
-from flows.core.plan import Aggregate, FeaturePlan, Output, Transform, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
 from flows.core.transforms import Transformer
 
-RISK = Transform("risk", "m:risk", "0", ("amount",), ("shops",), (Output("share", "float"),))
+RISK = Transform("risk", "m:risk", "0", (Input("amount", "number"),), ("shops",), (Output("share", "float"),))
 PLAN = FeaturePlan("s", (View("shops", "shop", "sales", (Aggregate("n", "count", "", 9, "int"),)),), (RISK,))
 
 
@@ -33,3 +35,20 @@ def test_a_row_that_the_function_cannot_do_spoils_no_other():
 def test_what_is_no_feature_is_a_fault():
     for value in (float("nan"), [1]):
         assert list(extended(lambda given, v=value: {"share": [v] * len(given["n"])}, (1, 1))[1]) == [0]
+
+
+def test_a_time_comes_as_a_datetime_in_utc_and_a_missing_one_as_none():
+    given = {}
+    plan = FeaturePlan("s", (), (Transform("clock", "m:clock", "0", (Input("at", "time"),), (), ()),))
+    questions = [Question("q", 0, {"at": at}) for at in ("2018-04-01T02:00:00+02:00", 1522540800000, None)]
+    Transformer(plan, {"clock": lambda lists: given.update(lists) or {}}).extend(questions, [[], [], []])
+    assert given == {"at": [datetime(2018, 4, 1, tzinfo=UTC), datetime(2018, 4, 1, tzinfo=UTC), None]}
+
+
+def test_of_equal_own_names_the_last_view_s_feature_stays_as_in_feast():
+    views = tuple(View(name, "e", "t", (Aggregate("n", "count", "", 9, "int"),)) for name in ("a", "b"))
+    for order, expected in ((("a", "b"), 2), (("b", "a"), 1)):
+        plan = FeaturePlan("s", views, (Transform("same", "m:same", "0", (), order, (Output("n", "int"),)),))
+        vectors = [[1, 2]]
+        Transformer(plan, {"same": lambda given: {"n": given["n"]}}).extend([Question("q", 0, {})], vectors)
+        assert vectors == [[1, 2, expected]]

@@ -1,0 +1,153 @@
+"""On-demand feature views become transforms: the same function online, offline and in the flows."""
+
+import importlib
+import linecache
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from test_feast_repo import SHIPPED, SHOPS, YAML
+
+from flows.adapters.feast_repo import apply, compile_plan, open_store
+from flows.core.features import Question
+from flows.core.plan import LATENESS, FeaturePlan, Input, Output
+from flows.core.transforms import Transformer
+from flows.errors import ConfigError
+from flows.functions import load_function, source_hash
+
+FUNCTIONS = """
+def priced(given):
+    means = [0.0 if mean is None else mean for mean in given["sales__mean"]]
+    return {
+        "above": [price - mean for price, mean in zip(given["price"], means)],
+        "hour": [at.hour for at in given["at"]],
+    }
+"""
+VIEWS = """
+from feast import OnDemandFeatureView, RequestSource
+from feast.types import Bool, Bytes, UnixTimestamp
+
+import shop_features
+
+asked = RequestSource(
+    name="asked", schema=[Field(name="price", dtype=Float64), Field(name="at", dtype=UnixTimestamp)]
+)
+priced = OnDemandFeatureView(
+    name="priced",
+    sources=[asked, sales],
+    schema=[Field(name="above", dtype=Float64), Field(name="hour", dtype=Int64)],
+    udf=shop_features.priced,
+    mode="python",
+)
+tills = FeatureService(name="tills", features=[priced, sales])
+"""
+
+
+@pytest.fixture
+def shops(tmp_path, monkeypatch):
+    """A Feast repository with an on-demand view, whose function is in a module beside it."""
+    repo = tmp_path / "shops" / "feature_repo"
+    repo.mkdir(parents=True)
+    (repo / YAML).write_text((SHIPPED / YAML).read_text())
+    (repo / "declarations.py").write_text(SHOPS + VIEWS)
+    (repo.parent / "shop_features.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(repo.parent)
+    yield repo
+    sys.modules.pop("shop_features", None)
+
+
+def compiled(repo: Path, *changes: tuple[str, str]) -> FeaturePlan:
+    text = (repo / "declarations.py").read_text()
+    for old, new in changes:
+        assert text.count(old) >= 1
+        text = text.replace(old, new, 1)
+    (repo / "declarations.py").write_text(text)
+    apply(repo, YAML)
+    return compile_plan(repo, YAML, "tills", LATENESS)
+
+
+def replace_function(repo: Path, result: str) -> None:
+    (repo.parent / "shop_features.py").write_text(f"def priced(given):\n    return {result}\n")
+
+
+def test_an_on_demand_view_is_a_transform_behind_the_views(shops):
+    plan = compiled(shops)
+    (transform,) = plan.transforms
+    assert plan.names == ("sales__n", "sales__mean", "priced__above", "priced__hour")
+    assert (transform.name, transform.function) == ("priced", "shop_features:priced")
+    assert transform.fields == (Input("price", "number"), Input("at", "time"))
+    assert transform.views == ("sales",)
+    assert transform.outputs == (Output("above", "float"), Output("hour", "int"))
+    assert FeaturePlan.from_json(plan.to_json()) == plan
+
+
+def test_feast_s_online_answer_is_that_of_the_flows(shops):
+    plan = compiled(shops)
+    question = Question("1", 0, {"price": 7.5, "at": "2018-04-01T05:00:00Z"})
+    vectors = [[0, None]]
+    transformer = Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
+    assert transformer.extend([question], vectors) == {}
+    store = open_store(shops, YAML)
+    entity = {"shop_id": "s1", "price": 7.5, "at": datetime(2018, 4, 1, 5, tzinfo=UTC)}
+    answer = store.get_online_features(store.get_feature_service("tills"), [entity]).to_dict()
+    assert vectors == [[0, None, answer["above"][0], answer["hour"][0]]] == [[0, None, 7.5, 5]]
+
+
+def test_a_changed_function_changes_the_plan_and_is_refused_until_it_is_applied(shops):
+    import shop_features
+
+    first = compiled(shops)
+    (shops.parent / "shop_features.py").write_text(FUNCTIONS.replace("at.hour", "at.hour + 0 "))
+    importlib.reload(shop_features)
+    linecache.checkcache()
+    with pytest.raises(ConfigError, match="is not what was applied; run `driftline apply`"):
+        load_function(first.transforms[0])
+    second = compiled(shops)
+    assert second.hash != first.hash
+    assert load_function(second.transforms[0]) is shop_features.priced
+
+
+def test_a_function_that_is_gone_is_named(shops):
+    (transform,) = compiled(shops).transforms
+    with pytest.raises(
+        ConfigError, match=r"'priced': cannot load 'shop_features:gone' .* run `driftline apply`"
+    ):
+        load_function(replace(transform, function="shop_features:gone"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('mode="python"', 'mode="pandas"', "is in mode 'pandas'; write it in mode='python'"),
+        ('mode="python"', 'mode="python", singleton=True', "is a singleton; take and give lists"),
+        (
+            'mode="python"',
+            'mode="python", entities=[shop], write_to_online_store=True',
+            "writes to the online store; leave that out",
+        ),
+        (
+            "features=[priced, sales]",
+            "features=[priced]",
+            "reads sales__mean, sales__n, which is not in the service",
+        ),
+        ("features=[priced, sales]", 'features=[priced, sales[["n"]]]', "reads sales__mean, which is not in"),
+        ("features=[priced, sales]", 'features=[priced.with_name("p"), sales]', "is renamed or pinned"),
+        ("dtype=UnixTimestamp", "dtype=Bytes", "field 'at' is Bytes; make it one of String, Int64"),
+    ],
+)
+def test_what_the_engine_cannot_run_is_refused_with_advice(shops, old, new, said):
+    # Feast tries the function out when it is applied, so it must suit the declaration
+    if "pandas" in new:
+        replace_function(shops, "given[['price']].rename(columns={'price': 'above'}).assign(hour=1)")
+    elif "singleton" in new or "Bytes" in new:
+        replace_function(shops, "{'above': given['price'], 'hour': [1]}")
+    with pytest.raises(ConfigError, match=said):
+        compiled(shops, (old, new))
+
+
+def test_a_function_within_the_feature_repository_is_refused(shops):
+    inline = 'udf=lambda given: {"above": given["price"], "hour": [1 for _ in given["price"]]}'
+    with pytest.raises(ConfigError, match=r"'priced' cannot be .*give OnDemandFeatureView the udf="):
+        compiled(shops, ("udf=shop_features.priced", inline))
