@@ -7,23 +7,21 @@ has no value.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.core.schema import milliseconds
-
 WINDOWS = ("1d", "7d", "30d")
-_HOUR, _DAY = 3_600_000, 86_400_000  # milliseconds
-_THURSDAY = 3  # 1 January 1970, with Monday as 0
+_SATURDAY = 5
+_NIGHT = 6  # the last hour of it
 
 
 def calendar(inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[int]]:
-    """Whether the `time` of a transaction, in UTC, is on a weekend, and at night: until 06:59.
+    """Whether the `time` of a transaction, a datetime in UTC, is on a weekend, and at night: until 06:59.
 
-    >>> calendar({"time": ["2018-04-01T06:59:59Z", "2018-04-02T07:00:00Z"]})
+    >>> from datetime import datetime, UTC
+    >>> calendar({"time": [datetime(2018, 4, 1, 6, 59, tzinfo=UTC), datetime(2018, 4, 2, 7, 0, tzinfo=UTC)]})
     {'weekend': [1, 0], 'night': [1, 0]}
     """
-    times = [milliseconds(time) for time in inputs["time"]]
     return {
-        "weekend": [int((time // _DAY + _THURSDAY) % 7 >= 5) for time in times],
-        "night": [int(time % _DAY // _HOUR <= 6) for time in times],
+        "weekend": [int(time.weekday() >= _SATURDAY) for time in inputs["time"]],
+        "night": [int(time.hour <= _NIGHT) for time in inputs["time"]],
     }
 
 

@@ -170,7 +170,7 @@ def _payments(rng: np.random.Generator) -> pd.DataFrame:
             "TX_DATETIME": START.as_unit("s") + pd.to_timedelta(day * _DAY + second, unit="s"),
             "CUSTOMER_ID": customer,
             "TERMINAL_ID": terminal,
-            "TX_AMOUNT": amount,
+            "TX_AMOUNT": amount.round(2),
         }
     )
     return payments[(second > 0) & (second < _DAY)]
