@@ -51,7 +51,10 @@ pipeline = Pipeline(
     events=Stream("transactions", "transaction_id", "time", {**_TRANSACTION, "customer_id": Text()}),
     sources=(Stream("chargebacks", "transaction_id", "time", _TRANSACTION),),
     labels=Stream(
-        "fraud_labels", "transaction_id", "known_at", {"transaction_id": Text(), "known_at": Time(), "fraud": Flag()}
+        "fraud_labels",
+        "transaction_id",
+        "known_at",
+        {"transaction_id": Text(), "known_at": Time(), "fraud": Flag()},
     ),
     target="fraud",
     entities=("customer_id", "terminal_id"),
