@@ -9,7 +9,7 @@ OFFLINE = Path(__file__).resolve().parent.parent / ".driftline" / "offline"
 
 
 def stream(view: str, topic: str, time: str, fields: str) -> KafkaSource:
-    """The topic, whose records have `fields`, and the parquet parts in which Driftline keeps the view's history."""
+    """The topic, whose records have `fields`, and the parquet parts that keep the view's history."""
     return KafkaSource(
         name=f"{view}_stream",
         topic=topic,

@@ -10,38 +10,42 @@ from datetime import timedelta
 from math import log1p
 from typing import Any
 
-from river import linear_model, metrics, optim, preprocessing
+from river import linear_model, optim, preprocessing
 
 from flows.core.schema import Flag, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines.card_features import WINDOWS
 
-_COUNTS = [f"customer_transactions__count_{window}" for window in WINDOWS]
-_COUNTS += [f"terminal_transactions__transactions_{window}" for window in WINDOWS]
-_MEANS = [f"customer_transactions__mean_amount_{window}" for window in WINDOWS]
-_RISKS = [f"terminal_risk__risk_{window}" for window in WINDOWS]
+_SKEWED = [f"customer_transactions__{of}_{window}" for of in ("count", "mean_amount") for window in WINDOWS]
+_SKEWED += [f"terminal_transactions__transactions_{window}" for window in WINDOWS]
+_PLAIN = ["amount", "calendar__weekend", "calendar__night"]
+_PLAIN += [f"terminal_risk__risk_{window}" for window in WINDOWS]
 
 
 def prepare(x: Mapping[str, Any]) -> dict[str, float]:
-    """The model's view of a transaction: numbers only, amounts and counts on a logarithmic scale."""
+    """The model's view of a transaction: numbers only, and every number in every event.
+
+    Amounts and counts are on a logarithmic scale, for their tails are long; the mean of no amounts is 0. The
+    amount is there as it is too, for there are amounts so large that they alone tell, and beside what
+    the customer pays on average.
+    """
     amount = log1p(x["amount"])
-    features = {"amount": amount, "weekend": x["calendar__weekend"], "night": x["calendar__night"]}
-    for name in _COUNTS:
-        features[name] = log1p(x[name])
-    for name in _MEANS:
-        features[name] = log1p(x[name])
-    for name in _RISKS:
-        features[name] = x[name]
+    features = {name: log1p(x[name] or 0.0) for name in _SKEWED}
+    features |= {name: x[name] for name in _PLAIN}
+    features["log_amount"] = amount
+    features["above_mean"] = amount - features["customer_transactions__mean_amount_30d"]
     return features
 
 
 def model() -> Any:
-    regression = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_lr=0.0015)
+    """Online logistic regression with a step size for each weight, as Duchi et al. (2011) have it.
+
+    It begins with the knowledge that fraud is rare (1 in 90), since a week passes before the first label. Frauds
+    weigh no more than other transactions: ten times the weight ranked no better, and what was
+    served was no probability any more.
+    """
+    regression = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_init=-4.5, intercept_lr=0.01)
     return prepare | preprocessing.StandardScaler() | regression
-
-
-def measures() -> Any:
-    return metrics.ROCAUC(n_thresholds=20) + metrics.LogLoss() + metrics.RollingPRAUC(window_size=10_000)
 
 
 _TRANSACTION = {"transaction_id": Text(), "time": Time(), "terminal_id": Text(), "amount": Number(0, 1e6)}
@@ -61,7 +65,6 @@ pipeline = Pipeline(
     service="card_fraud",
     inputs=("amount",),
     model=model,
-    metrics=measures,
     label_wait=timedelta(days=14),
     dataset="flows.pipelines.cards_data:records",
 )

@@ -1,9 +1,9 @@
 """Card transactions as the three topics of the `card_fraud` example: those of a file, or made up.
 
-Shape and words are those of the Fraud Detection Handbook (Le Borgne, Siblini, Lebichot and Bontempi, 2022,
-https://fraud-detection-handbook.github.io, chapter 3), whose simulator anybody can run. Here is a small one of
-the same shape, for tests and first tries. What was found in the Handbook's own 1,754,155 transactions, and
-what is made of it:
+Shape and words are those of the Fraud Detection Handbook (Le Borgne et al., 2022, chapter 3,
+https://fraud-detection-handbook.github.io), whose simulator anybody can run. Here is a small one of the same
+shape, for tests and first tries. What was found in the Handbook's own 1,754,155 transactions, and what is made
+of it:
 
 - One table with a row for each transaction, in order of its time; ids count from 0 in the same order.
 - Times have no zone, and are taken for UTC: whole seconds from 2018-04-01 00:00:31 to 2018-09-30 23:59:57.
@@ -54,7 +54,7 @@ _DAY = 86_400  # seconds
 
 
 def records(limit: int | None = None, data: Path | None = None) -> Dataset:
-    """The records of the first `limit` transactions (of all, without it): those of the file `data`, or made up.
+    """The records of the first `limit` transactions (of all, without it), of the file `data` or made up.
 
     What is known at a moment (chargebacks, labels) comes before the questions of that moment. Raises
     `ConfigError` when the file is not as described.
@@ -128,11 +128,11 @@ def labels(transactions: pd.DataFrame) -> pd.DataFrame:
 
 
 def simulate(seed: int = 0) -> pd.DataFrame:
-    """About 20,000 transactions in 60 days, in order of their time; beside the columns of a file the scenario.
+    """About 20,000 transactions in 60 days, in order of their time: a file's columns, and the scenario.
 
-    Each customer has a mean amount, a mean number of transactions a day, and pays around noon at terminals
-    within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and all that is paid there
-    for four weeks is fraud. 3: a customer's card is known to others, who for two weeks make a third of the
+    Each customer has a mean amount and a mean number of transactions a day, and pays around noon at terminals
+    within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and for four weeks all that
+    is paid there is fraud. 3: a customer's card is known to others, who for two weeks make a third of the
     transactions, five times as large. A later scenario goes before an earlier one; 0 is no fraud.
     """
     rng = np.random.default_rng(seed)

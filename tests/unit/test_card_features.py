@@ -48,5 +48,5 @@ def test_each_window_has_its_own_risk() -> None:
 
 def test_of_no_rows_there_are_no_features() -> None:
     names = [f"{what}_{window}" for what in ("frauds", "transactions") for window in ("1d", "7d", "30d")]
-    assert terminal_risk(dict.fromkeys(names, [])) == {"risk_1d": [], "risk_7d": [], "risk_30d": []}
+    assert terminal_risk({name: [] for name in names}) == {"risk_1d": [], "risk_7d": [], "risk_30d": []}
     assert calendar({"time": []}) == {"weekend": [], "night": []}

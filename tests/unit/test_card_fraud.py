@@ -131,7 +131,9 @@ def test_what_a_customer_did_is_what_pandas_counts(
     counts = in_order(windows.count(), transactions, "CUSTOMER_ID")
     means = in_order(windows.mean(), transactions, "CUSTOMER_ID")
     assert served.features[f"customer_transactions__count_{days}d"].tolist() == counts.tolist()
-    assert served.features[f"customer_transactions__mean_amount_{days}d"].to_numpy() == pytest.approx(means, abs=1e-9)
+    assert served.features[f"customer_transactions__mean_amount_{days}d"].to_numpy() == pytest.approx(
+        means, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("days", WINDOWS)
@@ -201,12 +203,17 @@ def test_a_feast_client_reads_them_online(declared: Declared) -> None:
     OnlineStore(store, declared.plan).write(rows_at(round(NIGHT.timestamp() * 1000)))
     known = {"customer_id": "596", "terminal_id": "3156", "time": NIGHT}
     new = {"customer_id": "new", "terminal_id": "new", "time": NIGHT.replace(day=7, hour=12)}
-    answer = store.get_online_features(
-        store.get_feature_service("card_fraud"), [known, new], full_feature_names=True
-    ).to_dict()
-    assert {name: answer[name][0] for name in EXPECTED} == EXPECTED
-    assert answer["customer_transactions__count_7d"][1] is None
-    assert [answer[name][1] for name in EXPECTED if "__risk_" in name or "calendar" in name] == [0] * 5
+    # under full names Feast leaves out what python mode computes, so the bare ones must be unique
+    answer = store.get_online_features(store.get_feature_service("card_fraud"), [known, new]).to_dict()
+    assert answer.keys() == {"customer_id", "terminal_id", *map(bare, declared.plan.names)}
+    assert len(answer) == 2 + len(declared.plan.names)
+    assert {name: answer[bare(name)][0] for name in EXPECTED} == EXPECTED
+    assert answer["count_7d"][1] is None
+    assert [answer[name][1] for name in ("weekend", "night", "risk_1d", "risk_7d", "risk_30d")] == [0] * 5
+
+
+def bare(name: str) -> str:
+    return name.partition("__")[2]
 
 
 def test_a_feast_client_reads_their_history(declared: Declared) -> None:
@@ -250,12 +257,12 @@ def test_the_model_gets_the_same_finite_numbers_from_every_event(
 
 def test_a_learned_model_survives_pickling_and_tells_a_risky_terminal() -> None:
     learned = model()
-    for number in range(200):
+    for number in range(2_000):
         learned.learn_one(given(50.0, 9, 45.0, risk=0.9 if number % 4 == 0 else 0.0), number % 4 == 0)
     again = pickle.loads(pickle.dumps(learned))  # noqa: S301 made here
     risky, safe = given(50.0, 9, 45.0, risk=0.9), given(50.0, 9, 45.0)
     assert again.predict_proba_one(risky) == learned.predict_proba_one(risky)
-    assert learned.predict_proba_one(risky)[True] > 0.8 > 0.2 > learned.predict_proba_one(safe)[True]
+    assert learned.predict_proba_one(risky)[True] > 0.5 > 0.1 > learned.predict_proba_one(safe)[True]
 
 
 def test_a_model_without_labels_takes_fraud_for_rare() -> None:

@@ -160,10 +160,15 @@ def test_what_is_made_up_has_the_handbook_s_shape(seed: int) -> None:
     assert 15_000 < len(table) < 25_000
     assert 0.005 < table["TX_FRAUD"].mean() < 0.04
     assert times.is_monotonic_increasing
-    assert (times.min().date(), times.max().date()) == (pd.Timestamp("2018-04-01").date(), pd.Timestamp("2018-05-30").date())
+    assert (times.min().date(), times.max().date()) == (
+        pd.Timestamp("2018-04-01").date(),
+        pd.Timestamp("2018-05-30").date(),
+    )
     assert table["TRANSACTION_ID"].tolist() == list(range(len(table)))
     assert table["TX_AMOUNT"].ge(0).all()
-    assert times.dt.hour.between(6, 17).mean() > 0.6  # a normal day: two thirds are within a deviation of noon
+    assert (
+        times.dt.hour.between(6, 17).mean() > 0.6
+    )  # a normal day: two thirds are within a deviation of noon
     assert (times.dt.floor("s") == times).all()
 
 
