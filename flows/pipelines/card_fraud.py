@@ -12,7 +12,7 @@ from typing import Any
 
 from river import linear_model, optim, preprocessing
 
-from flows.core.schema import Flag, Number, Text, Time
+from flows.core.schema import Field, Flag, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines.card_features import WINDOWS
 
@@ -40,15 +40,20 @@ def prepare(x: Mapping[str, Any]) -> dict[str, float]:
 def model() -> Any:
     """Online logistic regression with a step size for each weight, as Duchi et al. (2011) have it.
 
-    It begins with the knowledge that fraud is rare (1 in 90), since a week passes before the first label. Frauds
-    weigh no more than other transactions: ten times the weight ranked no better, and what was
-    served was no probability any more.
+    It begins with the knowledge that fraud is rare (1 in 90), since a week passes before the first label.
+    Frauds weigh no more than other transactions: with ten times the weight the order was much the same, and
+    the scores were no probabilities any more.
     """
-    regression = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_init=-4.5, intercept_lr=0.01)
+    regression = linear_model.LogisticRegression(optim.AdaGrad(0.1), intercept_init=-4.5, intercept_lr=0.01)
     return prepare | preprocessing.StandardScaler() | regression
 
 
-_TRANSACTION = {"transaction_id": Text(), "time": Time(), "terminal_id": Text(), "amount": Number(0, 1e6)}
+_TRANSACTION: dict[str, Field] = {
+    "transaction_id": Text(),
+    "time": Time(),
+    "terminal_id": Text(),
+    "amount": Number(0, 1e6),
+}
 
 pipeline = Pipeline(
     name="card_fraud",

@@ -2,8 +2,8 @@
 
 Shape and words are those of the Fraud Detection Handbook (Le Borgne et al., 2022, chapter 3,
 https://fraud-detection-handbook.github.io), whose simulator anybody can run. Here is a small one of the same
-shape, for tests and first tries. What was found in the Handbook's own 1,754,155 transactions, and what is made
-of it:
+shape, for tests and first tries. What was found in the Handbook's own 1,754,155 transactions, and what is
+made of it:
 
 - One table with a row for each transaction, in order of its time; ids count from 0 in the same order.
 - Times have no zone, and are taken for UTC: whole seconds from 2018-04-01 00:00:31 to 2018-09-30 23:59:57.
@@ -130,9 +130,9 @@ def labels(transactions: pd.DataFrame) -> pd.DataFrame:
 def simulate(seed: int = 0) -> pd.DataFrame:
     """About 20,000 transactions in 60 days, in order of their time: a file's columns, and the scenario.
 
-    Each customer has a mean amount and a mean number of transactions a day, and pays around noon at terminals
-    within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and for four weeks all that
-    is paid there is fraud. 3: a customer's card is known to others, who for two weeks make a third of the
+    Each customer has a mean amount and a mean number of transactions a day, and pays around noon at
+    terminals within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and for four
+    weeks all that is paid there is fraud. 3: a customer's card is known to others, who for two weeks make a third of the
     transactions, five times as large. A later scenario goes before an earlier one; 0 is no fraud.
     """
     rng = np.random.default_rng(seed)

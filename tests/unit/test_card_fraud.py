@@ -1,4 +1,4 @@
-"""The card_fraud declaration: the Handbook's features, in the flows and in Feast, and what its model is given."""
+"""The card_fraud declaration: the Handbook's features, in the flows and in Feast, and its model."""
 
 import math
 import pickle
