@@ -130,10 +130,10 @@ def labels(transactions: pd.DataFrame) -> pd.DataFrame:
 def simulate(seed: int = 0) -> pd.DataFrame:
     """About 20,000 transactions in 60 days, in order of their time: a file's columns, and the scenario.
 
-    Each customer has a mean amount and a mean number of transactions a day, and pays around noon at
-    terminals within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and for four
-    weeks all that is paid there is fraud. 3: a customer's card is known to others, who for two weeks make a third of the
-    transactions, five times as large. A later scenario goes before an earlier one; 0 is no fraud.
+    Each customer has a mean amount and a mean number of transactions a day, and pays around noon at terminals
+    within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and all that is paid
+    there for four weeks is fraud. 3: a customer's card is known to others, who for two weeks make a third of
+    the transactions, five times as large. A later scenario goes before an earlier one; 0 is no fraud.
     """
     rng = np.random.default_rng(seed)
     transactions = _payments(rng).sort_values("TX_DATETIME", kind="stable", ignore_index=True)
