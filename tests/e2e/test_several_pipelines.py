@@ -1,8 +1,10 @@
-"""A project with several pipelines: this repository's two, and the cards among them from file to prediction."""
+"""A project with several pipelines: this repository's two, and the cards from file to prediction."""
 
 import shutil
 from pathlib import Path
 
+import handbook
+import pandas as pd
 import pytest
 from harness import PATIENCE, Project, lag, wait_until
 
@@ -10,6 +12,7 @@ from flows.pipelines.cards_data import simulate
 
 ROOT = Path(__file__).parents[2]
 FILE = "card_transactions.parquet"
+TRANSACTIONS = simulate()[::10]
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +21,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Project:
     directory = tmp_path_factory.mktemp("both")
     shutil.copytree(ROOT / "feature_repo", directory / "feature_repo")
     shutil.copy(ROOT / "pyproject.toml", directory)
-    simulate()[::10].to_parquet(directory / FILE)
+    TRANSACTIONS.to_parquet(directory / FILE)
     project = Project(directory)
     outcome = project.run("apply")
     assert outcome.returncode == 0, outcome.stderr
@@ -64,6 +67,9 @@ def test_the_cards_of_a_file_are_answered_with_the_features_of_the_days_themselv
             wait_until(lambda: lag(broker, running, "learn") == 0, PATIENCE)
             wait_until(lambda: lag(broker, running, "predict") == 0, PATIENCE)
     assert cards.records("dead-letters") == []
-    names = running.names(running.plan())
-    served = {each["id"]: dict(zip(names, each["features"], strict=True)) for each in cards.values("predictions")}
-    assert served == expected
+    predictions = cards.values("predictions")
+    served = pd.DataFrame([p["features"] for p in predictions], columns=running.names(running.plan()))
+    expected = handbook.features(TRANSACTIONS)
+    assert [int(p["id"]) for p in predictions] == TRANSACTIONS["TRANSACTION_ID"].tolist()
+    assert (expected["terminal_frauds__frauds_30d"] > 0).sum() > 20
+    pd.testing.assert_frame_equal(served[list(expected)], expected, check_dtype=False, rtol=0, atol=1e-9)
