@@ -39,15 +39,13 @@ def test_apply_makes_the_plan_and_the_topics_of_every_pipeline(both: Project) ->
             assert set(running.topics()) <= broker.topics().keys()
 
 
-@pytest.mark.parametrize("choice", [["--pipeline", "card_fraud"], []])
-def test_with_a_choice_apply_is_for_that_pipeline_only(both: Project, choice: list[str]) -> None:
-    chosen = both if choice else both.with_settings(PIPELINE="card_fraud")
-    (line,) = chosen.run("apply", *choice).stderr.splitlines()
+def test_with_a_choice_apply_is_for_that_pipeline_only(both: Project) -> None:
+    (line,) = both.run("apply", "--pipeline", "card_fraud").stderr.splitlines()
     assert line.startswith("card_fraud: ")
     assert line.endswith("0 topics created")
 
 
-@pytest.mark.parametrize("command", ["run", "publish", "topics", "backtest", "tail predictions"])
+@pytest.mark.parametrize("command", ["run", "backtest"])
 def test_without_a_choice_the_other_commands_say_which_there_are(both: Project, command: str) -> None:
     outcome = both.run(*command.split())
     assert outcome.returncode == 2
