@@ -276,7 +276,8 @@ class WindowState:
                 if index < start:
                     self._starts[window] += 1
                     self._leave(window, index, 1)
-            for follows in self._followers:
+        for follows in self._followers:  # one that was not asked of late may stand beyond the windows
+            if index + self._base < follows.stop:
                 follows.forget()
 
     def _forget_ids(self) -> None:

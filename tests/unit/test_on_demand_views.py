@@ -15,7 +15,7 @@ from flows.core.features import Question
 from flows.core.plan import LATENESS, FeaturePlan, Input, Output
 from flows.core.transforms import Transformer
 from flows.errors import ConfigError
-from flows.functions import load_function, source_hash
+from flows.functions import load_function
 
 FUNCTIONS = """
 def priced(given):

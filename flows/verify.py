@@ -1,0 +1,241 @@
+"""`driftline verify features`: recomputes what was served from the log, and says where it differs.
+
+The topics hold all that is needed: the records, the dead letters that tell which of them the engine refused,
+and the predictions with their features, keys and how far each stream had been read.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from flows.adapters.recomputation import CHUNK, Recomputation, Served, StreamRecord
+from flows.core.broker import Broker, Record, TopicPartition, read_range
+from flows.core.decode import Decoder
+from flows.core.plan import Kind, View
+from flows.core.schema import Text, milliseconds
+from flows.errors import ConfigError, InvalidRecord, UnknownTopic
+from flows.pipeline import Stream
+from flows.wiring import Engine
+
+SHOWN = 1000  # explained or mismatched rows of a view that are looked into; all are counted
+_REFUSED = ("not-json", "schema", "time", "late", "duplicate")  # by the intake, before any feature
+_BATCH = 20_000  # rows that are written to the tables at a time
+
+Advance = Callable[[int], None]
+
+
+class Explained(NamedTuple):
+    """A record that came when the question had been answered, which is all that makes the difference."""
+
+    view: str
+    question: str
+    record: str
+    topic: str
+    partition: int
+    offset: int
+
+
+class Mismatch(NamedTuple):
+    """A question whose features are not what the log says, and not because of a later record."""
+
+    view: str
+    question: str
+    key: str | None
+    served: Sequence[Any]
+    expected: Sequence[Any]
+
+
+@dataclass
+class ViewResult:
+    """How the questions compare: with the recomputation, and with Feast's join (None: it was not asked).
+
+    A transform is not recomputed; Feast runs its function over the joined features.
+    """
+
+    view: str
+    features: int
+    rows: int = 0
+    explained: int = 0
+    mismatches: int = 0
+    feast_rows: int | None = None
+    feast_mismatches: int = 0
+    explanations: list[Explained] = field(default_factory=list)
+    examples: list[Mismatch] = field(default_factory=list)
+
+    @property
+    def equal(self) -> int:
+        """The questions whose features are those of the recomputation."""
+        return self.rows - self.explained - self.mismatches
+
+
+class Verification:
+    """One run over the questions whose event time is from `since` up to but not including `until` (ms)."""
+
+    def __init__(self, running: Engine, broker: Broker, folder: Path, since: int, until: int) -> None:
+        pipeline = running.pipeline
+        self._running = running
+        self._broker = broker
+        self._since, self._until = since, until
+        self._plan = plan = running.plan()
+        self._streams = {s.topic: s for s in (*pipeline.sources, pipeline.events) if s.topic in plan.streams}
+        texts = {topic: _texts(stream) for topic, stream in self._streams.items()}
+        self.recomputation = Recomputation(folder, plan, texts)
+        self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
+        self.refused: Counter[str] = Counter()  # records of the streams by why the engine refused them
+
+    @property
+    def records(self) -> int:
+        """How many records `load` reads."""
+        topics = [self._predictions, self._running.pipeline.topic("dead-letters"), *self._streams]
+        topics += [self._running.pipeline.events.topic] if self._plan.transforms else []
+        return sum(stop - start for topic in topics for _, start, stop in self._ranges(topic))
+
+    @property
+    def _predictions(self) -> str:
+        return self._running.pipeline.topic("predictions")
+
+    def load(self, advance: Advance) -> None:
+        """Read the topics; raises `ConfigError` where no prediction of the plan is in the range."""
+        refused = set(self._refused(advance))
+        for stream in self._streams.values():
+            for records in _batches(self._accepted(stream, refused, advance)):
+                self.recomputation.add_records(stream.topic, records)
+        for questions in _batches(self._served(advance)):
+            self.recomputation.add_questions(questions)
+        for requests in _batches(self._requests(advance)):
+            self.recomputation.add_requests(requests)
+        if not self.recomputation.questions:
+            raise ConfigError(
+                f"topic {self._predictions!r} has no prediction of plan {self._plan.hash} in that range; "
+                "run the flows first, or name another range"
+            )
+        self.recomputation.prepare()
+
+    def compare(self, view: View, advance: Advance) -> ViewResult:
+        """Compare one view's features with the recomputation."""
+        result = ViewResult(view.name, len(view.aggregates))
+        for verdict in self.recomputation.compare(view):
+            result.rows += verdict.questions
+            result.explained += len(verdict.explained)
+            result.mismatches += len(verdict.mismatches)
+            for question in verdict.explained[: SHOWN - len(result.explanations)]:
+                result.explanations += self._explanation(view, question)
+            for question in verdict.mismatches[: SHOWN - len(result.examples)]:
+                result.examples.append(self._example(view, question))
+            advance(verdict.questions)
+        return result
+
+    def join(
+        self, point_in_time: Callable[[Any], Any], results: Sequence[ViewResult], advance: Advance
+    ) -> None:
+        """Compare what was served with Feast's point-in-time join at each question's moment.
+
+        `results` are those of the views and of the transforms, which only Feast computes anew.
+        """
+        for first in range(0, self.recomputation.questions, CHUNK):
+            joined = point_in_time(self.recomputation.asked(first))
+            for result in results:
+                names, keys = self._compared(result.view)
+                compared, different = self.recomputation.differing(joined, names, keys)
+                result.feast_rows = (result.feast_rows or 0) + compared
+                result.feast_mismatches += different
+            advance(joined.num_rows)
+
+    def _compared(self, view: str) -> tuple[list[str], list[str]]:
+        """The names of the features of a view or transform, and the entities whose keys they depend on."""
+        names = [name for name in self._plan.names if name.startswith(f"{view}__")]
+        reads = next((t.views for t in self._plan.transforms if t.name == view), (view,))
+        return names, [v.entity for v in self._plan.views if v.name in reads]
+
+    def _explanation(self, view: View, question: int) -> Iterator[Explained]:
+        served, _ = self.recomputation.difference(view, question)
+        for record_id, offset, _ in self.recomputation.later_records(view, question):
+            yield Explained(view.name, served.id, record_id, view.stream, served.partition, offset)
+
+    def _example(self, view: View, question: int) -> Mismatch:
+        served, expected = self.recomputation.difference(view, question)
+        return Mismatch(view.name, served.id, served.keys[0], served.features, expected)
+
+    def _refused(self, advance: Advance) -> Iterator[tuple[str, int, int]]:
+        """Where the records stood that became dead letters at the intake."""
+        for record in self._read(self._running.pipeline.topic("dead-letters"), advance):
+            headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            if headers.get("reason") in _REFUSED and headers.get("topic") in self._streams:
+                self.refused[headers["reason"]] += 1
+                yield headers["topic"], int(headers["partition"]), int(headers["offset"])
+
+    def _accepted(
+        self, stream: Stream, refused: set[tuple[str, int, int]], advance: Advance
+    ) -> Iterator[StreamRecord]:
+        decoder = Decoder(stream.id, stream.time, stream.fields)
+        views = [view for view in self._plan.views if view.stream == stream.topic]
+        earliest = self._since - max(view.longest + view.delay + view.slide for view in views)
+        for record in self._read(stream.topic, advance):
+            if (record.topic, record.partition, record.offset) in refused:
+                continue
+            try:
+                record_id, time, payload = decoder.decode(record)
+            except InvalidRecord:
+                continue  # not yet read by the engine; as a dead letter it changes no feature
+            if earliest < time < self._until:
+                yield StreamRecord(record.partition, record.offset, record_id, time, payload)
+
+    def _requests(self, advance: Advance) -> Iterator[tuple[Any, ...]]:
+        """The events' ids, and the fields that the transforms get."""
+        fields = {field.name: field for transform in self._plan.transforms for field in transform.fields}
+        if not fields:
+            return
+        events = self._running.pipeline.events
+        decoder = Decoder(events.id, events.time, events.fields)
+        for record in self._read(events.topic, advance):
+            with suppress(InvalidRecord):
+                event_id, _, payload = decoder.decode(record)
+                yield event_id, *(_request(payload.get(f.name), f.kind) for f in fields.values())
+
+    def _served(self, advance: Advance) -> Iterator[Served]:
+        inputs = len(self._running.pipeline.inputs)
+        for record in self._read(self._predictions, advance):
+            try:
+                raw = orjson.loads(record.value or b"")
+                time = milliseconds(raw["time"])
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                self.left_out["no prediction"] += 1
+                continue
+            if raw.get("plan") != self._plan.hash:
+                self.left_out["of another plan"] += 1
+            elif self._since <= time < self._until:
+                features = raw["features"][inputs:]
+                yield Served(
+                    raw["id"], time, raw["moment"], record.partition, raw["keys"], raw["at"], features
+                )
+
+    def _read(self, topic: str, advance: Advance) -> Iterator[Record]:
+        for partition, start, stop in self._ranges(topic):
+            for batch in read_range(self._broker, partition, start, stop):
+                yield from batch
+                advance(len(batch))
+
+    def _ranges(self, topic: str) -> list[tuple[TopicPartition, int, int]]:
+        if topic not in self._broker.topics():
+            raise UnknownTopic(topic)
+        bounds = self._broker.offsets(topic)
+        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(bounds)]
+
+
+def _request(value: Any, kind: Kind) -> Any:
+    return milliseconds(value) if kind == "time" and value is not None else value
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
+
+
+def _texts(stream: Stream) -> set[str]:
+    return {name for name, declared in stream.fields.items() if isinstance(declared, Text)}
