@@ -4,14 +4,12 @@ Feast keeps these declarations; Driftline compiles the aggregations and runs the
 """
 
 from datetime import timedelta
-from pathlib import Path
 
-from feast import Entity, FeatureService, Field, FileSource, KafkaSource, StreamFeatureView, ValueType
+from feast import Entity, FeatureService, Field, StreamFeatureView, ValueType
 from feast.aggregation import Aggregation
-from feast.data_format import JsonFormat
 from feast.types import Float64, Int64, String
+from streams import stream
 
-OFFLINE = Path(__file__).resolve().parent.parent / ".driftline" / "offline"
 WINDOWS = {"1h": timedelta(hours=1), "3h": timedelta(hours=3), "24h": timedelta(hours=24)}
 
 origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING)
@@ -22,31 +20,13 @@ route = Entity(
 aircraft = Entity(name="aircraft", join_keys=["tail_number"], value_type=ValueType.STRING)
 
 
-def stream(view: str, topic: str, time: str) -> KafkaSource:
-    """The topic, and the parquet parts in which Driftline keeps the view's history."""
-    return KafkaSource(
-        name=f"{view}_stream",
-        topic=topic,
-        timestamp_field=time,
-        # Feast asks for an address; Driftline reads the broker of DRIFTLINE_BROKER.
-        kafka_bootstrap_servers="localhost:9092",
-        message_format=JsonFormat(
-            f"flight_id string, origin string, carrier string, route string, tail_number string, "
-            f"{time} timestamp, delay double"
-        ),
-        batch_source=FileSource(
-            name=f"{view}_history",
-            # Absolute, since Feast's duckdb store reads relative paths from the working directory.
-            path=str(OFFLINE / view / "**" / "*.parquet"),
-            timestamp_field="event_timestamp",
-            created_timestamp_column="created",
-        ),
-    )
-
-
 def delays(entity: Entity, topic: str, time: str) -> StreamFeatureView:
     """The number of the entity's flights in each window, and their mean and longest delay (minutes)."""
     name = f"{entity.name}_{topic}"
+    fields = (
+        "flight_id string, origin string, carrier string, route string, tail_number string, "
+        f"{time} timestamp, delay double"
+    )
     schema = [Field(name=entity.join_key, dtype=String)]
     aggregations = []
     for label, window in WINDOWS.items():
@@ -63,7 +43,7 @@ def delays(entity: Entity, topic: str, time: str) -> StreamFeatureView:
     return StreamFeatureView(
         name=name,
         entities=[entity],
-        source=stream(name, topic, time),
+        source=stream(name, topic, time, fields),
         timestamp_field=time,
         schema=schema,
         aggregations=aggregations,

@@ -16,11 +16,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.core.plan import FeaturePlan
 from flows.core.schema import iso, milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, check_topics
-from flows.wiring import Engine, engine
+from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,36 +50,47 @@ def main() -> None:
         sys.exit(EXIT_MISTAKE if isinstance(error, ConfigError | UnknownTopic) else EXIT_FAULT)
 
 
-@app.command(epilog="Example: driftline apply")
+@app.command(epilog="Examples: driftline apply · driftline apply --pipeline flight_delays")
 def apply(pipeline: PipelineOption = "") -> None:
-    """Register the Feast repository, compile the feature plan and create the topics.
+    """Register the Feast repository, compile the feature plans and create the topics.
 
-    Run it once, and again after every change of a declaration; what is there already stays.
+    Run it once, and again after every change of a declaration; what is there already stays. Without a choice
+    it is for all pipelines of the project.
     """
-    running = engine(pipeline)
+    running = engines(pipeline)
     with err.status("importing Feast and applying the feature repository"):
         from flows.adapters import feast_repo  # Feast takes seconds to import: only here
-        from flows.adapters.feast_offline import OfflineStore
 
-        repo, yaml = running.project.feature_repo, running.settings.feature_store
-        running.settings.state_dir.mkdir(parents=True, exist_ok=True)
-        feast_repo.apply(repo, yaml)
-        running.sealer()  # makes the secret, before several flows need it at once
-        lateness = round(running.pipeline.lateness.total_seconds() * 1000)
-        plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
-        running.check(plan)
-        # opening makes the empty part without which Feast could read no history yet
-        OfflineStore(feast_repo.offline_folders(feast_repo.open_store(repo, yaml), plan), plan)
-    running.plan_file.parent.mkdir(parents=True, exist_ok=True)
-    running.plan_file.write_bytes(plan.to_json())
-    broker = running.open_broker()
-    created = broker.create_topics(running.topic_specs())
+        first = running[0]
+        first.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        feast_repo.apply(first.project.feature_repo, first.settings.feature_store)
+        first.sealer()  # makes the secret, before several flows need it at once
+        plans = [_compile(each) for each in running]
+    broker = first.open_broker()
+    for each, plan in zip(running, plans, strict=True):
+        each.plan_file.parent.mkdir(parents=True, exist_ok=True)
+        each.plan_file.write_bytes(plan.to_json())
+        created = broker.create_topics(each.topic_specs())
+        err.print(
+            f"{each.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views "
+            f"(plan {plan.hash}), {len(created)} topics created",
+            highlight=False,
+        )
     broker.close()
-    err.print(
-        f"{running.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views (plan {plan.hash}), "
-        f"{len(created)} topics created",
-        highlight=False,
-    )
+
+
+def _compile(running: Engine) -> FeaturePlan:
+    """The pipeline's feature plan, checked; its part of the offline store is made readable."""
+    from flows.adapters import feast_repo
+    from flows.adapters.feast_offline import OfflineStore
+
+    repo, yaml = running.project.feature_repo, running.settings.feature_store
+    lateness = round(running.pipeline.lateness.total_seconds() * 1000)
+    plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
+    running.check(plan)
+    # opening makes the empty part without which Feast could read no history yet
+    OfflineStore(feast_repo.offline_folders(feast_repo.open_store(repo, yaml), plan), plan)
+    return plan
 
 
 @app.command(epilog="Examples: driftline run · driftline run predict learn")

@@ -176,11 +176,26 @@ class Engine:
 
 
 def engine(pipeline: str = "", directory: Path | None = None) -> Engine:
-    """The engine of the project that holds `directory` (by default the working directory)."""
+    """The engine of the project that holds `directory` (by default the working directory).
+
+    Raises `ConfigError` where the project has several pipelines and none is chosen.
+    """
+    project, settings = _project(directory)
+    return Engine(project, settings, project.pipeline(pipeline or settings.pipeline))
+
+
+def engines(pipeline: str = "") -> list[Engine]:
+    """The engine of the chosen pipeline of this directory's project; without a choice those of all."""
+    project, settings = _project()
+    chosen = pipeline or settings.pipeline
+    pipelines = [project.pipeline(chosen)] if chosen else project.pipelines.values()
+    return [Engine(project, settings, each) for each in pipelines]
+
+
+def _project(directory: Path | None = None) -> tuple[Project, Settings]:
     root = projects.find((directory or Path.cwd()).resolve())
     settings = settings_module.load(root)
-    project = projects.load(root)
-    return Engine(project, settings, project.pipeline(pipeline or settings.pipeline))
+    return projects.load(root), settings
 
 
 def drain_on_signals(running: Engine) -> None:

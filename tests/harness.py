@@ -134,9 +134,9 @@ class Project:
 
     def engine(self, **changes: object) -> Engine:
         """An engine in this process; `changes` are made to its pipeline's declaration."""
-        loaded = projects.load(self.directory)
-        pipeline: Pipeline = replace(loaded.pipeline(), **changes)  # type: ignore[arg-type]
-        return Engine(loaded, settings.load(self.directory, self.environment), pipeline)
+        loaded, chosen = projects.load(self.directory), settings.load(self.directory, self.environment)
+        pipeline: Pipeline = replace(loaded.pipeline(chosen.pipeline), **changes)  # type: ignore[arg-type]
+        return Engine(loaded, chosen, pipeline)
 
     @contextmanager
     def broker(self) -> Iterator[Broker]:

@@ -62,7 +62,8 @@ _KINDS: dict[Any, Kind] = {
     UnixTimestamp: "time",
 }
 
-warnings.filterwarnings("ignore", "Stream feature views are experimental")  # each time one is read
+for _remark in ("Stream feature views are experimental", "On demand feature view is an experimental"):
+    warnings.filterwarnings("ignore", _remark)  # each time one is read
 
 
 def open_store(repo: Path, yaml: str) -> FeatureStore:

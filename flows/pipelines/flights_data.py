@@ -19,44 +19,16 @@ the US Bureau of Transportation Statistics. What was found in its 336,776 flight
   those of an aircraft not seen in the last 24 hours, as 48 % of all questions have them.
 """
 
-from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import orjson
 import pandas as pd
 
-from flows.core.broker import Outgoing
 from flows.errors import ConfigError
+from flows.pipelines.dataset import Dataset
 
 LATE = pd.Timedelta(minutes=15)  # an arrival up to this much after its schedule is on time
 _MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
-_CHUNK = 10_000  # rows written as JSON at a time
-
-
-class Dataset:
-    """Records in event-time order, ready to publish; it can be iterated more than once.
-
-    `len` is the number of records on all topics, `events` the number of those that ask for a prediction.
-    `streams` maps each topic to its payloads, sorted by event time, which is their index (UTC); at equal
-    times the earlier topic's records come first.
-    """
-
-    def __init__(self, streams: Mapping[str, pd.DataFrame], events: str) -> None:
-        self.events = len(streams[events])
-        self._streams = streams
-
-    def __len__(self) -> int:
-        return sum(map(len, self._streams.values()))
-
-    def __iter__(self) -> Iterator[Outgoing]:
-        records = [_records(topic, payloads) for topic, payloads in self._streams.items()]
-        times = np.concatenate([payloads.index.as_unit("ms").asi8 for payloads in self._streams.values()])
-        topics = np.repeat(np.arange(len(records)), [len(p) for p in self._streams.values()])
-        for topic in topics[np.argsort(times, kind="stable")]:
-            yield next(records[topic])
 
 
 def records(limit: int | None = None) -> Dataset:
@@ -190,21 +162,3 @@ def _scheduled_arrival(departure: pd.Series, clock: pd.Series, zone: str) -> pd.
 
 def _minutes(number: pd.Series) -> pd.Series:
     return pd.to_timedelta(number, unit="min")
-
-
-def _records(topic: str, payloads: pd.DataFrame) -> Iterator[Outgoing]:
-    names = list(payloads)
-    for start in range(0, len(payloads), _CHUNK):
-        chunk = payloads[start : start + _CHUNK]
-        times = chunk.index.as_unit("ms").asi8.tolist()
-        rows = zip(*[_json_values(chunk[name]) for name in names], strict=True)
-        for time, row in zip(times, rows, strict=True):
-            value = orjson.dumps(dict(zip(names, row, strict=True)))
-            yield Outgoing(topic, value, key=row[0].encode(), timestamp=time)
-
-
-def _json_values(column: pd.Series) -> list[Any]:
-    if column.dtype.kind == "M":
-        return [f"{time}Z" for time in np.datetime_as_string(column.dt.tz_localize(None), unit="s")]
-    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
-    return values

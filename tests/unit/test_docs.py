@@ -40,6 +40,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
 
 SHOP = "run by this file in the shop of the how-to"
+CARDS = "run by tests/e2e/test_several_pipelines.py with a smaller file"
 # Every command of the documentation, and what runs it.
 COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
@@ -60,6 +61,9 @@ COMMANDS = {
     "driftline tail predictions --from-start -n 1": SHOP,
     "driftline tail dead-letters --from-start --json": SHOP + ", with an end",
     "driftline topics": SHOP,
+    "driftline backtest card_fraud --data card_transactions.parquet": CARDS,
+    "driftline run --pipeline card_fraud": CARDS,
+    "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
 }
 
 

@@ -16,8 +16,9 @@ from flows.core.broker import Outgoing
 from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
 from flows.core.plan import LATENESS, FeaturePlan
 from flows.core.windows import Value
+from flows.pipelines.dataset import Dataset
 from flows.pipelines.flight_delays import pipeline
-from flows.pipelines.flights_data import Dataset, dataset, events, read_csv, schedule
+from flows.pipelines.flights_data import dataset, events, read_csv, schedule
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
 FUTURE = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
