@@ -61,6 +61,7 @@ COMMANDS = {
     "driftline tail predictions --from-start -n 1": SHOP,
     "driftline tail dead-letters --from-start --json": SHOP + ", with an end",
     "driftline topics": SHOP,
+    "driftline verify features": SHOP,
     "driftline backtest card_fraud --data card_transactions.parquet": CARDS,
     "driftline run --pipeline card_fraud": CARDS,
     "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
@@ -121,9 +122,11 @@ def test_the_labels_of_the_metrics_are_those_of_the_registry():
 
 def test_the_commands_and_options_are_those_of_the_command():
     group = typer.main.get_command(app)
+    commands = dict(group.commands)
+    commands |= {f"verify {name}": command for name, command in commands.pop("verify").commands.items()}
     real = {
         name: {option for parameter in command.params for option in parameter.opts}
-        for name, command in group.commands.items()
+        for name, command in commands.items()
     }
     rows = table(REFERENCE, "command")
     assert {name.strip("`"): set(re.findall(r"`([^`]+)`", options)) for name, options, _ in rows} == real
@@ -400,6 +403,10 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
 
     wait_until(lambda: shop.is_read("materialize", "features"), 30)
     assert "'warehouse': ['north']" in shop.run("python read_features.py")
+    wait_until(lambda: shop.is_read("materialize", "predictions"), 30)
+    table = shop.run("driftline verify features")
+    assert "warehouse_parcels" in table
+    assert table.count("2,001") == 3  # rows, equal, as in Feast
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0, (shop.directory / "run.log").read_text()
 
