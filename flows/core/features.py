@@ -51,6 +51,8 @@ class EntityKey(NamedTuple):
 Step = tuple[int, int, str, Any]
 _QUESTION = -1
 
+_tuple = tuple.__new__  # makes a named tuple in a third of the time that its class takes
+
 
 class Row(NamedTuple):
     """The features of one view for one entity as of `time` (ms), for the online and offline stores."""
@@ -103,7 +105,7 @@ class Splitter:
                 for entity in entities:
                     steps[entity][payload.get(entity)].append(step)
         return {
-            EntityKey(entity, value): of_value
+            _tuple(EntityKey, (entity, value)): of_value
             for entity, by_value in steps.items()
             for value, of_value in by_value.items()
             if value is not None
@@ -135,7 +137,7 @@ class EntityFeatures:
         cut into batches.
         """
         answers: list[tuple[int, list[Value]]] = []
-        late, states = 0, self._states
+        late, states, time = 0, self._states, 0
         changed: set[int] = set()
         by_view: list[list[Value]] = []
         for view, time, record_id, given in steps:
@@ -146,7 +148,7 @@ class EntityFeatures:
                 late += states[view].add(time, record_id, given) == "late"
                 changed.add(view)
                 by_view = []
-        return Part(self._key.entity, answers, self._rows(changed, time, by_view), late)
+        return _tuple(Part, (self._key.entity, answers, self._rows(changed, time, by_view), late))
 
     @property
     def expires(self) -> int:
@@ -165,7 +167,8 @@ class EntityFeatures:
             view, state = self._views[number], self._states[number]
             newest = state.newest_record
             known = by_view and newest == time and not view.excludes_own
-            rows.append(Row(view.name, self._key.value, newest, by_view[number] if known else state.ask(newest)))
+            values = by_view[number] if known else state.ask(newest)
+            rows.append(_tuple(Row, (view.name, self._key.value, newest, values)))
         return rows
 
 

@@ -4,7 +4,7 @@ A window of length w answers a question asked at t with the records whose time i
 arrive out of order and questions may be asked about the past: as long as the records of that time are still
 kept, the answer is the one that a full recomputation gives.
 
-The records stand in the order of their times, so a window is two positions, found by bisection. Beside them
+The records stand in the order of their times, so a window is two positions. Beside the records
 stand cumulative sums: what a window adds up to is the difference of two of them, and nothing moves when a
 window does. Extremes, distinct values and quantiles follow the positions (`flows.core.followers`).
 """
@@ -49,7 +49,7 @@ class _Layout:
         self.kept: list[tuple[int, bool]] = []  # the columns whose values are, and whether these are numbers
         self.summed: list[tuple[int, int]] = []  # the columns, and powers, whose cumulative sums are
         self.followers: list[tuple[str, int, int]] = []  # kind, window and which of the kept
-        self.windows: list[tuple[int, list[_Read]]] = []
+        self.windows: list[tuple[int, list[_Read | None]]] = []  # None is the count
         self._view = view
         lengths = list(dict.fromkeys(a.window for a in view.aggregates))
         for length in lengths:
@@ -60,10 +60,10 @@ class _Layout:
         kept = {column for column, _ in self.kept}  # of the others the snapshot has what the sums tell
         self.only_summed = [n for n, (c, power) in enumerate(self.summed) if power == 1 and c not in kept]
 
-    def _reader(self, aggregate: Aggregate) -> _Read:
+    def _reader(self, aggregate: Aggregate) -> _Read | None:
         function = aggregate.function
         if function == "count":
-            return _count
+            return None
         if function == "time_since_last":
             return _time_since_last
         column = self._view.columns.index(aggregate.column)
@@ -94,6 +94,7 @@ class WindowState:
         "_layout",
         "_newest",
         "_seen",
+        "_starts",
         "_sums",
         "_times",
         "lateness",
@@ -109,6 +110,7 @@ class WindowState:
         self._followers: list[Follower] = [follower(kind) for kind, _, _ in layout.followers]
         self._ids: list[str] = []  # beside the times, where a question must find its own record
         self._seen: dict[str, int] = {}  # id to time
+        self._starts = [0] * len(layout.windows)  # where each window last began: near where it will begin
         self._base = 0  # how many records were dropped before the first one here
         self._newest = _LONG_AGO  # the newest time seen, of a record or a question
         self.newest_record = _LONG_AGO
@@ -125,9 +127,10 @@ class WindowState:
             self._insert(bisect_right(times, time), time, record_id, values)
         else:
             times.append(time)
-            for sums, (column, power) in zip(self._sums, layout.summed):
-                sums.append(sums[-1] + exact.fixed(values[column]) ** power)
-            for kept, (column, _) in zip(self._kept, layout.kept):
+            for sums, (column, power) in zip(self._sums, layout.summed, strict=True):
+                units = exact.fixed(values[column])
+                sums.append(sums[-1] + (units if power == 1 else units * units))
+            for kept, (column, _) in zip(self._kept, layout.kept, strict=True):
                 kept.append(values[column])
             if layout.excludes_own:
                 self._ids.append(record_id)
@@ -152,11 +155,18 @@ class WindowState:
         stop = bisect_right(times, end) if times and times[-1] > end else len(times)
         own = self._position(own_id, stop) if layout.excludes_own and own_id is not None else -1
         answer: list[Value] = []
-        for length, reads in layout.windows:
-            start = bisect_right(times, end - length, 0, stop)
+        starts = self._starts
+        for window, (length, reads) in enumerate(layout.windows):
+            start, oldest = starts[window], end - length
+            while start < stop and times[start] <= oldest:
+                start += 1
+            if start and times[start - 1] > oldest:
+                start = bisect_right(times, oldest, 0, start)
+            starts[window] = start
             excluded = own if own >= start else -1
+            count = stop - start - (excluded >= 0)
             for read in reads:
-                answer.append(read(self, start, stop, excluded, time))
+                answer.append(read(self, start, stop, excluded, time) if read else count)
         if len(times) >= _WORTH_DROPPING:
             self._drop_expired()
         return answer if layout.order is None else [answer[place] for place in layout.order]
@@ -244,14 +254,11 @@ class WindowState:
         del times[:expired], self._ids[:expired]
         for column in (*self._kept, *self._sums):
             del column[:expired]
+        self._starts = [max(0, start - expired) for start in self._starts]
         self._base += expired
         for follows in self._followers:
             if follows.start < self._base:
                 follows.forget()
-
-
-def _count(state: WindowState, start: int, stop: int, own: int, time: int) -> int:
-    return stop - start - (own >= 0)
 
 
 def _time_since_last(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
@@ -268,8 +275,11 @@ def _sum(which: int) -> _Read:
 
 def _mean(which: int) -> _Read:
     def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
-        count = stop - start - (own >= 0)
-        return exact.total(_units(state._sums[which], start, stop, own)) / count if count else None
+        count = stop - start
+        if own >= 0 or not count:
+            return exact.total(_units(state._sums[which], start, stop, own)) / (count - 1) if count > 1 else None
+        sums = state._sums[which]
+        return exact.total(sums[stop] - sums[start]) / count
 
     return read
 
