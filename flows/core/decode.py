@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from flows.core.broker import Record
-from flows.core.schema import Field, check, milliseconds
+from flows.core.schema import Checker, Field, milliseconds
 from flows.errors import InvalidRecord
 
 CLOCK_TOLERANCE = 86_400_000  # milliseconds that an event time may be ahead of its record's timestamp
@@ -26,7 +26,7 @@ class Decoder:
     def __init__(self, id_field: str, time_field: str, fields: Mapping[str, Field]) -> None:
         self._id = id_field
         self._time = time_field
-        self._fields = {name: field for name, field in fields.items() if name != time_field}
+        self._check = Checker({name: field for name, field in fields.items() if name != time_field})
 
     def decode(self, record: Record) -> Decoded:
         """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used."""
@@ -34,7 +34,7 @@ class Decoder:
             payload = orjson.loads(record.value or b"")
         except orjson.JSONDecodeError as error:
             raise InvalidRecord("not-json", str(error)) from None
-        check(payload, self._fields)
+        self._check(payload)
         time = self._event_time(payload.get(self._time), record.timestamp)
         return Decoded(payload[self._id], time, payload)
 

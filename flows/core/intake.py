@@ -1,11 +1,12 @@
 """The predictor's intake: records in, checked questions and updates out, everything else to dead letters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flows.core.broker import Outgoing, Record
 from flows.core.deadletter import dead_letter
-from flows.core.decode import Decoder
+from flows.core.decode import Decoded, Decoder
 from flows.core.features import Question, Update
 from flows.core.moments import Moments
 from flows.core.recent import RecentIds
@@ -43,15 +44,20 @@ class Intake:
         lateness: int,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        self._decoders = decoders
-        self._events = events
         self._models = models
         self._dead_letters = dead_letters
-        self._streams = frozenset(streams)
         self._lateness = lateness
         known = state or {"seen": {}, "newest": {}, "next": {}, "moments": [0]}
-        self._seen = {topic: RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())) for topic in decoders}
-        self._newest: dict[str, int] = {topic: known["newest"].get(topic, 0) for topic in decoders}
+        self._topics = {
+            topic: _Topic(
+                decoder.decode,
+                RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())),
+                known["newest"].get(topic, 0),
+                topic in streams,
+                topic == events,
+            )
+            for topic, decoder in decoders.items()
+        }
         self._next: dict[str, int] = {topic: known["next"].get(topic, 0) for topic in streams}
         self._moments = Moments(lateness, known["moments"])
 
@@ -62,42 +68,50 @@ class Intake:
             if record.topic == self._models:
                 batch.items.append(record)
                 continue
-            if record.topic in self._streams:
+            topic = self._topics[record.topic]
+            if topic.is_stream:
                 self._next[record.topic] = record.offset + 1
             try:
-                self._admit(record, batch)
+                self._admit(record, topic, batch)
             except InvalidRecord as fault:
                 batch.dead.append(dead_letter(self._dead_letters, record, fault.reason, str(fault)))
         return batch
 
     def snapshot(self) -> dict[str, Any]:
         """The ids seen lately and the newest time, by topic, and how far the streams are read."""
-        seen = {topic: seen.snapshot() for topic, seen in self._seen.items()}
+        seen = {name: topic.seen.snapshot() for name, topic in self._topics.items()}
+        newest = {name: topic.newest for name, topic in self._topics.items()}
         moments = self._moments.snapshot()
-        return {"seen": seen, "newest": self._newest, "next": self._next, "moments": moments}
+        return {"seen": seen, "newest": newest, "next": self._next, "moments": moments}
 
-    def _admit(self, record: Record, batch: Batch) -> None:
-        topic = record.topic
-        event_id, time, payload = self._decoders[topic].decode(record)
-        if event_id in self._seen[topic]:
+    def _admit(self, record: Record, topic: "_Topic", batch: Batch) -> None:
+        event_id, time, payload = topic.decode(record)
+        if event_id in topic.seen:
             raise InvalidRecord("duplicate", f"a record {event_id!r} was taken in before")
-        self._check_lateness(topic, time)
-        self._seen[topic].add(event_id)
-        if topic in self._streams:
-            batch.items.append(Update(topic, event_id, time, payload))
-        if topic == self._events:
+        if time > topic.newest:
+            topic.newest = time
+        elif time < topic.newest - self._lateness:
+            behind = (topic.newest - time) / 1000
+            raise InvalidRecord(
+                "late",
+                f"its event time is {behind:g} s behind the newest of {record.topic!r}; "
+                f"{self._lateness / 1000:g} s are allowed",
+            )
+        topic.seen.add(event_id)
+        if topic.is_stream:
+            batch.items.append(Update(record.topic, event_id, time, payload))
+        if topic.is_events:
             read = tuple(self._next.values())
             batch.items.append(Question(event_id, time, payload, self._moments.take(time), read))
             batch.records.append(record)
 
-    def _check_lateness(self, topic: str, time: int) -> None:
-        newest = self._newest[topic]
-        if time > newest:
-            self._newest[topic] = time
-        elif time < newest - self._lateness:
-            behind = (newest - time) / 1000
-            raise InvalidRecord(
-                "late",
-                f"its event time is {behind:g} s behind the newest of {topic!r}; "
-                f"{self._lateness / 1000:g} s are allowed",
-            )
+
+@dataclass(slots=True)
+class _Topic:
+    """One input topic: how its records are decoded, and what was seen of it."""
+
+    decode: Callable[[Record], Decoded]
+    seen: RecentIds
+    newest: int  # event time (ms)
+    is_stream: bool
+    is_events: bool

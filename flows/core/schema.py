@@ -130,6 +130,37 @@ def check(payload: Any, fields: Mapping[str, Field]) -> None:
             raise InvalidRecord("schema", f"field {name!r} {fault}")
 
 
+class Checker:
+    """`check` for one declaration, fast for records that are as declared and lack nothing."""
+
+    def __init__(self, fields: Mapping[str, Field]) -> None:
+        self._fields = fields
+        self._texts = [(name, field.longest) for name, field in fields.items() if type(field) is Text]
+        self._numbers = [(name, f.low, f.high) for name, f in fields.items() if type(f) is Number]
+        self._others = {name: f for name, f in fields.items() if type(f) not in (Text, Number)}
+
+    def __call__(self, payload: Any) -> None:
+        """Raise what `check` raises."""
+        if not self._is_complete(payload):
+            check(payload, self._fields)
+        else:
+            check(payload, self._others)
+
+    def _is_complete(self, payload: Any) -> bool:
+        """Whether all texts and numbers are there and as declared."""
+        if type(payload) is not dict:
+            return False
+        for name, longest in self._texts:
+            value = payload.get(name)
+            if type(value) is not str or not 0 < len(value) <= longest:
+                return False
+        for name, low, high in self._numbers:
+            value = payload.get(name)
+            if type(value) is not float and type(value) is not int or not low <= value <= high:
+                return False
+        return True
+
+
 _KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
 
 
