@@ -74,9 +74,9 @@ class Log:
         return self._entities[key]
 
 
-def traffic(seed: int, out_of_order: int) -> Log:
+def traffic(seed: int, out_of_order: int, plan: FeaturePlan = PLAN) -> Log:
     """Some hundred records and questions, many at the same time, most questions by the id of a record."""
-    random, log, now = Random(seed), Log(), 10_000
+    random, log, now = Random(seed), Log(plan), 10_000
     for number in range(400):
         now += random.choice((0, 0, 1, 3, 9))
         time = now - random.randint(0, out_of_order)
@@ -90,7 +90,7 @@ def traffic(seed: int, out_of_order: int) -> Log:
 
 
 @pytest.mark.parametrize("view", PLAN.views, ids=lambda view: view.name)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_in_order_every_feature_of_every_question_is_equal(tmp_path, view, seed):
     log = traffic(seed, out_of_order=0)
     with log.recomputed(tmp_path) as recomputation:
@@ -107,7 +107,7 @@ def test_in_order_every_feature_of_every_question_is_equal(tmp_path, view, seed)
 
 
 @pytest.mark.parametrize("view", PLAN.views, ids=lambda view: view.name)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_out_of_order_what_differs_is_explained_by_a_record_that_came_later(tmp_path, view, seed):
     log = traffic(seed, out_of_order=LATENESS - 1)
     with log.recomputed(tmp_path) as recomputation:
@@ -121,26 +121,23 @@ def test_out_of_order_what_differs_is_explained_by_a_record_that_came_later(tmp_
                 assert offset >= asked.read[0]
 
 
-@pytest.mark.parametrize("aggregate", range(len(VIEW.aggregates)))
+@pytest.mark.parametrize("aggregate", VIEW.aggregates, ids=lambda a: a.name)
 def test_a_wrong_value_of_any_feature_is_a_mismatch(tmp_path, aggregate):
-    log = traffic(7, out_of_order=0)
-    feature = f"{VIEW.name}__{VIEW.aggregates[aggregate].name}"
-    position = PLAN.names.index(feature)
-    with_value = [n for n, s in enumerate(log.served) if s.features[position] is not None]
+    view = replace(VIEW, aggregates=(aggregate,))
+    log = traffic(7, out_of_order=0, plan=FeaturePlan("s", (view,), lateness=LATENESS))
+    served = [n for n, s in enumerate(log.served) if s.features[0] is not None]
     with log.recomputed(tmp_path) as recomputation:
-        (before,) = recomputation.compare(VIEW)
-    question = next(n for n in reversed(with_value) if n not in before.explained)
-    right = log.served[question].features[position]
-    log.change(question, feature, "Ghent" if isinstance(right, str) else 2 * right + 1)
+        (before,) = recomputation.compare(view)
+    question = next(n for n in reversed(served) if n not in before.explained)
+    right = log.served[question].features[0]
+    log.change(
+        question, f"{view.name}__{aggregate.name}", "Ghent" if isinstance(right, str) else 2 * right + 1
+    )
     (tmp_path / "recomputation.db").unlink()
     with log.recomputed(tmp_path) as recomputation:
-        (verdict,) = recomputation.compare(VIEW)
+        (verdict,) = recomputation.compare(view)
         assert verdict.mismatches == [question]
-        served, expected = recomputation.difference(VIEW, question)
-        assert expected[aggregate] == pytest.approx(right)
-        assert [
-            n for n, (s, e) in enumerate(zip(served.features, expected, strict=True)) if s != pytest.approx(e)
-        ] == [aggregate]
+        assert recomputation.difference(view, question)[1] == [pytest.approx(right)]
 
 
 def test_a_record_that_the_engine_missed_is_a_mismatch_though_another_came_later(tmp_path):
