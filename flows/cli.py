@@ -72,8 +72,9 @@ def apply(pipeline: PipelineOption = "") -> None:
     broker = running.open_broker()
     created = broker.create_topics(running.topic_specs())
     broker.close()
+    views = len(plan.views) + len(plan.lookups)
     err.print(
-        f"{running.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views (plan {plan.hash}), "
+        f"{running.pipeline.name}: {len(plan.names)} features in {views} views (plan {plan.hash}), "
         f"{len(created)} topics created",
         highlight=False,
     )
