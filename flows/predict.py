@@ -5,8 +5,8 @@
                validate)     each entity)    aggregates)               and shadows)
 
 A batch of records travels as one item up to the split, where each entity it touches gets its part, in the
-order of the batch; the parts meet again in `assemble`. Where the plan has batch views, a step after it reads them
-from Feast's online store. Run it with `driftline run predict`, or by itself with
+order of the batch; the parts meet again in `assemble`. Where the plan has batch views, a step behind it reads
+them from Feast's online store. Run it with `driftline run predict`, or by itself with
 `python -m bytewax.run flows.predict`.
 """
 

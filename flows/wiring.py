@@ -19,8 +19,8 @@ from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
-from flows.core.models import first_model
 from flows.core.lookups import Lookups
+from flows.core.models import first_model
 from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer

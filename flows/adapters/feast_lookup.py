@@ -63,7 +63,7 @@ class OnlineTable:
         self._lock = threading.Lock()
 
     def read(self, lookup: Lookup, keys: Collection[Key]) -> dict[Key, Stored | None]:
-        """What the store holds for each key, at most `CACHED` seconds old, as `flows.core.lookups` wants it."""
+        """What the store held for each key at most `CACHED` seconds ago; see `flows.core.lookups.Table`."""
         with self._lock:
             cache = self._caches[lookup.name]
             cached = {key: cache.get(key, _UNKNOWN) for key in keys}

@@ -19,7 +19,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class Stored(NamedTuple):
-    """What the table holds for a key: the time (ms) that it is of, and the values of the lookup's features."""
+    """What the table holds for a key: the values of the lookup's features, and the time (ms) they are of."""
 
     time: int
     values: list[Value]

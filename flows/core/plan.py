@@ -88,7 +88,7 @@ class View:
 
 @dataclass(frozen=True)
 class Input:
-    """One event field that a transform gets, where a "time" is a datetime in UTC, or that a lookup asks with."""
+    """One event field that a transform gets (a "time" as a datetime in UTC) or a lookup asks with."""
 
     name: str
     kind: Kind
@@ -122,7 +122,7 @@ class Transform:
 
     `function` is spelled `module:name`, and `code` is a hash of its source, so that a change of the code is a
     change of the plan. It takes a dict of lists, one value for each row, and gives one; `fields` are the
-    event fields and `views` the views and lookups whose features it gets, under their full names and their own.
+    event fields and `views` the views and lookups whose features it gets, under their full and own names.
     """
 
     name: str
