@@ -258,7 +258,7 @@ def _lookup(view: FeatureView, projection: FeatureViewProjection) -> Lookup:
     kinds = {column.name: _KINDS[column.dtype] for column in view.entity_columns}
     return Lookup(
         name=view.name,
-        keys=tuple(Input(key, kinds[key]) for key in view.join_keys),
+        keys=tuple(Input(key, kinds[key]) for key in sorted(kinds)),
         features=tuple(Output(f.name, _DTYPES[f.dtype]) for f in _wanted(view, projection)),
         freshness=view.ttl // _MILLISECOND,
     )
