@@ -5,7 +5,7 @@ import secrets
 import signal
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +18,7 @@ from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
+from flows.core.features import Question
 from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
 from flows.core.models import first_model
@@ -25,6 +26,7 @@ from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
+from flows.core.windows import Value
 from flows.errors import ConfigError
 from flows.functions import load_function
 from flows.pipeline import OUTPUTS, Pipeline, Stream
@@ -129,6 +131,18 @@ class Engine:
 
         store = open_store(self.project.feature_repo, self.settings.feature_store)
         return Lookups(plan, OnlineTable(store, plan))
+
+    def looked_up(
+        self, plan: FeaturePlan, questions: Iterable[Question]
+    ) -> dict[tuple[str, int], list[Value]]:
+        """The features of batch views for a data set, by id and time (ms) of its events, as of that time.
+
+        For plans that have some, as above. Raises `StoreError`.
+        """
+        from flows.adapters.feast_lookup import past
+        from flows.adapters.feast_repo import open_store
+
+        return past(open_store(self.project.feature_repo, self.settings.feature_store), plan, questions)
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""

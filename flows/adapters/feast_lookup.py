@@ -1,5 +1,7 @@
 """The table behind the lookups: Feast's online store, read for the keys of a batch and cached for seconds.
 
+What a backtest looks up comes from Feast's offline store instead, since the online store knows only now.
+
 A store that is away costs a batch at most `TIMEOUT` for each exchange that is waited for, up to three with
 Redis (connect, handshake, answer), then nothing for `PAUSE`. SQLite answers or fails at once, except that it
 waits up to its 5 s while another process changes the file's layout.
@@ -10,9 +12,10 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
 
 # isort: split
@@ -22,10 +25,11 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import RedisError
 
-from flows.core.lookups import Key, Stored
+from flows.core.features import Question
+from flows.core.lookups import Key, Stored, key_of
 from flows.core.plan import FeaturePlan, Lookup
 from flows.core.windows import Value
-from flows.errors import ConfigError
+from flows.errors import ConfigError, StoreError
 
 CACHED = 10.0  # seconds that an answer is used again: what is materialized is served this much later
 KEYS = 100_000  # answers kept for each view
@@ -103,6 +107,52 @@ class OnlineTable:
         return [_stored(moment, values, names) for moment, values in rows]
 
 
+def past(
+    store: FeatureStore, plan: FeaturePlan, questions: Iterable[Question]
+) -> dict[tuple[str, int], list[Value]]:
+    """The lookups' features of each question, by its id and time (ms), as of that time.
+
+    It is Feast's point-in-time join of the views' batch sources, one for each view. Raises `StoreError`.
+    """
+    asked = list(questions)
+    values: dict[tuple[str, int], list[Value]] = {(question.id, question.time): [] for question in asked}
+    for lookup in plan.lookups:
+        try:
+            rows = _joined(store, lookup, asked)
+        except Exception as error:  # those of the files, of DuckDB and of ibis have nothing in common
+            raise StoreError(
+                f"the history of batch view {lookup.name!r} cannot be read ({type(error).__name__}: "
+                f"{str(error).partition(chr(10))[0]}); check its batch source"
+            ) from error
+        nothing: list[Value] = [None] * len(lookup.features)
+        of_lookup = {(q.id, q.time): rows.get(number, nothing) for number, q in enumerate(asked)}
+        for question, found in of_lookup.items():
+            values[question] += found
+    return values
+
+
+def _joined(store: FeatureStore, lookup: Lookup, asked: Sequence[Question]) -> Mapping[int, list[Value]]:
+    """The features of each question that has a key, by its number."""
+    keys = {number: key_of(lookup, question.payload) for number, question in enumerate(asked)}
+    known = {number: key for number, key in keys.items() if key is not None}
+    if not known:
+        return {}
+    frame = pd.DataFrame(known.values(), columns=[field.name for field in lookup.keys])
+    times = [asked[number].time for number in known]
+    frame["event_timestamp"] = pd.to_datetime(times, unit="ms", utc=True)
+    frame[_NUMBER] = list(known)
+    names = [feature.name for feature in lookup.features]
+    references = [f"{lookup.name}:{name}" for name in names]
+    table = store.get_historical_features(frame, references, full_feature_names=True).to_arrow()
+    columns = [table.column(f"{lookup.name}__{name}").to_pylist() for name in names]
+    rows = zip(*columns, strict=True)
+    return {
+        number: [_finite(value) for value in row]
+        for number, row in zip(table.column(_NUMBER).to_pylist(), rows, strict=True)
+    }
+
+
+_NUMBER = "driftline_question"
 _UNKNOWN: Any = object()
 
 
@@ -135,7 +185,10 @@ def _stored(moment: Any, values: Any, names: Sequence[str]) -> Stored | None:
 
 
 def _value(proto: Any) -> Value:
-    """The value, None where the table has none; that is how pandas writes the absent number, too."""
     kind = proto and proto.WhichOneof("val")
-    value: Value = getattr(proto, kind) if kind else None
+    return _finite(getattr(proto, kind)) if kind else None
+
+
+def _finite(value: Value) -> Value:
+    """The value, None for NaN, which is how pandas writes a number that is absent, and for infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

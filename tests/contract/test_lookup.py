@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from contextlib import closing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,12 +18,12 @@ import pytest
 from harness import answers_ping, server_port, unavailable, wait_until
 
 from flows.adapters import feast_lookup
-from flows.adapters.feast_lookup import CACHED, PAUSE, TIMEOUT, OnlineTable
+from flows.adapters.feast_lookup import CACHED, PAUSE, TIMEOUT, OnlineTable, past
 from flows.adapters.feast_repo import apply, compile_plan, open_store
 from flows.core.features import Question
 from flows.core.lookups import Lookups, Stored
 from flows.core.plan import LATENESS
-from flows.errors import ConfigError
+from flows.errors import ConfigError, StoreError
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
 YAMLS = {"sqlite": "feature_store.yaml", "redis": "feature_store.redis.yaml"}
@@ -305,3 +306,42 @@ def test_redis_keeps_the_time_of_a_value_and_sqlite_its_second(repo, plan):
     ((_, stored),) = OnlineTable(open_store(*repo), plan).read(plan.lookups[0], [(12, "JFK")]).items()
     assert isinstance(stored, Stored)
     assert stored.time == (NOON if repo[1] == YAMLS["sqlite"] else NOON + 999)
+
+
+@pytest.mark.parametrize("repo", ["sqlite"], indirect=True)
+def test_a_question_of_the_past_gets_what_the_table_said_of_its_time(repo, plan):
+    """The oracle is the same rule over the table's own rows, by hand."""
+    day = 24 * HOUR
+    rows = [
+        weather(NOON, 1.0),
+        weather(NOON + HOUR, float("nan"), sky=None),
+        weather(NOON + HOUR, 5.0, hour=13),
+        weather(NOON + day, 2.0, flights=9),
+        weather(NOON, 4.0, "LGA"),
+    ]
+    pd.DataFrame(rows).to_parquet(repo[0] / "weather.parquet")
+    plan = replace(plan, lookups=plan.lookups[:1])
+    expected = [
+        (asked(NOON - 1), [None, None, None]),
+        (asked(NOON), [1.0, 3, "rain"]),
+        (asked(NOON + HOUR - 1), [1.0, 3, "rain"]),
+        (asked(NOON + HOUR), [None, 3, None]),
+        (asked(NOON + 3 * HOUR), [None, 3, None]),
+        (asked(NOON + 3 * HOUR + 1), [None, None, None]),
+        (asked(NOON + day + 5), [2.0, 9, "rain"]),
+        (asked(NOON + 2 * HOUR, "LGA"), [4.0, 3, "rain"]),
+        (asked(NOON, None), [None, None, None]),
+        (asked(NOON, "BOS"), [None, None, None]),
+    ]
+    questions = [question._replace(id=str(n)) for n, (question, _) in enumerate(expected)]
+    answer = past(open_store(*repo), plan, questions)
+    assert [answer[question.id, question.time] for question in questions] == [row for _, row in expected]
+    assert [type(value) for value in answer["1", NOON]] == [float, int, str]
+
+
+@pytest.mark.parametrize("repo", ["sqlite"], indirect=True)
+def test_a_history_that_is_not_there_is_an_error_that_names_the_view(repo, plan):
+    with pytest.raises(
+        StoreError, match=r"the history of batch view 'weather' cannot be read .*batch source"
+    ):
+        past(open_store(*repo), plan, [asked(NOON)])
