@@ -414,7 +414,7 @@ def test_the_table_of_the_how_to_is_served_and_backtested(tmp_path):
     flow = staffed.start("driftline run predict")
     try:
         staffed.run("driftline publish order.jsonl")
-        wait_until(lambda: len(staffed.records("predictions")) == 1, 60)
+        wait_until(lambda: len(staffed.records("predictions")) == 1, 120)  # such a flow imports Feast
     finally:
         flow.terminate()
         assert flow.wait(60) == 0
