@@ -12,6 +12,7 @@ import math
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ PAUSE = 3.0  # seconds without a read, and without a further warning, after one 
 _READ = 5_000  # keys in one read, within the parameters that SQLite takes in a statement
 
 _log = logging.getLogger("driftline.lookups")
+warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)  # ibis, in each join
 
 
 class OnlineTable:
