@@ -5,8 +5,10 @@ were known at its time, each label is learned once. So it says what the model is
 the flows' own figures can only differ by the time a model needs from the learner to the predictor.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 from flows.core.broker import Outgoing, Record
@@ -35,11 +37,30 @@ class Progress(NamedTuple):
     signals: list[DriftSignal]
 
 
+def questions(pipeline: Pipeline, records: Iterable[Outgoing]) -> Iterator[Question]:
+    """The valid events of a data set."""
+    events = pipeline.events
+    decoder = Decoder(events.id, events.time, events.fields)
+    for record in records:
+        if record.topic == events.topic:
+            with suppress(InvalidRecord):
+                event_id, time, payload = decoder.decode(_in_log(record, 0))
+                yield Question(event_id, time, payload)
+
+
 class Backtest:
-    """Runs `records`, which are in event-time order, through the core of `pipeline`."""
+    """Runs `records`, which are in event-time order, through the core of `pipeline`.
+
+    `looked_up` has what the plan's batch views give, by id and time (ms) of the events.
+    """
 
     def __init__(
-        self, pipeline: Pipeline, plan: FeaturePlan, learner: Learner, transformer: Transformer
+        self,
+        pipeline: Pipeline,
+        plan: FeaturePlan,
+        learner: Learner,
+        transformer: Transformer,
+        looked_up: Mapping[tuple[str, int], list[Value]] = MappingProxyType({}),
     ) -> None:
         self.learner = learner
         self.served: dict[str, float] = {}
@@ -56,6 +77,7 @@ class Backtest:
         self._splitter = Splitter(plan)
         self._assembler = Assembler(plan)
         self._transformer = transformer
+        self._looked_up = looked_up
         self._entities: dict[EntityKey, EntityFeatures] = {}
         self._offset = 0
 
@@ -63,13 +85,8 @@ class Backtest:
         """Drive the core; yields after each batch."""
         iterator = iter(records)
         while batch := list(islice(iterator, _BATCH)):
-            yield self._batch([self._in_log(record) for record in batch])
-
-    def _in_log(self, record: Outgoing) -> Record:
-        self._offset += 1
-        return Record(
-            record.topic, 0, self._offset, record.timestamp or 0, record.key, record.value, record.headers
-        )
+            yield self._batch([_in_log(record, self._offset + n) for n, record in enumerate(batch, 1)])
+            self._offset += len(batch)
 
     def _batch(self, records: Sequence[Record]) -> Progress:
         labels = self._pipeline.labels.topic
@@ -91,6 +108,9 @@ class Backtest:
         parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items).items()]
         vectors = self._assembler.assemble(len(batch.records), parts)
         questions = [item for item in items if isinstance(item, Question)]
+        if self._plan.lookups:
+            for question, vector in zip(questions, vectors, strict=True):
+                vector += self._looked_up[question.id, question.time]
         faults = self._transformer.extend(questions, vectors)
         rows = enumerate(zip(batch.records, questions, vectors, strict=True))
         good = {
@@ -124,3 +144,7 @@ class Backtest:
             yield DeadLabel(record, fault.reason, str(fault))
         else:
             yield from self.learner.labelled(Label(event_id, time, payload[self._pipeline.target], record))
+
+
+def _in_log(record: Outgoing, offset: int) -> Record:
+    return Record(record.topic, 0, offset, record.timestamp or 0, record.key, record.value, record.headers)

@@ -71,8 +71,9 @@ def apply(pipeline: PipelineOption = "") -> None:
         each.plan_file.parent.mkdir(parents=True, exist_ok=True)
         each.plan_file.write_bytes(plan.to_json())
         created = broker.create_topics(each.topic_specs())
+        views = len(plan.views) + len(plan.lookups)
         err.print(
-            f"{each.pipeline.name}: {len(plan.names)} features in {len(plan.views)} views "
+            f"{each.pipeline.name}: {len(plan.names)} features in {views} views "
             f"(plan {plan.hash}), {len(created)} topics created",
             highlight=False,
         )
@@ -237,13 +238,18 @@ def backtest(
     as_json: JsonOption = False,
 ) -> None:
     """Run the pipeline's data set through the engine's core, in event-time order and without a broker."""
-    from flows.backtest import Backtest
+    from flows.backtest import Backtest, questions
     from flows.report import backtest_summary, print_backtest
 
     running = engine(name)
     plan = running.plan()
     records = dataset(running, events, data)
-    test = Backtest(running.pipeline, plan, running.learner(running.names(plan)), running.transformer(plan))
+    looked_up = {}
+    if plan.lookups:
+        with err.status("importing Feast and joining the batch views"):
+            looked_up = running.looked_up(plan, questions(running.pipeline, records))
+    learner = running.learner(running.names(plan))
+    test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
     began, signals, dead = time.monotonic(), [], 0
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records):

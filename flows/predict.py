@@ -5,7 +5,8 @@
                validate)     each entity)    aggregates)               and shadows)
 
 A batch of records travels as one item up to the split, where each entity it touches gets its part, in the
-order of the batch; the parts meet again in `assemble`. Run it with `driftline run predict`, or by itself with
+order of the batch; the parts meet again in `assemble`. Where the plan has batch views, a step behind it reads
+them from Feast's online store. Run it with `driftline run predict`, or by itself with
 `python -m bytewax.run flows.predict`.
 """
 
@@ -22,9 +23,10 @@ from flows.adapters.stateful import expiring_stateful, stateful
 from flows.core import feature_rows
 from flows.core.broker import Outgoing, Record
 from flows.core.decode import Decoder
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Row, Splitter, Step
+from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Question, Row, Splitter, Step
 from flows.core.idle import IdleIndex
 from flows.core.intake import Batch, Intake
+from flows.core.lookups import Lookups
 from flows.core.models import Lineup, Model, first_model
 from flows.core.plan import FeaturePlan
 from flows.core.predictor import Predictor
@@ -95,6 +97,8 @@ def build(running: Engine) -> Dataflow:
     parts = expiring_stateful("windows", steps, lambda state: _Windows(plan, idle, state))
     parts_of_slot = op.map("by_slot", parts, _by_slot)
     vectors = stateful("assemble", op.merge("gather", sorted_out, parts_of_slot), lambda _: _Assemble(plan))
+    if plan.lookups:
+        vectors = op.map_value("look_up", vectors, _LookUp(running.lookups(plan)))
     predictions = stateful("predict", vectors, lambda state: _Predict(running, plan, state))
     op.output("publish", predictions, running.sink(OUTPUTS))
     return dataflow
@@ -248,6 +252,21 @@ class _Assemble:
         telemetry.LATE_RECORDS.inc(sum(part.late for part in parts))
         vectors = self._assembler.assemble(len(batch.records), parts)
         return Vectors(batch, vectors, [row for part in parts for row in part.rows])
+
+
+class _LookUp:
+    """Extends the vectors by the features of batch views."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+
+    def __call__(self, given: Vectors) -> Vectors:
+        questions = [item for item in given.batch.items if isinstance(item, Question)]
+        with telemetry.STAGE.labels("look-up").time():
+            nulls = self._lookups.extend(questions, given.vectors)
+        for (view, reason), number in nulls.items():
+            telemetry.LOOKUPS_NULL.labels(view, reason).inc(number)
+        return given
 
 
 class _Predict:

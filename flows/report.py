@@ -105,6 +105,7 @@ def verification_summary(run: Verification, results: Sequence[ViewResult]) -> di
         "questions": run.questions,
         "left_out": dict(run.left_out),
         "refused": dict(run.refused),
+        "not_in_the_log": run.not_in_the_log,
         "views": [
             {
                 "view": r.view,
@@ -137,6 +138,9 @@ def print_verification(console: Console, run: Verification, results: Sequence[Vi
     console.print(table)
     for why, number in (*run.left_out.items(), *((f"refused as {w}", n) for w, n in run.refused.items())):
         console.print(f"not compared: {number:,} {why}", highlight=False)
+    if run.not_in_the_log:
+        names = ", ".join(run.not_in_the_log)
+        console.print(f"not compared: {names}: values of the online store, not of the log", highlight=False)
     for r in results:
         _print_rows(console, r)
 

@@ -137,8 +137,16 @@ class Verification:
         return result
 
     def transforms(self) -> list[ViewResult]:
-        """The results of the transforms, which only `join` fills."""
-        return [ViewResult(t.name, len(t.outputs)) for t in self._plan.transforms]
+        """The results of the transforms of streams' features, which only `join` fills."""
+        unknown = self.not_in_the_log
+        return [ViewResult(t.name, len(t.outputs)) for t in self._plan.transforms if t.name not in unknown]
+
+    @property
+    def not_in_the_log(self) -> list[str]:
+        """The batch views, whose values the online store had, and the transforms that read them."""
+        lookups = {lookup.name for lookup in self._plan.lookups}
+        readers = [t.name for t in self._plan.transforms if lookups.intersection(t.views)]
+        return [*lookups, *readers]
 
     def join(
         self, point_in_time: Callable[[Any], Any], results: Sequence[ViewResult], advance: Advance

@@ -5,7 +5,7 @@ import secrets
 import signal
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,12 +18,15 @@ from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
+from flows.core.features import Question
 from flows.core.learner import Learner, Policy
+from flows.core.lookups import Lookups
 from flows.core.models import first_model
-from flows.core.plan import Aggregate, FeaturePlan, Kind, Transform, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
+from flows.core.windows import Value
 from flows.errors import ConfigError
 from flows.functions import load_function
 from flows.pipeline import OUTPUTS, Pipeline, Stream
@@ -103,7 +106,9 @@ class Engine:
                 )
             _check_fields(view, streams[view.stream])
         for transform in plan.transforms:
-            _check_inputs(transform, self.pipeline.events)
+            _check_inputs(f"on-demand view {transform.name!r}", transform.fields, self.pipeline.events)
+        for lookup in plan.lookups:
+            _check_inputs(f"batch view {lookup.name!r}", lookup.keys, self.pipeline.events)
         for entity in plan.entities:
             if entity not in self.pipeline.entities or entity not in self.pipeline.events.fields:
                 raise ConfigError(f"pipeline {self.pipeline.name!r} must declare the entity field {entity!r}")
@@ -115,6 +120,29 @@ class Engine:
     def transformer(self, plan: FeaturePlan) -> Transformer:
         """Runs the plan's row transforms; raises `ConfigError` where their code is not what was applied."""
         return Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
+
+    def lookups(self, plan: FeaturePlan) -> Lookups:
+        """Reads the plan's batch views from the online store.
+
+        It imports Feast, which takes seconds: only for plans that have some.
+        """
+        from flows.adapters.feast_lookup import OnlineTable
+        from flows.adapters.feast_repo import open_store
+
+        store = open_store(self.project.feature_repo, self.settings.feature_store)
+        return Lookups(plan, OnlineTable(store, plan))
+
+    def looked_up(
+        self, plan: FeaturePlan, questions: Iterable[Question]
+    ) -> dict[tuple[str, int], list[Value]]:
+        """The features of batch views for a data set, by id and time (ms) of its events, as of that time.
+
+        For plans that have some, as above. Raises `StoreError`.
+        """
+        from flows.adapters.feast_lookup import past
+        from flows.adapters.feast_repo import open_store
+
+        return past(open_store(self.project.feature_repo, self.settings.feature_store), plan, questions)
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""
@@ -244,14 +272,14 @@ def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
         )
 
 
-def _check_inputs(transform: Transform, events: Stream) -> None:
-    """Raise `ConfigError` unless the events have the fields that the transform gets."""
-    for wanted in transform.fields:
+def _check_inputs(view: str, fields: Sequence[Input], events: Stream) -> None:
+    """Raise `ConfigError` unless the events have the fields that the view reads."""
+    for wanted in fields:
         kind = _KINDS[wanted.kind]
         if not isinstance(events.fields.get(wanted.name), kind):
             raise ConfigError(
-                f"on-demand view {transform.name!r} reads the field {wanted.name!r} of topic "
-                f"{events.topic!r}, which must be declared there as {kind.__name__}"
+                f"{view} reads the field {wanted.name!r} of topic {events.topic!r}, which must be declared "
+                f"there as {kind.__name__}"
             )
 
 

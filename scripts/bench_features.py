@@ -114,7 +114,11 @@ class ByHand:
                 continue
             if type(payload) is not dict:
                 continue
-            id_, customer, terminal = payload.get("transaction_id"), payload.get("customer_id"), payload.get("terminal_id")
+            id_, customer, terminal = (
+                payload.get("transaction_id"),
+                payload.get("customer_id"),
+                payload.get("terminal_id"),
+            )
             amount, fraud, at = payload.get("amount"), payload.get("fraud"), payload.get("at")
             if type(id_) is not str or not 0 < len(id_) <= 256:
                 continue

@@ -17,9 +17,17 @@ from typing import Any
 import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
 
 # isort: split
-from feast import FeatureStore, KafkaSource, OnDemandFeatureView, StreamFeatureView, repo_operations
+from feast import (
+    FeatureStore,
+    FeatureView,
+    KafkaSource,
+    OnDemandFeatureView,
+    StreamFeatureView,
+    repo_operations,
+)
 from feast.aggregation import Aggregation
 from feast.errors import FeatureServiceNotFoundException
+from feast.feature_view import DUMMY_ENTITY_ID
 from feast.feature_view_projection import FeatureViewProjection
 from feast.infra.offline_stores.file_source import FileSource
 from feast.types import Bool, Float64, Int64, String, UnixTimestamp
@@ -34,6 +42,7 @@ from flows.core.plan import (
     FeaturePlan,
     Input,
     Kind,
+    Lookup,
     Output,
     Transform,
     View,
@@ -130,11 +139,18 @@ def compile_plan(repo: Path, yaml: str, service: str, lateness: int) -> FeatureP
     except Exception as error:
         raise _explained(error, "reading the registry") from error
     pairs = [(_registered(store, projection), projection) for projection in projections]
-    views = tuple(_view(v, projection) for v, projection in pairs if not isinstance(v, OnDemandFeatureView))
-    transforms = tuple(
-        _transform(v, projection, views) for v, projection in pairs if isinstance(v, OnDemandFeatureView)
+    lookups = tuple(_lookup(v, projection) for v, projection in pairs if _is_batch(v))
+    views = tuple(
+        _view(v, projection)
+        for v, projection in pairs
+        if not _is_batch(v) and not isinstance(v, OnDemandFeatureView)
     )
-    return FeaturePlan(service, views, transforms, lateness)
+    transforms = tuple(
+        _transform(v, projection, views, lookups)
+        for v, projection in pairs
+        if isinstance(v, OnDemandFeatureView)
+    )
+    return FeaturePlan(service, views, transforms, lateness, lookups)
 
 
 def offline_folders(store: FeatureStore, plan: FeaturePlan) -> dict[str, Path]:
@@ -181,7 +197,10 @@ def _view(view: Any, projection: FeatureViewProjection) -> View:
 
 def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple[bool, str]]:
     """What the engine cannot run, each beside what to write instead; later ones rely on earlier ones."""
-    yield not isinstance(view, StreamFeatureView), "not on a stream; declare it as a StreamFeatureView"
+    yield (
+        not isinstance(view, StreamFeatureView),
+        "is of a kind that the engine does not know; declare it as a StreamFeatureView or a FeatureView",
+    )
     yield bool(view.udf), "has a udf; aggregate the stream's own fields, and compute others before publishing"
     yield not view.aggregations, "has no aggregations; give at least one Aggregation"
     yield (
@@ -231,14 +250,62 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
     )
 
 
+def _is_batch(view: Any) -> bool:
+    return isinstance(view, FeatureView) and not isinstance(view, StreamFeatureView)
+
+
+def _lookup(view: FeatureView, projection: FeatureViewProjection) -> Lookup:
+    _refuse(f"batch view {projection.name!r}", _lookup_faults(view, projection))
+    kinds = {column.name: _KINDS[column.dtype] for column in view.entity_columns}
+    return Lookup(
+        name=view.name,
+        keys=tuple(Input(key, kinds[key]) for key in sorted(kinds)),
+        features=tuple(Output(f.name, _DTYPES[f.dtype]) for f in _wanted(view, projection)),
+        freshness=view.ttl // _MILLISECOND,
+    )
+
+
+def _lookup_faults(view: FeatureView, projection: FeatureViewProjection) -> Iterator[tuple[bool, str]]:
+    yield (
+        not view.ttl,
+        "has no ttl; give one, such as timedelta(hours=2): a value of the table that is older is not used",
+    )
+    yield view.ttl % _MILLISECOND != timedelta(0), "its ttl must be a whole number of milliseconds"
+    yield not view.online, "is not online, where it is read from; leave online=False out"
+    yield _is_changed(projection), "is renamed or pinned in the service; list it there as it was declared"
+    yield (
+        view.join_keys == [DUMMY_ENTITY_ID],
+        "has no entity; give it one, whose join key is a field of the event",
+    )
+    for column in view.entity_columns:
+        yield (
+            column.dtype not in (String, Int64),
+            f"join key {column.name!r} is {column.dtype}; make it String or Int64",
+        )
+    for feature in _wanted(view, projection):
+        known = ", ".join(map(str, _DTYPES))
+        yield feature.dtype not in _DTYPES, f"{feature.name!r} is {feature.dtype}; make it one of {known}"
+
+
+def _wanted(view: FeatureView, projection: FeatureViewProjection) -> list[Any]:
+    """The view's features that the service lists, without the join keys."""
+    names = {feature.name for feature in projection.features} - set(view.join_keys)
+    return [feature for feature in view.features if feature.name in names]
+
+
 def _is_changed(projection: FeatureViewProjection) -> bool:
     return bool(projection.name_alias or projection.join_key_map or projection.version_tag)
 
 
 def _transform(
-    view: OnDemandFeatureView, projection: FeatureViewProjection, views: tuple[View, ...]
+    view: OnDemandFeatureView,
+    projection: FeatureViewProjection,
+    views: tuple[View, ...],
+    lookups: tuple[Lookup, ...],
 ) -> Transform:
-    _refuse(f"on-demand view {projection.name!r}", _transform_faults(view, projection, views))
+    computed = {f"{v.name}__{a.name}" for v in views for a in v.aggregates}
+    computed |= {f"{lookup.name}__{f.name}" for lookup in lookups for f in lookup.features}
+    _refuse(f"on-demand view {projection.name!r}", _transform_faults(view, projection, computed))
     wanted = {feature.name for feature in projection.features}
     function = view.feature_transformation.udf
     return Transform(
@@ -263,7 +330,7 @@ def _refer(view: OnDemandFeatureView) -> None:
 
 
 def _transform_faults(
-    view: OnDemandFeatureView, projection: FeatureViewProjection, views: tuple[View, ...]
+    view: OnDemandFeatureView, projection: FeatureViewProjection, computed: set[str]
 ) -> Iterator[tuple[bool, str]]:
     yield view.mode != "python", f"is in mode {view.mode!r}; write it in mode='python', over dicts of lists"
     yield view.singleton, "is a singleton; take and give lists, and leave singleton out"
@@ -277,7 +344,6 @@ def _transform_faults(
         reference(view.feature_transformation.udf) == "",
         "its function cannot be imported; " + _IMPORTABLE,
     )
-    computed = {f"{v.name}__{a.name}" for v in views for a in v.aggregates}
     for source in view.source_feature_view_projections.values():
         missing = sorted({f"{source.name}__{f.name}" for f in source.features} - computed)
         yield bool(missing), f"reads {', '.join(missing)}, which is not in the service; list it there"

@@ -81,6 +81,12 @@ LATE_RECORDS = Counter(
     "Source records behind the allowed lateness, so that they changed no feature.",
     registry=REGISTRY,
 )
+LOOKUPS_NULL = Counter(
+    "driftline_lookups_null_total",
+    "Events for which a batch view gave null: the value is missing, stale, of the future, or the store away.",
+    ["view", "reason"],
+    registry=REGISTRY,
+)
 CONSUMER_LAG = Gauge(
     "driftline_consumer_lag_records",
     "Records in the log that this process has still to read.",

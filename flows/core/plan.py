@@ -88,7 +88,7 @@ class View:
 
 @dataclass(frozen=True)
 class Input:
-    """One event field that a transform gets; a "time" comes as a datetime in UTC."""
+    """One event field that a transform gets (a "time" as a datetime in UTC) or a lookup asks with."""
 
     name: str
     kind: Kind
@@ -96,10 +96,24 @@ class Input:
 
 @dataclass(frozen=True)
 class Output:
-    """One feature of a transform."""
+    """One feature of a transform or a lookup."""
 
     name: str
     dtype: Dtype
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A Feast batch view: features of a table, which Feast's online store holds by key.
+
+    `keys` are the event fields that hold the view's join keys. A value is used for a question at `t` if the
+    table's time of it is in `[t - freshness, t]`; `freshness` is in milliseconds.
+    """
+
+    name: str
+    keys: tuple[Input, ...]
+    features: tuple[Output, ...]
+    freshness: int
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,7 @@ class Transform:
 
     `function` is spelled `module:name`, and `code` is a hash of its source, so that a change of the code is a
     change of the plan. It takes a dict of lists, one value for each row, and gives one; `fields` are the
-    event fields and `views` the views whose features it gets, under their full names and their own.
+    event fields and `views` the views and lookups whose features it gets, under their full and own names.
     """
 
     name: str
@@ -121,7 +135,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """The views of one pipeline's feature service, in the order of its feature vector, and its transforms.
+    """What one pipeline's feature service lists, in the order of its feature vector.
 
     `lateness` (ms) is how far behind the newest record of its stream a record may be and still count.
     """
@@ -130,6 +144,7 @@ class FeaturePlan:
     views: tuple[View, ...]
     transforms: tuple[Transform, ...] = ()
     lateness: int = LATENESS
+    lookups: tuple[Lookup, ...] = ()
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
@@ -147,14 +162,23 @@ class FeaturePlan:
         return tuple(f"{view.name}__{a.name}" for view in self.views for a in view.aggregates)
 
     @cached_property
+    def looked_up(self) -> tuple[str, ...]:
+        """The names of the lookups' features in vector order, where they follow the views'."""
+        return tuple(f"{lookup.name}__{f.name}" for lookup in self.lookups for f in lookup.features)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of all features in vector order: the views' first, then those of the transforms."""
-        return (*self.aggregated, *(f"{t.name}__{o.name}" for t in self.transforms for o in t.outputs))
+        """The names of all features in vector order: the views', the lookups', then the transforms'."""
+        transformed = (f"{t.name}__{o.name}" for t in self.transforms for o in t.outputs)
+        return (*self.aggregated, *self.looked_up, *transformed)
 
     @cached_property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change when any feature does."""
-        return sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+        content = asdict(self)
+        if not self.lookups:
+            del content["lookups"]  # so that a plan keeps the hash that it had before there were any
+        return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
     def views_of(self, entity: str) -> tuple[View, ...]:
         """The views kept for `entity`, in plan order."""
@@ -188,4 +212,13 @@ class FeaturePlan:
             )
             for t in raw["transforms"]
         )
-        return FeaturePlan(raw["service"], views, transforms, raw["lateness"])
+        lookups = tuple(
+            Lookup(
+                name=one["name"],
+                keys=tuple(Input(**key) for key in one["keys"]),
+                features=tuple(Output(**feature) for feature in one["features"]),
+                freshness=one["freshness"],
+            )
+            for one in raw.get("lookups", ())
+        )
+        return FeaturePlan(raw["service"], views, transforms, raw["lateness"], lookups)

@@ -41,7 +41,7 @@ class Predictor:
         self._dead_letters = f"{pipeline}.dead-letters"
 
     def score(self, batch: Batch, vectors: Sequence[list[Any]]) -> list[Outgoing]:
-        """The predictions of the batch's questions, and its dead letters; `vectors` are of the views.
+        """The predictions of the batch's questions, and its dead letters; `vectors` are of views and lookups.
 
         A model that comes in the batch scores the questions that come after it.
         """

@@ -15,7 +15,7 @@ class Transformer:
     """Appends the transforms' features to the vectors of a batch; `functions` has that of each transform."""
 
     def __init__(self, plan: FeaturePlan, functions: Mapping[str, Function]) -> None:
-        position = {name: number for number, name in enumerate(plan.aggregated)}
+        position = {name: number for number, name in enumerate((*plan.aggregated, *plan.looked_up))}
         self._steps = [
             (transform, functions[transform.name], _inputs(transform, plan, position))
             for transform in plan.transforms
@@ -59,12 +59,13 @@ class Transformer:
 
 def _inputs(transform: Transform, plan: FeaturePlan, position: Mapping[str, int]) -> dict[str, int]:
     """The positions of the features that the transform gets; of equal own names the last view's stays."""
-    aggregates = {view.name: view.aggregates for view in plan.views}
+    names = {view.name: [a.name for a in view.aggregates] for view in plan.views}
+    names |= {lookup.name: [f.name for f in lookup.features] for lookup in plan.lookups}
     inputs: dict[str, int] = {}
     for view in transform.views:
-        for aggregate in aggregates[view]:
-            full = f"{view}__{aggregate.name}"
-            inputs[full] = inputs[aggregate.name] = position[full]
+        for name in names[view]:
+            full = f"{view}__{name}"
+            inputs[full] = inputs[name] = position[full]
     return inputs
 
 

@@ -1,5 +1,6 @@
 """The backtest equals River's progressive validation with the same features and delays, digit by digit."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -7,12 +8,12 @@ import orjson
 import pytest
 from river import evaluate, linear_model, metrics, preprocessing
 
-from flows.backtest import Backtest, Progress
+from flows.backtest import Backtest, Progress, questions
 from flows.core.broker import Outgoing
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import Prediction, first_model
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.transforms import Transformer
 from flows.errors import ConfigError
@@ -57,7 +58,7 @@ class Served(NamedTuple):
 class Run:
     """A backtest, and each prediction that it served."""
 
-    def __init__(self, pipeline: Pipeline, plan: FeaturePlan, **policy: Any) -> None:
+    def __init__(self, pipeline: Pipeline, plan: FeaturePlan, looked_up: Any = None, **policy: Any) -> None:
         never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500)
         self.names = (*pipeline.inputs, *plan.names)
         learner = Learner(
@@ -67,7 +68,7 @@ class Run:
             first_model(pipeline.model()),
             Evaluation(pipeline.metrics),
         )
-        self.test = Backtest(pipeline, plan, learner, Transformer(plan, {}))
+        self.test = Backtest(pipeline, plan, learner, Transformer(plan, {}), looked_up or {})
         self.predictions: list[Prediction] = []
         self.progress: list[Progress] = []
         predicted = learner.predicted
@@ -292,6 +293,18 @@ def test_a_label_for_no_event_is_a_dead_letter_when_the_wait_is_over():
     ]
     run = Run(shop(logistic), SHOP_PLAN, label_wait=1000).over(records)
     assert [p.dead_letters for p in run.progress] == [1]
+
+
+def test_every_valid_event_is_asked_for_in_the_tables_and_gets_what_was_found():
+    age = Lookup("customers", (Input("customer", "string"),), (Output("age", "int"),), HOUR)
+    plan = replace(SHOP_PLAN, lookups=(age,))
+    records = [Outgoing("checkouts", b"{", timestamp=START), *sales(3000, delays=(0,))]
+    asked = list(questions(shop(logistic), records))
+    assert [question.id for question in asked] == [f"s{number}" for number in range(3000)]
+    looked_up = {(question.id, question.time): [number] for number, question in enumerate(asked)}
+    run = Run(shop(logistic), plan, looked_up).over(records)
+    assert [p.features[-1] for p in run.predictions] == list(range(3000))
+    assert run.names[-1] == "customers__age"
 
 
 def test_drift_in_the_backtest_is_reported_with_its_batch():

@@ -65,6 +65,7 @@ COMMANDS = {
     "driftline backtest card_fraud --data card_transactions.parquet": CARDS,
     "driftline run --pipeline card_fraud": CARDS,
     "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
+    "python write_staff.py": SHOP,
 }
 
 
@@ -188,6 +189,8 @@ def test_every_python_block_is_a_whole_file_that_a_test_runs():
         "orders_data.py",
         "feature_repo/warehouses.py",
         "read_features.py",
+        "feature_repo/staff.py",
+        "write_staff.py",
         "publish_order.py",
         "read_predictions.py",
         "verify_webhook.py",
@@ -346,17 +349,21 @@ class Shop(NamedTuple):
             )
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The how-to's project, applied."""
-    directory = tmp_path_factory.mktemp("shop")
+def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
+    """The how-to's project with this feature service, applied."""
     for title, body in files().items():
         (directory / title).parent.mkdir(exist_ok=True)
-        (directory / title).write_text(body)
+        (directory / title).write_text(body.replace('service="late_orders"', f'service="{service}"'))
     environment = {n: v for n, v in os.environ.items() if not n.startswith("DRIFTLINE_")}
     shop = Shop(directory, environment | {"DRIFTLINE_HTTP_PORT": "0"})
     shop.run("driftline apply")
     return shop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """The how-to's project, applied."""
+    return applied_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture
@@ -409,6 +416,21 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
     assert table.count("2,001") == 3  # rows, equal, as in Feast
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0, (shop.directory / "run.log").read_text()
+
+
+def test_the_table_of_the_how_to_is_served_and_backtested(tmp_path):
+    staffed = applied_shop(tmp_path, "late_orders_staffed")
+    staffed.run("python write_staff.py")
+    assert "200 events" in staffed.run("driftline backtest --events 200")
+    flow = staffed.start("driftline run predict")
+    try:
+        staffed.run("driftline publish order.jsonl")
+        wait_until(lambda: len(staffed.records("predictions")) == 1, 120)  # such a flow imports Feast
+    finally:
+        flow.terminate()
+        assert flow.wait(60) == 0
+    (tail,) = staffed.lines("driftline tail predictions --from-start -n 1 --json")
+    assert tail["value"]["features"]["warehouse_staff__packers"] == 4
 
 
 def test_an_order_of_a_plain_producer_is_answered_to_a_plain_consumer(shop, kafka):

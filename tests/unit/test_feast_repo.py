@@ -252,16 +252,6 @@ def test_what_the_engine_cannot_run_is_refused_with_advice(shops, old, new, said
         compiled(shops, (old, new))
 
 
-def test_a_view_that_is_not_on_a_stream_is_refused(shops):
-    plain = """
-plain = FeatureView(name="plain", entities=[shop], source=history, schema=[Field(name="n", dtype=Int64)])
-more = FeatureService(name="more", features=[plain])
-"""
-    (shops / "declarations.py").write_text(SHOPS + plain)
-    with pytest.raises(ConfigError, match="view 'plain': not on a stream; declare it as a StreamFeatureView"):
-        compiled(shops, service="more")
-
-
 def test_a_stream_view_without_aggregations_is_refused(shops):
     start, end = SHOPS.index("    aggregations="), SHOPS.index("    tags=")
     (shops / "declarations.py").write_text(SHOPS[:start] + SHOPS[end:])
