@@ -138,12 +138,18 @@ class EntityFeatures:
         """
         answers: list[tuple[int, list[Value]]] = []
         late, states, time = 0, self._states, 0
+        alone = states[0] if len(states) == 1 else None
         changed: set[int] = set()
         by_view: list[list[Value]] = []
         for view, time, record_id, given in steps:
             if view == _QUESTION:
-                by_view = [state.ask(time, record_id) for state in states]
-                answers.append((given, by_view[0] if len(by_view) == 1 else [*chain.from_iterable(by_view)]))
+                if alone is not None:
+                    answer = alone.ask(time, record_id)
+                    by_view = [answer]
+                else:
+                    by_view = [state.ask(time, record_id) for state in states]
+                    answer = [*chain.from_iterable(by_view)]
+                answers.append((given, answer))
             else:
                 late += states[view].add(time, record_id, given) == "late"
                 changed.add(view)

@@ -57,6 +57,8 @@ class _Layout:
         by_window = sorted(range(len(view.aggregates)), key=lambda n: lengths.index(view.aggregates[n].window))
         order = [by_window.index(n) for n in range(len(by_window))]
         self.order = None if order == by_window else order
+        self.numbered_sums, self.numbered_kept = list(enumerate(self.summed)), list(enumerate(self.kept))
+        self.numbered_windows = list(enumerate(self.windows))
         kept = {column for column, _ in self.kept}  # of the others the snapshot has what the sums tell
         self.only_summed = [n for n, (c, power) in enumerate(self.summed) if power == 1 and c not in kept]
 
@@ -127,11 +129,11 @@ class WindowState:
             self._insert(bisect_right(times, time), time, record_id, values)
         else:
             times.append(time)
-            for sums, (column, power) in zip(self._sums, layout.summed, strict=True):
-                units = exact.fixed(values[column])
+            for which, (column, power) in layout.numbered_sums:
+                units, sums = exact.fixed(values[column]), self._sums[which]
                 sums.append(sums[-1] + (units if power == 1 else units * units))
-            for kept, (column, _) in zip(self._kept, layout.kept, strict=True):
-                kept.append(values[column])
+            for which, (column, _) in layout.numbered_kept:
+                self._kept[which].append(values[column])
             if layout.excludes_own:
                 self._ids.append(record_id)
         seen[record_id] = time
@@ -140,7 +142,9 @@ class WindowState:
             if time > self._newest:
                 self._newest = time
         if not layout.excludes_own:
-            self._forget_ids()
+            oldest = self.newest_record - self.lateness  # from there on duplicates would be late
+            while seen[first := next(iter(seen))] < oldest:
+                del seen[first]
         return "added"
 
     def ask(self, time: int, own_id: str | None = None) -> list[Value]:
@@ -156,7 +160,7 @@ class WindowState:
         own = self._position(own_id, stop) if layout.excludes_own and own_id is not None else -1
         answer: list[Value] = []
         starts = self._starts
-        for window, (length, reads) in enumerate(layout.windows):
+        for window, (length, reads) in layout.numbered_windows:
             start, oldest = starts[window], end - length
             while start < stop and times[start] <= oldest:
                 start += 1
@@ -224,12 +228,6 @@ class WindowState:
             if index + self._base < follows.stop:
                 follows.forget()
 
-    def _forget_ids(self) -> None:
-        """Forget the ids of records that are so old that their duplicates would be late."""
-        seen, oldest = self._seen, self.newest_record - self.lateness
-        while seen[first := next(iter(seen))] < oldest:
-            del seen[first]
-
     def _position(self, record_id: str, stop: int) -> int:
         """Where the record with this id stands among those before `stop`; -1 if it does not."""
         time = self._seen.get(record_id)
@@ -279,7 +277,7 @@ def _mean(which: int) -> _Read:
         if own >= 0 or not count:
             return exact.total(_units(state._sums[which], start, stop, own)) / (count - 1) if count > 1 else None
         sums = state._sums[which]
-        return exact.total(sums[stop] - sums[start]) / count
+        return float(sums[stop] - sums[start]) * exact.ONE / count
 
     return read
 
