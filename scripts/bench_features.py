@@ -93,9 +93,7 @@ class Engine:
     def _of(self, key: EntityKey) -> EntityFeatures:
         features = self.entities.get(key)
         if features is None:
-            features = self.entities[key] = EntityFeatures(
-                key, self._plan.views_of(key.entity), LATENESS
-            )
+            features = self.entities[key] = EntityFeatures(key, self._plan.views_of(key.entity), LATENESS)
         return features
 
 
@@ -128,7 +126,12 @@ def growth(sizes: Sequence[int]) -> Table:
         cost, live, stored = _cost(size)
         base = base or cost
         table.add_row(
-            f"{size:,}", f"{cost:.1f}", f"{cost / base:.2f}", f"{live:,.0f}", f"{stored:,.0f}", f"{live / stored:.1f}"
+            f"{size:,}",
+            f"{cost:.1f}",
+            f"{cost / base:.2f}",
+            f"{live:,.0f}",
+            f"{stored:,.0f}",
+            f"{live / stored:.1f}",
         )
     return table
 
@@ -144,18 +147,24 @@ def _cost(size: int) -> tuple[float, float, float]:
     touched = random.Random(1).sample(range(size), 10_000)
     costs = []
     for start in range(0, len(touched), BATCH):
-        updates = [_update(2 * size + start + n, e, size) for n, e in enumerate(touched[start : start + BATCH])]
+        updates = [
+            _update(2 * size + start + n, e, size) for n, e in enumerate(touched[start : start + BATCH])
+        ]
         items = [i for u in updates for i in (u, Question(u.id, u.time, u.payload))]
         began = time.process_time()
         engine.run(items)
         costs.append((time.process_time() - began) * 1e6 / BATCH)
-    stored = statistics.mean(len(engine.entities[EntityKey("customer_id", f"c{e}")].snapshot()) for e in touched)
+    stored = statistics.mean(
+        len(engine.entities[EntityKey("customer_id", f"c{e}")].snapshot()) for e in touched
+    )
     return statistics.median(costs), live, stored
 
 
 def _update(number: int, entity: int, size: int) -> Update:
     at = START + number * DAY // (4 * size)
-    return Update("transactions", f"tx{number}", at, {"customer_id": f"c{entity}", "amount": number % 200 / 4})
+    return Update(
+        "transactions", f"tx{number}", at, {"customer_id": f"c{entity}", "amount": number % 200 / 4}
+    )
 
 
 def _resident() -> int:

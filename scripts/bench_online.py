@@ -51,7 +51,10 @@ def _rates(running: Engine, yaml: str) -> tuple[float, float]:
     now = time.time_ns() // 1_000_000
     frame = pandas.DataFrame(
         [{a.name: value for a, value in zip(view.aggregates, values, strict=True)}]
-    ).assign(event_timestamp=pandas.Timestamp(now, unit="ms", tz="UTC"), created=pandas.Timestamp(now, unit="ms", tz="UTC"))
+    ).assign(
+        event_timestamp=pandas.Timestamp(now, unit="ms", tz="UTC"),
+        created=pandas.Timestamp(now, unit="ms", tz="UTC"),
+    )
     pushed = _seconds(
         lambda number: store.write_to_online_store(VIEW, frame.assign(**{view.entity: f"p{number}"})), PUSHED
     )

@@ -125,7 +125,7 @@ class EntityFeatures:
     ) -> None:
         self._key = key
         self._views = views
-        self._states = [(TileState if view.slide else WindowState)(view, lateness) for view in views]
+        self._states = tuple([(TileState if view.slide else WindowState)(view, lateness) for view in views])
         if state is not None:
             for windows, saved in zip(self._states, _split(state), strict=True):
                 windows.restore(saved)

@@ -29,6 +29,7 @@ Outcome = Literal["added", "duplicate", "late"]
 
 RECORDS = 100_000  # of one view that are kept for one entity; the oldest leave early
 _LONG_AGO = -(2**62)
+_NO_IDS: list[str] = []
 _WORTH_DROPPING = 64  # expired records that are dropped together, so that dropping costs nothing each
 _HEAD = Struct("<qqI")
 _MOMENTS = ("sum", "mean", "std", "var")
@@ -54,7 +55,9 @@ class _Layout:
         lengths = list(dict.fromkeys(a.window for a in view.aggregates))
         for length in lengths:
             self.windows.append((length, [self._reader(a) for a in view.aggregates if a.window == length]))
-        by_window = sorted(range(len(view.aggregates)), key=lambda n: lengths.index(view.aggregates[n].window))
+        by_window = sorted(
+            range(len(view.aggregates)), key=lambda n: lengths.index(view.aggregates[n].window)
+        )
         order = [by_window.index(n) for n in range(len(by_window))]
         self.order = None if order == by_window else order
         self.numbered_sums, self.numbered_kept = list(enumerate(self.summed)), list(enumerate(self.kept))
@@ -107,10 +110,13 @@ class WindowState:
         self.lateness = lateness
         self._layout = layout = _layout(view)
         self._times = array("q")
-        self._kept: list[Any] = [array("d") if numeric else [] for _, numeric in layout.kept]
-        self._sums = [[0] for _ in layout.summed]  # before each record and after the last, in units
-        self._followers: list[Follower] = [follower(kind) for kind, _, _ in layout.followers]
-        self._ids: list[str] = []  # beside the times, where a question must find its own record
+        # tuples, of which the empty one is shared: a cold entity costs as much as the objects it is made of
+        self._kept: tuple[Any, ...] = tuple([array("d") if numeric else [] for _, numeric in layout.kept])
+        self._sums = tuple([[0] for _ in layout.summed])  # before each record and after the last, in units
+        self._followers: tuple[Follower, ...] = tuple([follower(kind) for kind, _, _ in layout.followers])
+        self._ids: list[str] = (
+            [] if layout.excludes_own else _NO_IDS
+        )  # beside the times, where a question must find its own record
         self._seen: dict[str, int] = {}  # id to time
         self._starts = [0] * len(layout.windows)  # where each window last began: near where it will begin
         self._base = 0  # how many records were dropped before the first one here
@@ -203,11 +209,11 @@ class WindowState:
             at += 8 * count
         texts, ids = orjson.loads(state[at:])
         for number, kept in enumerate(kept for kept in self._kept if not isinstance(kept, array)):
-            kept += texts[number]
+            kept.extend(texts[number])
         columns = dict(zip((column for column, _ in layout.kept), self._kept, strict=True))
         columns |= zip((layout.summed[which][0] for which in layout.only_summed), only_summed, strict=True)
         for sums, (column, power) in zip(self._sums, layout.summed, strict=True):
-            sums += accumulate(exact.fixed(value) ** power for value in columns[column])
+            sums.extend(accumulate(exact.fixed(value) ** power for value in columns[column]))
         if layout.excludes_own:
             self._ids = list(ids)
             self._seen = dict(zip(self._ids, self._times, strict=True))
@@ -247,9 +253,11 @@ class WindowState:
         expired = bisect_right(times, horizon)
         if excess > 0:
             expired = max(expired, excess + RECORDS // 16)
-        for record_id in self._ids[:expired]:
-            del self._seen[record_id]
-        del times[:expired], self._ids[:expired]
+        if self._layout.excludes_own:
+            for record_id in self._ids[:expired]:
+                del self._seen[record_id]
+            del self._ids[:expired]
+        del times[:expired]
         for column in (*self._kept, *self._sums):
             del column[:expired]
         self._starts = [max(0, start - expired) for start in self._starts]
@@ -275,7 +283,9 @@ def _mean(which: int) -> _Read:
     def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
         count = stop - start
         if own >= 0 or not count:
-            return exact.total(_units(state._sums[which], start, stop, own)) / (count - 1) if count > 1 else None
+            return (
+                exact.total(_units(state._sums[which], start, stop, own)) / (count - 1) if count > 1 else None
+            )
         sums = state._sums[which]
         return float(sums[stop] - sums[start]) * exact.ONE / count
 
