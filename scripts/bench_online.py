@@ -49,12 +49,9 @@ def _rates(running: Engine, yaml: str) -> tuple[float, float]:
     view = next(view for view in plan.views if view.name == VIEW)
     values = [1 if a.dtype == "int" else 1.5 for a in view.aggregates]
     now = time.time_ns() // 1_000_000
-    frame = pandas.DataFrame(
-        [{a.name: value for a, value in zip(view.aggregates, values, strict=True)}]
-    ).assign(
-        event_timestamp=pandas.Timestamp(now, unit="ms", tz="UTC"),
-        created=pandas.Timestamp(now, unit="ms", tz="UTC"),
-    )
+    moment = pandas.Timestamp(now, unit="ms", tz="UTC")
+    row = {a.name: value for a, value in zip(view.aggregates, values, strict=True)}
+    frame = pandas.DataFrame([row | {"event_timestamp": moment, "created": moment}])
     pushed = _seconds(
         lambda number: store.write_to_online_store(VIEW, frame.assign(**{view.entity: f"p{number}"})), PUSHED
     )
@@ -132,7 +129,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
 
 
 def _measure(running: Engine, events: int, pause: float) -> list[float]:
-    """Publish so many departures of new origins, `pause` seconds apart; the seconds until each can be read."""
+    """Publish departures of new origins, one every `pause` seconds; the seconds until each can be read."""
     producer = running.open_broker().producer()
     store = open_store(running.project.feature_repo, running.settings.feature_store)
     waiting: dict[str, float] = {}

@@ -42,7 +42,7 @@ class ByHand:
                 continue
             if type(terminal) is not str or not 0 < len(terminal) <= 256:
                 continue
-            if type(amount) is not float and type(amount) is not int or not 0 <= amount <= 1e6:
+            if (type(amount) is not float and type(amount) is not int) or not 0 <= amount <= 1e6:
                 continue
             if type(fraud) is not bool or type(at) is not str:
                 continue

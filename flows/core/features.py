@@ -45,9 +45,9 @@ class EntityKey(NamedTuple):
     value: str
 
 
-# What an entity does in a batch. A record to add: the view among those of the entity, its time, its id and its
-# values. A question: _QUESTION, its time, its id and its row among the questions of the batch. (Plain tuples:
-# there are some for every event.)
+# What an entity does in a batch; a plain tuple, for there are some for every event. A record to add: the view
+# among those of the entity, the record's time, id and values. A question: _QUESTION, its time, its id, and
+# its row among the questions of the batch.
 Step = tuple[int, int, str, Any]
 _QUESTION = -1
 
@@ -77,7 +77,7 @@ class Splitter:
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._entities = plan.entities
-        # by stream: the index of a view, its columns, and the entities whose view that is; they share the step
+        # by stream: a view's index and columns, and the entities whose view that is; they share the step
         self._targets: dict[str, list[tuple[int, tuple[str, ...], list[str]]]] = {}
         for stream in plan.streams:
             views: dict[tuple[int, tuple[str, ...]], list[str]] = defaultdict(list)
@@ -94,7 +94,7 @@ class Splitter:
         row = 0
         for item in items:
             payload = item.payload
-            if type(item) is Question:
+            if isinstance(item, Question):
                 step: Step = (_QUESTION, item.time, item.id, row)
                 for entity, by_value in everywhere:
                     by_value[payload.get(entity)].append(step)
@@ -138,18 +138,12 @@ class EntityFeatures:
         """
         answers: list[tuple[int, list[Value]]] = []
         late, states, time = 0, self._states, 0
-        alone = states[0] if len(states) == 1 else None
         changed: set[int] = set()
         by_view: list[list[Value]] = []
         for view, time, record_id, given in steps:
             if view == _QUESTION:
-                if alone is not None:
-                    answer = alone.ask(time, record_id)
-                    by_view = [answer]
-                else:
-                    by_view = [state.ask(time, record_id) for state in states]
-                    answer = [*chain.from_iterable(by_view)]
-                answers.append((given, answer))
+                by_view = [state.ask(time, record_id) for state in states]
+                answers.append((given, by_view[0] if len(by_view) == 1 else [*chain.from_iterable(by_view)]))
             else:
                 late += states[view].add(time, record_id, given) == "late"
                 changed.add(view)
@@ -167,7 +161,7 @@ class EntityFeatures:
         return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
 
     def _rows(self, changed: Iterable[int], time: int, by_view: Sequence[list[Value]]) -> list[Row]:
-        """The rows of the views `changed`; `by_view` is what they answered to the last step, at `time`, if it asked."""
+        """The rows of the views `changed`; `by_view` has their answers as of `time`, if it is not empty."""
         rows = []
         for number in sorted(changed):
             view, state = self._views[number], self._states[number]
@@ -190,7 +184,7 @@ class Assembler:
     """Puts the answers of all entities together to the views' part of each question's feature vector."""
 
     def __init__(self, plan: FeaturePlan) -> None:
-        self._empty = [aggregate.empty for view in plan.views for aggregate in view.aggregates]
+        self._empty: list[Value] = [aggregate.empty for view in plan.views for aggregate in view.aggregates]
         # by entity: where its views stand in the vector, and where in the entity's answer
         self._places: dict[str, list[tuple[slice, slice]]] = {entity: [] for entity in plan.entities}
         answered = dict.fromkeys(plan.entities, 0)

@@ -35,8 +35,8 @@ _HEAD = Struct("<qqI")
 _MOMENTS = ("sum", "mean", "std", "var")
 _FOLLOWED = ("min", "max", "count_distinct")
 
-# Reads a feature of the records from `start` up to `stop` without the one at `own` (-1: of all of them), as of
-# `time` (ms).
+# Reads a feature of the records from `start` up to `stop` without the one at `own` (-1: of all of them), as
+# of `time` (ms).
 _Read = Callable[["WindowState", int, int, int, int], Value]
 
 
@@ -175,8 +175,7 @@ class WindowState:
             starts[window] = start
             excluded = own if own >= start else -1
             count = stop - start - (excluded >= 0)
-            for read in reads:
-                answer.append(read(self, start, stop, excluded, time) if read else count)
+            answer += [read(self, start, stop, excluded, time) if read else count for read in reads]
         if len(times) >= _WORTH_DROPPING:
             self._drop_expired()
         return answer if layout.order is None else [answer[place] for place in layout.order]
@@ -273,27 +272,22 @@ def _time_since_last(state: WindowState, start: int, stop: int, own: int, time: 
 
 
 def _sum(which: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float:
         return exact.total(_units(state._sums[which], start, stop, own))
 
     return read
 
 
 def _mean(which: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
-        count = stop - start
-        if own >= 0 or not count:
-            return (
-                exact.total(_units(state._sums[which], start, stop, own)) / (count - 1) if count > 1 else None
-            )
-        sums = state._sums[which]
-        return float(sums[stop] - sums[start]) * exact.ONE / count
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
+        count = stop - start - (own >= 0)
+        return exact.total(_units(state._sums[which], start, stop, own)) / count if count else None
 
     return read
 
 
-def _variance(first: int, second: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
+def _variance(first: int, second: int) -> Callable[..., float | None]:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
         units, squares = (_units(state._sums[which], start, stop, own) for which in (first, second))
         return exact.variance(stop - start - (own >= 0), units, squares)
 
@@ -303,8 +297,8 @@ def _variance(first: int, second: int) -> _Read:
 def _deviation(first: int, second: int) -> _Read:
     variance = _variance(first, second)
 
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
-        value = variance(state, start, stop, own, time)
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
+        value = variance(state, start, stop, own, _time)
         return None if value is None else sqrt(value)
 
     return read
@@ -316,7 +310,7 @@ def _units(sums: list[int], start: int, stop: int, own: int) -> int:
 
 
 def _first(kept: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         first = start + (own == start)
         return state._kept[kept][first] if first < stop else None
 
@@ -324,7 +318,7 @@ def _first(kept: int) -> _Read:
 
 
 def _last(kept: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         last = stop - 1 - (own == stop - 1)
         return state._kept[kept][last] if last >= start else None
 
@@ -332,7 +326,7 @@ def _last(kept: int) -> _Read:
 
 
 def _followed(function: str, place: int, kept: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         if stop - start == (own >= 0):
             return 0 if function == "count_distinct" else None
         follows, values, base = state._followers[place], state._kept[kept], state._base
