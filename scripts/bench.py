@@ -2,6 +2,9 @@
 
 smoke: the predict and the learn flow, on the embedded log and on Kafka, against a bare loop that does the
 same work (decode, features, score, encode; decode, join, evaluate, learn) in one process without a broker.
+
+features: the feature engine against a loop written by hand; what an event and an entity cost as the entities
+become many; rows written to the online stores against Feast's push; and how soon an event's row can be read.
 """
 
 import argparse
@@ -13,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import bench_features
+import bench_online
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +38,9 @@ def main() -> int:
     """Run the benchmark that the command line names."""
     options = _options()
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
+    if options.benchmark == "features":
+        features()
+        return 0
     brokers = ["" if broker == "log" else broker for broker in options.broker]
     rows = [row for broker in brokers for row in smoke(broker, options.events)]
     table = Table("flow", "broker", "bare loop (events/s)", "flow (events/s)", "ratio")
@@ -40,6 +48,14 @@ def main() -> int:
         table.add_row(flow, broker, f"{bare:,.0f}", f"{real:,.0f}", f"{real / bare:.2f}")
     console.print(table)
     return 0
+
+
+def features() -> None:
+    """Print each table when it is measured."""
+    console.print(bench_features.speed(warm=360_000, events=50_000, runs=3))
+    console.print(bench_features.growth([10_000, 100_000, 1_000_000]))
+    console.print(bench_online.writes())
+    console.print(bench_online.freshness(events=100))
 
 
 def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float]]:
@@ -144,8 +160,8 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke"])
-    parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights (30000)")
+    parser.add_argument("benchmark", choices=["smoke", "features"])
+    parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights for smoke (30000)")
     parser.add_argument(
         "--broker",
         action="append",

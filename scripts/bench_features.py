@@ -5,30 +5,29 @@ the customer's in the last 1, 7 and 30 days, and the number and the share of fra
 many days that ended 7 days ago.
 """
 
+import os
 import random
 import statistics
 import time
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from math import isclose
+from pathlib import Path
 from typing import Any
 
 import orjson
+from by_hand import DAY, LATENESS, ByHand
+from rich.table import Table
 
 from flows.core.broker import Record
 from flows.core.decode import Decoder
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Row, Splitter
+from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
 from flows.core.intake import Intake
 from flows.core.plan import Aggregate, FeaturePlan, View
 from flows.core.schema import Flag, Number, Text, Time, iso
 
 BATCH = 1000
-DAY = 86_400_000  # milliseconds
 START = 1_522_540_800_000  # 2018-04-01
 CUSTOMERS, TERMINALS, A_DAY = 5_000, 10_000, 9_600  # the Handbook's
-LATENESS = 3 * 3_600_000
 
 
 def _aggregates(column: str) -> tuple[Aggregate, ...]:
@@ -59,7 +58,7 @@ FIELDS = {
 
 def transactions(count: int, seed: int = 1) -> Iterator[Record]:
     """Transactions of the Handbook's shape; one in a hundred comes up to an hour after its time."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311  made-up data
     for number in range(count):
         now = START + number * DAY // A_DAY
         at = now - rng.randrange(3_600_000) if rng.random() < 0.01 else now
@@ -77,161 +76,32 @@ def transactions(count: int, seed: int = 1) -> Iterator[Record]:
 class Engine:
     """Intake, split, windows and assembly as the predict flow runs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: FeaturePlan = PLAN) -> None:
         decoders = {"transactions": Decoder("transaction_id", "at", FIELDS)}
         self._intake = Intake(decoders, "transactions", "m", "d", ["transactions"], LATENESS)
-        self._splitter, self._assembler = Splitter(PLAN), Assembler(PLAN)
+        self._splitter, self._assembler, self._plan = Splitter(plan), Assembler(plan), plan
         self.entities: dict[EntityKey, EntityFeatures] = {}
 
     def take(self, records: Sequence[Record]) -> list[list[Any]]:
-        batch = self._intake.take(records)
-        parts = [self._of(key).run(steps) for key, steps in self._splitter.split(batch.items).items()]
-        return self._assembler.assemble(len(batch.records), parts)
+        return self.run(self._intake.take(records).items)
+
+    def run(self, items: Sequence[Any]) -> list[list[Any]]:
+        """The vectors of the questions among the items."""
+        parts = [self._of(key).run(steps) for key, steps in self._splitter.split(items).items()]
+        return self._assembler.assemble(sum(type(item) is Question for item in items), parts)
 
     def _of(self, key: EntityKey) -> EntityFeatures:
         features = self.entities.get(key)
         if features is None:
-            features = self.entities[key] = EntityFeatures(key, PLAN.views_of(key.entity), LATENESS)
+            features = self.entities[key] = EntityFeatures(key, self._plan.views_of(key.entity), LATENESS)
         return features
 
 
-class ByHand:
-    """The same in one plain loop: checks, duplicates, lateness, windows as lists with running sums."""
+def speed(warm: int, events: int, runs: int) -> Table:
+    """12 windows on 2 entities: events per second of CPU time, by hand and of the engine, in turns.
 
-    def __init__(self) -> None:
-        self.seen: OrderedDict[str, None] = OrderedDict()
-        self.newest = 0
-        self.customers: dict[str, Windows] = {}
-        self.terminals: dict[str, Windows] = {}
-
-    def take(self, records: Sequence[Record]) -> list[list[Any]]:
-        vectors = []
-        seen, customers, terminals = self.seen, self.customers, self.terminals
-        for record in records:
-            try:
-                payload = orjson.loads(record.value)
-            except orjson.JSONDecodeError:
-                continue
-            if type(payload) is not dict:
-                continue
-            id_, customer, terminal = (
-                payload.get("transaction_id"),
-                payload.get("customer_id"),
-                payload.get("terminal_id"),
-            )
-            amount, fraud, at = payload.get("amount"), payload.get("fraud"), payload.get("at")
-            if type(id_) is not str or not 0 < len(id_) <= 256:
-                continue
-            if type(customer) is not str or not 0 < len(customer) <= 256:
-                continue
-            if type(terminal) is not str or not 0 < len(terminal) <= 256:
-                continue
-            if type(amount) is not float and type(amount) is not int or not 0 <= amount <= 1e6:
-                continue
-            if type(fraud) is not bool or type(at) is not str:
-                continue
-            try:
-                moment = datetime.fromisoformat(at)
-            except ValueError:
-                continue
-            if moment.tzinfo is None:
-                continue
-            time = round(moment.timestamp() * 1000)
-            if not 946_684_800_000 <= time < 4_102_444_800_000 or time > record.timestamp + DAY:
-                continue
-            if id_ in seen:
-                continue
-            if time > self.newest:
-                self.newest = time
-            elif time < self.newest - LATENESS:
-                continue
-            seen[id_] = None
-            if len(seen) > 50_000:
-                seen.popitem(last=False)
-            of_customer = customers.get(customer)
-            if of_customer is None:
-                of_customer = customers[customer] = Windows(0)
-            of_terminal = terminals.get(terminal)
-            if of_terminal is None:
-                of_terminal = terminals[terminal] = Windows(7 * DAY)
-            vectors.append(of_customer.take(time, amount) + of_terminal.take(time, fraud))
-        return vectors
-
-
-class Windows:
-    """Count and mean of three windows that end `delay` ms ago."""
-
-    __slots__ = ("delay", "newest", "starts", "stop", "sums", "times", "values")
-
-    def __init__(self, delay: int) -> None:
-        self.delay = delay
-        self.newest = 0
-        self.times: list[int] = []
-        self.values: list[float] = []
-        self.stop = 0
-        self.starts = [0, 0, 0]
-        self.sums = [0.0, 0.0, 0.0]
-
-    def take(self, time: int, value: float) -> list[Any]:
-        """Add the value, and answer as of its time."""
-        times, values, sums, starts = self.times, self.values, self.sums, self.starts
-        if time < self.newest:
-            return self.take_late(time, value)
-        self.newest = time
-        times.append(time)
-        values.append(value)
-        end, stop = time - self.delay, self.stop
-        while stop < len(times) and times[stop] <= end:
-            entering = values[stop]
-            sums[0] += entering
-            sums[1] += entering
-            sums[2] += entering
-            stop += 1
-        self.stop = stop
-        answer: list[Any] = []
-        for window, length in enumerate((DAY, 7 * DAY, 30 * DAY)):
-            start, oldest = starts[window], end - length
-            while start < stop and times[start] <= oldest:
-                sums[window] -= values[start]
-                start += 1
-            starts[window] = start
-            count = stop - start
-            answer.append(count)
-            answer.append(sums[window] / count if count else None)
-        if len(times) > 128 and times[63] < time - self.delay - 30 * DAY - LATENESS:
-            self.drop(64)
-        return answer
-
-    def take_late(self, time: int, value: float) -> list[Any]:
-        """The rare record out of order: put it where it belongs, and add up afresh."""
-        times, values = self.times, self.values
-        position = bisect_right(times, time)
-        times.insert(position, time)
-        values.insert(position, value)
-        if position < self.stop:
-            self.stop += 1
-            for window, start in enumerate(self.starts):
-                if position < start:
-                    self.starts[window] += 1
-                else:
-                    self.sums[window] += value
-        end = time - self.delay
-        stop = bisect_right(times, end)
-        answer: list[Any] = []
-        for length in (DAY, 7 * DAY, 30 * DAY):
-            start = bisect_right(times, end - length)
-            answer += [stop - start, sum(values[start:stop]) / (stop - start) if stop > start else None]
-        return answer
-
-    def drop(self, count: int) -> None:
-        """Forget the oldest records."""
-        del self.times[:count], self.values[:count]
-        self.stop -= count
-        self.starts = [start - count for start in self.starts]
-
-
-def speed(warm: int, events: int, runs: int) -> tuple[float, float]:
-    """Events/s by hand and of the engine, the medians of `runs` each, taken in turns."""
+    Both must give equal vectors.
+    """
     records = list(transactions(warm + events))
     rates: dict[type, list[float]] = {ByHand: [], Engine: []}
     for _ in range(runs):
@@ -241,7 +111,62 @@ def speed(warm: int, events: int, runs: int) -> tuple[float, float]:
             measured.append(rate)
             answers.append(vectors)
         _assert_equal(*answers)
-    return statistics.median(rates[ByHand]), statistics.median(rates[Engine])
+    by_hand, engine = statistics.median(rates[ByHand]), statistics.median(rates[Engine])
+    table = Table("12 windows, 2 entities", "by hand", "engine", "ratio")
+    table.add_row("events/s", f"{by_hand:,.0f}", f"{engine:,.0f}", f"{engine / by_hand:.2f}")
+    return table
+
+
+def growth(sizes: Sequence[int]) -> Table:
+    """What an event costs among so many entities, and the memory that each of these takes.
+
+    Equal at all sizes: each entity has 2 records, 12 hours of event time are filled, and each of the 10,000
+    events measured is the only one of its entity.
+    """
+    table = Table("entities", "us/event", "ratio", "live bytes/entity", "snapshot bytes/entity", "ratio")
+    base = 0.0
+    for size in sizes:
+        cost, live, stored = _cost(size)
+        base = base or cost
+        memory = f"{live:,.0f}", f"{stored:,.0f}", f"{live / stored:.1f}"
+        table.add_row(f"{size:,}", f"{cost:.1f}", f"{cost / base:.2f}", *memory)
+    return table
+
+
+def _cost(size: int) -> tuple[float, float, float]:
+    """CPU time of an event (us), and the live and the snapshot bytes of an entity, among `size` entities."""
+    plan = FeaturePlan("growth", PLAN.views[:1], lateness=LATENESS)
+    engine, before = Engine(plan), _resident()
+    for number in range(2 * size):
+        if number % BATCH == 0:
+            engine.run([_update(n, n % size, size) for n in range(number, min(number + BATCH, 2 * size))])
+    live = (_resident() - before) / size
+    touched = random.Random(1).sample(range(size), 10_000)  # noqa: S311  as above
+    costs = []
+    for start in range(0, len(touched), BATCH):
+        updates = [
+            _update(2 * size + start + n, e, size) for n, e in enumerate(touched[start : start + BATCH])
+        ]
+        items = [i for u in updates for i in (u, Question(u.id, u.time, u.payload))]
+        began = time.process_time()
+        engine.run(items)
+        costs.append((time.process_time() - began) * 1e6 / BATCH)
+    stored = statistics.mean(
+        len(engine.entities[EntityKey("customer_id", f"c{e}")].snapshot()) for e in touched
+    )
+    return statistics.median(costs), live, stored
+
+
+def _update(number: int, entity: int, size: int) -> Update:
+    at = START + number * DAY // (4 * size)
+    return Update(
+        "transactions", f"tx{number}", at, {"customer_id": f"c{entity}", "amount": number % 200 / 4}
+    )
+
+
+def _resident() -> int:
+    """The memory (bytes) of this process that is in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _rate(engine: Any, records: list[Record], warm: int) -> tuple[float, list[list[Any]]]:

@@ -45,9 +45,9 @@ class EntityKey(NamedTuple):
     value: str
 
 
-# What an entity does in a batch. A record to add: the view among those of the entity, its time, its id and its
-# values. A question: _QUESTION, its time, its id and its row among the questions of the batch. (Plain tuples:
-# there are some for every event.)
+# What an entity does in a batch; a plain tuple, for there are some for every event. A record to add: the view
+# among those of the entity, the record's time, id and values. A question: _QUESTION, its time, its id, and
+# its row among the questions of the batch.
 Step = tuple[int, int, str, Any]
 _QUESTION = -1
 
@@ -77,7 +77,7 @@ class Splitter:
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._entities = plan.entities
-        # by stream: the index of a view, its columns, and the entities whose view that is; they share the step
+        # by stream: a view's index and columns, and the entities whose view that is; they share the step
         self._targets: dict[str, list[tuple[int, tuple[str, ...], list[str]]]] = {}
         for stream in plan.streams:
             views: dict[tuple[int, tuple[str, ...]], list[str]] = defaultdict(list)
@@ -94,7 +94,7 @@ class Splitter:
         row = 0
         for item in items:
             payload = item.payload
-            if type(item) is Question:
+            if isinstance(item, Question):
                 step: Step = (_QUESTION, item.time, item.id, row)
                 for entity, by_value in everywhere:
                     by_value[payload.get(entity)].append(step)
@@ -125,7 +125,7 @@ class EntityFeatures:
     ) -> None:
         self._key = key
         self._views = views
-        self._states = [(TileState if view.slide else WindowState)(view, lateness) for view in views]
+        self._states = tuple([(TileState if view.slide else WindowState)(view, lateness) for view in views])
         if state is not None:
             for windows, saved in zip(self._states, _split(state), strict=True):
                 windows.restore(saved)
@@ -161,7 +161,7 @@ class EntityFeatures:
         return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
 
     def _rows(self, changed: Iterable[int], time: int, by_view: Sequence[list[Value]]) -> list[Row]:
-        """The rows of the views `changed`; `by_view` is what they answered to the last step, at `time`, if it asked."""
+        """The rows of the views `changed`; `by_view` has their answers as of `time`, if it is not empty."""
         rows = []
         for number in sorted(changed):
             view, state = self._views[number], self._states[number]
@@ -184,7 +184,7 @@ class Assembler:
     """Puts the answers of all entities together to the views' part of each question's feature vector."""
 
     def __init__(self, plan: FeaturePlan) -> None:
-        self._empty = [aggregate.empty for view in plan.views for aggregate in view.aggregates]
+        self._empty: list[Value] = [aggregate.empty for view in plan.views for aggregate in view.aggregates]
         # by entity: where its views stand in the vector, and where in the entity's answer
         self._places: dict[str, list[tuple[slice, slice]]] = {entity: [] for entity in plan.entities}
         answered = dict.fromkeys(plan.entities, 0)

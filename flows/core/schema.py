@@ -156,7 +156,7 @@ class Checker:
                 return False
         for name, low, high in self._numbers:
             value = payload.get(name)
-            if type(value) is not float and type(value) is not int or not low <= value <= high:
+            if (type(value) is not float and type(value) is not int) or not low <= value <= high:
                 return False
         return True
 

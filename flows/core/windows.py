@@ -29,13 +29,14 @@ Outcome = Literal["added", "duplicate", "late"]
 
 RECORDS = 100_000  # of one view that are kept for one entity; the oldest leave early
 _LONG_AGO = -(2**62)
+_NO_IDS: list[str] = []
 _WORTH_DROPPING = 64  # expired records that are dropped together, so that dropping costs nothing each
 _HEAD = Struct("<qqI")
 _MOMENTS = ("sum", "mean", "std", "var")
 _FOLLOWED = ("min", "max", "count_distinct")
 
-# Reads a feature of the records from `start` up to `stop` without the one at `own` (-1: of all of them), as of
-# `time` (ms).
+# Reads a feature of the records from `start` up to `stop` without the one at `own` (-1: of all of them), as
+# of `time` (ms).
 _Read = Callable[["WindowState", int, int, int, int], Value]
 
 
@@ -59,6 +60,8 @@ class _Layout:
         )
         order = [by_window.index(n) for n in range(len(by_window))]
         self.order = None if order == by_window else order
+        self.numbered_sums, self.numbered_kept = list(enumerate(self.summed)), list(enumerate(self.kept))
+        self.numbered_windows = list(enumerate(self.windows))
         kept = {column for column, _ in self.kept}  # of the others the snapshot has what the sums tell
         self.only_summed = [n for n, (c, power) in enumerate(self.summed) if power == 1 and c not in kept]
 
@@ -107,10 +110,13 @@ class WindowState:
         self.lateness = lateness
         self._layout = layout = _layout(view)
         self._times = array("q")
-        self._kept: list[Any] = [array("d") if numeric else [] for _, numeric in layout.kept]
-        self._sums = [[0] for _ in layout.summed]  # before each record and after the last, in units
-        self._followers: list[Follower] = [follower(kind) for kind, _, _ in layout.followers]
-        self._ids: list[str] = []  # beside the times, where a question must find its own record
+        # tuples, of which the empty one is shared: a cold entity costs as much as the objects it is made of
+        self._kept: tuple[Any, ...] = tuple([array("d") if numeric else [] for _, numeric in layout.kept])
+        self._sums = tuple([[0] for _ in layout.summed])  # before each record and after the last, in units
+        self._followers: tuple[Follower, ...] = tuple([follower(kind) for kind, _, _ in layout.followers])
+        self._ids: list[str] = (
+            [] if layout.excludes_own else _NO_IDS
+        )  # beside the times, where a question must find its own record
         self._seen: dict[str, int] = {}  # id to time
         self._starts = [0] * len(layout.windows)  # where each window last began: near where it will begin
         self._base = 0  # how many records were dropped before the first one here
@@ -129,11 +135,11 @@ class WindowState:
             self._insert(bisect_right(times, time), time, record_id, values)
         else:
             times.append(time)
-            for sums, (column, power) in zip(self._sums, layout.summed, strict=True):
-                units = exact.fixed(values[column])
+            for which, (column, power) in layout.numbered_sums:
+                units, sums = exact.fixed(values[column]), self._sums[which]
                 sums.append(sums[-1] + (units if power == 1 else units * units))
-            for kept, (column, _) in zip(self._kept, layout.kept, strict=True):
-                kept.append(values[column])
+            for which, (column, _) in layout.numbered_kept:
+                self._kept[which].append(values[column])
             if layout.excludes_own:
                 self._ids.append(record_id)
         seen[record_id] = time
@@ -142,7 +148,9 @@ class WindowState:
             if time > self._newest:
                 self._newest = time
         if not layout.excludes_own:
-            self._forget_ids()
+            oldest = self.newest_record - self.lateness  # from there on duplicates would be late
+            while seen[first := next(iter(seen))] < oldest:
+                del seen[first]
         return "added"
 
     def ask(self, time: int, own_id: str | None = None) -> list[Value]:
@@ -158,7 +166,7 @@ class WindowState:
         own = self._position(own_id, stop) if layout.excludes_own and own_id is not None else -1
         answer: list[Value] = []
         starts = self._starts
-        for window, (length, reads) in enumerate(layout.windows):
+        for window, (length, reads) in layout.numbered_windows:
             start, oldest = starts[window], end - length
             while start < stop and times[start] <= oldest:
                 start += 1
@@ -167,8 +175,7 @@ class WindowState:
             starts[window] = start
             excluded = own if own >= start else -1
             count = stop - start - (excluded >= 0)
-            for read in reads:
-                answer.append(read(self, start, stop, excluded, time) if read else count)
+            answer += [read(self, start, stop, excluded, time) if read else count for read in reads]
         if len(times) >= _WORTH_DROPPING:
             self._drop_expired()
         return answer if layout.order is None else [answer[place] for place in layout.order]
@@ -201,11 +208,11 @@ class WindowState:
             at += 8 * count
         texts, ids = orjson.loads(state[at:])
         for number, kept in enumerate(kept for kept in self._kept if not isinstance(kept, array)):
-            kept += texts[number]
+            kept.extend(texts[number])
         columns = dict(zip((column for column, _ in layout.kept), self._kept, strict=True))
         columns |= zip((layout.summed[which][0] for which in layout.only_summed), only_summed, strict=True)
         for sums, (column, power) in zip(self._sums, layout.summed, strict=True):
-            sums += accumulate(exact.fixed(value) ** power for value in columns[column])
+            sums.extend(accumulate(exact.fixed(value) ** power for value in columns[column]))
         if layout.excludes_own:
             self._ids = list(ids)
             self._seen = dict(zip(self._ids, self._times, strict=True))
@@ -226,12 +233,6 @@ class WindowState:
             if index + self._base < follows.stop:
                 follows.forget()
 
-    def _forget_ids(self) -> None:
-        """Forget the ids of records that are so old that their duplicates would be late."""
-        seen, oldest = self._seen, self.newest_record - self.lateness
-        while seen[first := next(iter(seen))] < oldest:
-            del seen[first]
-
     def _position(self, record_id: str, stop: int) -> int:
         """Where the record with this id stands among those before `stop`; -1 if it does not."""
         time = self._seen.get(record_id)
@@ -251,9 +252,11 @@ class WindowState:
         expired = bisect_right(times, horizon)
         if excess > 0:
             expired = max(expired, excess + RECORDS // 16)
-        for record_id in self._ids[:expired]:
-            del self._seen[record_id]
-        del times[:expired], self._ids[:expired]
+        if self._layout.excludes_own:
+            for record_id in self._ids[:expired]:
+                del self._seen[record_id]
+            del self._ids[:expired]
+        del times[:expired]
         for column in (*self._kept, *self._sums):
             del column[:expired]
         self._starts = [max(0, start - expired) for start in self._starts]
@@ -269,27 +272,22 @@ def _time_since_last(state: WindowState, start: int, stop: int, own: int, time: 
 
 
 def _sum(which: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float:
         return exact.total(_units(state._sums[which], start, stop, own))
 
     return read
 
 
 def _mean(which: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
-        count = stop - start
-        if own >= 0 or not count:
-            return (
-                exact.total(_units(state._sums[which], start, stop, own)) / (count - 1) if count > 1 else None
-            )
-        sums = state._sums[which]
-        return exact.total(sums[stop] - sums[start]) / count
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
+        count = stop - start - (own >= 0)
+        return exact.total(_units(state._sums[which], start, stop, own)) / count if count else None
 
     return read
 
 
-def _variance(first: int, second: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
+def _variance(first: int, second: int) -> Callable[..., float | None]:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
         units, squares = (_units(state._sums[which], start, stop, own) for which in (first, second))
         return exact.variance(stop - start - (own >= 0), units, squares)
 
@@ -299,8 +297,8 @@ def _variance(first: int, second: int) -> _Read:
 def _deviation(first: int, second: int) -> _Read:
     variance = _variance(first, second)
 
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
-        value = variance(state, start, stop, own, time)
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
+        value = variance(state, start, stop, own, _time)
         return None if value is None else sqrt(value)
 
     return read
@@ -312,7 +310,7 @@ def _units(sums: list[int], start: int, stop: int, own: int) -> int:
 
 
 def _first(kept: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         first = start + (own == start)
         return state._kept[kept][first] if first < stop else None
 
@@ -320,7 +318,7 @@ def _first(kept: int) -> _Read:
 
 
 def _last(kept: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         last = stop - 1 - (own == stop - 1)
         return state._kept[kept][last] if last >= start else None
 
@@ -328,7 +326,7 @@ def _last(kept: int) -> _Read:
 
 
 def _followed(function: str, place: int, kept: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         if stop - start == (own >= 0):
             return 0 if function == "count_distinct" else None
         follows, values, base = state._followers[place], state._kept[kept], state._base
