@@ -55,11 +55,10 @@ class _Layout:
         lengths = list(dict.fromkeys(a.window for a in view.aggregates))
         for length in lengths:
             self.windows.append((length, [self._reader(a) for a in view.aggregates if a.window == length]))
-        by_window = sorted(
-            range(len(view.aggregates)), key=lambda n: lengths.index(view.aggregates[n].window)
-        )
-        order = [by_window.index(n) for n in range(len(by_window))]
-        self.order = None if order == by_window else order
+        windows = [lengths.index(a.window) for a in view.aggregates]
+        by_window = sorted(range(len(windows)), key=windows.__getitem__)
+        # where each aggregate stands among those of all windows, unless the view has them in that order
+        self.order = None if windows == sorted(windows) else [by_window.index(n) for n in range(len(windows))]
         self.numbered_sums, self.numbered_kept = list(enumerate(self.summed)), list(enumerate(self.kept))
         self.numbered_windows = list(enumerate(self.windows))
         kept = {column for column, _ in self.kept}  # of the others the snapshot has what the sums tell

@@ -265,6 +265,16 @@ def test_a_window_holds_a_record_from_its_time_until_its_length_has_passed(asked
     assert state.ask(asked_at)[0] == count
 
 
+def test_the_answer_has_the_order_of_the_view_also_where_its_windows_alternate() -> None:
+    aggregates = [
+        Aggregate(f"{f}_{w}", f, "x" if f == "sum" else "", w) for f in ("count", "sum") for w in (5, 9)
+    ]
+    state = WindowState(View("v", "origin", "s", tuple(aggregates)), LATENESS)
+    state.add(94, "old", (3,))
+    state.add(100, "new", (4,))
+    assert state.ask(100) == [1, 2, 4, 7]
+
+
 def test_the_own_record_is_left_out_though_it_is_the_largest_and_shares_its_time() -> None:
     state = WindowState(ONE, LATENESS)
     for id_, value in (("a", 5), ("own", 9), ("b", 7)):
