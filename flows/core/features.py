@@ -43,6 +43,15 @@ class EntityKey(NamedTuple):
     entity: str
     value: str
 
+    @property
+    def name(self) -> str:
+        """The key as one text; it is part of the stored state's format.
+
+        >>> EntityKey("origin", "JFK").name
+        'origin=JFK'
+        """
+        return f"{self.entity}={self.value}"
+
 
 class _Add(NamedTuple):
     view: int  # among the views of the entity
