@@ -3,7 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from rich.table import Table
 from flows.core.schema import iso
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
-from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, check_topics
+from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics
 from flows.wiring import Engine, engine
 
 app = typer.Typer(
@@ -243,6 +244,47 @@ def backtest(
         print_backtest(out, summary)
 
 
+@app.command(
+    epilog="Examples: driftline backfill · driftline backfill --seed · "
+    "driftline backfill departures=departures.parquet flights=flights.parquet"
+)
+def backfill(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="TOPIC=FILE.parquet, the records of a topic; without files the topics themselves."
+        ),
+    ] = None,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="Let the predict flow start with what is known at the end.")
+    ] = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Compute the features of history with the flows' own code, and write them to Feast's stores.
+
+    A parquet file has the payload's fields as columns; the records' timestamps are the event times, or those
+    of a column `timestamp` (ms). With --seed the predict flow goes on behind the history, with its windows.
+    """
+    from flows.backfill import Backfill, FeastStores, check_cold, feature_engine, history_of, leave_seed
+
+    running = engine(pipeline)
+    plan, began = running.plan(), time.monotonic()
+    with closing(running.open_broker()) as broker, _alone(running, seed):
+        if seed:
+            check_cold(running)
+        history = history_of(running, broker, files or ())
+        with err.status("importing Feast"):
+            stores = FeastStores(running, plan)
+        filling = Backfill(feature_engine(running, plan), stores)
+        with progress("backfilling", len(history)) as advance:
+            for records in filling.run(history):
+                advance(records)
+        if seed:
+            leave_seed(running, plan, filling.engine, history.ends)
+    for line in filling.summary(time.monotonic() - began):
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
     """The data set that the pipeline declares, made of the file `data` if given, or its first `events`."""
     with err.status("reading the data set"):
@@ -273,6 +315,15 @@ def _stream(pipeline: Pipeline, topic: str) -> Stream:
             f"--topic {name!r} is no input of {pipeline.name}; its inputs are {', '.join(streams)}"
         )
     return streams[name]
+
+
+@contextmanager
+def _alone(running: Engine, seed: bool) -> Iterator[None]:
+    """No flow writes the stores meanwhile, and none starts before its seed is there."""
+    with ExitStack() as locks:
+        for flow in ("materialize", "predict") if seed else ("materialize",):
+            locks.enter_context(alone(running, flow))
+        yield
 
 
 def _say_waiting() -> None:
