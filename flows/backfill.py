@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from flows.adapters.feast_offline import OfflineStore
 from flows.adapters.parquet import ParquetRecords
 from flows.adapters.seed import write_seed
 from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
@@ -23,6 +24,9 @@ from flows.core.plan import FeaturePlan
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 from flows.wiring import Engine
+
+if TYPE_CHECKING:
+    from flows.adapters.feast_online import OnlineStore
 
 BATCH = 1000  # records; a batch leaves one row for each entity that it touched
 _OFFLINE_ROWS = 100_000  # rows that are written to the offline store at once
@@ -73,10 +77,12 @@ class FileHistory:
     A flow that starts after them begins at the beginning of its topics.
     """
 
-    def __init__(self, files: Iterable[str], pipeline: Pipeline) -> None:
+    def __init__(self, files: Sequence[str], pipeline: Pipeline) -> None:
         streams = {stream.topic: stream for stream in (*pipeline.sources, pipeline.events)}
         self.ends: Mapping[str, int] = {}
         named = dict(_named(file, streams) for file in files)
+        if len(named) < len(files):
+            raise ConfigError("a topic is named twice; give the records of each topic as one file")
         self._logs = [
             ParquetRecords(named[s.topic], s, pipeline.partitions)
             for s in streams.values()
@@ -101,35 +107,6 @@ def _named(file: str, streams: Mapping[str, Stream]) -> tuple[str, Path]:
     return topic, Path(path)
 
 
-class Stores(Protocol):
-    """Where the rows of a backfill go."""
-
-    def offline(self, rows: Sequence[Row]) -> None:
-        """Write all rows."""
-
-    def online(self, rows: Iterable[Row]) -> int:
-        """Write the newest row of each entity unless the store has a newer one; the number written."""
-
-
-class FeastStores:
-    """Feast's stores of the project; opening them imports Feast, which takes seconds."""
-
-    def __init__(self, running: Engine, plan: FeaturePlan) -> None:
-        from flows.adapters.feast_offline import OfflineStore
-        from flows.adapters.feast_online import OnlineStore
-        from flows.adapters.feast_repo import offline_folders, open_store
-
-        store = open_store(running.project.feature_repo, running.settings.feature_store)
-        self._offline = OfflineStore(offline_folders(store, plan), plan)
-        self._online = OnlineStore(store, plan)
-
-    def offline(self, rows: Sequence[Row]) -> None:
-        self._offline.append(rows, time.time_ns() // 1_000_000)
-
-    def online(self, rows: Iterable[Row]) -> int:
-        return self._online.write(rows)
-
-
 class DeadLetters:
     """How many records were no good for each reason, and what is to be said of the first."""
 
@@ -148,13 +125,15 @@ class DeadLetters:
 
 
 class Backfill:
-    """Computes the features of a history and writes them to `stores`."""
+    """Computes the features of a history and writes them to Feast's stores."""
 
-    def __init__(self, engine: FeatureEngine, stores: Stores) -> None:
+    def __init__(self, engine: FeatureEngine, offline: OfflineStore, online: "OnlineStore") -> None:
         self.engine = engine
-        self.records = self.offline = self.online = 0  # read and written so far
+        self.records = 0  # read so far
+        self.written = Counter({"offline": 0, "online": 0})  # rows
         self.dead = DeadLetters()
-        self._stores = stores
+        self._offline = offline
+        self._online = online
         self._rows: list[Row] = []
         self._newest: dict[tuple[str, str], Row] = {}
 
@@ -173,7 +152,7 @@ class Backfill:
         dead = ", ".join(f"{number:,} {reason}" for reason, number in self.dead.number.most_common())
         yield (
             f"{self.records:,} records, {self.dead.number.total():,} dead letters{dead and f' ({dead})'}, "
-            f"{self.offline:,} rows written offline and {self.online:,} online, "
+            f"{self.written['offline']:,} rows written offline and {self.written['online']:,} online, "
             f"{len(self.engine):,} entities known at the end, {seconds:.1f} s"
         )
         for reason, first in self.dead.first.items():
@@ -194,12 +173,12 @@ class Backfill:
             self._write_online()
 
     def _write_offline(self) -> None:
-        self._stores.offline(self._rows)
-        self.offline += len(self._rows)
+        self._offline.append(self._rows, time.time_ns() // 1_000_000)
+        self.written["offline"] += len(self._rows)
         self._rows = []
 
     def _write_online(self) -> None:
-        self.online += self._stores.online(self._newest.values())
+        self.written["online"] += self._online.write(self._newest.values())
         self._newest = {}
 
 
@@ -210,6 +189,15 @@ def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History
         return FileHistory(files, pipeline)
     topics = [stream.topic for stream in (*pipeline.sources, pipeline.events)]
     return TopicHistory(broker, topics, time.time_ns() // 1_000_000)
+
+
+def open_stores(running: Engine, plan: FeaturePlan) -> tuple[OfflineStore, "OnlineStore"]:
+    """Feast's stores of the project; this imports Feast, which takes seconds."""
+    from flows.adapters.feast_online import OnlineStore
+    from flows.adapters.feast_repo import offline_folders, open_store
+
+    store = open_store(running.project.feature_repo, running.settings.feature_store)
+    return OfflineStore(offline_folders(store, plan), plan), OnlineStore(store, plan)
 
 
 def feature_engine(running: Engine, plan: FeaturePlan) -> FeatureEngine:

@@ -265,7 +265,7 @@ def backfill(
     A parquet file has the payload's fields as columns; the records' timestamps are the event times, or those
     of a column `timestamp` (ms). With --seed the predict flow goes on behind the history, with its windows.
     """
-    from flows.backfill import Backfill, FeastStores, check_cold, feature_engine, history_of, leave_seed
+    from flows.backfill import Backfill, check_cold, feature_engine, history_of, leave_seed, open_stores
 
     running = engine(pipeline)
     plan, began = running.plan(), time.monotonic()
@@ -274,8 +274,8 @@ def backfill(
             check_cold(running)
         history = history_of(running, broker, files or ())
         with err.status("importing Feast"):
-            stores = FeastStores(running, plan)
-        filling = Backfill(feature_engine(running, plan), stores)
+            offline, online = open_stores(running, plan)
+        filling = Backfill(feature_engine(running, plan), offline, online)
         with progress("backfilling", len(history)) as advance:
             for records in filling.run(history):
                 advance(records)
