@@ -1,15 +1,18 @@
-"""The materialize flow: feature rows in, Feast's online and offline stores written.
+"""The materialize flow: feature rows and predictions in, Feast's online and offline stores written.
 
-    features ──> decode ──> stores
-                            (online: the newest row of each entity; offline: parquet parts)
+    features ──────┬──> decode ──> stores
+    predictions ───┘               (online: the newest row of each entity;
+                                    offline: all rows, and what each question was served, as parquet parts)
 
-A store that is away holds the flow back: a batch is tried again until it is written, and only then may its
+A record that is neither is skipped, with a warning, since only the engine should write to these topics. A
+store that is away holds the flow back: a batch is tried again until it is written, and only then may its
 epoch close. Run it with `driftline run materialize`, or with `python -m bytewax.run flows.materialize`.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -22,13 +25,25 @@ from flows.adapters.feast_repo import offline_folders, open_store
 from flows.core import feature_rows
 from flows.core.broker import Record
 from flows.core.features import Row
-from flows.errors import StoreError
+from flows.core.served import AnswerDecoder, ServedRow
+from flows.errors import InvalidRecord, StoreError
 from flows.wiring import Engine, drain_on_signals, engine
 
 _PACE = 0.6  # seconds between batches: fewer, larger writes, well within the second that is promised
 _LONGEST_WAIT = 5.0  # seconds between attempts at a store that is away
 
 _log = logging.getLogger("driftline.materialize")
+
+
+class Batch(NamedTuple):
+    """What the stores take of one batch of records.
+
+    `newest` has the newest event time (ms) of each record of feature rows.
+    """
+
+    rows: list[Row]
+    served: list[ServedRow]
+    newest: list[int]
 
 
 def flow() -> Dataflow:
@@ -41,18 +56,62 @@ def flow() -> Dataflow:
 def build(running: Engine) -> Dataflow:
     """The dataflow of one pipeline."""
     dataflow = Dataflow("materialize")
-    source = running.source("materialize", [running.pipeline.topic("features")], idle=0.02, pace=_PACE)
-    records = op.input("records", dataflow, source)
-    rows = op.map("decode", records, _decode)
-    op.output("stores", rows, _StoreSink(running))
+    topics = [running.pipeline.topic(kind) for kind in ("features", "predictions")]
+    records = op.input("records", dataflow, running.source("materialize", topics, idle=0.02, pace=_PACE))
+    batches = op.map("decode", records, _Decode(running))
+    op.output("stores", batches, _StoreSink(running))
     return dataflow
 
 
-def _decode(keyed: tuple[str, list[Record]]) -> list[Row]:
-    return [row for record in keyed[1] for row in feature_rows.decode(record)]
+class _Decode:
+    """Decodes a batch of records, and skips those that the engine did not write."""
+
+    def __init__(self, running: Engine) -> None:
+        plan = running.plan()
+        self._predictions = running.pipeline.topic("predictions")
+        self._views = {view.name: view for view in plan.views}
+        self._answers = AnswerDecoder(plan, len(running.pipeline.inputs))
+        self._plan = plan.hash
+
+    def __call__(self, keyed: tuple[str, list[Record]]) -> Batch:
+        batch = Batch([], [], [])
+        skipped = []
+        for record in keyed[1]:
+            try:
+                self._take(record, batch)
+            except InvalidRecord as fault:
+                telemetry.RECORDS_SKIPPED.labels(record.topic).inc()
+                skipped.append((record, fault))
+        if skipped:
+            _warn(*skipped[0], len(skipped))
+        return batch
+
+    def _take(self, record: Record, batch: Batch) -> None:
+        if record.topic == self._predictions:
+            answer = self._answers.decode(record)
+            if answer.plan != self._plan:
+                telemetry.OTHER_PLANS.labels(answer.plan).inc()
+            batch.served.extend(answer.rows)
+        else:
+            rows = feature_rows.decode(record)
+            feature_rows.check_rows(rows, self._views)
+            batch.rows.extend(rows)
+            batch.newest.append(max(row.time for row in rows))
 
 
-class _StoreSink(DynamicSink[list[Row]]):
+def _warn(first: Record, fault: InvalidRecord, number: int) -> None:
+    _log.warning(
+        "skipped %d records that the engine did not write, the first in topic %s, partition %d, offset %d: "
+        "%s; find out who writes there",
+        number,
+        first.topic,
+        first.partition,
+        first.offset,
+        fault,
+    )
+
+
+class _StoreSink(DynamicSink[Batch]):
     """Opens the stores on each worker."""
 
     def __init__(self, running: Engine) -> None:
@@ -65,7 +124,7 @@ class _StoreSink(DynamicSink[list[Row]]):
         return _Stores(OnlineStore(store, plan), offline, [view.name for view in plan.views], running)
 
 
-class _Stores(StatelessSinkPartition[list[Row]]):
+class _Stores(StatelessSinkPartition[Batch]):
     def __init__(self, online: OnlineStore, offline: OfflineStore, views: list[str], running: Engine) -> None:
         self._online = online
         self._offline = offline
@@ -73,21 +132,19 @@ class _Stores(StatelessSinkPartition[list[Row]]):
         self._drain = running.drain
         self._writes = 0
 
-    def write_batch(self, items: list[list[Row]]) -> None:
-        rows = [row for batch in items for row in batch]
-        self._until_written(lambda: self._offline.append(rows, time.time_ns() // 1_000_000))
-        self._until_written(lambda: self._write_online(rows))
-        telemetry.FEATURE_ROWS.labels("offline").inc(len(rows))
+    def write_batch(self, items: list[Batch]) -> None:
+        rows = [row for batch in items for row in batch.rows]
+        served = [row for batch in items for row in batch.served]
+        self._until_written(lambda: self._offline.append(rows, time.time_ns() // 1_000_000, served))
+        telemetry.FEATURE_ROWS.labels("offline").inc(len(rows) + len(served))
+        self._until_written(lambda: telemetry.FEATURE_ROWS.labels("online").inc(self._online.write(rows)))
+        now = time.time()
+        for newest in (each for batch in items for each in batch.newest):
+            telemetry.FEATURE_FRESHNESS.observe(now - newest / 1000)
         self._writes += 1
         if self._writes % FAN_IN == 0:
             for view in self._views:
                 self._offline.compact(view)
-
-    def _write_online(self, rows: list[Row]) -> None:
-        telemetry.FEATURE_ROWS.labels("online").inc(self._online.write(rows))
-        oldest = min((row.time for row in rows), default=None)
-        if oldest is not None:
-            telemetry.FEATURE_FRESHNESS.observe(time.time() - oldest / 1000)
 
     def _until_written(self, write: Callable[[], None]) -> None:
         """Try until the store takes it; a shutdown meanwhile leaves the batch for the next start."""

@@ -212,7 +212,7 @@ def wait_until_drained(broker: Broker, running: Engine) -> None:
     read_by = {
         "predict": [s.topic for s in (*running.pipeline.sources, running.pipeline.events)],
         "learn": [running.pipeline.labels.topic, running.pipeline.topic("predictions")],
-        "materialize": [running.pipeline.topic("features")],
+        "materialize": [running.pipeline.topic("features"), running.pipeline.topic("predictions")],
         "alert": [running.pipeline.topic("drift")],
         "retrain": [running.pipeline.topic("drift")],
     }

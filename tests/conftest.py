@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness import Project, answers_ping, free_port, not_tested, server_port, unavailable, wait_until
+from harness import (
+    DurableRedis,
+    Project,
+    answers_ping,
+    free_port,
+    not_tested,
+    server_port,
+    unavailable,
+    wait_until,
+)
 
 KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
 NEEDS_INSTALLATION = 3  # the script's exit code
@@ -100,6 +109,18 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture
+def durable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableRedis]:
+    """A real, empty Redis of the test's own, which may be killed; Feast in this process writes to it."""
+    if not shutil.which("redis-server"):
+        unavailable("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
+    redis = DurableRedis(tmp_path)
+    monkeypatch.setenv("DRIFTLINE_REDIS", redis.address)
+    redis.start()
+    yield redis
+    redis.end()
 
 
 @pytest.fixture(scope="session")

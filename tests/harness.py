@@ -78,6 +78,29 @@ def answers_ping(port: int) -> bool:
         return False
 
 
+class DurableRedis:
+    """A Redis that keeps what it acknowledged, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = server_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always"}
+        command = ["redis-server", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
+        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL)
+        wait_until(lambda: answers_ping(self.port))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it by that signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(10)
+            self._process = None
+
+
 @dataclass(frozen=True)
 class Project:
     """A project directory, and the environment that its commands get."""
@@ -229,7 +252,7 @@ def inputs(running: Engine, flow: str) -> list[str]:
     return {
         "predict": [stream.topic for stream in (*pipeline.sources, pipeline.events)],
         "learn": [pipeline.labels.topic, pipeline.topic("predictions")],
-        "materialize": [pipeline.topic("features")],
+        "materialize": [pipeline.topic("features"), pipeline.topic("predictions")],
         "alert": [pipeline.topic("drift")],
         "retrain": [pipeline.topic("drift")],
     }[flow]

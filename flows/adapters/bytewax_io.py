@@ -60,9 +60,9 @@ class Watch(Protocol):
 class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
     """Batches of records, merged by event time; each is one item `(slot, records)`.
 
-    `idle` (seconds) is how long an empty poll waits, and `pace` how long the source rests after a batch, for
-    sinks that work better on fewer and larger ones. When `drain` is set the source ends, so that the flow
-    stores its state and stops.
+    `idle` (seconds) is how long an empty poll waits, and `pace` how long the source rests after a batch that
+    was not full, for sinks that work better on fewer and larger ones. When `drain` is set the source ends, so
+    that the flow stores its state and stops.
     """
 
     def __init__(
@@ -148,7 +148,8 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         if self._drain.is_set():
             raise StopIteration
         records = self._take(wait=0.0) or self._take(wait=self._idle)
-        self._rest_until = datetime.now(UTC) + self._pace if records and self._pace else None
+        rests = self._pace and 0 < len(records) < self._batch
+        self._rest_until = datetime.now(UTC) + self._pace if rests else None
         if not records:
             return []
         for record in records:

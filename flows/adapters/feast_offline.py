@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 
 from flows.core.features import Row
 from flows.core.plan import FeaturePlan, View
+from flows.core.served import ServedRow
+from flows.core.windows import Value
 from flows.errors import ConfigError, StoreError
 
 FAN_IN = 64  # parts of one level that are merged into one of the next
@@ -31,12 +33,13 @@ _REPLACES = b"driftline.replaces"
 _ROWS = 100_000  # in a row group of a merged part
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 _ORPHANED = 3600.0  # seconds after which a temporary file has lost its writer
+_Rows = dict[tuple[str, int], Sequence[Value]]  # the features of one view by key and time (us)
 
 
 class OfflineStore:
     """Appends feature rows to the folder of each view; opening makes an empty part where there is none.
 
-    The columns are the join key, `event_timestamp` (UTC, ms), `created` (UTC, us) and the view's features.
+    The columns are the join key, `event_timestamp` and `created` (UTC, us), and the view's features.
     `folders` has the folder of each view. Several processes may append to a folder; one at a time compacts.
     Raises `ConfigError` where the parts of a folder have other columns, and `StoreError` for a disk.
     """
@@ -59,20 +62,22 @@ class OfflineStore:
                     "move that folder away, or give the changed view a new name"
                 )
 
-    def append(self, rows: Iterable[Row], created: int) -> None:
+    def append(self, rows: Iterable[Row], created: int, served: Iterable[ServedRow] = ()) -> None:
         """Write one part for each view that has rows; `created` is the time of writing (ms).
 
         Of rows with an equal view, key and time the last one stays; against rows of earlier calls Feast
         prefers the one created last. Raises `StoreError` when the disk refuses; a part is never half there.
         """
         self._created = max(created * 1000, self._created + 1)
-        by_view: dict[str, dict[tuple[str, int], Row]] = defaultdict(dict)
+        by_view: dict[str, _Rows] = defaultdict(dict)
         for row in rows:
-            by_view[row.view][row.key, row.time] = row
+            by_view[row.view][row.key, row.time * 1000] = row.values
+        for answer in served:
+            by_view[answer.view][answer.key, answer.moment] = answer.values
         day = datetime.fromtimestamp(created / 1000, UTC).date().isoformat()
         with _explained():
             for name, unique in by_view.items():
-                table = _table(self._schemas[name], list(unique.values()), self._created)
+                table = _table(self._schemas[name], unique, self._created)
                 _publish(self._folders[name] / day / _part(0), [table], table.schema)
 
     def compact(self, view: str, grace: float = GRACE) -> None:
@@ -172,16 +177,16 @@ def _schema(view: View) -> pa.Schema:
     return pa.schema(
         [
             (view.entity, pa.string()),
-            ("event_timestamp", pa.timestamp("ms", "UTC")),
+            ("event_timestamp", pa.timestamp("us", "UTC")),
             ("created", pa.timestamp("us", "UTC")),
             *features,
         ]
     )
 
 
-def _table(schema: pa.Schema, rows: list[Row], created: int) -> pa.Table:
-    columns = [[row.key for row in rows], [row.time for row in rows], [created] * len(rows)]
-    columns += zip(*[row.values for row in rows], strict=True)
+def _table(schema: pa.Schema, rows: _Rows, created: int) -> pa.Table:
+    keys, times = zip(*rows, strict=True)
+    columns = [keys, times, [created] * len(rows), *zip(*rows.values(), strict=True)]
     return pa.table([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema=schema)
 
 

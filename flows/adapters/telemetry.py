@@ -47,6 +47,10 @@ _SECONDS = (
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
     1, 2.5, 5, 10, 30, 60,
 )
+_FRESHNESS_SECONDS = (  # fine around the second that is promised, so that a 99th percentile says something
+    10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 300e-3, 400e-3, 500e-3, 600e-3, 700e-3, 800e-3, 900e-3,
+    1, 1.25, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600,
+)
 # fmt: on
 
 PROCESS_INFO = Gauge(
@@ -98,14 +102,26 @@ STAGE = Histogram(
 )
 FEATURE_FRESHNESS = Histogram(
     "driftline_feature_freshness_seconds",
-    "From the oldest row's event time until a batch of rows could be read online, once for each batch.",
-    buckets=_SECONDS,
+    "From the newest event time of a record of feature rows until its rows could be read online.",
+    buckets=_FRESHNESS_SECONDS,
     registry=REGISTRY,
 )
 FEATURE_ROWS = Counter(
     "driftline_feature_rows_written_total",
     "Feature rows written to a Feast store (online or offline).",
     ["store"],
+    registry=REGISTRY,
+)
+RECORDS_SKIPPED = Counter(
+    "driftline_records_skipped_total",
+    "Records of the engine's own topics that were passed over, since they are not what it writes there.",
+    ["topic"],
+    registry=REGISTRY,
+)
+OTHER_PLANS = Counter(
+    "driftline_predictions_of_other_plans_total",
+    "Predictions left out of the offline store, since they are of another feature plan, by its hash.",
+    ["plan"],
     registry=REGISTRY,
 )
 PENDING_LABELS = Gauge(

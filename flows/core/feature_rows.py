@@ -1,11 +1,24 @@
 """Feature rows as they stand on the features topic: one record for each view that a batch touched."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from flows.core.broker import Outgoing, Record
 from flows.core.features import Row
+from flows.core.plan import Dtype, View
+from flows.core.schema import Field, Text, Time, check
+from flows.errors import InvalidRecord
+
+_LARGEST = 2**53  # up to here every whole number is a float too
+_KINDS: dict[Dtype, tuple[type, ...]] = {
+    "int": (int, type(None)),
+    "float": (float, int, type(None)),
+    "string": (str, type(None)),
+}
+_FIELDS: dict[str, Field] = {"view": Text(longest=2**20)}
+_TIME = Time()
 
 
 def encode(topic: str, rows: Iterable[Row]) -> list[Outgoing]:
@@ -26,12 +39,53 @@ def _encode_view(topic: str, view: str, rows: Sequence[Row]) -> Outgoing:
 
 
 def decode(record: Record) -> list[Row]:
-    """The rows of one record.
+    """The rows of one record; raises `InvalidRecord` unless it has the shape that `encode` gives it.
 
     >>> rows = [Row("origin_departures", "JFK", 1357035300000, [2, 7.5])]
     >>> (out,) = encode("t", rows)
     >>> decode(Record("t", 0, 0, 0, None, out.value, ())) == rows
     True
     """
-    body = orjson.loads(record.value or b"")
-    return [Row(body["view"], key, time, values) for key, time, values in body["rows"]]
+    body = parse(record)
+    check(body, _FIELDS)
+    rows = body.get("rows")
+    if type(rows) is not list or not rows or not all(map(_is_row, rows)):
+        raise InvalidRecord("schema", "'rows' must be an array of [key, time, features]")
+    return [Row(body["view"], key, time, values) for key, time, values in rows]
+
+
+def check_rows(rows: Iterable[Row], views: Mapping[str, View]) -> None:
+    """Raise `InvalidRecord` unless each row is one of `views`, by name, as the plan has it."""
+    for row in rows:
+        view = views.get(row.view)
+        if view is None:
+            raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
+        check_values(view, row.values)
+
+
+def check_values(view: View, values: Sequence[Any]) -> None:
+    """Raise `InvalidRecord` unless `values` are, in number and types, those of the view's features."""
+    aggregates = view.aggregates
+    if len(values) != len(aggregates):
+        raise InvalidRecord("schema", f"view {view.name!r} has {len(aggregates)} features, not {len(values)}")
+    for aggregate, value in zip(aggregates, values, strict=True):
+        kind = type(value)
+        if kind not in _KINDS[aggregate.dtype] or (kind is int and abs(value) > _LARGEST):
+            raise InvalidRecord(
+                "schema", f"feature {aggregate.name!r} of view {view.name!r} is no {aggregate.dtype}"
+            )
+
+
+def parse(record: Record) -> Any:
+    """The JSON of a record; raises `InvalidRecord` where it is none."""
+    try:
+        return orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord("not-json", f"not JSON: {error}") from None
+
+
+def _is_row(row: Any) -> bool:
+    if type(row) is not list or len(row) != 3:
+        return False
+    key, time, values = row
+    return type(key) is str and type(time) is int and _TIME.fault(time) is None and type(values) is list

@@ -7,6 +7,7 @@ from flows.core.broker import Outgoing, Record
 from flows.core.deadletter import dead_letter
 from flows.core.decode import Decoder
 from flows.core.features import Question, Update
+from flows.core.moments import Moments
 from flows.core.recent import RecentIds
 from flows.errors import InvalidRecord
 
@@ -48,11 +49,11 @@ class Intake:
         self._dead_letters = dead_letters
         self._streams = frozenset(streams)
         self._lateness = lateness
-        known = state or {"seen": {}, "newest": {}, "next": {}, "moment": 0}
+        known = state or {"seen": {}, "newest": {}, "next": {}, "moments": [0]}
         self._seen = {topic: RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())) for topic in decoders}
         self._newest: dict[str, int] = {topic: known["newest"].get(topic, 0) for topic in decoders}
         self._next: dict[str, int] = {topic: known["next"].get(topic, 0) for topic in streams}
-        self._moment: int = known["moment"]
+        self._moments = Moments(lateness, known["moments"])
 
     def take(self, records: Sequence[Record]) -> Batch:
         """Sort the records out."""
@@ -72,7 +73,8 @@ class Intake:
     def snapshot(self) -> dict[str, Any]:
         """The ids seen lately and the newest time, by topic, and how far the streams are read."""
         seen = {topic: seen.snapshot() for topic, seen in self._seen.items()}
-        return {"seen": seen, "newest": self._newest, "next": self._next, "moment": self._moment}
+        moments = self._moments.snapshot()
+        return {"seen": seen, "newest": self._newest, "next": self._next, "moments": moments}
 
     def _admit(self, record: Record, batch: Batch) -> None:
         topic = record.topic
@@ -84,9 +86,8 @@ class Intake:
         if topic in self._streams:
             batch.items.append(Update(topic, event_id, time, payload))
         if topic == self._events:
-            self._moment = _moment(self._moment, time)
             read = tuple(self._next.values())
-            batch.items.append(Question(event_id, time, payload, self._moment, read))
+            batch.items.append(Question(event_id, time, payload, self._moments.take(time), read))
             batch.records.append(record)
 
     def _check_lateness(self, topic: str, time: int) -> None:
@@ -100,17 +101,3 @@ class Intake:
                 f"its event time is {behind:g} s behind the newest of {topic!r}; "
                 f"{self._lateness / 1000:g} s are allowed",
             )
-
-
-def _moment(before: int, time: int) -> int:
-    """The moment (us) of a question at `time` (ms), after that of the question before it.
-
-    The first of a millisecond stands 1 us after it, behind all rows as of the millisecond itself; the 999th
-    and all after it share the last moment.
-
-    >>> _moment(5_007, 5), _moment(5_007, 6), _moment(5_999, 5)
-    (5008, 6001, 5999)
-    """
-    if before // 1000 != time:
-        return time * 1000 + 1
-    return min(before + 1, time * 1000 + 999)

@@ -1,16 +1,16 @@
 """The materialize flow: feature rows reach what any Feast client reads, also when a store was away."""
 
 import logging
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from random import Random
 
+import orjson
 import pandas as pd
 import pytest
-from harness import Project, answers_ping, lag, run_flow, server_port, unavailable, wait_until
-from made_flights import HOUR, MINUTE, NOON
+from harness import DurableRedis, Project, lag, run_flow, wait_until
+from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
 
+from flows.adapters import telemetry
 from flows.core.broker import Broker, Outgoing
 from flows.core.feature_rows import encode
 from flows.core.features import Row
@@ -92,42 +92,10 @@ def test_rows_reach_the_online_store_where_the_newest_wins_and_the_offline_store
     assert pd.isna(found[asked[3]][0])
 
 
-class Redis:
-    """A Redis that keeps what it acknowledged when it is stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = server_port()
-        self._folder = folder
-        self._process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        options = {"port": self.port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always"}
-        command = ["redis-server", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
-        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL)
-        wait_until(lambda: answers_ping(self.port))
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    if not shutil.which("redis-server"):
-        unavailable("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
-    redis = Redis(tmp_path)
-    redis.start()
-    yield redis
-    redis.stop()
-
-
 def test_a_redis_that_is_stopped_and_started_again_loses_nothing(
-    project: Project, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    project: Project, durable_redis: DurableRedis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    project = project.with_settings(FEATURE_STORE="feature_store.redis.yaml", REDIS=f"127.0.0.1:{redis.port}")
-    monkeypatch.setenv("DRIFTLINE_REDIS", f"127.0.0.1:{redis.port}")  # Feast itself reads it
+    project = project.with_settings(FEATURE_STORE="feature_store.redis.yaml", REDIS=durable_redis.address)
     project.apply_feast()
     running = project.engine()
     caplog.set_level(logging.WARNING, "driftline.materialize")
@@ -144,10 +112,10 @@ def test_a_redis_that_is_stopped_and_started_again_loses_nothing(
     def interrupted(broker: Broker) -> bool:
         half(0)
         wait_until(lambda: lag(broker, running, "materialize") == 0, 30)
-        redis.stop()
+        durable_redis.end()
         half(1)
         wait_until(lambda: "trying again" in caplog.text, 30)
-        redis.start()
+        durable_redis.start()
         wait_until(lambda: lag(broker, running, "materialize") == 0, 30)
         return True
 
@@ -156,3 +124,126 @@ def test_a_redis_that_is_stopped_and_started_again_loses_nothing(
     assert online(store, "aircraft_departures", "tail_number", keys) == [
         [v + number for v in VALUES] for number in range(300)
     ]
+
+
+def test_feasts_point_in_time_join_at_a_questions_moment_gives_exactly_what_was_served(
+    project: Project,
+) -> None:
+    project.apply_feast()
+    running = project.with_settings(BATCH=10).engine()
+    random = Random(5)
+    asked, others = [], []
+    for number, record in enumerate(traffic(200)):
+        if record.topic == "flights" and number % 3 == 0:
+            payload = orjson.loads(record.value)
+            others += [moved(payload, f"{payload['flight_id']}-same-{n}", record.timestamp) for n in range(3)]
+            past = record.timestamp - random.randrange(1, 2 * HOUR)
+            others.append(moved(payload, f"{payload['flight_id']}-past", past))
+            left = departure(payload["flight_id"], record.timestamp - MINUTE, -1, **of(payload))
+            asked.append(left)  # early: its own question must not be answered from it
+        asked.append(record)
+        if number % 7 == 0:
+            asked += others
+            others.clear()
+    project.send(asked)
+    run_flow(running, "predict")
+    run(running)
+
+    plan, served = running.plan(), project.values("predictions")
+    moments = [p["moment"] for p in served]
+    assert len(set(moments)) == len(moments) > 400
+    assert len({moment // 1000 for moment in moments}) < len(moments) - 100
+    assert moments != sorted(moments)
+    frame = pd.DataFrame([p["keys"] for p in served], columns=plan.entities)
+    frame["event_timestamp"] = pd.to_datetime(moments, unit="us", utc=True)
+    frame["id"] = [p["id"] for p in served]
+    store = store_of(project)
+    service = store.get_feature_service("flight_delays")
+    joined = store.get_historical_features(frame, service, full_feature_names=True).to_df().set_index("id")
+    keyless = {
+        entity: [p["id"] for p in served if p["keys"][n] is None] for n, entity in enumerate(plan.entities)
+    }
+    assert keyless["tail_number"]
+    start = len(running.pipeline.inputs)
+    for number, (view, name) in enumerate(
+        (v, f"{v.name}__{a.name}") for v in plan.views for a in v.aggregates
+    ):
+        expected = {p["id"]: p["features"][start + number] for p in served}
+        expected |= dict.fromkeys(keyless[view.entity])  # Feast finds no row for no key
+        found = {id_: None if pd.isna(value) else value for id_, value in joined[name].items()}
+        assert found == expected, name
+
+
+def moved(payload: dict, flight: str, time: int) -> Outgoing:
+    """The question of another flight like this one, at `time`."""
+    return event(flight, time, **of(payload))
+
+
+def of(payload: dict) -> dict:
+    return {
+        "origin": payload["origin"],
+        "carrier": payload["carrier"],
+        "destination": payload["destination"],
+        "tail": payload["tail_number"],
+    }
+
+
+def sample(name: str, **labels: str) -> float:
+    return telemetry.REGISTRY.get_sample_value(f"driftline_{name}", labels) or 0.0
+
+
+def test_records_that_the_engine_did_not_write_are_skipped_counted_and_named_once_a_batch(
+    project_on: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "driftline.materialize")
+    project_on.apply_feast()
+    running = project_on.engine()
+    features, predictions = (running.pipeline.topic(kind) for kind in ("features", "predictions"))
+    skipped = [sample("records_skipped_total", topic=topic) for topic in (features, predictions)]
+    other = sample("predictions_of_other_plans_total", plan="0123456789ab")
+    (good,) = rows(running, "origin_departures", ("JFK", NOON, 0))
+    body = orjson.loads(good.value)
+    strange = [
+        b"not JSON",
+        b"[]",
+        orjson.dumps(body | {"view": "nobodys"}),
+        orjson.dumps(body | {"rows": [["JFK", NOON + 1, VALUES[1:]]]}),
+        orjson.dumps(body | {"rows": [["JFK", NOON + 1, ["3", *VALUES[1:]]]]}),
+    ]
+    served = {"plan": running.plan().hash, "keys": ["JFK", None, None, None], "moment": 1000 * NOON + 1}
+    project_on.send(
+        [
+            good,
+            *[Outgoing(features, value, timestamp=NOON + 1 + n) for n, value in enumerate(strange)],
+            *[
+                Outgoing(predictions, orjson.dumps(value), timestamp=NOON + HOUR)
+                for value in ({}, served | {"features": [1]}, served | {"plan": "0123456789ab"})
+            ],
+            *rows(running, "origin_departures", ("JFK", NOON + MINUTE, 1)),
+        ]
+    )
+    run(running)
+
+    assert online(store_of(project_on), "origin_departures", "origin", ["JFK"]) == [[v + 1 for v in VALUES]]
+    assert sample("records_skipped_total", topic=features) - skipped[0] == len(strange)
+    assert sample("records_skipped_total", topic=predictions) - skipped[1] == 2
+    assert sample("predictions_of_other_plans_total", plan="0123456789ab") - other == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(said) <= 2  # the records may have come in two batches
+    assert f"the first in topic {features}, partition 0, offset 1: not JSON" in said[0]
+
+
+def test_freshness_is_that_of_the_newest_row_of_each_record(project: Project) -> None:
+    project.apply_feast()
+    running = project.engine()
+    now, name = time.time_ns() // 1_000_000, "feature_freshness_seconds_bucket"
+    edges = ("60.0", "300.0", "3600.0", "+Inf")
+    before = [sample(name, le=edge) for edge in edges]
+    project.send(
+        [
+            *rows(running, "origin_departures", ("JFK", now - 30 * MINUTE, 0)),
+            *rows(running, "origin_arrivals", ("JFK", now - 2 * MINUTE, 0), ("LGA", now - 24 * HOUR, 0)),
+        ]
+    )
+    run(running)
+    assert [sample(name, le=edge) - b for edge, b in zip(edges, before, strict=True)] == [0, 1, 2, 2]

@@ -1,5 +1,7 @@
 """The predict flow: from the records on its topics to the predictions, feature rows and dead letters."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import orjson
@@ -215,6 +217,37 @@ def test_the_flow_that_drained_goes_on_where_it_stood(project_on: Project) -> No
     project_on.send(records)
     run_flow(running, "predict")
     assert [p["features"] for p in project_on.values("predictions")] == clean
+
+
+def test_after_restarts_an_entity_that_was_never_touched_again_expires_when_its_time_has_passed(
+    project: Project,
+) -> None:
+    running = project.engine()
+    idle = {"origin=JFK", "carrier=AA", "route=JFK-LAX", "tail_number=N1"}
+    busy = {"origin=EWR", "carrier=UA", "route=EWR-BOS", "tail_number=N2"}
+    elsewhere = {"origin": "EWR", "carrier": "UA", "destination": "BOS", "tail": "N2"}
+    project.send([departure("E1", NOON - MINUTE, 10), event("F1", NOON), event("F2", NOON, **elsewhere)])
+    run_flow(running, "predict")
+    assert stored_entities(running) == idle | busy
+    project.send([event("F3", NOON + 26 * HOUR, **elsewhere)])  # the windows are 24 h, the lateness is 3 h
+    run_flow(running, "predict")
+    assert stored_entities(running) == idle | busy
+    project.send([event("F4", NOON + 31 * HOUR, **elsewhere)])
+    run_flow(running, "predict")
+    assert stored_entities(running) == busy
+
+
+def stored_entities(running: Engine) -> set[str]:
+    """The entities whose state a restart would find, as Bytewax's recovery store has them."""
+    found = set()
+    for file in running.recovery_dir("predict").glob("*.sqlite3"):
+        with closing(sqlite3.connect(file)) as store:
+            newest = store.execute(
+                "SELECT state_key, ser_change, max(snap_epoch) FROM snaps"
+                " WHERE step_id = 'predict.windows' GROUP BY state_key"
+            )
+            found |= {key for key, state, _ in newest if state is not None}
+    return found
 
 
 def replace_headers(outgoing: Outgoing, **headers: bytes) -> Outgoing:

@@ -1,11 +1,15 @@
 """Feature rows on their topic: one record for each view that a batch touched."""
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.broker import Record
-from flows.core.feature_rows import decode, encode
+from flows.core.feature_rows import check_rows, decode, encode
 from flows.core.features import Row
+from flows.core.plan import Aggregate, View
+from flows.errors import InvalidRecord
 
 times = st.integers(946_684_800_000, 4_102_444_799_999)
 values = st.none() | st.integers(0, 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -34,3 +38,63 @@ def test_there_is_one_record_for_each_view_with_the_time_of_its_newest_row(writt
 
 def test_no_rows_are_no_records():
     assert encode("p.features", []) == []
+
+
+VIEW = View("v", "shop", "tills", (Aggregate("n", "count", "", 1, "int"), Aggregate("m", "mean", "price", 1)))
+NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
+
+
+def record(value):
+    return Record("p.features", 0, 0, NOON, None, value, ())
+
+
+@given(st.binary())
+def test_no_bytes_whatever_raise_anything_but_invalid_record(value):
+    with pytest.raises(InvalidRecord):
+        decode(record(value))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"rows": [["a", NOON, []]]},
+        {"view": 1, "rows": [["a", NOON, []]]},
+        {"view": "v"},
+        {"view": "v", "rows": []},
+        {"view": "v", "rows": {"a": 1}},
+        {"view": "v", "rows": ["a"]},
+        {"view": "v", "rows": [["a", NOON]]},
+        {"view": "v", "rows": [["a", NOON, [], 1]]},
+        {"view": "v", "rows": [[1, NOON, []]]},
+        {"view": "v", "rows": [["a", "2013-01-01T12:00:00Z", []]]},
+        {"view": "v", "rows": [["a", NOON * 1000, []]]},
+        {"view": "v", "rows": [["a", NOON, {}]]},
+        {"view": "v", "rows": [["a", NOON, []], None]},
+    ],
+    ids=str,
+)
+def test_another_shape_is_invalid(body):
+    with pytest.raises(InvalidRecord):
+        decode(record(orjson.dumps(body)))
+
+
+def test_rows_of_the_plan_are_checked_and_pass():
+    check_rows([Row("v", "a", NOON, [3, 1]), Row("v", "b", NOON, [0, None])], {"v": VIEW})
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (Row("w", "a", NOON, [3, 1.0]), "no view 'w'"),
+        (Row("v", "a", NOON, [3]), "view 'v' has 2 features, not 1"),
+        (Row("v", "a", NOON, [3, "1"]), "feature 'm' of view 'v' is no float"),
+        (Row("v", "a", NOON, [3, False]), "feature 'm' of view 'v' is no float"),
+        (Row("v", "a", NOON, [3.5, 1.0]), "feature 'n' of view 'v' is no int"),
+        (Row("v", "a", NOON, [2**63, 1.0]), "feature 'n' of view 'v' is no int"),
+    ],
+    ids=str,
+)
+def test_rows_that_the_plan_does_not_have_are_invalid(row, says):
+    with pytest.raises(InvalidRecord, match=says):
+        check_rows([Row("v", "a", NOON, [3, 1.0]), row], {"v": VIEW})

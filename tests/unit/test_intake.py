@@ -23,7 +23,7 @@ def intake(state: dict | None = None, lateness: int = 1_000) -> Intake:
     return Intake(decoders, "flights", "p.models", "p.dead-letters", ["arrivals"], lateness, state)
 
 
-SEEN = {"seen": {"flights": ["seen"], "arrivals": ["seen"]}, "newest": {}, "next": {}, "moment": 0}
+SEEN = {"seen": {"flights": ["seen"], "arrivals": ["seen"]}, "newest": {}, "next": {}, "moments": [0]}
 
 
 def record(topic: str, value: bytes, offset: int = 0) -> Record:

@@ -17,6 +17,7 @@ import pytest
 from flows.adapters.feast_offline import FAN_IN, OfflineStore
 from flows.core.features import Row
 from flows.core.plan import LATENESS, Aggregate, FeaturePlan, View
+from flows.core.served import ServedRow
 from flows.errors import ConfigError, StoreError
 
 HOUR = 3_600_000
@@ -69,7 +70,7 @@ def test_rows_come_back_with_their_types_and_nulls(offline, folder):
     schema = pq.read_schema(next(folder.glob("*/*.parquet")))
     assert [f"{field.name} {field.type}" for field in schema] == [
         "shop string",
-        "event_timestamp timestamp[ms, tz=UTC]",
+        "event_timestamp timestamp[us, tz=UTC]",
         "created timestamp[us, tz=UTC]",
         "n int64",
         "m double",
@@ -90,6 +91,18 @@ def test_opening_again_keeps_what_is_there(offline, folder):
 def test_the_last_row_of_one_key_and_time_stays(offline, folder):
     offline.append([Row("sales", "a", NOON, [1, 1.0]), Row("sales", "a", NOON, [2, 2.0])], CREATED)
     assert rows(folder) == [("a", NOON, 2, 2.0)]
+
+
+def test_what_was_served_lies_beside_the_rows_of_its_millisecond_and_keeps_its_microsecond(offline, folder):
+    row = Row("sales", "a", NOON, [1, 1.0])
+    served = [ServedRow("sales", "a", 1000 * NOON + n, [n, None]) for n in (1, 2)]
+    offline.append([row], CREATED, served)
+    table = duckdb.read_parquet(f"{folder}/**/*.parquet").order("event_timestamp")
+    assert table.project("shop, epoch_us(event_timestamp), n, m").fetchall() == [
+        ("a", 1000 * NOON, 1, 1.0),
+        ("a", 1000 * NOON + 1, 1, None),
+        ("a", 1000 * NOON + 2, 2, None),
+    ]
 
 
 def test_every_call_is_created_after_the_one_before_even_in_one_millisecond(offline, folder):
@@ -124,6 +137,17 @@ def test_many_parts_become_one_with_the_same_rows(offline, folder):
     offline.compact("sales", grace=0)
     assert parts(folder) == ["1"]
     assert rows(folder) == [seen(i) for i in range(FAN_IN)]
+
+
+def test_merged_parts_keep_the_microsecond_of_what_was_served(offline, folder):
+    moments = [1000 * (NOON + i) + i for i in range(1, FAN_IN + 1)]
+    for moment in moments:
+        offline.append([], CREATED, [ServedRow("sales", "a", moment, [moment, None])])
+    for _ in range(2):
+        offline.compact("sales", grace=0)
+    assert parts(folder) == ["1"]
+    table = duckdb.read_parquet(f"{folder}/**/*.parquet").order("n")
+    assert table.project("epoch_us(event_timestamp), n").fetchall() == [(m, m) for m in moments]
 
 
 def test_replaced_parts_stay_for_the_readers_that_listed_them(offline, folder):

@@ -1,0 +1,87 @@
+"""What was served, as rows of the offline store: the features of a prediction, sorted out by view again."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flows.core.broker import Record
+from flows.core.feature_rows import check_values, parse
+from flows.core.plan import FeaturePlan
+from flows.core.schema import check, milliseconds
+from flows.core.windows import Value
+from flows.errors import InvalidRecord
+
+_HASH = re.compile(r"[0-9a-f]{12}")
+
+
+class ServedRow(NamedTuple):
+    """The features of one view for one entity as a question got them at its `moment` (us).
+
+    A moment is never a whole millisecond, which the rows of the features topic are as of.
+    """
+
+    view: str
+    key: str
+    moment: int
+    values: Sequence[Value]
+
+
+class Answer(NamedTuple):
+    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan."""
+
+    plan: str
+    rows: list[ServedRow]
+
+
+class AnswerDecoder:
+    """Decodes predictions of `plan`, whose model gets `inputs` event fields before the plan's features."""
+
+    def __init__(self, plan: FeaturePlan, inputs: int) -> None:
+        self._plan = plan
+        self._features = inputs + len(plan.names)
+        self._places = []  # (view, which key, where its features begin and end)
+        start = inputs
+        for view in plan.views:
+            stop = start + len(view.aggregates)
+            self._places.append((view, plan.entities.index(view.entity), start, stop))
+            start = stop
+
+    def decode(self, record: Record) -> Answer:
+        """The rows of one record; raises `InvalidRecord` for what is no prediction.
+
+        The features of another plan may be others under the same names, so they are left unread.
+        """
+        body = parse(record)
+        check(body, {})
+        plan = body.get("plan")
+        if type(plan) is not str or not _HASH.fullmatch(plan):
+            raise InvalidRecord("schema", "'plan' must be the hash of a feature plan")
+        if plan != self._plan.hash:
+            return Answer(plan, [])
+        return Answer(plan, self._rows(body.get("keys"), body.get("moment"), body.get("features")))
+
+    def _rows(self, keys: Any, moment: Any, features: Any) -> list[ServedRow]:
+        if type(keys) is not list or len(keys) != len(self._plan.entities):
+            raise InvalidRecord("schema", f"'keys' must be those of {', '.join(self._plan.entities)}")
+        if not all(key is None or type(key) is str for key in keys):
+            raise InvalidRecord("schema", "each of the 'keys' must be a string or null")
+        if type(moment) is not int or not _is_ours(moment):
+            raise InvalidRecord("schema", "'moment' must be a time in microseconds since 1970")
+        if type(features) is not list or len(features) != self._features:
+            raise InvalidRecord("schema", f"'features' must be an array of {self._features}")
+        rows = []
+        for view, which, start, stop in self._places:
+            key, values = keys[which], features[start:stop]
+            check_values(view, values)
+            if key is not None:
+                rows.append(ServedRow(view.name, key, moment, values))
+        return rows
+
+
+def _is_ours(moment: int) -> bool:
+    """Whether the moment (us) is between the years 2000 and 2100."""
+    try:
+        milliseconds(moment // 1000)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,40 @@
+"""The microseconds of questions: each its own and within its millisecond, in any order and after restarts."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core.moments import Moments
+
+LATENESS = 20
+asked = st.lists(st.tuples(st.integers(0, LATENESS), st.booleans()), max_size=300)
+
+
+@given(asked)
+def test_no_two_questions_within_the_lateness_have_the_same_moment(asked):
+    moments, newest, seen = Moments(LATENESS), 1, set()
+    for number, (behind, restarts) in enumerate(asked):
+        newest = max(newest, number // 3)
+        time = max(1, newest - behind)
+        newest = max(newest, time)
+        moment = moments.take(time)
+        assert moment // 1000 == time
+        assert moment % 1000 > 0
+        assert moment not in seen
+        seen.add(moment)
+        if restarts:
+            moments = Moments(LATENESS, moments.snapshot())
+
+
+def test_beyond_999_questions_the_last_moment_is_shared():
+    moments = Moments(LATENESS)
+    assert [moments.take(7) for _ in range(1001)] == [*range(7001, 8000), 7999, 7999]
+    moments.take(8)
+    assert [moments.take(7) for _ in range(1001)] == [*range(7999, 7000, -1), 7001, 7001]
+
+
+def test_what_is_too_late_is_forgotten():
+    moments = Moments(LATENESS)
+    for time in range(10 * LATENESS):
+        moments.take(time + 1)
+        moments.take(time)
+    assert len(moments.snapshot()) <= 2 * LATENESS + 2

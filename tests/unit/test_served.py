@@ -1,0 +1,126 @@
+"""What was served as rows of the offline store: a prediction sorted out by view again."""
+
+from itertools import chain
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.core import predictions
+from flows.core.broker import Record
+from flows.core.models import Prediction
+from flows.core.plan import Aggregate, FeaturePlan, Output, Transform, View
+from flows.core.predictions import Asked
+from flows.core.served import Answer, AnswerDecoder, ServedRow
+from flows.errors import InvalidRecord
+
+HOUR = 3_600_000
+NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
+MOMENT = 1000 * NOON + 1
+
+
+def view(name, entity, *dtypes):
+    aggregates = [Aggregate(f"f{i}", "last", "price", HOUR, dtype) for i, dtype in enumerate(dtypes)]
+    return View(name, entity, "tills", tuple(aggregates))
+
+
+PLAN = FeaturePlan(
+    "shops",
+    (view("a", "shop", "int", "float"), view("b", "town", "string"), view("c", "shop", "float")),
+    (Transform("calendar", "m:f", "", ("time",), (), (Output("weekend", "int"),)),),
+)
+INPUTS = ["card", 7.5]
+VALUES = [2, 0.1 + 0.2, "x", None]  # of the views
+decoder = AnswerDecoder(PLAN, len(INPUTS))
+
+
+def record(value):
+    return Record("p.predictions", 0, 0, NOON, b"1", value, ())
+
+
+def prediction(plan=PLAN.hash, keys=("north", "Oslo"), moment=MOMENT, features=(*INPUTS, *VALUES, 1)):
+    served = Prediction("1", NOON, 0.5, "v1", {}, list(features))
+    return record(predictions.encode("p.predictions", 0, served, plan, Asked(keys, (), moment)).value)
+
+
+def test_each_view_gets_its_features_by_key_at_the_moment_of_the_question():
+    assert decoder.decode(prediction()) == Answer(
+        PLAN.hash,
+        [
+            ServedRow("a", "north", MOMENT, [2, 0.1 + 0.2]),
+            ServedRow("b", "Oslo", MOMENT, ["x"]),
+            ServedRow("c", "north", MOMENT, [None]),
+        ],
+    )
+
+
+def test_a_view_whose_key_is_null_has_no_row():
+    assert [row.view for row in decoder.decode(prediction(keys=(None, "Oslo"))).rows] == ["b"]
+    assert decoder.decode(prediction(keys=(None, None))).rows == []
+
+
+def test_the_features_of_another_plan_are_left_unread():
+    other = prediction(plan="0123456789ab", keys=(), features=[True])
+    assert decoder.decode(other) == Answer("0123456789ab", [])
+
+
+@given(st.binary())
+def test_no_bytes_whatever_raise_anything_but_invalid_record(value):
+    with pytest.raises(InvalidRecord):
+        decoder.decode(record(value))
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json, json, json, st.just(PLAN.hash) | json)
+def test_no_json_whatever_raises_anything_but_invalid_record(keys, moment, features, plan):
+    body = {"plan": plan, "keys": keys, "moment": moment, "features": features}
+    with pytest.raises(InvalidRecord):
+        decoder.decode(record(orjson.dumps(body)))
+    for name, value in body.items():
+        broken = orjson.loads(prediction().value) | {name: value}
+        try:
+            rows = decoder.decode(record(orjson.dumps(broken))).rows
+        except InvalidRecord:
+            continue
+        assert all(type(row.key) is str and type(row.moment) is int for row in rows)
+
+
+def replaced(place, value):
+    features = [*INPUTS, *VALUES, 1]
+    features[place] = value
+    return {"features": features}
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"plan": "not a hash"}, "'plan' must be the hash"),
+        ({"keys": ("north",)}, "'keys' must be those of shop, town"),
+        ({"keys": ("north", 7)}, "must be a string or null"),
+        ({"moment": 0}, "'moment' must be"),
+        ({"moment": NOON}, "'moment' must be"),  # milliseconds
+        ({"features": (*INPUTS, *VALUES)}, "'features' must be an array of 7"),
+        (replaced(2, 2.0), "feature 'f0' of view 'a' is no int"),
+        (replaced(2, True), "feature 'f0' of view 'a' is no int"),
+        (replaced(3, "x"), "feature 'f1' of view 'a' is no float"),
+        (replaced(3, 2**53 + 1), "feature 'f1' of view 'a' is no float"),
+        (replaced(4, 1), "feature 'f0' of view 'b' is no string"),
+        (replaced(5, [1]), "feature 'f0' of view 'c' is no float"),
+    ],
+    ids=str,
+)
+def test_a_fault_is_named(broken, says):
+    with pytest.raises(InvalidRecord, match=says):
+        decoder.decode(prediction(**broken))
+
+
+def test_what_is_served_for_no_view_may_be_anything():
+    decoded = decoder.decode(prediction(features=[{"any": 1}, True, *VALUES, "even a transform's"]))
+    assert list(chain(*[row.values for row in decoded.rows])) == VALUES
