@@ -17,10 +17,11 @@ from flows.adapters.feast_offline import OfflineStore
 from flows.adapters.parquet import ParquetRecords
 from flows.adapters.seed import write_seed
 from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
-from flows.core.engine import FeatureEngine
+from flows.core.engine import Answer, FeatureEngine
 from flows.core.features import Row
 from flows.core.merge import merged, of_our_time
 from flows.core.plan import FeaturePlan
+from flows.core.served import ServedRow
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 from flows.wiring import Engine
@@ -127,14 +128,18 @@ class DeadLetters:
 class Backfill:
     """Computes the features of a history and writes them to Feast's stores."""
 
-    def __init__(self, engine: FeatureEngine, offline: OfflineStore, online: "OnlineStore") -> None:
+    def __init__(
+        self, engine: FeatureEngine, plan: FeaturePlan, offline: OfflineStore, online: "OnlineStore"
+    ) -> None:
         self.engine = engine
         self.records = 0  # read so far
         self.written = Counter({"offline": 0, "online": 0})  # rows
         self.dead = DeadLetters()
+        self._places = list(_places(plan))
         self._offline = offline
         self._online = online
         self._rows: list[Row] = []
+        self._served: list[ServedRow] = []
         self._newest: dict[tuple[str, str], Row] = {}
 
     def run(self, history: Iterable[Record]) -> Iterator[int]:
@@ -163,23 +168,41 @@ class Backfill:
         for letter in computed.dead:
             self.dead.add(letter)
         self._rows += computed.rows
+        self._served += [row for answer in computed.answers for row in self._rows_of(answer)]
         for row in computed.rows:
             known = self._newest.get((row.view, row.key))
             if known is None or row.time >= known.time:
                 self._newest[row.view, row.key] = row
-        if len(self._rows) >= _OFFLINE_ROWS:
+        if len(self._rows) + len(self._served) >= _OFFLINE_ROWS:
             self._write_offline()
         if len(self._newest) >= _ONLINE_ROWS:
             self._write_online()
 
+    def _rows_of(self, answer: Answer) -> Iterator[ServedRow]:
+        """What the question was served, as the materialize flow writes it."""
+        _, question, vector = answer
+        for view, entity, start, stop in self._places:
+            key = question.payload.get(entity)
+            if key is not None:
+                yield ServedRow(view, key, question.moment, vector[start:stop])
+
     def _write_offline(self) -> None:
-        self._offline.append(self._rows, time.time_ns() // 1_000_000)
-        self.written["offline"] += len(self._rows)
-        self._rows = []
+        self._offline.append(self._rows, time.time_ns() // 1_000_000, self._served)
+        self.written["offline"] += len(self._rows) + len(self._served)
+        self._rows, self._served = [], []
 
     def _write_online(self) -> None:
         self.written["online"] += self._online.write(self._newest.values())
         self._newest = {}
+
+
+def _places(plan: FeaturePlan) -> Iterator[tuple[str, str, int, int]]:
+    """Each view, its entity, and where its features begin and end in a vector."""
+    start = 0
+    for view in plan.views:
+        stop = start + len(view.aggregates)
+        yield view.name, view.entity, start, stop
+        start = stop
 
 
 def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History:

@@ -275,7 +275,7 @@ def backfill(
         history = history_of(running, broker, files or ())
         with err.status("importing Feast"):
             offline, online = open_stores(running, plan)
-        filling = Backfill(feature_engine(running, plan), offline, online)
+        filling = Backfill(feature_engine(running, plan), plan, offline, online)
         with progress("backfilling", len(history)) as advance:
             for records in filling.run(history):
                 advance(records)

@@ -16,6 +16,7 @@ from flows.adapters.seed import Seed, write_seed
 from flows.backfill import Backfill, feature_engine, history_of, leave_seed
 from flows.core.broker import Outgoing
 from flows.core.features import Row
+from flows.core.served import AnswerDecoder, ServedRow
 from flows.errors import ConfigError
 from flows.predict import build
 from flows.wiring import Engine
@@ -34,10 +35,12 @@ class Stores:
 
     def __init__(self) -> None:
         self.offline: list[Row] = []
+        self.served: list[ServedRow] = []
         self.online: dict[tuple[str, str], Row] = {}
 
-    def append(self, rows: Sequence[Row], created: int) -> None:
+    def append(self, rows: Sequence[Row], created: int, served: Sequence[ServedRow]) -> None:
         self.offline += rows
+        self.served += served
 
     def write(self, rows: Sequence[Row]) -> int:
         written = {(row.view, row.key): row for row in rows}
@@ -50,7 +53,7 @@ def backfill(running: Engine, files: Sequence[str] = ()) -> Stores:
     plan, stores = running.plan(), Stores()
     with closing(running.open_broker()) as broker:
         history = history_of(running, broker, files)
-        filling = Backfill(feature_engine(running, plan), stores, stores)
+        filling = Backfill(feature_engine(running, plan), plan, stores, stores)
         assert sum(filling.run(history)) == len(history)
     leave_seed(running, plan, filling.engine, history.ends)
     return stores
@@ -188,6 +191,9 @@ def test_the_rows_of_a_backfill_are_those_of_the_flow(project: Project) -> None:
         newest |= {(body["view"], key): (time, values) for key, time, values in body["rows"]}
     assert {key: (row.time, row.values) for key, row in stores.online.items()} == newest
     assert {(row.view, row.key) for row in stores.offline} == set(newest)
+    decoder = AnswerDecoder(running.plan(), len(running.pipeline.inputs))
+    served = [row for record in project.records("predictions") for row in decoder.decode(record).rows]
+    assert stores.served == served
 
 
 def test_a_seed_of_another_plan_or_of_other_partitions_is_refused(project: Project) -> None:
