@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import orjson
@@ -18,7 +19,7 @@ from rich.table import Table
 from flows.core.schema import iso
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
-from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics
+from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
 from flows.wiring import Engine, engine
 
 app = typer.Typer(
@@ -268,7 +269,9 @@ def backfill(
     from flows.backfill import Backfill, check_cold, feature_engine, history_of, leave_seed, open_stores
 
     running = engine(pipeline)
+    check_topics(running)
     plan, began = running.plan(), time.monotonic()
+    tune_garbage_collection()
     with closing(running.open_broker()) as broker, _alone(running, seed):
         if seed:
             check_cold(running)
@@ -283,6 +286,36 @@ def backfill(
             leave_seed(running, plan, filling.engine, history.ends)
     for line in filling.summary(time.monotonic() - began):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(
+    "training-set",
+    epilog="Examples: driftline training-set flights.parquet · "
+    "driftline training-set flights.parquet --through-feast",
+)
+def training_set(
+    file: Annotated[Path, typer.Argument(help="The parquet file to write.")],
+    through_feast: Annotated[
+        bool, typer.Option("--through-feast", help="Take the features from Feast's point-in-time join.")
+    ] = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Join the predictions on the topic, with their features as served, with the labels, as a parquet file."""
+    from flows.training_set import AsServed, TrainingSet, feast_source, predictions_in
+
+    running = engine(pipeline)
+    check_topics(running)
+    plan = running.plan()
+    with closing(running.open_broker()) as broker, ExitStack() as stack:
+        folder = Path(stack.enter_context(_beside(file)))
+        source: Any = AsServed(len(running.pipeline.inputs))
+        if through_feast:
+            with err.status("importing Feast"):
+                source = stack.enter_context(feast_source(running, plan, broker, folder))
+        examples = TrainingSet(running.pipeline, plan, source)
+        with progress("joining", predictions_in(running, broker)) as advance:
+            examples.write(broker, file, folder, advance)
+    out.print(examples.summary(), highlight=False, soft_wrap=True)
 
 
 def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
@@ -324,6 +357,13 @@ def _alone(running: Engine, seed: bool) -> Iterator[None]:
         for flow in ("materialize", "predict") if seed else ("materialize",):
             locks.enter_context(alone(running, flow))
         yield
+
+
+def _beside(file: Path) -> TemporaryDirectory[str]:
+    """A folder for what is only needed while `file` is written, on the same disk."""
+    if not file.parent.is_dir():
+        raise ConfigError(f"there is no folder {file.parent} to write {file.name} to; make it first")
+    return TemporaryDirectory(dir=file.parent, prefix=".driftline-")
 
 
 def _say_waiting() -> None:

@@ -1,7 +1,8 @@
-"""Parquet files as the records of a topic, in the order of their timestamps and in bounded memory."""
+"""Parquet files: read as the records of a topic in the order of their timestamps, and written as a whole."""
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from flows.core.broker import Record
 from flows.core.schema import Field, Flag, Number, Text, Time, milliseconds
-from flows.errors import ConfigError
+from flows.errors import ConfigError, StoreError
 from flows.pipeline import Stream
 
 TIMESTAMP = "timestamp"  # the column with the records' own timestamps, where a file has one
@@ -124,6 +125,26 @@ class ParquetRecords:
         except (OSError, pa.ArrowException, duckdb.Error) as error:
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"{self._file} cannot be read as parquet: {reason}") from error
+
+
+def write_parquet(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write the tables, each as a row group; the file appears under its name when it is complete.
+
+    Raises `StoreError` when the disk refuses.
+    """
+    unfinished = file.with_name(f"{file.name}.tmp")
+    try:
+        with unfinished.open("wb") as out:
+            with pq.ParquetWriter(out, schema) as writer:
+                for table in tables:
+                    writer.write_table(table)
+            out.flush()
+            os.fsync(out.fileno())
+        unfinished.replace(file)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error}; check its folder and disk") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _is(field: Field, column: pa.DataType) -> bool:
