@@ -300,7 +300,7 @@ def training_set(
     ] = False,
     pipeline: PipelineOption = "",
 ) -> None:
-    """Join the predictions on the topic, with their features as served, with the labels, as a parquet file."""
+    """Join the predictions on the topic, with the features as served, with their labels: a parquet file."""
     from flows.training_set import AsServed, TrainingSet, feast_source, predictions_in
 
     running = engine(pipeline)

@@ -104,7 +104,7 @@ class TrainingSet:
         self._checked = _checked_types(pipeline, plan)
 
     def write(self, broker: Broker, out: Path, folder: Path, read: Callable[[int], None]) -> None:
-        """Write the file `out`, collecting labels in `folder`; `read` is told how many predictions were read."""
+        """Write the file `out`, with the labels in `folder` meanwhile; `read` is told of predictions read."""
         with closing(ById(folder / "labels.db")) as labels:
             labels.put(self._truths(broker), again=True)
             write_parquet(out, self._tables(self._examples(broker, labels, read)), self.schema)
@@ -157,7 +157,7 @@ class TrainingSet:
     def _table(self, group: Sequence[Example]) -> pa.Table:
         asked = [example.served.asked for example in group]
         answers = [example.served.prediction for example in group]
-        columns = [[p.id for p in answers], [a.moment for a in asked]]
+        columns: list[list[Any]] = [[p.id for p in answers], [a.moment for a in asked]]
         columns += [[a.keys[number] for a in asked] for number in range(len(self._plan.entities))]
         columns += [[p.features[number] for p in answers] for number in self._inputs]
         columns += self._source.columns(group)

@@ -16,7 +16,7 @@ class ById:
         )
 
     def put(self, values: Iterable[tuple[str, bytes]], *, again: bool) -> None:
-        """Store values by id; of an id that is there already the later one stays if `again`, else the first."""
+        """Store values by id; `again` says that they take the place of those which are there already."""
         verb = "REPLACE" if again else "IGNORE"
         self._database.execute("BEGIN")
         self._database.executemany(f"INSERT OR {verb} INTO by_id VALUES (?, ?)", values)  # noqa: S608

@@ -81,4 +81,5 @@ def _given(payload: Mapping[str, Any], field: Input) -> Any:
 
 
 def _values(column: pd.Series) -> list[Any]:
-    return column.astype(object).where(column.notna(), None).tolist()
+    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
+    return values

@@ -82,7 +82,8 @@ class ParquetRecords:
         if self._is_in_order():
             yield from self._parquet.iter_batches(_BATCH, columns=columns)
         else:
-            yield from self._sorted(columns)
+            with tempfile.TemporaryDirectory() as folder:
+                yield from pq.ParquetFile(self._sorted(columns, Path(folder))).iter_batches(_BATCH)
 
     def _is_in_order(self) -> bool:
         latest = 0
@@ -93,20 +94,19 @@ class ParquetRecords:
             latest = times[-1] if times else latest
         return True
 
-    def _sorted(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Rows of equal time in the order of the file."""
-        names = ", ".join(map(_quoted, [*columns, _ROW]))
-        time = _quoted(self._time)
+    def _sorted(self, columns: list[str], folder: Path) -> Path:
+        """A copy of the file in `folder`; its rows of equal time are in the order of the file."""
+        names, time = ", ".join(map(_quoted, [*columns, _ROW])), _quoted(self._time)
         if _is_text(self._parquet.schema_arrow.field(self._time).type):
             time = f"TRY_CAST({time} AS TIMESTAMPTZ)"
-        with tempfile.TemporaryDirectory() as spilled, closing(duckdb.connect()) as database:
+        copy = folder / "sorted.parquet"
+        with closing(duckdb.connect()) as database:
             database.execute(f"SET memory_limit = '{_MEMORY}'")
-            database.execute("SET temp_directory = ?", [spilled])
-            query = (
-                f"SELECT {names} FROM read_parquet(?, file_row_number = true) "  # noqa: S608 (quoted)
-                f"ORDER BY {time} NULLS FIRST, {_ROW}"
-            )
-            yield from database.execute(query, [str(self._file)]).to_arrow_reader(_BATCH)
+            database.execute("SET temp_directory = ?", [str(folder)])
+            rows = f"SELECT {names} FROM read_parquet(?, file_row_number = true)"  # noqa: S608 (quoted)
+            order = f"ORDER BY {time} NULLS FIRST, {_ROW}"
+            database.execute(f"COPY ({rows} {order}) TO '{copy}' (FORMAT parquet)", [str(self._file)])
+        return copy
 
     def _records(self, batch: pa.RecordBatch, rows: Any) -> Iterator[Record]:
         times = _times(batch.column(self._time))
