@@ -10,15 +10,26 @@ import pyarrow.parquet as pq
 import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, NOON, event, label, traffic
+from test_feast_repo import YAML
+from test_on_demand_views import compiled, shops
 
 from flows.adapters.by_id import ById
+from flows.adapters.feast_history import FeastHistory
+from flows.adapters.feast_offline import OfflineStore
+from flows.adapters.feast_repo import offline_folders, open_store
 from flows.core.broker import Outgoing
+from flows.core.features import Question
 from flows.core.plan import Aggregate, FeaturePlan, View
-from flows.core.schema import Flag, Number, Text, Time, milliseconds
+from flows.core.schema import Flag, Number, Text, Time, iso, milliseconds
+from flows.core.served import ServedRow
+from flows.core.transforms import Transformer
 from flows.errors import ConfigError
+from flows.functions import load_function
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flights_data
 from flows.training_set import schema_of
+
+__all__ = ["shops"]  # a fixture
 
 
 def flights(number: int) -> list[Outgoing]:
@@ -62,6 +73,7 @@ def test_feasts_join_gives_the_same_table_as_what_was_served(project: Project) -
     assert found("FROM served EXCEPT ALL FROM joined", **files) == []
     assert found("FROM joined EXCEPT ALL FROM served", **files) == []
     assert found("DESCRIBE served", **files) == found("DESCRIBE joined", **files)
+    assert found("FROM served WHERE tail_number IS NULL", **files)  # an entity without a key is compared too
 
 
 def test_a_row_is_a_prediction_as_served_beside_its_last_label(project: Project) -> None:
@@ -121,6 +133,22 @@ def test_nothing_but_the_file_is_left(project: Project) -> None:
     before = {path.name for path in project.directory.iterdir()}
     command(project, "out.parquet")
     assert {path.name for path in project.directory.iterdir()} - before == {"out.parquet"}
+
+
+def test_feast_computes_on_demand_views_from_the_fields_of_the_event(shops: Path) -> None:
+    plan = compiled(shops)
+    store = open_store(shops, YAML)
+    moments = [1000 * (NOON + n * 1000) + 1 for n in range(3)]
+    rows = [ServedRow("sales", f"till-{n % 2}", moment, [n, 2.5 * n]) for n, moment in enumerate(moments)]
+    OfflineStore(offline_folders(store, plan), plan).append([], NOON, rows)
+    payloads = [{"price": 10 + n, "at": iso(NOON + n * HOUR)} for n in range(3)]
+    joined = FeastHistory(store, plan).columns([(row.key,) for row in rows], moments, payloads)
+
+    vectors: list[list] = [list(row.values) for row in rows]
+    questions = [Question("q", 0, payload) for payload in payloads]
+    functions = {transform.name: load_function(transform) for transform in plan.transforms}
+    assert Transformer(plan, functions).extend(questions, vectors) == {}
+    assert [list(column) for column in zip(*vectors, strict=True)] == joined
 
 
 def pipeline(**fields: object) -> Pipeline:
