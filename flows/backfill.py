@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 BATCH = 1000  # records; a batch leaves one row for each entity that it touched
 _OFFLINE_ROWS = 100_000  # rows that are written to the offline store at once
-_ONLINE_ROWS = 200_000  # entities whose newest rows are kept before they are written to the online store
+_ONLINE_ROWS = 100_000  # entities whose newest rows are kept before they are written to the online store
 
 
 class History(Protocol):

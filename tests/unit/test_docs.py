@@ -411,7 +411,7 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
         "driftline training-set training.parquet --through-feast",
     ):
         assert shop.run(command) == "2,000 rows; predictions left out: 1 without a label\n"
-    assert shop.run("driftline backfill").startswith("4,011 records, 10 dead letters (10 duplicate), ")
+    assert shop.run("driftline backfill").startswith("4,021 records, 20 dead letters (20 duplicate), ")
 
 
 def test_the_shop_starts_warm_from_its_topics_and_from_files(shop):
