@@ -104,8 +104,11 @@ def test_behind_a_seed_every_answer_is_that_of_a_flow_which_read_the_history(
     run_flow(running, "predict")
     clean = clean_run(applied, tmp_path / "clean", [*AGAIN, *LIVE])
 
-    positions = ("at",) if way == "files" else ()  # the topics do not hold what the files held
-    found, expected = answers(project_on, *positions), answers(clean, *positions)
+    found, expected = answers(project_on), answers(clean)
+    if way == "files":  # the topics do not hold what the files held
+        held = [sum(r.topic == stream for r in HISTORY) for stream in running.plan().streams]
+        for answer in expected.values():
+            answer["at"] = [at - number for at, number in zip(answer["at"], held, strict=True)]
     asked = [orjson.loads(r.value)["flight_id"] for r in LIVE if r.topic == "flights"]
     assert list(found) == asked
     assert found == {flight: expected[flight] for flight in asked}
