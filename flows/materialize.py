@@ -69,7 +69,7 @@ class _Decode:
     def __init__(self, running: Engine) -> None:
         plan = running.plan()
         self._predictions = running.pipeline.topic("predictions")
-        self._views = {view.name: view for view in plan.views}
+        self._rows = feature_rows.RowCheck(plan.views)
         self._answers = AnswerDecoder(plan, len(running.pipeline.inputs))
         self._plan = plan.hash
 
@@ -94,7 +94,7 @@ class _Decode:
             batch.served.extend(answer.rows)
         else:
             rows = feature_rows.decode(record)
-            feature_rows.check_rows(rows, self._views)
+            self._rows.check(rows)
             batch.rows.extend(rows)
             batch.newest.append(max(row.time for row in rows))
 

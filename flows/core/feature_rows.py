@@ -1,7 +1,7 @@
 """Feature rows as they stand on the features topic: one record for each view that a batch touched."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 import orjson
 
@@ -54,26 +54,39 @@ def decode(record: Record) -> list[Row]:
     return [Row(body["view"], key, time, values) for key, time, values in rows]
 
 
-def check_rows(rows: Iterable[Row], views: Mapping[str, View]) -> None:
-    """Raise `InvalidRecord` unless each row is one of `views`, by name, as the plan has it."""
-    for row in rows:
-        view = views.get(row.view)
-        if view is None:
-            raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
-        check_values(view, row.values)
+class ViewCheck:
+    """Checks that values are, in number and types, those of one view's features."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._kinds = [_KINDS[aggregate.dtype] for aggregate in view.aggregates]
+
+    def check(self, values: Sequence[Any]) -> None:
+        """Raise `InvalidRecord` unless they are."""
+        if len(values) != len(self._kinds):
+            self._refuse(f"has {len(self._kinds)} features, not {len(values)}")
+        for number, (kinds, value) in enumerate(zip(self._kinds, values, strict=True)):
+            kind = type(value)
+            if kind not in kinds or (kind is int and not -_LARGEST <= value <= _LARGEST):
+                aggregate = self._view.aggregates[number]
+                self._refuse(f"has the feature {aggregate.name!r}, which is no {aggregate.dtype} here")
+
+    def _refuse(self, fault: str) -> NoReturn:
+        raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
 
 
-def check_values(view: View, values: Sequence[Any]) -> None:
-    """Raise `InvalidRecord` unless `values` are, in number and types, those of the view's features."""
-    aggregates = view.aggregates
-    if len(values) != len(aggregates):
-        raise InvalidRecord("schema", f"view {view.name!r} has {len(aggregates)} features, not {len(values)}")
-    for aggregate, value in zip(aggregates, values, strict=True):
-        kind = type(value)
-        if kind not in _KINDS[aggregate.dtype] or (kind is int and abs(value) > _LARGEST):
-            raise InvalidRecord(
-                "schema", f"feature {aggregate.name!r} of view {view.name!r} is no {aggregate.dtype}"
-            )
+class RowCheck:
+    """Checks that rows are those of `views`."""
+
+    def __init__(self, views: Iterable[View]) -> None:
+        self._checks = {view.name: ViewCheck(view) for view in views}
+
+    def check(self, rows: Iterable[Row]) -> None:
+        """Raise `InvalidRecord` unless they are."""
+        for row in rows:
+            if row.view not in self._checks:
+                raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
+            self._checks[row.view].check(row.values)
 
 
 def parse(record: Record) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flows.core.broker import Record
-from flows.core.feature_rows import check_values, parse
+from flows.core.feature_rows import ViewCheck, parse
 from flows.core.plan import FeaturePlan
 from flows.core.schema import check, milliseconds
 from flows.core.windows import Value
@@ -39,11 +39,12 @@ class AnswerDecoder:
     def __init__(self, plan: FeaturePlan, inputs: int) -> None:
         self._plan = plan
         self._features = inputs + len(plan.names)
-        self._places = []  # (view, which key, where its features begin and end)
+        self._places = []  # (view's name, its check, which key, where its features begin and end)
         start = inputs
         for view in plan.views:
             stop = start + len(view.aggregates)
-            self._places.append((view, plan.entities.index(view.entity), start, stop))
+            key = plan.entities.index(view.entity)
+            self._places.append((view.name, ViewCheck(view), key, start, stop))
             start = stop
 
     def decode(self, record: Record) -> Answer:
@@ -70,11 +71,11 @@ class AnswerDecoder:
         if type(features) is not list or len(features) != self._features:
             raise InvalidRecord("schema", f"'features' must be an array of {self._features}")
         rows = []
-        for view, which, start, stop in self._places:
+        for name, view, which, start, stop in self._places:
             key, values = keys[which], features[start:stop]
-            check_values(view, values)
+            view.check(values)
             if key is not None:
-                rows.append(ServedRow(view.name, key, moment, values))
+                rows.append(ServedRow(name, key, moment, values))
         return rows
 
 

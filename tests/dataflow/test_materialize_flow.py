@@ -1,6 +1,7 @@
 """The materialize flow: feature rows reach what any Feast client reads, also when a store was away."""
 
 import logging
+import shutil
 import time
 from random import Random
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from harness import DurableRedis, Project, lag, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
+from redis import Redis
 
 from flows.adapters import telemetry
 from flows.core.broker import Broker, Outgoing
@@ -186,6 +188,23 @@ def of(payload: dict) -> dict:
         "destination": payload["destination"],
         "tail": payload["tail_number"],
     }
+
+
+def test_a_redis_that_lost_everything_is_filled_again_when_the_flows_state_is_removed(
+    project: Project, durable_redis: DurableRedis
+) -> None:
+    project = project.with_settings(FEATURE_STORE="feature_store.redis.yaml", REDIS=durable_redis.address)
+    project.apply_feast()
+    running = project.engine()
+    project.send(rows(running, "origin_departures", ("JFK", NOON, 0), ("LGA", NOON, 10)))
+    run(running)
+    with Redis.from_url(f"redis://{durable_redis.address}") as client:
+        assert client.dbsize() == 2
+        client.flushall()
+    shutil.rmtree(running.recovery_dir("materialize"))
+    run(running)
+    store = store_of(project, "feature_store.redis.yaml")
+    assert online(store, "origin_departures", "origin", ["JFK", "LGA"]) == [VALUES, [v + 10 for v in VALUES]]
 
 
 def sample(name: str, **labels: str) -> float:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.broker import Record
-from flows.core.feature_rows import check_rows, decode, encode
+from flows.core.feature_rows import RowCheck, decode, encode
 from flows.core.features import Row
 from flows.core.plan import Aggregate, View
 from flows.errors import InvalidRecord
@@ -80,7 +80,7 @@ def test_another_shape_is_invalid(body):
 
 
 def test_rows_of_the_plan_are_checked_and_pass():
-    check_rows([Row("v", "a", NOON, [3, 1]), Row("v", "b", NOON, [0, None])], {"v": VIEW})
+    RowCheck([VIEW]).check([Row("v", "a", NOON, [3, 1]), Row("v", "b", NOON, [0, None])])
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_rows_of_the_plan_are_checked_and_pass():
     [
         (Row("w", "a", NOON, [3, 1.0]), "no view 'w'"),
         (Row("v", "a", NOON, [3]), "view 'v' has 2 features, not 1"),
-        (Row("v", "a", NOON, [3, "1"]), "feature 'm' of view 'v' is no float"),
-        (Row("v", "a", NOON, [3, False]), "feature 'm' of view 'v' is no float"),
-        (Row("v", "a", NOON, [3.5, 1.0]), "feature 'n' of view 'v' is no int"),
-        (Row("v", "a", NOON, [2**63, 1.0]), "feature 'n' of view 'v' is no int"),
+        (Row("v", "a", NOON, [3, "1"]), "view 'v' has the feature 'm', which is no float"),
+        (Row("v", "a", NOON, [3, False]), "view 'v' has the feature 'm', which is no float"),
+        (Row("v", "a", NOON, [3.5, 1.0]), "view 'v' has the feature 'n', which is no int"),
+        (Row("v", "a", NOON, [2**63, 1.0]), "view 'v' has the feature 'n', which is no int"),
     ],
     ids=str,
 )
 def test_rows_that_the_plan_does_not_have_are_invalid(row, says):
     with pytest.raises(InvalidRecord, match=says):
-        check_rows([Row("v", "a", NOON, [3, 1.0]), row], {"v": VIEW})
+        RowCheck([VIEW]).check([Row("v", "a", NOON, [3, 1.0]), row])

@@ -107,12 +107,12 @@ def replaced(place, value):
         ({"moment": 0}, "'moment' must be"),
         ({"moment": NOON}, "'moment' must be"),  # milliseconds
         ({"features": (*INPUTS, *VALUES)}, "'features' must be an array of 7"),
-        (replaced(2, 2.0), "feature 'f0' of view 'a' is no int"),
-        (replaced(2, True), "feature 'f0' of view 'a' is no int"),
-        (replaced(3, "x"), "feature 'f1' of view 'a' is no float"),
-        (replaced(3, 2**53 + 1), "feature 'f1' of view 'a' is no float"),
-        (replaced(4, 1), "feature 'f0' of view 'b' is no string"),
-        (replaced(5, [1]), "feature 'f0' of view 'c' is no float"),
+        (replaced(2, 2.0), "view 'a' has the feature 'f0', which is no int"),
+        (replaced(2, True), "view 'a' has the feature 'f0', which is no int"),
+        (replaced(3, "x"), "view 'a' has the feature 'f1', which is no float"),
+        (replaced(3, 2**53 + 1), "view 'a' has the feature 'f1', which is no float"),
+        (replaced(4, 1), "view 'b' has the feature 'f0', which is no string"),
+        (replaced(5, [1]), "view 'c' has the feature 'f0', which is no float"),
     ],
     ids=str,
 )
