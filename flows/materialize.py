@@ -12,6 +12,7 @@ epoch close. Run it with `driftline run materialize`, or with `python -m bytewax
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import bytewax.operators as op
@@ -30,6 +31,7 @@ from flows.errors import InvalidRecord, StoreError
 from flows.wiring import Engine, drain_on_signals, engine
 
 _PACE = 0.6  # seconds between batches: fewer, larger writes, well within the second that is promised
+_BATCHES = 5  # of the settings' size that are read as one: a backlog goes in few and large writes too
 _LONGEST_WAIT = 5.0  # seconds between attempts at a store that is away
 
 _log = logging.getLogger("driftline.materialize")
@@ -57,7 +59,8 @@ def build(running: Engine) -> Dataflow:
     """The dataflow of one pipeline."""
     dataflow = Dataflow("materialize")
     topics = [running.pipeline.topic(kind) for kind in ("features", "predictions")]
-    records = op.input("records", dataflow, running.source("materialize", topics, idle=0.02, pace=_PACE))
+    large = replace(running, settings=replace(running.settings, batch=_BATCHES * running.settings.batch))
+    records = op.input("records", dataflow, large.source("materialize", topics, idle=0.02, pace=_PACE))
     batches = op.map("decode", records, _Decode(running))
     op.output("stores", batches, _StoreSink(running))
     return dataflow
