@@ -7,7 +7,7 @@ them, or those that Feast's point-in-time join finds for the same entities and m
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -29,7 +29,7 @@ from flows.wiring import Engine
 if TYPE_CHECKING:
     from flows.adapters.feast_history import FeastHistory
 
-ROWS = 10_000  # of a row group, and of one join in Feast
+ROWS = 2_000
 _MOMENT, _TIME = pa.timestamp("us", "UTC"), pa.timestamp("ms", "UTC")
 _TYPES: dict[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 _PYTHON = {
@@ -75,6 +75,10 @@ class ThroughFeast:
         self._events = events
 
     def columns(self, examples: Sequence[Example]) -> list[list[Any]]:
+        pieces = [self._join(examples[at : at + _JOINED]) for at in range(0, len(examples), _JOINED)]
+        return [list(chain.from_iterable(parts)) for parts in zip(*pieces, strict=True)]
+
+    def _join(self, examples: Sequence[Example]) -> list[list[Any]]:
         payloads = self._events.get([example.served.prediction.id for example in examples])
         asked = [example.served.asked for example in examples]
         return self._history.columns(

@@ -64,12 +64,12 @@ def found(query: str, **files: Path) -> list[tuple]:
 
 
 def test_feasts_join_gives_the_same_table_as_what_was_served(project: Project) -> None:
-    records = flights(1500)
+    records = flights(2500)
     served(project, records)
     said = [command(project, "served.parquet"), command(project, "joined.parquet", "--through-feast")]
-    assert said == ["1,500 rows; predictions left out: none"] * 2
+    assert said == ["2,500 rows; predictions left out: none"] * 2
     files = {name: project.directory / f"{name}.parquet" for name in ("served", "joined")}
-    assert found("SELECT count(*) FROM served", **files) == [(1500,)]
+    assert found("SELECT count(*) FROM served", **files) == [(2500,)]
     assert found("FROM served EXCEPT ALL FROM joined", **files) == []
     assert found("FROM joined EXCEPT ALL FROM served", **files) == []
     assert found("DESCRIBE served", **files) == found("DESCRIBE joined", **files)
