@@ -29,7 +29,8 @@ from flows.wiring import Engine
 if TYPE_CHECKING:
     from flows.adapters.feast_history import FeastHistory
 
-ROWS = 2_000
+ROWS = 10_000  # of a row group
+_JOINED = 2_000  # rows of one join in Feast, which holds all rows of the history within their ttl
 _MOMENT, _TIME = pa.timestamp("us", "UTC"), pa.timestamp("ms", "UTC")
 _TYPES: dict[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 _PYTHON = {
