@@ -14,8 +14,8 @@ from typing import NamedTuple
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import DriftSignal
 from flows.core.decode import Decoder
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter
-from flows.core.intake import Intake
+from flows.core.engine import Answer, FeatureEngine
+from flows.core.features import Question
 from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner
 from flows.core.models import Prediction
@@ -65,20 +65,12 @@ class Backtest:
         self.learner = learner
         self.served: dict[str, float] = {}
         self._pipeline = pipeline
-        self._plan = plan
         self._names = (*pipeline.inputs, *plan.names)
-        streams = (*pipeline.sources, pipeline.events)
-        decoders = {stream.topic: Decoder(stream.id, stream.time, stream.fields) for stream in streams}
-        self._intake = Intake(
-            decoders, pipeline.events.topic, "", "dead-letters", plan.streams, plan.lateness
+        self._engine = FeatureEngine(
+            [pipeline.intake(plan)], plan, transformer, pipeline.topic("dead-letters"), looked_up
         )
         labels = pipeline.labels
         self._labels = Decoder(labels.id, labels.time, labels.fields)
-        self._splitter = Splitter(plan)
-        self._assembler = Assembler(plan)
-        self._transformer = transformer
-        self._looked_up = looked_up
-        self._entities: dict[EntityKey, EntityFeatures] = {}
         self._offset = 0
 
     def run(self, records: Iterable[Outgoing]) -> Iterator[Progress]:
@@ -90,42 +82,20 @@ class Backtest:
 
     def _batch(self, records: Sequence[Record]) -> Progress:
         labels = self._pipeline.labels.topic
-        questions, dead = self._questions([record for record in records if record.topic != labels])
+        computed = self._engine.take(record for record in records if record.topic != labels)
+        answers = {answer.record.offset: answer for answer in computed.answers}
         happenings: list[Happening] = []
         for record in records:
             if record.topic == labels:
                 happenings += self._learn(record)
-            elif question := questions.get(record.offset):
-                happenings += self._predict(record, *question)
-        dead += sum(isinstance(happening, DeadLabel) for happening in happenings)
+            elif answer := answers.get(record.offset):
+                happenings += self._predict(answer)
+        dead = len(computed.dead) + sum(isinstance(happening, DeadLabel) for happening in happenings)
         signals = [happening for happening in happenings if isinstance(happening, DriftSignal)]
-        return Progress(len(records), len(questions), dead, signals)
+        return Progress(len(records), len(answers), dead, signals)
 
-    def _questions(self, records: Sequence[Record]) -> tuple[dict[int, tuple[Question, list[Value]]], int]:
-        """The questions of a batch with their vectors, by offset, and how many records were no good."""
-        batch = self._intake.take(records)
-        items = [item for item in batch.items if not isinstance(item, Record)]
-        parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items).items()]
-        vectors = self._assembler.assemble(len(batch.records), parts)
-        questions = [item for item in items if isinstance(item, Question)]
-        if self._plan.lookups:
-            for question, vector in zip(questions, vectors, strict=True):
-                vector += self._looked_up[question.id, question.time]
-        faults = self._transformer.extend(questions, vectors)
-        rows = enumerate(zip(batch.records, questions, vectors, strict=True))
-        good = {
-            record.offset: (question, vector) for row, (record, question, vector) in rows if row not in faults
-        }
-        return good, len(batch.dead) + len(faults)
-
-    def _entity(self, key: EntityKey) -> EntityFeatures:
-        features = self._entities.get(key)
-        if features is None:
-            views = self._plan.views_of(key.entity)
-            features = self._entities[key] = EntityFeatures(key, views, self._plan.lateness)
-        return features
-
-    def _predict(self, record: Record, question: Question, vector: list[Value]) -> Iterator[Happening]:
+    def _predict(self, answer: Answer) -> Iterator[Happening]:
+        record, question, vector = answer
         served = [*[question.payload.get(name) for name in self._pipeline.inputs], *vector]
         champion = self.learner.champion
         try:

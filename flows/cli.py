@@ -3,7 +3,8 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from flows.core.plan import FeaturePlan
 from flows.core.schema import iso, milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
-from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, check_topics
+from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -340,6 +341,79 @@ def _moment(option: str, text: str) -> int:
         raise ConfigError(f"{option} {text!r} {error}") from None
 
 
+@app.command(
+    epilog="Examples: driftline backfill · driftline backfill --seed · "
+    "driftline backfill departures=departures.parquet flights=flights.parquet"
+)
+def backfill(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="TOPIC=FILE.parquet, the records of a topic; without files the topics themselves."
+        ),
+    ] = None,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="Let the predict flow start with what is known at the end.")
+    ] = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Compute the features of history with the flows' own code, and write them to Feast's stores.
+
+    A parquet file has the payload's fields as columns; the records' timestamps are the event times, or those
+    of a column `timestamp` (ms). With --seed the predict flow goes on behind the history, with its windows.
+    """
+    from flows.backfill import Backfill, check_cold, feature_engine, history_of, leave_seed, open_stores
+
+    running = engine(pipeline)
+    check_topics(running)
+    plan, began = running.plan(), time.monotonic()
+    tune_garbage_collection()
+    with closing(running.open_broker()) as broker, _alone(running, seed):
+        if seed:
+            check_cold(running)
+        history = history_of(running, broker, files or ())
+        with err.status("importing Feast"):
+            offline, online = open_stores(running, plan)
+        filling = Backfill(feature_engine(running, plan), plan, offline, online)
+        with progress("backfilling", len(history)) as advance:
+            for records in filling.run(history):
+                advance(records)
+        if seed:
+            leave_seed(running, plan, filling.engine, history.ends)
+    for line in filling.summary(time.monotonic() - began):
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(
+    "training-set",
+    epilog="Examples: driftline training-set flights.parquet · "
+    "driftline training-set flights.parquet --through-feast",
+)
+def training_set(
+    file: Annotated[Path, typer.Argument(help="The parquet file to write.")],
+    through_feast: Annotated[
+        bool, typer.Option("--through-feast", help="Take the features from Feast's point-in-time join.")
+    ] = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Join the predictions on the topic, with the features as served, with their labels: a parquet file."""
+    from flows.training_set import AsServed, TrainingSet, feast_source, predictions_in
+
+    running = engine(pipeline)
+    check_topics(running)
+    plan = running.plan()
+    with closing(running.open_broker()) as broker, ExitStack() as stack:
+        folder = Path(stack.enter_context(_beside(file)))
+        source: Any = AsServed(len(running.pipeline.inputs))
+        if through_feast:
+            with err.status("importing Feast"):
+                source = stack.enter_context(feast_source(running, plan, broker, folder))
+        examples = TrainingSet(running.pipeline, plan, source)
+        with progress("joining", predictions_in(running, broker)) as advance:
+            examples.write(broker, file, folder, advance)
+    out.print(examples.summary(), highlight=False, soft_wrap=True)
+
+
 def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
     """The data set that the pipeline declares, made of the file `data` if given, or its first `events`."""
     with err.status("reading the data set"):
@@ -370,6 +444,22 @@ def _stream(pipeline: Pipeline, topic: str) -> Stream:
             f"--topic {name!r} is no input of {pipeline.name}; its inputs are {', '.join(streams)}"
         )
     return streams[name]
+
+
+@contextmanager
+def _alone(running: Engine, seed: bool) -> Iterator[None]:
+    """No flow writes the stores meanwhile, and none starts before its seed is there."""
+    with ExitStack() as locks:
+        for flow in ("materialize", "predict") if seed else ("materialize",):
+            locks.enter_context(alone(running, flow))
+        yield
+
+
+def _beside(file: Path) -> TemporaryDirectory[str]:
+    """A folder for what is only needed while `file` is written, on the same disk."""
+    if not file.parent.is_dir():
+        raise ConfigError(f"there is no folder {file.parent} to write {file.name} to; make it first")
+    return TemporaryDirectory(dir=file.parent, prefix=".driftline-")
 
 
 def _say_waiting() -> None:

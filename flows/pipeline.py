@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from river import metrics
 
 from flows.core.broker import Outgoing
+from flows.core.decode import Decoder
+from flows.core.intake import Intake
+from flows.core.plan import FeaturePlan
 from flows.core.schema import Field
 from flows.errors import ConfigError
 
@@ -119,6 +122,12 @@ class Pipeline:
             )
         loaded: Dataset = load(events) if data is None else load(events, data)
         return loaded
+
+    def intake(self, plan: FeaturePlan, state: Mapping[str, Any] | None = None) -> Intake:
+        """The intake of one slot; `state` is what `Intake.snapshot` gave."""
+        decoders = {s.topic: Decoder(s.id, s.time, s.fields) for s in (*self.sources, self.events)}
+        models, dead_letters = self.topic("models"), self.topic("dead-letters")
+        return Intake(decoders, self.events.topic, models, dead_letters, plan.streams, plan.lateness, state)
 
     def topic(self, kind: str) -> str:
         """The name of a topic that the engine writes, such as "predictions"."""

@@ -11,7 +11,6 @@ them from Feast's online store. Run it with `driftline run predict`, or by itsel
 """
 
 from collections.abc import Iterable, Sequence
-from struct import Struct
 from typing import Literal, NamedTuple
 
 import bytewax.operators as op
@@ -19,10 +18,10 @@ import orjson
 from bytewax.dataflow import Dataflow
 
 from flows.adapters import telemetry
+from flows.adapters.seed import Seed
 from flows.adapters.stateful import expiring_stateful, stateful
-from flows.core import feature_rows
+from flows.core import entity_state, feature_rows
 from flows.core.broker import Outgoing, Record
-from flows.core.decode import Decoder
 from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Question, Row, Splitter, Step
 from flows.core.idle import IdleIndex
 from flows.core.intake import Batch, Intake
@@ -34,7 +33,6 @@ from flows.core.windows import Value
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("predictions", "features", "dead-letters")
-_STORED = Struct("<qI")  # when a stored entity expires (ms), and how long its key is
 
 
 class Sorted(NamedTuple):
@@ -87,14 +85,15 @@ def build(running: Engine) -> Dataflow:
     """The dataflow of one pipeline."""
     pipeline, plan = running.pipeline, running.plan()
     topics = [stream.topic for stream in (*pipeline.sources, pipeline.events)]
-    idle = IdleIndex(plan.lateness)
+    idle, seed = IdleIndex(plan.lateness), running.seed(plan)
 
     dataflow = Dataflow("predict")
-    records = op.input("records", dataflow, running.source("predict", topics, [pipeline.topic("models")]))
-    batches = stateful("intake", records, lambda state: _Intake(running, state))
+    source = running.source("predict", topics, [pipeline.topic("models")], start=seed.offsets if seed else {})
+    records = op.map("with_slot", op.input("records", dataflow, source), _with_slot)
+    batches = stateful("intake", records, lambda state: _Intake(running, plan, seed, state))
     sorted_out = op.map_value("split", batches, _Split(plan))
     steps = op.flat_map("by_entity", sorted_out, _ByEntity(idle))
-    parts = expiring_stateful("windows", steps, lambda state: _Windows(plan, idle, state))
+    parts = expiring_stateful("windows", steps, lambda state: _Windows(plan, idle, seed, state))
     parts_of_slot = op.map("by_slot", parts, _by_slot)
     vectors = stateful("assemble", op.merge("gather", sorted_out, parts_of_slot), lambda _: _Assemble(plan))
     if plan.lookups:
@@ -104,25 +103,35 @@ def build(running: Engine) -> Dataflow:
     return dataflow
 
 
+def _with_slot(keyed: tuple[str, list[Record]]) -> tuple[str, tuple[str, list[Record]]]:
+    return keyed[0], keyed
+
+
 class _Intake:
-    """Keyed by slot: decodes and checks records; remembers the ids of events."""
+    """Keyed by slot: decodes and checks records; remembers the ids of events.
 
-    def __init__(self, running: Engine, state: bytes | None) -> None:
-        pipeline = running.pipeline
-        decoders = {s.topic: Decoder(s.id, s.time, s.fields) for s in (*pipeline.sources, pipeline.events)}
-        models, dead_letters = pipeline.topic("models"), pipeline.topic("dead-letters")
-        plan = running.plan()
-        known = orjson.loads(state) if state else None
-        self._intake = Intake(
-            decoders, pipeline.events.topic, models, dead_letters, plan.streams, plan.lateness, known
-        )
+    Without a stored state it begins with that of the seed, for the slot of the first records.
+    """
 
-    def take(self, values: list[list[Record]]) -> list[Batch]:
+    def __init__(self, running: Engine, plan: FeaturePlan, seed: Seed | None, state: bytes | None) -> None:
+        self._pipeline = running.pipeline
+        self._plan = plan
+        self._seed = seed
+        self._intake = self._begin(state) if state else None
+
+    def take(self, values: list[tuple[str, list[Record]]]) -> list[Batch]:
         with telemetry.STAGE.labels("intake").time():
-            return [self._intake.take(records) for records in values]
+            intake = self._intake
+            if intake is None:
+                slot = int(values[0][0])
+                intake = self._intake = self._begin(self._seed.intake(slot) if self._seed else None)
+            return [intake.take(records) for _, records in values]
 
     def snapshot(self) -> bytes:
-        return orjson.dumps(self._intake.snapshot())
+        return orjson.dumps(self._intake.snapshot()) if self._intake else b""
+
+    def _begin(self, state: bytes | None) -> Intake:
+        return self._pipeline.intake(self._plan, orjson.loads(state) if state else None)
 
 
 class _Split:
@@ -150,7 +159,7 @@ class _ByEntity:
         times = [item.time for item in batch.items if not isinstance(item, Record)]
         self._now = max(self._now, *times) if times else self._now
         out: list[tuple[str, EntitySteps | Idle]] = [
-            (_name(key), EntitySteps(slot, number, key, part)) for key, part in steps.items()
+            (key.name, EntitySteps(slot, number, key, part)) for key, part in steps.items()
         ]
         return out + [(key, Idle(self._now)) for key in self._idle.due(self._now)]
 
@@ -158,21 +167,21 @@ class _ByEntity:
 class _Windows:
     """Keyed by entity: the windows of all its views.
 
-    The stored state begins with when it expires and with its key, so that on resume the index of idle
-    entities knows it before it is touched; the rest is read when it is.
+    Of the stored state the beginning is read on resume, so that the index of idle entities knows it before it
+    is touched; the rest is read when it is. An entity without one begins with that of the seed.
     """
 
-    def __init__(self, plan: FeaturePlan, idle: IdleIndex, stored: bytes | None) -> None:
+    def __init__(self, plan: FeaturePlan, idle: IdleIndex, seed: Seed | None, stored: bytes | None) -> None:
         self._plan = plan
         self._idle = idle
+        self._seed = seed
         self._stored = stored
         self._features: EntityFeatures | None = None
         self._name = ""
         self._expires = 0
         self._expired = False
         if stored is not None:
-            self._expires, length = _STORED.unpack_from(stored)
-            self._name = stored[_STORED.size : _STORED.size + length].decode()
+            self._name, self._expires = entity_state.name_and_expiry(stored)
             idle.put(self._name, self._expires)
 
     def take(self, values: list[EntitySteps | Idle]) -> list[EntityPart]:
@@ -188,8 +197,7 @@ class _Windows:
     def snapshot(self) -> bytes:
         if self._features is None:
             return self._stored or b""
-        name = self._name.encode()
-        return _STORED.pack(self._expires, len(name)) + name + self._features.snapshot()
+        return entity_state.pack(self._name, self._expires, self._features.snapshot())
 
     def _run(self, given: EntitySteps) -> Part:
         if self._features is None:
@@ -197,15 +205,16 @@ class _Windows:
         part = self._features.run(given.steps)
         self._expires, self._expired = self._features.expires, False
         if not self._name:
-            self._name = _name(given.key)
+            self._name = given.key.name
             self._idle.put(self._name, self._expires)
         return part
 
     def _loaded(self, key: EntityKey) -> EntityFeatures:
-        views, lateness, stored = self._plan.views_of(key.entity), self._plan.lateness, self._stored
-        self._stored = None
-        state = stored[_STORED.size + _STORED.unpack_from(stored)[1] :] if stored else None
-        return EntityFeatures(key, views, lateness, state)
+        stored, self._stored = self._stored, None
+        if stored is None and self._seed:
+            stored = self._seed.entity(key.name)
+        windows = entity_state.windows(stored) if stored else None
+        return EntityFeatures(key, self._plan.views_of(key.entity), self._plan.lateness, windows)
 
     def _look(self, now: int) -> Literal[False]:
         """Expire, or be looked at again later; nothing is answered."""
@@ -213,10 +222,6 @@ class _Windows:
         if not self._expired:
             self._idle.put(self._name, self._expires)
         return False
-
-
-def _name(key: EntityKey) -> str:
-    return f"{key.entity}={key.value}"
 
 
 def _by_slot(keyed: tuple[str, EntityPart]) -> tuple[str, EntityPart]:

@@ -14,10 +14,11 @@ from bytewax.dataflow import Dataflow
 
 from flows.adapters import telemetry
 from flows.core import predictions
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.core.broker import Broker, Outgoing, Record, read_since
 from flows.core.cloudevents import DriftSignal
 from flows.core.deadletter import dead_letter
 from flows.core.decode import Decoder
+from flows.core.labels import usable
 from flows.core.models import Model, ModelMessage, Prediction
 from flows.core.retraining import train
 from flows.core.schema import iso
@@ -84,20 +85,18 @@ class _Retrain:
 
     def _train(self, broker: Broker, signal: DriftSignal) -> Model:
         model = Model(f"v{signal.sequence + 1}", self._pipeline.model())
-        truths = dict(self._truths(broker, signal.since))
+        truths = self._truths(broker, signal.since)
         return train(model, self._names, self._served(broker, signal.since), truths)
 
-    def _truths(self, broker: Broker, since: int) -> Iterator[tuple[str, bool]]:
-        for record in _since(broker, self._pipeline.labels.topic, since):
-            try:
-                event_id, _, payload = self._labels.decode(record)
-            except InvalidRecord:
-                continue  # the learner has made it a dead letter
-            yield event_id, payload[self._pipeline.target]
+    def _truths(self, broker: Broker, since: int) -> dict[str, bool]:
+        """The truths by event; of several labels of one event the last one holds."""
+        records = read_since(broker, self._pipeline.labels.topic, since)
+        labels = usable(records, self._labels, self._pipeline.target)
+        return {label.id: label.truth for label in labels}
 
     def _served(self, broker: Broker, since: int) -> Iterator[Prediction]:
         earliest = since - round(self._pipeline.label_wait.total_seconds() * 1000)
-        for record in _since(broker, self._pipeline.topic("predictions"), earliest):
+        for record in read_since(broker, self._pipeline.topic("predictions"), earliest):
             try:
                 yield predictions.decode(record)
             except InvalidRecord:
@@ -113,11 +112,3 @@ class _Retrain:
         }
         message = ModelMessage(self._pipeline.name, "challenger", signal.time, model, lineage)
         return self._sealer.record(self._pipeline.topic("models"), message, f"challenger:{signal.id}")
-
-
-def _since(broker: Broker, topic: str, time: int) -> Iterator[Record]:
-    """The records of `topic` from `time` (ms) to the end that its log has now."""
-    for number, (_, end) in enumerate(broker.offsets(topic)):
-        partition = TopicPartition(topic, number)
-        for records in read_range(broker, partition, broker.offset_at(partition, time), end):
-            yield from records

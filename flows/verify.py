@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from flows.adapters.recomputation import CHUNK, Recomputation, Served, StreamRecord
+from flows.adapters.recomputation import Recomputation, Served, StreamRecord
 from flows.core.broker import Broker, Record, TopicPartition, read_range
 from flows.core.decode import Decoder
 from flows.core.plan import Kind, View
@@ -25,6 +25,7 @@ from flows.wiring import Engine
 
 SHOWN = 1000  # explained or mismatched rows of a view that are looked into; all are counted
 _REFUSED = ("not-json", "schema", "time", "late", "duplicate")  # by the intake, before any feature
+_JOINED = 5_000  # questions that Feast joins at a time; it holds every row within the ttl of each
 _BATCH = 20_000  # rows that are written to the tables at a time
 
 Advance = Callable[[int], None]
@@ -155,8 +156,8 @@ class Verification:
 
         `results` are those of the views and of the transforms, which only Feast computes anew.
         """
-        for first in range(0, self._recomputation.questions, CHUNK):
-            joined = point_in_time(self._recomputation.asked(first))
+        for first in range(0, self._recomputation.questions, _JOINED):
+            joined = point_in_time(self._recomputation.asked(first, first + _JOINED).to_pandas())
             for result in results:
                 names, keys = self._compared(result.view)
                 compared, different = self._recomputation.differing(joined, names, keys)

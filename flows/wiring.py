@@ -5,7 +5,7 @@ import secrets
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +15,7 @@ from flows import project as projects
 from flows import settings as settings_module
 from flows.adapters import telemetry
 from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
+from flows.adapters.seed import Seed
 from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
 from flows.core.evaluation import Evaluation
@@ -173,17 +174,27 @@ class Engine:
         """Where Bytewax stores the state of a flow."""
         return self.settings.state_dir / "state" / self.pipeline.name / flow
 
+    @property
+    def seed_file(self) -> Path:
+        """Where `driftline backfill --seed` leaves what the predict flow starts with."""
+        return self.settings.state_dir / "state" / self.pipeline.name / "seed.db"
+
+    def seed(self, plan: FeaturePlan) -> Seed | None:
+        """The seed, where there is one; raises `ConfigError` for one of another plan."""
+        return Seed(self.seed_file, plan.hash, self.pipeline.partitions) if self.seed_file.exists() else None
+
     def source(
         self,
         flow: str,
         topics: Sequence[str],
         broadcast: Sequence[str] = (),
         *,
+        start: Mapping[str, int] | None = None,
         idle: float = 0.002,
         pace: float = 0.0,
     ) -> MergedSource:
-        """The source of a flow; `idle` and `pace` (seconds) are those of `MergedSource`."""
-        inputs = Inputs(topics, broadcast)
+        """The source of a flow; `start`, `idle` and `pace` (seconds) are those of `MergedSource`."""
+        inputs = Inputs(topics, broadcast, start or {})
         group = self.pipeline.group(flow)
         return MergedSource(
             self.open_broker,

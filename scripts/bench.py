@@ -94,18 +94,18 @@ def publish(broker: Broker, records: Sequence[Outgoing]) -> None:
 def bare_predict(running: Engine, records: Sequence[Record]) -> None:
     """The work of the predict flow on one batch after the other, and nothing else."""
     plan = running.plan()
-    intake, split, assemble = _Intake(running, None), _Split(plan), _Assemble(plan)
+    intake, split, assemble = _Intake(running, plan, None, None), _Split(plan), _Assemble(plan)
     predict = _Predict(running, plan, None)
     windows: dict[str, _Windows] = {}
     idle = IdleIndex(plan.lateness)
     by_entity = _ByEntity(idle)
     for start in range(0, len(records), BATCH):
-        (batch,) = intake.take([list(records[start : start + BATCH])])
+        (batch,) = intake.take([("0", list(records[start : start + BATCH]))])
         ordered = split(batch)
         parts: list[Any] = [ordered]
         for key, steps in by_entity(("0", ordered)):
             if key not in windows:
-                windows[key] = _Windows(plan, idle, None)
+                windows[key] = _Windows(plan, idle, None, None)
             parts += windows[key].take([steps])
         predict.take(list(assemble.take(parts)))
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Protocol
@@ -20,8 +20,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
-from flows.core.decode import CLOCK_TOLERANCE
-from flows.core.merge import EventTimeMerge
+from flows.core.merge import EventTimeMerge, of_our_time
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
 SlotBatch = tuple[str, list[Record]]
@@ -36,11 +35,13 @@ _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 class Inputs:
     """What a flow reads, in the order in which records of equal time go.
 
-    Every slot reads its own partitions of `topics` and all partitions of `broadcast` topics.
+    Every slot reads its own partitions of `topics` and all partitions of `broadcast` topics. Without a stored
+    state it begins at the offset of `start` ("topic/partition"), and where that has none at the beginning.
     """
 
     topics: Sequence[str]
     broadcast: Sequence[str] = ()
+    start: Mapping[str, int] = field(default_factory=dict)
 
 
 class Watch(Protocol):
@@ -92,7 +93,7 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSource:
         broker = self._open_broker()
         partitions = self._partitions(broker, int(for_part))
-        offsets = {p: _resume_at(broker, p, resume_state or {}) for p in partitions}
+        offsets = {p: _resume_at(broker, p, resume_state or self._inputs.start) for p in partitions}
         consumer = broker.consumer(self._group, offsets)
         self._watch.assigned()
         timing = (self._idle, self._pace)
@@ -168,7 +169,8 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._consumer.close()
 
     def _take(self, wait: float) -> list[Record]:
-        self._merge.add(_of_our_time(self._consumer.poll(self._batch, wait)))
+        records = self._consumer.poll(self._batch, wait)
+        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000))
         self._hold_back()
         return self._merge.take(self._batch, self._consumer.has_backlog)
 
@@ -269,14 +271,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         return True
 
 
-def _of_our_time(records: list[Record]) -> list[Record]:
-    """The records; one from the future gets the present time, or all after it would be out of order."""
-    now = time.time_ns() // 1_000_000
-    latest = now + CLOCK_TOLERANCE
-    return [r if r.timestamp <= latest else r._replace(timestamp=now) for r in records]
-
-
-def _resume_at(broker: Broker, partition: TopicPartition, stored: Offsets) -> int:
+def _resume_at(broker: Broker, partition: TopicPartition, stored: Mapping[str, int]) -> int:
     offset = stored.get(f"{partition.topic}/{partition.partition}")
     return broker.offsets(partition.topic)[partition.partition][0] if offset is None else offset
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from flows.core import feature_sql as sql
 from flows.core.plan import FeaturePlan, View
 
-CHUNK = 50_000  # questions that are compared at a time
+_CHUNK = 50_000  # questions that are compared at a time
 _EXACT_BITS = 104  # of a sum in whole units, for the SQL that makes a double of it
 _REQUEST_TYPES = {
     "string": pa.string(),
@@ -120,8 +120,8 @@ class Recomputation:
 
     def compare(self, view: View) -> Iterator[Verdict]:
         """Compare the view's features of all questions, chunk by chunk."""
-        for first in range(0, self.questions, CHUNK):
-            last = min(first + CHUNK, self.questions) - 1
+        for first in range(0, self.questions, _CHUNK):
+            last = min(first + _CHUNK, self.questions) - 1
             rows = self._rows(sql.comparison(view, self._bits[view.stream], first, last))
             unequal = {n: later for n, equal, later in rows if not equal}
             explained = self._explained(view, [n for n, later in unequal.items() if later])
@@ -140,14 +140,14 @@ class Recomputation:
         """The records (id, offset, time in ms) that came when the question had been answered."""
         return self._rows(sql.later_records(view, question))
 
-    def asked(self, first: int) -> pa.Table:
-        """The questions of the chunk from `first` on as Feast's join takes them, with `n`."""
+    def asked(self, first: int, stop: int) -> pa.Table:
+        """The questions from `first` up to but not including `stop` as Feast's join takes them, with `n`."""
         keys = "".join(f", q.{sql.key_column(e)} AS {sql.name(e)}" for e in self._plan.entities)
         fields = "".join(f", r.{sql.name(field)}" for field in self._requests.names[1:])
         query = f"""
             SELECT q.n, make_timestamp(q.moment) AS event_timestamp{keys}{fields}
             FROM questions q LEFT JOIN requests r ON r.id = q.id
-            WHERE q.n BETWEEN {first} AND {first + CHUNK - 1} ORDER BY q.n"""
+            WHERE q.n >= {first} AND q.n < {stop} ORDER BY q.n"""
         return self._connection.sql(query).to_arrow_table()
 
     def differing(self, joined: pa.Table, features: Sequence[str], keys: Sequence[str]) -> tuple[int, int]:

@@ -141,3 +141,11 @@ def read_range(
                 return
     finally:
         consumer.close()
+
+
+def read_since(broker: Broker, topic: str, time: int) -> Iterator[Record]:
+    """The records of `topic` from `time` (ms) to the end that its log has now, partition by partition."""
+    for number, (_, end) in enumerate(broker.offsets(topic)):
+        partition = TopicPartition(topic, number)
+        for records in read_range(broker, partition, broker.offset_at(partition, time), end):
+            yield from records

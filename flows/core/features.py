@@ -44,6 +44,15 @@ class EntityKey(NamedTuple):
     entity: str
     value: str
 
+    @property
+    def name(self) -> str:
+        """The key as one text; it is part of the stored state's format.
+
+        >>> EntityKey("origin", "JFK").name
+        'origin=JFK'
+        """
+        return f"{self.entity}={self.value}"
+
 
 # What an entity does in a batch; a plain tuple, for there are some for every event. A record to add: the view
 # among those of the entity, the record's time, id and values. A question: _QUESTION, its time, its id, and

@@ -1,11 +1,13 @@
 """The label join: each label meets the prediction that was served for its event, once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from flows.core.broker import Record
+from flows.core.decode import Decoder
 from flows.core.models import Prediction
 from flows.core.recent import RecentIds
+from flows.errors import InvalidRecord
 
 PENDING_LIMIT = 1_000_000
 EARLY_LIMIT = 200_000
@@ -19,6 +21,16 @@ class Label(NamedTuple):
     time: int
     truth: bool
     record: Record
+
+
+def usable(records: Iterable[Record], decoder: Decoder, target: str) -> Iterator[Label]:
+    """The labels among `records`; of the others the learner makes dead letters."""
+    for record in records:
+        try:
+            event_id, time, payload = decoder.decode(record)
+        except InvalidRecord:
+            continue
+        yield Label(event_id, time, payload[target], record)
 
 
 class Pending(NamedTuple):

@@ -6,10 +6,12 @@ Within a partition the order of the log is kept: a record that is older than the
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import merge
 from operator import itemgetter
 
 from flows.core.broker import Record, TopicPartition
+from flows.core.decode import CLOCK_TOLERANCE
 
 _Position = tuple[int, int]  # the time that a record is merged at, then the rank of its topic
 
@@ -82,3 +84,25 @@ def _up_to(buffer: _Buffer, horizon: _Position | None, limit: int) -> list[tuple
     while entries and len(taken) < limit and (horizon is None or entries[0][0] <= horizon):
         taken.append(entries.popleft())
     return taken
+
+
+def of_our_time(records: list[Record], now: int) -> list[Record]:
+    """The records; one from the future gets the time `now` (ms), or all after it would be out of order."""
+    latest = now + CLOCK_TOLERANCE
+    return [r if r.timestamp <= latest else r._replace(timestamp=now) for r in records]
+
+
+def merged(logs: Iterable[Iterable[Record]]) -> Iterator[Record]:
+    """The records of whole partitions in the order of `EventTimeMerge`, one of each in memory.
+
+    `logs` has the partitions' records, in the order in which those of equal time go.
+    """
+    positioned = [_positioned(rank, log) for rank, log in enumerate(logs)]
+    return (record for _, record in merge(*positioned, key=itemgetter(0)))
+
+
+def _positioned(rank: int, log: Iterable[Record]) -> Iterator[tuple[_Position, Record]]:
+    latest = -1
+    for record in log:
+        latest = max(latest, record.timestamp)
+        yield (latest, rank), record

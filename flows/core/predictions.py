@@ -1,7 +1,7 @@
 """Predictions as they stand on the predictions topic."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,6 +12,7 @@ from flows.errors import InvalidRecord
 
 _ID = Text(longest=2**20)  # as long as a declaration may allow
 _FIELDS: dict[str, Field] = {"id": _ID, "time": Time(), "score": Number(), "model": _ID}
+_SERVED_FIELDS: dict[str, Field] = {"plan": Text(), "moment": Number(0, 2**62)}
 PUBLISHED_AT = (
     "published-at"  # header of an event and its prediction: microseconds since 1970, by the publisher's clock
 )
@@ -54,13 +55,41 @@ def encode(
     return Outgoing(topic, value, key, partition, prediction.time, (("id", key), *headers))
 
 
+class Served(NamedTuple):
+    """A prediction, the hash of the feature plan that names its features, and where and when it was asked."""
+
+    prediction: Prediction
+    plan: str
+    asked: Asked
+
+
 def decode(record: Record) -> Prediction:
     """The prediction that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    return _prediction(_parse(record))
+
+
+def decode_served(record: Record) -> Served:
+    """The same with all that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    raw = _parse(record)
+    check(raw, _SERVED_FIELDS)
+    keys, read, moment = raw.get("keys"), raw.get("at"), raw["moment"]
+    if type(keys) is not list or type(read) is not list or type(moment) is not int:
+        raise InvalidRecord("schema", "not a prediction: 'keys', 'at' or 'moment' is missing")
+    if not all(key is None or type(key) is str for key in keys):
+        raise InvalidRecord("schema", "each of the 'keys' must be a string or null")
+    return Served(_prediction(raw), raw["plan"], Asked(keys, read, moment))
+
+
+def _parse(record: Record) -> Any:
     try:
         raw = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError as error:
         raise InvalidRecord("schema", f"not a prediction: {error}") from None
     check(raw, _FIELDS)
+    return raw
+
+
+def _prediction(raw: dict[str, Any]) -> Prediction:
     shadows, features = raw.get("shadows"), raw.get("features")
     if type(shadows) is not dict or type(features) is not list:
         raise InvalidRecord("schema", "not a prediction: 'shadows' or 'features' is missing")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 import yaml
@@ -66,6 +68,11 @@ COMMANDS = {
     "driftline run --pipeline card_fraud": CARDS,
     "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
     "python write_staff.py": SHOP,
+    "driftline backfill": SHOP,
+    "driftline backfill --seed": SHOP,
+    "driftline backfill parcels=parcels.parquet orders=orders.parquet --seed": SHOP,
+    "driftline training-set training.parquet": SHOP,
+    "driftline training-set training.parquet --through-feast": SHOP,
 }
 
 
@@ -408,7 +415,7 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
         wait_until(lambda: bool(shop.records(kind)), 30)  # noqa: B023 (called at once)
         assert shop.records(kind)[0].keys() in documented
 
-    wait_until(lambda: shop.is_read("materialize", "features"), 30)
+    wait_until(lambda: all(shop.is_read("materialize", kind) for kind in ("features", "predictions")), 30)
     assert "'warehouse': ['north']" in shop.run("python read_features.py")
     wait_until(lambda: shop.is_read("materialize", "predictions"), 30)
     table = shop.run("driftline verify features")
@@ -416,6 +423,32 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
     assert table.count("2,001") == 3  # rows, equal, as in Feast
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0, (shop.directory / "run.log").read_text()
+
+    for command in (
+        "driftline training-set training.parquet",
+        "driftline training-set training.parquet --through-feast",
+    ):
+        assert shop.run(command) == "2,000 rows; predictions left out: 1 without a label\n"
+    assert shop.run("driftline backfill").startswith("4,021 records, 20 dead letters (20 duplicate), ")
+
+
+def test_the_shop_starts_warm_from_its_topics_and_from_files(shop):
+    topics = {"DRIFTLINE_STATE_DIR": ".warm"}
+    shop.run("driftline apply", **topics)
+    shop.run("driftline publish --events 200 --speed-up 1e12", **topics)
+    assert shop.run("driftline backfill --seed", **topics).startswith("400 records, 0 dead letters, ")
+
+    files = {"DRIFTLINE_STATE_DIR": ".warm-from-files"}
+    shop.run("driftline apply", **files)
+    made: dict[str, Any] = {}
+    exec((shop.directory / "orders_data.py").read_text(), made)  # noqa: S102 (our own documentation)
+    for topic in ("parcels", "orders"):
+        rows = [orjson.loads(record.value) for record in made["records"](200) if record.topic == topic]
+        pq.write_table(pa.Table.from_pylist(rows), shop.directory / f"{topic}.parquet")
+    said = shop.run("driftline backfill parcels=parcels.parquet orders=orders.parquet --seed", **files)
+    assert said.startswith("400 records, 0 dead letters, ")
+    for state in (".warm", ".warm-from-files"):
+        assert (shop.directory / state / "state" / "late_orders" / "seed.db").exists()
 
 
 def test_the_table_of_the_how_to_is_served_and_backtested(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.broker import Record, TopicPartition
-from flows.core.merge import EventTimeMerge
+from flows.core.merge import EventTimeMerge, merged
 
 SOURCES, EVENTS, LABELS = (TopicPartition(topic, 0) for topic in ("sources", "events", "labels"))
 RANKED = [SOURCES, EVENTS, LABELS, TopicPartition("labels", 1)]
@@ -160,3 +160,8 @@ def test_a_record_without_a_timestamp_goes_first_and_holds_nobody_up():
     assert reader.take() == []
     reader.add(EVENTS, 2)
     assert times(reader.take()) == [-1, 0, 2, 5]
+
+
+@given(logs)
+def test_whole_partitions_are_merged_in_the_same_order(log):
+    assert list(merged(log[partition] for partition in RANKED if partition in log)) == in_order(log)
