@@ -16,7 +16,7 @@ from flows.core.plan import LATENESS
 from flows.wiring import Engine
 
 WEATHER = """
-from feast import FeatureView
+from feast import FeatureView, FileSource
 
 hour = Entity(name="hour", join_keys=["hour"], value_type=ValueType.INT64)
 weather = FeatureView(
