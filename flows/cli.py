@@ -104,7 +104,7 @@ def run(
 
     A flow that crashes is started again and works on where its last stored state stands.
     """
-    from flows.alert import endpoint_of
+    from flows.alert import targets_of
     from flows.supervisor import Supervisor
 
     for flow in flows or ():
@@ -113,7 +113,7 @@ def run(
     running = engine(pipeline)
     running.plan()
     check_topics(running)
-    endpoint_of(running)
+    targets_of(running)
     environment = {"DRIFTLINE_PIPELINE": running.pipeline.name}
     supervisor = Supervisor(flows or FLOWS, environment, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
