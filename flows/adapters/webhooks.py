@@ -33,7 +33,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 a
 
 
 class Message(NamedTuple):
-    """What is posted: `body` is UTF-8, `id` the same at every attempt, `headers` more than the signature's."""
+    """What is posted: `body` is UTF-8, `id` the same at every attempt; `headers` go beside the signature."""
 
     id: str
     body: bytes

@@ -118,6 +118,11 @@ class Outbox:
 
     def __init__(self, retries: Retries = Retries(), state: Any = ((), 0, 0.0, 0, 0.0, False)) -> None:
         self._retries = retries
+        self.attempts: int
+        self._since: float
+        self._failures: int
+        self._not_before: float
+        self.disabled: bool
         waiting, self.attempts, self._since, self._failures, self._not_before, self.disabled = state
         self.waiting: deque[Record] = deque(waiting)
 
@@ -145,7 +150,7 @@ class Outbox:
         return self.waiting[0] if self.waiting and now >= self._not_before else None
 
     def answered(self, answer: Answer, now: float, jitter: float) -> list[Ended]:
-        """The alerts that end with the first one's attempt, which came to `answer`; `jitter` is from 0 to 1."""
+        """The alerts that end since the first one's attempt came to `answer`; `jitter` is from 0 to 1."""
         self.attempts += 1
         if self.attempts == 1:
             self._since = now
@@ -163,8 +168,8 @@ class Outbox:
         return [Ended(self.waiting.popleft(), answer.result, answer.detail)]
 
     def _may_go_on(self) -> bool:
-        latest: float = self._since + self._retries.total
-        return self._not_before <= latest and self.attempts < self._retries.attempts
+        in_time = self._not_before <= self._since + self._retries.total
+        return in_time and self.attempts < self._retries.attempts
 
     def _abandon(self) -> list[Ended]:
         detail = "answered 410, which disables the endpoint until its settings change"
