@@ -38,6 +38,7 @@ _DATA_FIELDS: dict[str, Field] = {
     "topic": Text(),
     "detector": Text(),
     "severity": Text(),
+    "status": Text(),
     "estimate_before": Number(),
     "estimate_after": Number(),
     "since": Time(),
@@ -135,19 +136,16 @@ class DriftSignal:
             "subject": self.model_version,
             "time": iso(self.time),
             "datacontenttype": "application/json",
-            "data": data
-            | {
-                "since": iso(self.since),
-                "status": self.status,
-                "labels": self.labels,
-                "annotations": self.annotations,
-            },
+            "data": data | {"since": iso(self.since), "labels": self.labels, "annotations": self.annotations},
         }
         return orjson.dumps(event)
 
     @staticmethod
     def from_json(body: bytes) -> "DriftSignal":
-        """The signal that `to_json` wrote; raises `InvalidRecord` ("schema") for anything else."""
+        """The signal that `to_json` wrote; raises `InvalidRecord` ("schema") for anything else.
+
+        Labels and annotations follow from the rest and pass unread.
+        """
         event = _decode(body)
         data = event["data"]
         signal = DriftSignal(
@@ -155,7 +153,6 @@ class DriftSignal:
             model_version=event["subject"],
             kind=_KINDS[event["type"]],
             time=milliseconds(event["time"]),
-            status=data.get("status", "firing"),
             **{name: data[name] for name in _DATA_FIELDS} | {"since": milliseconds(data["since"])},
         )
         cause = (signal.pipeline, signal.detector, signal.topic, signal.partition, signal.offset)
@@ -182,12 +179,12 @@ def _decode(body: bytes) -> Any:
             raise InvalidRecord("schema", f"field {name!r} must be a whole number")
     _one_of(get_args(Detector), data["detector"], "detector")
     _one_of(get_args(Severity), data["severity"], "severity")
-    _one_of(get_args(Status), data.get("status", "firing"), "status")
+    _one_of(get_args(Status), data["status"], "status")
     return event
 
 
-def _one_of(values: Collection[str], value: Any, name: str) -> None:
-    if type(value) is not str or value not in values:
+def _one_of(values: Collection[str], value: str, name: str) -> None:
+    if value not in values:
         raise InvalidRecord("schema", f"field {name!r} must be one of {', '.join(values)}")
 
 
