@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import iso, milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
@@ -259,6 +260,7 @@ def backtest(
 
 verify = typer.Typer(no_args_is_help=True, help="Check what was served against the log.")
 app.add_typer(verify, name="verify")
+app.add_typer(webhooks, name="webhooks")
 
 
 @verify.callback()

@@ -162,6 +162,33 @@ class DriftSignal:
         return signal
 
 
+TRIAL_ANNOTATIONS = {"summary": "driftline webhooks test", "description": "Nothing drifted: this is a test."}
+
+
+def trial_labels(pipeline: str) -> dict[str, str]:
+    """The labels of a test alert, as Alertmanager has them."""
+    return {"alertname": "DriftlineTest", "pipeline": pipeline, "severity": "none"}
+
+
+def trial(pipeline: str, identity: str, time: int) -> bytes:
+    """A CloudEvent that tries a webhook out: no drift signal, and over when it begins, at `time` (ms)."""
+    event = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": _source(pipeline),
+        "type": "io.driftline.test",
+        "time": iso(time),
+        "datacontenttype": "application/json",
+        "data": {
+            "pipeline": pipeline,
+            "status": "resolved",
+            "labels": trial_labels(pipeline),
+            "annotations": TRIAL_ANNOTATIONS,
+        },
+    }
+    return orjson.dumps(event)
+
+
 def _decode(body: bytes) -> Any:
     """The message as plain data, each field of the type that it must have."""
     try:
