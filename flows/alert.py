@@ -23,7 +23,7 @@ from flows.core import alertmanager
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal, Kind, Severity
 from flows.core.deadletter import dead_letter
-from flows.core.webhooks import Ended, Filter, Outbox
+from flows.core.webhooks import Answer, Ended, Filter, Outbox
 from flows.errors import ConfigError, InvalidRecord
 from flows.settings import WebhookSettings, webhook_variable
 from flows.wiring import Engine, drain_on_signals, engine
@@ -50,6 +50,8 @@ def build(running: Engine) -> Dataflow:
         "signals", dataflow, running.source("alert", [running.pipeline.topic("drift")], idle=0.05)
     )
     targets = targets_of(running)
+    for target in targets:
+        telemetry.WEBHOOK_DISABLED.labels(target.endpoint.name).set(0)
     undelivered = timed_stateful("deliver", records, lambda state: _Deliver(running, targets, state))
     op.output("publish", undelivered, running.sink(OUTPUTS))
     return dataflow
@@ -166,7 +168,8 @@ class _Courier:
         self._sender = sender
         self._outbox = _outbox(target.endpoint, stored)
         self._exchange: Exchange | None = None
-        self._show()
+        if self._outbox.disabled:
+            self._tell_disabled()
 
     @property
     def name(self) -> str:
@@ -187,40 +190,42 @@ class _Courier:
 
         While draining none is begun, and that under way is waited for, lest it be repeated.
         """
-        ended = self._look(TIMEOUT if draining else 0.0)
+        answer = self._exchange.answer(TIMEOUT if draining else 0.0) if self._exchange else None
+        ended = [] if answer is None else self._answered(answer)
         if self._exchange is None and not draining:
-            self._begin()
+            ended += self._begin()
         return ended
 
     def state(self) -> tuple[str, Any]:
         return self._target.endpoint.fingerprint, self._outbox.state()
 
-    def _look(self, wait: float) -> list[Ended]:
-        answer = self._exchange.answer(wait) if self._exchange else None
-        if answer is None:
-            return []
+    def _answered(self, answer: Answer) -> list[Ended]:
         self._exchange = None
         ended = self._outbox.answered(answer, time.time(), random.random())  # noqa: S311 (spreads load)
         if self._outbox.disabled:
-            self._show()
+            self._tell_disabled()
         return ended
 
-    def _begin(self) -> None:
+    def _begin(self) -> list[Ended]:
+        """Begin an attempt if it is time; what another version has stored may have to end instead."""
         record = self._outbox.next(time.time())
-        if record is not None:
-            body = record.value or b""
+        if record is None:
+            return []
+        body = record.value or b""
+        try:
             message = self._target.message(DriftSignal.from_json(body), body)
-            self._exchange = self._sender.begin(self._target.endpoint, message, self._outbox.attempts)
+        except InvalidRecord as fault:
+            return self._answered(Answer("rejected", f"not a drift signal: {fault}"))
+        self._exchange = self._sender.begin(self._target.endpoint, message, self._outbox.attempts)
+        return []
 
-    def _show(self) -> None:
-        """Let the metric, and if need be the log, tell whether the endpoint is disabled."""
-        telemetry.WEBHOOK_DISABLED.labels(self.name).set(self._outbox.disabled)
-        if self._outbox.disabled:
-            _log.warning(
-                "the webhook endpoint %s (%s) answered 410 and is disabled until its settings change",
-                self.name,
-                self._target.endpoint,
-            )
+    def _tell_disabled(self) -> None:
+        telemetry.WEBHOOK_DISABLED.labels(self.name).set(1)
+        _log.warning(
+            "the webhook endpoint %s (%s) answered 410 and is disabled until its URL or secret changes",
+            self.name,
+            self._target.endpoint,
+        )
 
 
 def _outbox(endpoint: Endpoint, stored: tuple[str, Any] | None) -> Outbox:

@@ -170,7 +170,7 @@ WEBHOOK_DELIVERIES = Counter(
 )
 WEBHOOK_DISABLED = Gauge(
     "driftline_webhook_endpoint_disabled",
-    "1 for an endpoint that answered 410, which gets nothing more until its settings change; else 0.",
+    "1 for an endpoint that answered 410, which gets nothing more until its URL or secret changes; else 0.",
     ["endpoint"],
     registry=REGISTRY,
 )

@@ -80,13 +80,13 @@ class Endpoint:
         return sha256(f"{self.url}\n{self.secret}".encode()).hexdigest()
 
     def __str__(self) -> str:
-        """The URL without what may be secret in it: user, password, query and fragment.
+        """The URL without what may be secret in it: all but the scheme, the host and the port.
 
         >>> str(Endpoint("https://me:pw@example.org/hook?token=1", "whsec_" + "MDEy" * 8))
-        'https://example.org/hook'
+        'https://example.org'
         """
         url = httpx.URL(self.url)
-        return f"{url.scheme}://{url.netloc.decode()}{url.path}"
+        return f"{url.scheme}://{url.netloc.decode()}"
 
     def __repr__(self) -> str:
         return f"Endpoint({str(self)!r})"

@@ -172,7 +172,7 @@ class Outbox:
         return in_time and self.attempts < self._retries.attempts
 
     def _abandon(self) -> list[Ended]:
-        detail = "answered 410, which disables the endpoint until its settings change"
+        detail = "answered 410, which disables the endpoint until its URL or secret changes"
         ended = [Ended(record, "gone", detail) for record in self.waiting]
         self.waiting.clear()
         self.attempts = 0

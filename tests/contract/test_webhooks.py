@@ -424,13 +424,20 @@ def test_user_and_password_of_the_url_are_sent_as_basic_authentication():
 def test_no_log_repr_or_outcome_shows_the_secrets(caplog):
     caplog.set_level(logging.DEBUG)
     with Server(500, 302, "cut", 410) as server:
-        url = f"http://me:hunter2@127.0.0.1:{server.port}/hook?token=t0psecret#frag"
+        url = f"http://me:hunter2@127.0.0.1:{server.port}/services/T0/pathsecret?token=t0psecret#frag"
         endpoint = Endpoint(url, SECRET)
         outcome = deliver(endpoint, Waits())
     shown = f"{endpoint!r} {endpoint} {outcome!r} {caplog.text}"
     assert outcome.result == "gone"
-    assert f"http://127.0.0.1:{server.port}/hook" in shown
-    for secret in ("hunter2", "t0psecret", SECRET, SECRET.removeprefix("whsec_"), "bWU6aHVudGVyMg"):
+    assert f"http://127.0.0.1:{server.port}" in shown
+    for secret in (
+        "hunter2",
+        "t0psecret",
+        "pathsecret",
+        SECRET,
+        SECRET.removeprefix("whsec_"),
+        "bWU6aHVudGVyMg",
+    ):
         assert secret not in shown
 
 

@@ -180,12 +180,12 @@ def test_an_endpoint_that_is_gone_gets_nothing_more_until_its_settings_change(
         here = second(alerting(project, url), receiver.url)
         run_flow(here.engine(), "alert", until=lambda _: len(receiver.alerts) == 2)
         assert "default" in caplog.text
-        assert "is disabled until its settings change" in caplog.text
+        assert "is disabled until its URL or secret changes" in caplog.text
         assert disabled._value.get() == 1
         caplog.clear()
         project.send([outgoing(signal(3))])
         run_flow(here.engine(), "alert", until=lambda _: len(receiver.alerts) == 3)
-        assert "is disabled until its settings change" in caplog.text
+        assert "is disabled until its URL or secret changes" in caplog.text
         assert given == [410]
     letters = project.records("dead-letters")
     assert [letter.value for letter in letters] == [signal(n).to_json() for n in (1, 2, 3)]

@@ -190,7 +190,11 @@ def test_the_webhook_of_the_how_to_is_one(tmp_path):
     (block,) = [b for b in blocks() if "WEBHOOK_ONCALL_URL" in b.body]
     lines = [line.removeprefix("export ") for line in block.body.splitlines() if line.startswith("export ")]
     (webhook,) = settings.load(tmp_path, dict(line.split("=", 1) for line in lines)).webhooks
-    assert (webhook.name, webhook.url, webhook.format) == ("oncall", "https://example.org/pager", "alertmanager")
+    assert (webhook.name, webhook.url, webhook.format) == (
+        "oncall",
+        "https://example.org/pager",
+        "alertmanager",
+    )
     assert (webhook.pipelines, webhook.severities) == ({"late_orders"}, {"critical"})
 
 
