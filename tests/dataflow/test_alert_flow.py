@@ -16,8 +16,9 @@ from signals import outgoing, signal
 
 from flows.adapters import telemetry
 from flows.adapters.receiver import Receiver
-from flows.alert import build
+from flows.alert import _Deliver, build, targets_of
 from flows.core import alertmanager
+from flows.core.webhooks import Outbox
 from flows.errors import ConfigError
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -239,6 +240,40 @@ def test_a_receiver_that_misbehaves_in_every_way_gets_each_alert_over_restarts_o
                 wait_until(lambda: len(set(taken)) == len(signals), PATIENCE)
     assert list(dict.fromkeys(taken)) == [each.id for each in signals]
     assert project.records("dead-letters") == []
+
+
+def test_a_shutdown_waits_for_the_answer_that_is_under_way_lest_the_alert_be_repeated(
+    project: Project,
+) -> None:
+    project.send([outgoing(signal(1))])
+    (record,) = project.records("drift")
+    asked, answer = Event(), Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.set()
+            answer.wait(PATIENCE)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    running = alerting(project, f"http://127.0.0.1:{server.server_port}/").engine()
+    deliver = _Deliver(running, targets_of(running), None)
+    list(deliver.take([[record]]))
+    assert asked.wait(PATIENCE)
+    running.drain.set()
+    end = Thread(target=lambda: list(deliver.wake()))
+    end.start()
+    answer.set()
+    end.join(PATIENCE)
+    _, outbox = running.sealer().open_state(deliver.snapshot())["default"]
+    assert list(Outbox(state=outbox).waiting) == []
+    server.shutdown()
+    server.server_close()
 
 
 def test_without_an_endpoint_the_topic_is_the_only_alert(project: Project) -> None:
