@@ -1,31 +1,37 @@
 """The alert flow: drift signals in, signed webhooks out.
 
     drift ──> deliver ──> publish
-              (Standard Webhooks, with retries; what no endpoint takes becomes a dead letter)
+              (Standard Webhooks, an outbox for each endpoint; what one does not take becomes a dead letter)
 
 Run it with `driftline run alert`, or by itself with `python -m bytewax.run flows.alert`.
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterable
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any, NamedTuple, get_args
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.adapters import telemetry
 from flows.adapters.stateful import timed_stateful
-from flows.adapters.webhooks import Endpoint, Outcome, Sender
+from flows.adapters.webhooks import Endpoint, Exchange, Message, Sender
+from flows.core import alertmanager
 from flows.core.broker import Outgoing, Record
-from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
+from flows.core.cloudevents import CONTENT_TYPE, DriftSignal, Kind, Severity
 from flows.core.deadletter import dead_letter
-from flows.errors import InvalidRecord
+from flows.core.webhooks import Answer, Ended, Filter, Outbox
+from flows.errors import ConfigError, InvalidRecord
+from flows.settings import WebhookSettings, webhook_variable
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("dead-letters",)
 
-_TIMEOUT = 5.0  # seconds; a shutdown has to wait for the exchange under way
+TIMEOUT = 5.0  # seconds; a shutdown has to wait for the exchanges under way
+_LOOK_EVERY = 0.02  # seconds between looks at the exchanges under way
 
 _log = logging.getLogger("driftline.alert")
 
@@ -43,58 +49,188 @@ def build(running: Engine) -> Dataflow:
     records = op.input(
         "signals", dataflow, running.source("alert", [running.pipeline.topic("drift")], idle=0.05)
     )
-    endpoint = endpoint_of(running)
-    undelivered = timed_stateful("deliver", records, lambda state: _Deliver(running, endpoint, state))
+    targets = targets_of(running)
+    for target in targets:
+        telemetry.WEBHOOK_DISABLED.labels(target.endpoint.name).set(0)
+    undelivered = timed_stateful("deliver", records, lambda state: _Deliver(running, targets, state))
     op.output("publish", undelivered, running.sink(OUTPUTS))
     return dataflow
 
 
-def endpoint_of(running: Engine) -> Endpoint | None:
+class Target(NamedTuple):
+    """An endpoint, which alerts it wants, and how."""
+
+    endpoint: Endpoint
+    wants: Filter
+    alertmanager: bool
+
+    def message(self, signal: DriftSignal, body: bytes) -> Message:
+        """What is posted for the signal that stands on the topic as `body`."""
+        if self.alertmanager:
+            headers = alertmanager.headers(signal)
+            return Message(signal.id, alertmanager.body(signal), alertmanager.CONTENT_TYPE, headers)
+        return Message(signal.id, body, CONTENT_TYPE)
+
+
+def targets_of(running: Engine) -> list[Target]:
     """Where alerts go, if anywhere; raises `ConfigError` now for what would else fail at the first alarm."""
-    settings = running.settings
-    return Endpoint(settings.webhook_url, settings.webhook_secret) if settings.webhook_url else None
+    return [_target(webhook, running.project.pipelines) for webhook in running.settings.webhooks]
+
+
+def _target(webhook: WebhookSettings, pipelines: Iterable[str]) -> Target:
+    wants = Filter(webhook.pipelines, webhook.kinds, webhook.severities)
+    for field, chosen, known in (
+        ("PIPELINES", wants.pipelines, pipelines),
+        ("KINDS", wants.kinds, get_args(Kind)),
+        ("SEVERITIES", wants.severities, get_args(Severity)),
+        ("FORMAT", {webhook.format}, ("cloudevents", "alertmanager")),
+    ):
+        if unknown := sorted(set(chosen) - set(known)):
+            variable = webhook_variable(webhook.name, field)
+            raise ConfigError(f"{variable}: there is no {unknown[0]!r}; choose among {', '.join(known)}")
+    endpoint = Endpoint(webhook.url, webhook.secret, webhook.name)
+    return Target(endpoint, wants, webhook.format == "alertmanager")
 
 
 class _Deliver:
-    """Keyed by slot: posts the signals in order, and keeps those that a shutdown interrupts."""
+    """Keyed by slot: posts the signals to each endpoint, and keeps those whose delivery is not over.
 
-    def __init__(self, running: Engine, endpoint: Endpoint | None, state: bytes | None) -> None:
+    The state has an outbox for each endpoint's name, with the fingerprint of its settings.
+    """
+
+    def __init__(self, running: Engine, targets: Sequence[Target], state: bytes | None) -> None:
         self._dead_letters = running.pipeline.topic("dead-letters")
         self._sealer = running.sealer()
         self._drain = running.drain
-        self._endpoint = endpoint
-        private = running.settings.webhook_allow_private
-        self._sender = Sender(running.drain, allow_private=private, timeout=_TIMEOUT)
-        self._waiting: deque[Record] = deque(self._sealer.open_state(state) if state else ())
+        sender = Sender(allow_private=running.settings.webhook_allow_private, timeout=TIMEOUT)
+        stored: dict[str, Any] = self._sealer.open_state(state) if state else {}
+        self._couriers = [
+            _Courier(target, sender, stored.pop(target.endpoint.name, None)) for target in targets
+        ]
+        self._ended = [  # of endpoints that are no longer set
+            (name, Ended(record, "gone", "the endpoint is no longer set"))
+            for name, (_, outbox) in stored.items()
+            for record in Outbox(state=outbox).waiting
+        ]
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
-        if self._endpoint is not None:  # without one the drift topic is the only alert
-            self._waiting.extend(record for records in values for record in records)
-        return self.wake()
+        out: list[Outgoing] = []
+        if self._couriers:  # without one the drift topic is the only alert
+            for records in values:
+                for record in records:
+                    out += self._put(record)
+        return [out, *self.wake()]
 
     def due(self) -> datetime | None:
-        return datetime.now(UTC) if self._waiting and not self._drain.is_set() else None
+        if self._drain.is_set():
+            return None
+        if self._ended:
+            return datetime.now(UTC)
+        moments = [moment for courier in self._couriers if (moment := courier.due()) is not None]
+        return datetime.fromtimestamp(min(moments), UTC) if moments else None
 
     def wake(self) -> Iterable[list[Outgoing]]:
-        out: list[Outgoing] = []
-        while self._endpoint is not None and self._waiting and not self._drain.is_set():
-            outcome = self._deliver(self._endpoint, self._waiting[0])
-            if outcome.result == "stopped":
-                break
-            record = self._waiting.popleft()
-            telemetry.WEBHOOK_DELIVERIES.labels(outcome.result).inc()
-            if not outcome.delivered:
-                _log.warning("an alert was not delivered (%s): %s", outcome.result, outcome.detail)
-                out.append(dead_letter(self._dead_letters, record, "undeliverable", outcome.detail))
-        return [out]
+        ended, self._ended = self._ended, []
+        for courier in self._couriers:
+            ended += [(courier.name, each) for each in courier.go_on(self._drain.is_set())]
+        return [[letter for name, each in ended for letter in self._end(name, each)]]
 
     def snapshot(self) -> bytes:
-        return self._sealer.seal_state(list(self._waiting))
+        return self._sealer.seal_state({courier.name: courier.state() for courier in self._couriers})
 
-    def _deliver(self, endpoint: Endpoint, record: Record) -> Outcome:
+    def _put(self, record: Record) -> Iterator[Outgoing]:
+        try:
+            signal = DriftSignal.from_json(record.value or b"")
+        except InvalidRecord as fault:
+            detail = f"not a drift signal: {fault}"
+            _log.warning("a record of the drift topic was not posted: %s", detail)
+            yield dead_letter(self._dead_letters, record, "undeliverable", detail)
+            return
+        for courier in self._couriers:
+            if courier.wants(signal):
+                self._ended += [(courier.name, each) for each in courier.put(record)]
+
+    def _end(self, name: str, ended: Ended) -> Iterator[Outgoing]:
+        telemetry.WEBHOOK_DELIVERIES.labels(name, ended.result).inc()
+        if ended.result != "delivered":
+            _log.warning("an alert was not delivered to %s (%s): %s", name, ended.result, ended.detail)
+            letter = dead_letter(self._dead_letters, ended.record, "undeliverable", ended.detail)
+            identity = dict(letter.headers)["id"] + b":" + name.encode()  # each endpoint has its own
+            others = [header for header in letter.headers if header[0] != "id"]
+            yield letter._replace(headers=(("id", identity), *others, ("endpoint", name.encode())))
+
+
+class _Courier:
+    """Carries the alerts of one outbox to its endpoint, without waiting for it."""
+
+    def __init__(self, target: Target, sender: Sender, stored: tuple[str, Any] | None) -> None:
+        self._target = target
+        self._sender = sender
+        self._outbox = _outbox(target.endpoint, stored)
+        self._exchange: Exchange | None = None
+        if self._outbox.disabled:
+            self._tell_disabled()
+
+    @property
+    def name(self) -> str:
+        return self._target.endpoint.name
+
+    def wants(self, signal: DriftSignal) -> bool:
+        return self._target.wants.takes(signal)
+
+    def put(self, record: Record) -> list[Ended]:
+        return self._outbox.put([record])
+
+    def due(self) -> float | None:
+        """When to go on (seconds since 1970)."""
+        return time.time() + _LOOK_EVERY if self._exchange else self._outbox.due()
+
+    def go_on(self, draining: bool) -> list[Ended]:
+        """See what came of the attempt under way, and begin the next when its time has come.
+
+        While draining none is begun, and that under way is waited for, lest it be repeated.
+        """
+        answer = self._exchange.answer(TIMEOUT if draining else 0.0) if self._exchange else None
+        ended = [] if answer is None else self._answered(answer)
+        if self._exchange is None and not draining:
+            ended += self._begin()
+        return ended
+
+    def state(self) -> tuple[str, Any]:
+        return self._target.endpoint.fingerprint, self._outbox.state()
+
+    def _answered(self, answer: Answer) -> list[Ended]:
+        self._exchange = None
+        ended = self._outbox.answered(answer, time.time(), random.random())  # noqa: S311 (spreads load)
+        if self._outbox.disabled:
+            self._tell_disabled()
+        return ended
+
+    def _begin(self) -> list[Ended]:
+        """Begin an attempt if it is time; what another version has stored may have to end instead."""
+        record = self._outbox.next(time.time())
+        if record is None:
+            return []
         body = record.value or b""
         try:
-            signal = DriftSignal.from_json(body)
+            message = self._target.message(DriftSignal.from_json(body), body)
         except InvalidRecord as fault:
-            return Outcome("rejected", 0, f"not a drift signal: {fault}")
-        return self._sender.deliver(endpoint, signal.id, body, CONTENT_TYPE)
+            return self._answered(Answer("rejected", f"not a drift signal: {fault}"))
+        self._exchange = self._sender.begin(self._target.endpoint, message, self._outbox.attempts)
+        return []
+
+    def _tell_disabled(self) -> None:
+        telemetry.WEBHOOK_DISABLED.labels(self.name).set(1)
+        _log.warning(
+            "the webhook endpoint %s (%s) answered 410 and is disabled until its URL or secret changes",
+            self.name,
+            self._target.endpoint,
+        )
+
+
+def _outbox(endpoint: Endpoint, stored: tuple[str, Any] | None) -> Outbox:
+    """The outbox as it was stored; after a change of the settings the endpoint begins with a clean sheet."""
+    if stored is None:
+        return Outbox()
+    fingerprint, state = stored
+    return Outbox(state=state if fingerprint == endpoint.fingerprint else Outbox.after_change(state))

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import iso, milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
@@ -106,7 +107,7 @@ def run(
 
     A flow that crashes is started again and works on where its last stored state stands.
     """
-    from flows.alert import endpoint_of
+    from flows.alert import targets_of
     from flows.supervisor import Supervisor
 
     for flow in flows or ():
@@ -115,7 +116,7 @@ def run(
     running = engine(pipeline)
     running.plan()
     check_topics(running)
-    endpoint_of(running)
+    targets_of(running)
     environment = {"DRIFTLINE_PIPELINE": running.pipeline.name}
     supervisor = Supervisor(flows or FLOWS, environment, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -266,6 +267,7 @@ def backtest(
 
 verify = typer.Typer(no_args_is_help=True, help="Check what was served against the log.")
 app.add_typer(verify, name="verify")
+app.add_typer(webhooks, name="webhooks")
 
 
 @verify.callback()

@@ -31,7 +31,12 @@ SETTINGS = (
     Setting("DRIFTLINE_REDIS", "127.0.0.1:6379", "the Redis server that `feature_store.redis.yaml` refers to"),
     Setting("DRIFTLINE_SECRET", "", "the secret that signs model snapshots; by default one is made in the state directory"),
     Setting("DRIFTLINE_WEBHOOK_URL", "", "where drift alerts are posted; without it they stay on the drift topic"),
-    Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks)"),
+    Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks); several with spaces between them while one replaces another"),
+    Setting("DRIFTLINE_WEBHOOK_PIPELINES", "", "post the alerts of these pipelines only (names with commas between them); by default all"),
+    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post alerts of these kinds only, such as `concept`; by default all"),
+    Setting("DRIFTLINE_WEBHOOK_SEVERITIES", "", "post alerts of these severities only (`warning`, `critical`); by default all"),
+    Setting("DRIFTLINE_WEBHOOK_FORMAT", "cloudevents", "the body: `cloudevents`, or `alertmanager` as Alertmanager posts it"),
+    Setting("DRIFTLINE_WEBHOOK_NAME_*", "", "the same for a further endpoint of any name: `DRIFTLINE_WEBHOOK_ONCALL_URL`, `DRIFTLINE_WEBHOOK_ONCALL_SECRET` and so on"),
     Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may go to private and loopback addresses"),
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "where the flows answer `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the others take the next ones; 0 for any free port"),
@@ -42,6 +47,19 @@ SETTINGS = (
 
 
 @dataclass(frozen=True)
+class WebhookSettings:
+    """What is set for one endpoint. What may be secret is left out of its repr."""
+
+    name: str
+    url: str = field(repr=False)
+    secret: str = field(repr=False)
+    pipelines: frozenset[str]
+    kinds: frozenset[str]
+    severities: frozenset[str]
+    format: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of one process. Secrets are left out of its repr."""
 
@@ -49,7 +67,7 @@ class Settings:
     pipeline: str
     state_dir: Path
     feature_store: str
-    webhook_url: str = field(repr=False)
+    webhooks: tuple[WebhookSettings, ...]
     webhook_allow_private: bool
     http_host: str
     http_port: int
@@ -57,7 +75,6 @@ class Settings:
     epoch_seconds: float
     model_seconds: float
     secret: bytes = field(repr=False)
-    webhook_secret: str = field(repr=False)
     kafka_options: Mapping[str, str] = field(repr=False)
 
 
@@ -75,7 +92,7 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
         pipeline=values["DRIFTLINE_PIPELINE"],
         state_dir=state_dir,
         feature_store=values["DRIFTLINE_FEATURE_STORE"],
-        webhook_url=values["DRIFTLINE_WEBHOOK_URL"],
+        webhooks=_webhooks(env),
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
         http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # and four more
@@ -83,9 +100,62 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
         secret=values["DRIFTLINE_SECRET"].encode(),
-        webhook_secret=values["DRIFTLINE_WEBHOOK_SECRET"],
         kafka_options=_kafka_options(env),
     )
+
+
+DEFAULT_WEBHOOK = "default"  # the name of the endpoint whose variables have none in them
+_WEBHOOK = "DRIFTLINE_WEBHOOK_"
+_WEBHOOK_FIELDS = ("URL", "SECRET", "PIPELINES", "KINDS", "SEVERITIES", "FORMAT")
+
+
+def webhook_variable(name: str, field: str) -> str:
+    """The variable that sets a field, such as "URL", of the endpoint.
+
+    >>> webhook_variable("default", "URL"), webhook_variable("oncall", "URL")
+    ('DRIFTLINE_WEBHOOK_URL', 'DRIFTLINE_WEBHOOK_ONCALL_URL')
+    """
+    return _WEBHOOK + ("" if name == DEFAULT_WEBHOOK else f"{name.upper()}_") + field
+
+
+def _webhooks(env: Mapping[str, str]) -> tuple[WebhookSettings, ...]:
+    given: dict[str, dict[str, str]] = {}
+    for variable, value in env.items():
+        if variable.startswith(_WEBHOOK) and variable != f"{_WEBHOOK}ALLOW_PRIVATE" and value:
+            name, field = _webhook_field(variable)
+            given.setdefault(name, {})[field] = value
+    if "URL" not in given.get(DEFAULT_WEBHOOK, {}):
+        given.pop(DEFAULT_WEBHOOK, None)
+    return tuple(_webhook(name, given[name]) for name in sorted(given))
+
+
+def _webhook_field(variable: str) -> tuple[str, str]:
+    """The endpoint's name and the field that a variable sets."""
+    name, _, field = variable.removeprefix(_WEBHOOK).rpartition("_")
+    if field not in _WEBHOOK_FIELDS or name == DEFAULT_WEBHOOK.upper():
+        fields = ", ".join(_WEBHOOK_FIELDS)
+        raise ConfigError(f"{variable} is no setting: after an endpoint's name comes one of {fields}")
+    return name.lower() or DEFAULT_WEBHOOK, field
+
+
+def _webhook(name: str, given: Mapping[str, str]) -> WebhookSettings:
+    if "URL" not in given:
+        raise ConfigError(
+            f"{webhook_variable(name, 'URL')} is missing; set it, or unset the endpoint's others"
+        )
+    return WebhookSettings(
+        name=name,
+        url=given["URL"],
+        secret=given.get("SECRET", ""),
+        pipelines=_set(given.get("PIPELINES", "")),
+        kinds=_set(given.get("KINDS", "")),
+        severities=_set(given.get("SEVERITIES", "")),
+        format=given.get("FORMAT", "cloudevents"),
+    )
+
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
 
 
 def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:

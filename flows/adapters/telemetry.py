@@ -170,8 +170,14 @@ SNAPSHOT_AGE = Gauge(
 )
 WEBHOOK_DELIVERIES = Counter(
     "driftline_webhook_deliveries_total",
-    "Webhook deliveries that ended, by outcome.",
-    ["outcome"],
+    "Webhook deliveries that ended, by endpoint and outcome.",
+    ["endpoint", "outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_DISABLED = Gauge(
+    "driftline_webhook_endpoint_disabled",
+    "1 for an endpoint that answered 410, which gets nothing more until its URL or secret changes; else 0.",
+    ["endpoint"],
     registry=REGISTRY,
 )
 

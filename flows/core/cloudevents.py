@@ -1,6 +1,7 @@
 """The drift signal, a CloudEvents 1.0 message in JSON (https://github.com/cloudevents/spec).
 
-The same bytes stand on the drift topic and are the body of the webhook.
+The same bytes stand on the drift topic and are the body of the webhook. In its data the signal also has what
+Alertmanager says of an alert; objects are no attributes of a CloudEvent, so they have no place beside them.
 """
 
 from collections.abc import Collection
@@ -19,6 +20,7 @@ CONTENT_TYPE = "application/cloudevents+json"
 Detector = Literal["adwin"]
 Kind = Literal["concept"]
 Severity = Literal["warning", "critical"]
+Status = Literal["firing", "resolved"]
 
 _TYPE = "io.driftline.drift."
 _KINDS: dict[str, Kind] = {_TYPE + kind: kind for kind in get_args(Kind)}
@@ -36,6 +38,7 @@ _DATA_FIELDS: dict[str, Field] = {
     "topic": Text(),
     "detector": Text(),
     "severity": Text(),
+    "status": Text(),
     "estimate_before": Number(),
     "estimate_after": Number(),
     "since": Time(),
@@ -66,7 +69,8 @@ def signal_id(pipeline: str, detector: str, topic: str, partition: int, offset: 
 class DriftSignal:
     """One alarm of a drift detector.
 
-    `id` is what `signal_id` gives. `sequence` counts the signals of the pipeline. `time` is the event time
+    `id` is what `signal_id` gives. `status` is "resolved" when the change that an earlier signal told of is
+    over. `sequence` counts the signals of the pipeline. `time` is the event time
     (ms) at which the alarm was raised. The estimates are the mean error in the part of its window that the
     detector dropped, and in the part that it kept, which is `width` labels wide, and the first of them came
     at `since` (ms). `topic`, `partition` and `offset` are the place of the label
@@ -88,6 +92,38 @@ class DriftSignal:
     topic: str
     partition: int
     offset: int
+    status: Status = "firing"
+
+    @property
+    def source(self) -> str:
+        """Where the signal comes from, as CloudEvents want it: a URI reference."""
+        return _source(self.pipeline)
+
+    @property
+    def type(self) -> str:
+        """The kind of the signal, as CloudEvents name it."""
+        return f"{_TYPE}{self.kind}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tells this alert from others, as Alertmanager has it: the same when it ends as it fired."""
+        return {
+            "alertname": "DriftlineDrift",
+            "pipeline": self.pipeline,
+            "kind": self.kind,
+            "detector": self.detector,
+            "severity": self.severity,
+        }
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What a person is told, as Alertmanager has it."""
+        place = f"{self.topic}/{self.partition}/{self.offset}"
+        return {
+            "summary": f"{self.pipeline}: {self.kind} drift is {self.status} ({self.severity})",
+            "description": f"{self.detector} saw {self.estimate_before:.4g} become {self.estimate_after:.4g} "
+            f"over {self.width} records since {iso(self.since)}; model {self.model_version}, at {place}",
+        }
 
     def to_json(self) -> bytes:
         """The message as a structured-mode CloudEvent."""
@@ -95,18 +131,21 @@ class DriftSignal:
         event = {
             "specversion": "1.0",
             "id": self.id,
-            "source": _source(self.pipeline),
-            "type": f"{_TYPE}{self.kind}",
+            "source": self.source,
+            "type": self.type,
             "subject": self.model_version,
             "time": iso(self.time),
             "datacontenttype": "application/json",
-            "data": data | {"since": iso(self.since)},
+            "data": data | {"since": iso(self.since), "labels": self.labels, "annotations": self.annotations},
         }
         return orjson.dumps(event)
 
     @staticmethod
     def from_json(body: bytes) -> "DriftSignal":
-        """The signal that `to_json` wrote; raises `InvalidRecord` ("schema") for anything else."""
+        """The signal that `to_json` wrote; raises `InvalidRecord` ("schema") for anything else.
+
+        Labels and annotations follow from the rest and pass unread.
+        """
         event = _decode(body)
         data = event["data"]
         signal = DriftSignal(
@@ -117,10 +156,37 @@ class DriftSignal:
             **{name: data[name] for name in _DATA_FIELDS} | {"since": milliseconds(data["since"])},
         )
         cause = (signal.pipeline, signal.detector, signal.topic, signal.partition, signal.offset)
-        for name, value in (("id", signal_id(*cause)), ("source", _source(signal.pipeline))):
+        for name, value in (("id", signal_id(*cause)), ("source", signal.source)):
             if event[name] != value:
                 raise InvalidRecord("schema", f"field {name!r} does not belong to the signal's data")
         return signal
+
+
+TRIAL_ANNOTATIONS = {"summary": "driftline webhooks test", "description": "Nothing drifted: this is a test."}
+
+
+def trial_labels(pipeline: str) -> dict[str, str]:
+    """The labels of a test alert, as Alertmanager has them."""
+    return {"alertname": "DriftlineTest", "pipeline": pipeline, "severity": "none"}
+
+
+def trial(pipeline: str, identity: str, time: int) -> bytes:
+    """A CloudEvent that tries a webhook out: no drift signal, and over when it begins, at `time` (ms)."""
+    event = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": _source(pipeline),
+        "type": "io.driftline.test",
+        "time": iso(time),
+        "datacontenttype": "application/json",
+        "data": {
+            "pipeline": pipeline,
+            "status": "resolved",
+            "labels": trial_labels(pipeline),
+            "annotations": TRIAL_ANNOTATIONS,
+        },
+    }
+    return orjson.dumps(event)
 
 
 def _decode(body: bytes) -> Any:
@@ -140,6 +206,7 @@ def _decode(body: bytes) -> Any:
             raise InvalidRecord("schema", f"field {name!r} must be a whole number")
     _one_of(get_args(Detector), data["detector"], "detector")
     _one_of(get_args(Severity), data["severity"], "severity")
+    _one_of(get_args(Status), data["status"], "status")
     return event
 
 

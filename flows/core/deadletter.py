@@ -14,7 +14,7 @@ Reason = Literal[
     "unknown-event",  # a label whose event never came within the label wait
     "transform",  # a feature's own function failed on the event
     "model",  # the model could not score or learn the record
-    "undeliverable",  # no endpoint took the alert
+    "undeliverable",  # an endpoint did not take the alert
     "signature",  # a model snapshot that this project did not sign
 ]
 REASONS: tuple[str, ...] = get_args(Reason)

@@ -11,7 +11,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from flows.adapters.receiver import Receiver
-from flows.adapters.webhooks import Endpoint, Sender
+from flows.adapters.webhooks import Endpoint, Message, Sender
+from flows.core.webhooks import Answer
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -29,10 +30,10 @@ def receiver():
 
 
 def test_what_the_sender_posts_is_verified_and_kept_decoded(receiver):
-    sender = Sender(threading.Event(), allow_private=True)
-    outcome = sender.deliver(Endpoint(receiver.url, SECRET), "drift_1", b'{"n": 1}', "application/json")
+    sender = Sender(allow_private=True)
+    message = Message("drift_1", b'{"n": 1}', "application/json")
+    assert sender.post(Endpoint(receiver.url, SECRET), message) == Answer("delivered", "answered 204")
     sender.close()
-    assert (outcome.result, outcome.detail) == ("delivered", "answered 204")
     assert receiver.alerts == [{"n": 1}]
     assert (receiver.repeats, receiver.rejected) == (0, 0)
 

@@ -51,6 +51,7 @@ METRICS = {
     "driftline_model_labels",
     "driftline_snapshot_age_seconds",
     "driftline_webhook_deliveries",
+    "driftline_webhook_endpoint_disabled",
 }
 
 

@@ -4,36 +4,44 @@ import base64
 import hashlib
 import hmac
 import logging
+import pickle
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
+from contextlib import closing
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 import certifi
 import pytest
 
-from flows.adapters.webhooks import Endpoint, Outcome, Retries, Sender, _is_public
+from flows.adapters.webhooks import Endpoint, Exchange, Message, Sender, _is_public
+from flows.core.broker import Record
+from flows.core.webhooks import Answer, Outbox, Retries
 from flows.errors import ConfigError
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
+ALERT = Record("flight_delays.drift", 0, 0, 0, b"drift_1", b"{}", ())
 BODY = b'{"specversion":"1.0","data":{"pipeline":"caf\xc3\xa9"}}'
+MESSAGE = Message("drift_1", BODY, "application/cloudevents+json")
 NOW = 1_700_000_000.75
 
 
 class Server:
-    """Answers each request by the next entry of `script`: a status with headers, or "hang" or "cut"."""
+    """Answers by the next entry of `script`, then 200: a status with headers, or "hang" or "cut"."""
 
-    def __init__(self, *script, tls=None):
+    def __init__(self, *script, tls=None, port=0):
         self.script = list(script)
         self.requests = []
+        self.answers = []
         self.arrived = threading.Condition()
         self.release = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._http.daemon_threads = True
         if tls:
             self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
@@ -63,7 +71,8 @@ class Server:
                 with server.arrived:
                     server.requests.append((self.path, self.headers, body))
                     server.arrived.notify_all()
-                    action = server.script.pop(0)
+                    action = server.script.pop(0) if server.script else 200
+                    server.answers.append(action)
                 if action == "hang":
                     server.release.wait(30)
                 elif action == "cut":
@@ -82,37 +91,53 @@ class Server:
 
 
 class Waits:
-    """A stop that is never set and does not wait: it moves the clock."""
+    """A clock that nobody waits for: it is moved to the next attempt."""
 
     def __init__(self):
         self.asked = []
         self.now = NOW
 
-    def is_set(self):
-        return False
 
-    def wait(self, timeout):
-        self.asked.append(timeout)
-        self.now += timeout
-        return False
+class Outcome(NamedTuple):
+    result: str
+    attempts: int
+    detail: str
 
 
-def sender(waits, **options):
-    options = {"allow_private": True, "timeout": 5.0, "jitter": lambda: 1.0} | options
-    return Sender(waits, clock=lambda: waits.now, **options)
+def posted(to, waits, message=MESSAGE, **options):
+    """What came of one attempt at the clock's time."""
+    options = {"allow_private": True, "timeout": 5.0} | options
+    with closing(Sender(clock=lambda: waits.now, **options)) as sender:
+        return sender.post(to, message)
 
 
-def deliver(to, waits, **options):
-    one = sender(waits, **options)
-    try:
-        return one.deliver(to, "drift_1", BODY, "application/cloudevents+json")
-    finally:
-        one.close()
+def deliver(to, waits, jitter=lambda: 1.0, retries=None, **options):
+    """Deliver one alert to its end."""
+    outbox = Outbox(retries or Retries())
+    outbox.put([ALERT])
+    options = {"allow_private": True, "timeout": 5.0} | options
+    with closing(Sender(clock=lambda: waits.now, **options)) as sender:
+        attempts = 1
+        while not (ended := outbox.answered(sender.post(to, MESSAGE, attempts - 1), waits.now, jitter())):
+            waits.asked.append(outbox.due() - waits.now)
+            waits.now = outbox.due()
+            attempts += 1
+    assert [each.record for each in ended] == [ALERT]
+    return Outcome(ended[0].result, attempts, ended[0].detail)
 
 
 def signature_by_the_specification(key, webhook_id, timestamp, body):
     signed = webhook_id.encode() + b"." + timestamp.encode() + b"." + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+def is_verified(request, key, now=NOW):
+    """Whether a receiver with this key takes the request; made from the text of the specification."""
+    _, headers, body = request
+    if abs(int(headers["webhook-timestamp"]) - now) > 300:
+        return False
+    due = signature_by_the_specification(key, headers["webhook-id"], headers["webhook-timestamp"], body)
+    return any(hmac.compare_digest(due, given) for given in headers["webhook-signature"].split(" "))
 
 
 def test_the_endpoint_gets_the_body_signed_as_the_specification_says():
@@ -132,15 +157,8 @@ def test_the_signature_is_that_of_the_reference_implementations_test_vector():
     waits = Waits()
     waits.now = 1614265330
     with Server(204) as server:
-        url = server.endpoint().url
-        one = sender(waits)
-        one.deliver(
-            Endpoint(url, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-            "msg_p5jXN8AQM9LWM0D4loKWxJek",
-            b'{"test": 2432232314}',
-            "application/json",
-        )
-        one.close()
+        endpoint = Endpoint(server.endpoint().url, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        posted(endpoint, waits, Message("msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', "text/json"))
     expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     assert server.requests[0][1]["webhook-signature"] == expected
 
@@ -148,7 +166,7 @@ def test_the_signature_is_that_of_the_reference_implementations_test_vector():
 def test_failures_are_retried_with_growing_waits_until_it_succeeds():
     waits = Waits()
     with Server(500, "cut", "hang", 502, 201) as server:
-        outcome = deliver(server.endpoint(), waits, timeout=0.2)
+        outcome = deliver(server.endpoint(), waits, timeout=1.0)
     assert outcome == Outcome("delivered", 5, "answered 201")
     assert waits.asked == [1.0, 2.0, 4.0, 8.0]
 
@@ -163,6 +181,28 @@ def test_each_attempt_has_the_same_id_and_a_signature_of_its_own_time():
     for _, headers, body in server.requests:
         expected = signature_by_the_specification(KEY, "drift_1", headers["webhook-timestamp"], body)
         assert headers["webhook-signature"] == expected
+
+
+def test_each_of_several_secrets_gives_a_signature_so_that_a_receiver_can_change_them_at_any_time():
+    keys = [KEY, b"k" * 24, b"l" * 64]
+    secrets = " ".join("whsec_" + base64.b64encode(key).decode() for key in keys)
+    with Server(200) as server:
+        assert posted(Endpoint(server.endpoint().url, secrets), Waits()).result == "delivered"
+    [request] = server.requests
+    signatures = request[1]["webhook-signature"].split(" ")
+    stamp = request[1]["webhook-timestamp"]
+    assert signatures == [signature_by_the_specification(key, "drift_1", stamp, BODY) for key in keys]
+    assert all(is_verified(request, key) for key in keys)
+    assert not is_verified(request, b"m" * 32)
+
+
+def test_the_headers_of_a_message_go_beside_those_of_the_signature_and_never_replace_them():
+    message = MESSAGE._replace(headers={"ce-id": "drift_1", "webhook-id": "another"})
+    with Server(200) as server:
+        posted(server.endpoint(), Waits(), message)
+    headers = server.requests[0][1]
+    assert headers["ce-id"] == "drift_1"
+    assert headers.get_all("webhook-id") == ["drift_1"]
 
 
 def test_the_wait_is_jittered_from_nothing_to_the_full_backoff():
@@ -183,18 +223,18 @@ def test_a_redirect_is_a_failure_and_is_never_followed():
     assert other.requests == []
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 503])
+@pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
 def test_an_endpoint_that_throttles_is_given_the_seconds_that_it_asks_for(status):
     waits = Waits()
     with Server((status, {"Retry-After": "17"}), 200) as server:
-        assert deliver(server.endpoint(), waits).delivered
+        assert deliver(server.endpoint(), waits).result == "delivered"
     assert waits.asked == [17.0]
 
 
 def test_an_endpoint_that_throttles_is_given_until_the_date_that_it_names():
     waits = Waits()
     with Server((429, {"Retry-After": formatdate(1_700_000_042, usegmt=True)}), 200) as server:
-        assert deliver(server.endpoint(), waits).delivered
+        assert deliver(server.endpoint(), waits).result == "delivered"
     assert waits.asked == [pytest.approx(41.25)]
 
 
@@ -202,7 +242,7 @@ def test_no_endpoint_can_ask_for_more_than_the_longest_wait():
     waits = Waits()
     later = (503, {"Retry-After": formatdate(NOW + 10_000_000, usegmt=True)})
     with Server((503, {"Retry-After": "9" * 400}), later, 200) as server:
-        assert deliver(server.endpoint(), waits, retries=Retries(longest=60)).delivered
+        assert deliver(server.endpoint(), waits, retries=Retries(longest=60)).result == "delivered"
     assert waits.asked == [60.0, 60.0]
 
 
@@ -210,7 +250,7 @@ def test_no_endpoint_can_ask_for_more_than_the_longest_wait():
 def test_a_retry_after_that_asks_for_nothing_leaves_the_backoff(value):
     waits = Waits()
     with Server((503, {"Retry-After": value}), 200) as server:
-        assert deliver(server.endpoint(), waits).delivered
+        assert deliver(server.endpoint(), waits).result == "delivered"
     assert waits.asked == [1.0]
 
 
@@ -218,15 +258,27 @@ def test_an_endpoint_that_is_gone_is_not_tried_again():
     waits = Waits()
     with Server(410) as server:
         outcome = deliver(server.endpoint(), waits)
-    assert outcome == Outcome("gone", 1, "answered 410")
-    assert not outcome.delivered
+    assert (outcome.result, outcome.attempts) == ("gone", 1)
+    assert outcome.detail.startswith("answered 410")
     assert waits.asked == []
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_a_request_that_is_refused_for_good_is_not_sent_again(status):
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_body_that_is_refused_for_good_is_not_sent_again(status):
     with Server(status) as server:
         assert deliver(server.endpoint(), Waits()) == Outcome("rejected", 1, f"answered {status}")
+
+
+@pytest.mark.parametrize("status", [300, 304, 401, 403, 404, 405, 451, 500, 599])
+def test_no_status_but_2xx_is_success_and_what_may_pass_is_tried_again(status):
+    with Server(status, 200) as server:
+        assert deliver(server.endpoint(), Waits()) == Outcome("delivered", 2, "answered 200")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_every_2xx_is_success(status):
+    with Server(status) as server:
+        assert deliver(server.endpoint(), Waits()) == Outcome("delivered", 1, f"answered {status}")
 
 
 def test_attempts_are_bounded():
@@ -255,35 +307,6 @@ def test_a_host_that_cannot_be_resolved_is_a_failure_that_may_pass():
     for host in ("nowhere.invalid", f"{'a' * 70}.invalid"):
         outcome = deliver(Endpoint(f"http://{host}/", SECRET), Waits(), retries=Retries(attempts=2))
         assert outcome == Outcome("failed", 2, f"cannot resolve the host {host}")
-
-
-def test_the_shutdown_ends_a_wait_at_once_and_the_next_start_delivers_the_alert():
-    stop = threading.Event()
-    outcomes = []
-    with Server((503, {"Retry-After": "300"}), 200) as server:
-        one = Sender(stop, allow_private=True)
-
-        def run():
-            outcomes.append(one.deliver(server.endpoint(), "drift_1", BODY, "application/json"))
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        server.wait_for_requests(1)
-        stop.set()
-        thread.join(timeout=5)
-        assert outcomes == [Outcome("stopped", 1, "answered 503")]
-        one.close()
-        assert deliver(server.endpoint(), Waits()).delivered
-
-
-def test_nothing_is_sent_once_the_shutdown_has_begun():
-    stop = threading.Event()
-    stop.set()
-    with Server(200) as server:
-        one = Sender(stop, allow_private=True)
-        assert one.deliver(server.endpoint(), "drift_1", BODY, "application/json").result == "stopped"
-        one.close()
-    assert server.requests == []
 
 
 PRIVATE = [
@@ -358,7 +381,7 @@ def test_a_host_with_one_private_address_among_public_ones_is_refused(names):
 def test_the_connection_goes_to_the_address_that_was_checked_and_the_name_is_asked_for_once(names):
     names["hooks.example"] = [["127.0.0.1"], ["127.0.0.99"]]  # a name that is rebound after the check
     with Server(200) as server:
-        assert deliver(server.endpoint("hooks.example"), Waits()).delivered
+        assert deliver(server.endpoint("hooks.example"), Waits()).result == "delivered"
     assert names["asked"] == ["hooks.example"]
     assert server.requests[0][1]["host"] == f"hooks.example:{server.port}"
 
@@ -392,7 +415,7 @@ def test_over_tls_the_certificate_must_be_that_of_the_host_name(names, tmp_path,
 def test_user_and_password_of_the_url_are_sent_as_basic_authentication():
     with Server(200) as server:
         endpoint = Endpoint(f"http://me:p%40ss@127.0.0.1:{server.port}/", SECRET)
-        assert deliver(endpoint, Waits()).delivered
+        assert deliver(endpoint, Waits()).result == "delivered"
     headers = server.requests[0][1]
     assert headers["authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
     assert headers["host"] == f"127.0.0.1:{server.port}"
@@ -401,13 +424,20 @@ def test_user_and_password_of_the_url_are_sent_as_basic_authentication():
 def test_no_log_repr_or_outcome_shows_the_secrets(caplog):
     caplog.set_level(logging.DEBUG)
     with Server(500, 302, "cut", 410) as server:
-        url = f"http://me:hunter2@127.0.0.1:{server.port}/hook?token=t0psecret#frag"
+        url = f"http://me:hunter2@127.0.0.1:{server.port}/services/T0/pathsecret?token=t0psecret#frag"
         endpoint = Endpoint(url, SECRET)
         outcome = deliver(endpoint, Waits())
     shown = f"{endpoint!r} {endpoint} {outcome!r} {caplog.text}"
     assert outcome.result == "gone"
-    assert f"http://127.0.0.1:{server.port}/hook" in shown
-    for secret in ("hunter2", "t0psecret", SECRET, SECRET.removeprefix("whsec_"), "bWU6aHVudGVyMg"):
+    assert f"http://127.0.0.1:{server.port}" in shown
+    for secret in (
+        "hunter2",
+        "t0psecret",
+        "pathsecret",
+        SECRET,
+        SECRET.removeprefix("whsec_"),
+        "bWU6aHVudGVyMg",
+    ):
         assert secret not in shown
 
 
@@ -458,3 +488,83 @@ def test_a_hanging_endpoint_costs_no_more_than_the_timeout():
         took = time.monotonic() - began
     assert outcome == Outcome("failed", 1, "no answer within 0.2 s")
     assert 0.2 <= took < 5
+
+
+def test_an_exchange_is_given_up_however_slowly_the_endpoint_goes_on():
+    hold = threading.Event()
+    exchange = Exchange(lambda: hold.wait(30) and None, longest=0.05)
+    assert exchange.answer(wait=0.1) is not None
+    hold.set()
+
+
+def test_an_exchange_tells_its_answer_when_it_has_one():
+    release = threading.Event()
+    answer = Answer("delivered", "answered 200")
+
+    def post():
+        release.wait(30)
+        return answer
+
+    exchange = Exchange(post, longest=30)
+    assert exchange.answer() is None
+    release.set()
+    assert exchange.answer(wait=10) == answer
+
+
+FATES = {
+    "fails": ["cut", 500, 404, "cut"],
+    "hangs": ["hang", "hang"],
+    "redirects": [(307, {"Location": "http://127.0.0.1:9/elsewhere"}), 301],
+    "throttles": [
+        (429, {"Retry-After": "30"}),
+        (503, {"Retry-After": formatdate(NOW + 900, usegmt=True)}),
+        504,
+    ],
+}
+
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("restarts", ["nobody", "driftline", "the receiver"])
+def test_a_receiver_that_misbehaves_gets_every_alert_at_least_once_with_one_id_and_verifies_each(
+    fate, restarts
+):
+    alerts = [ALERT._replace(offset=n, key=b"drift_%d" % n, value=b'{"n": %d}' % n) for n in range(5)]
+    script = [step for n in range(5) for step in (FATES[fate] if n % 2 else []) + [200]]
+    waits, outbox, port, taken = Waits(), Outbox(), 0, []
+    outbox.put(alerts)
+    timeout = 1.0 if fate == "hangs" else 30.0
+    sender = Sender(allow_private=True, timeout=timeout, clock=lambda: waits.now)
+    while outbox.due() is not None:
+        with Server(*script, port=port) as server:
+            port = server.port
+            lives = 3 if restarts == "the receiver" else 1000
+            while outbox.due() is not None and len(server.requests) < lives:
+                waits.now = max(waits.now, outbox.due())
+                alert = outbox.next(waits.now)
+                message = Message(alert.key.decode(), alert.value, "application/json")
+                answer = sender.post(server.endpoint(), message, outbox.attempts)
+                assert {each.result for each in outbox.answered(answer, waits.now, 1.0)} <= {"delivered"}
+                if restarts == "driftline":
+                    outbox = Outbox(state=pickle.loads(pickle.dumps(outbox.state())))  # noqa: S301
+        script = server.script
+        taken += [
+            request for request, answer in zip(server.requests, server.answers, strict=True) if answer == 200
+        ]
+        if outbox.due() is not None:  # it is down between two lives
+            waits.now = max(waits.now, outbox.due())
+            assert outbox.answered(sender.post(server.endpoint(), message), waits.now, 1.0) == []
+    sender.close()
+    assert all(is_verified(request, KEY, int(request[1]["webhook-timestamp"])) for request in taken)
+    ids = [headers["webhook-id"] for _, headers, _ in taken]
+    assert list(dict.fromkeys(ids)) == [alert.key.decode() for alert in alerts]
+    assert {headers["webhook-id"]: body for _, headers, body in taken} == {
+        alert.key.decode(): alert.value for alert in alerts
+    }
+    assert script == []
+
+
+def test_an_alert_whose_answer_was_lost_comes_again_with_its_id():
+    with Server("cut", 200) as server:  # it took the alert, and the connection broke before it said so
+        assert deliver(server.endpoint(), Waits()).result == "delivered"
+    first, second = server.requests
+    assert (first[1]["webhook-id"], first[2]) == (second[1]["webhook-id"], second[2])

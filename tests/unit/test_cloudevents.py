@@ -65,6 +65,28 @@ def test_a_signal_read_back_equals_the_one_written(time, since, before, after, o
     assert DriftSignal.from_json(signal.to_json()) == signal
 
 
+@pytest.mark.parametrize("status", ["firing", "resolved"])
+def test_its_data_has_status_labels_and_annotations_as_alertmanager_has_them(status):
+    data = orjson.loads(dataclasses.replace(SIGNAL, status=status).to_json())["data"]
+    assert data["status"] == status
+    assert data["labels"] == {
+        "alertname": "DriftlineDrift",
+        "pipeline": "flight delays",
+        "kind": "concept",
+        "detector": "adwin",
+        "severity": "critical",
+    }
+    assert data["annotations"].keys() == {"summary", "description"}
+    assert data["annotations"]["summary"] == f"flight delays: concept drift is {status} (critical)"
+    assert "0.21 become 0.34" in data["annotations"]["description"]
+
+
+def test_every_attribute_is_of_a_type_that_cloudevents_have():
+    event = orjson.loads(SIGNAL.to_json())
+    assert all(type(value) is str for name, value in event.items() if name != "data")
+    assert all(name.isalnum() and name.islower() for name in event)
+
+
 def test_ids_differ_by_each_part_of_the_cause():
     cause = ("p", "adwin", "labels", 0, 1)
     others = [("q", *cause[1:]), ("p", "other", *cause[2:]), ("p", "adwin", "l", 0, 1)]
@@ -91,7 +113,7 @@ def _with(value, *path):
 
 
 ATTRIBUTES = ["specversion", "id", "source", "type", "subject", "time", "data"]
-DATA = list(orjson.loads(SIGNAL.to_json())["data"])
+DATA = sorted(orjson.loads(SIGNAL.to_json())["data"].keys() - {"labels", "annotations"})
 
 
 @pytest.mark.parametrize(
@@ -109,6 +131,7 @@ DATA = list(orjson.loads(SIGNAL.to_json())["data"])
         _with([], "data"),
         _with("other", "data", "detector"),
         _with("mild", "data", "severity"),
+        _with("over", "data", "status"),
         _with(0.5, "data", "width"),
         _with(-1, "data", "offset"),
         _with(True, "data", "sequence"),

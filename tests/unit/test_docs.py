@@ -42,6 +42,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
 
 SHOP = "run by this file in the shop of the how-to"
+WEBHOOKS = "run by tests/dataflow/test_webhooks_command.py in a project of its own"
 CARDS = "run by tests/e2e/test_several_pipelines.py with a smaller file"
 # Every command of the documentation, and what runs it.
 COMMANDS = {
@@ -64,6 +65,8 @@ COMMANDS = {
     "driftline tail dead-letters --from-start --json": SHOP + ", with an end",
     "driftline topics": SHOP,
     "driftline verify features": SHOP,
+    "driftline webhooks test": WEBHOOKS,
+    "driftline webhooks replay --since 2025-02-01T00:00:00Z": WEBHOOKS,
     "driftline backtest card_fraud --data card_transactions.parquet": CARDS,
     "driftline run --pipeline card_fraud": CARDS,
     "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
@@ -131,7 +134,8 @@ def test_the_labels_of_the_metrics_are_those_of_the_registry():
 def test_the_commands_and_options_are_those_of_the_command():
     group = typer.main.get_command(app)
     commands = dict(group.commands)
-    commands |= {f"verify {name}": command for name, command in commands.pop("verify").commands.items()}
+    for parent in ("verify", "webhooks"):
+        commands |= {f"{parent} {name}": each for name, each in commands.pop(parent).commands.items()}
     real = {
         name: {option for parameter in command.params for option in parameter.opts}
         for name, command in commands.items()
@@ -186,7 +190,20 @@ def test_every_variable_that_the_pages_export_is_a_setting():
         for b in blocks()
         for line in re.findall(r"^export .*", b.body, re.M)
     }  # type: ignore[index]
-    assert names - {s.name for s in SETTINGS} == {n for n in names if n.startswith("DRIFTLINE_KAFKA_")}
+    families = ("DRIFTLINE_KAFKA_", "DRIFTLINE_WEBHOOK_ONCALL_")
+    assert names - {s.name for s in SETTINGS} == {n for n in names if n.startswith(families)}
+
+
+def test_the_webhook_of_the_how_to_is_one(tmp_path):
+    (block,) = [b for b in blocks() if "WEBHOOK_ONCALL_URL" in b.body]
+    lines = [line.removeprefix("export ") for line in block.body.splitlines() if line.startswith("export ")]
+    (webhook,) = settings.load(tmp_path, dict(line.split("=", 1) for line in lines)).webhooks
+    assert (webhook.name, webhook.url, webhook.format) == (
+        "oncall",
+        "https://example.org/pager",
+        "alertmanager",
+    )
+    assert (webhook.pipelines, webhook.severities) == ({"late_orders"}, {"critical"})
 
 
 def test_every_python_block_is_a_whole_file_that_a_test_runs():

@@ -9,7 +9,7 @@ import pytest
 
 from flows import settings
 from flows.errors import ConfigError
-from flows.settings import SETTINGS, Settings, load
+from flows.settings import SETTINGS, Settings, WebhookSettings, load
 
 PROJECT = Path("/projects/shop")
 
@@ -31,8 +31,7 @@ def loaded(**variables: str) -> Settings:
         ("STATE_DIR", "state_dir", PROJECT / ".driftline"),
         ("FEATURE_STORE", "feature_store", "feature_store.yaml"),
         ("SECRET", "secret", b""),
-        ("WEBHOOK_URL", "webhook_url", ""),
-        ("WEBHOOK_SECRET", "webhook_secret", ""),
+        ("WEBHOOK_URL", "webhooks", ()),
         ("WEBHOOK_ALLOW_PRIVATE", "webhook_allow_private", False),
         ("HTTP_HOST", "http_host", "127.0.0.1"),
         ("HTTP_PORT", "http_port", 9464),
@@ -57,8 +56,6 @@ def test_a_variable_that_is_not_set_or_is_empty_has_its_default(name, attribute,
         ("STATE_DIR", "/var/lib/driftline", "broker", "file:///var/lib/driftline/log.db"),
         ("FEATURE_STORE", "feature_store.redis.yaml", "feature_store", "feature_store.redis.yaml"),
         ("SECRET", "geheim", "secret", b"geheim"),
-        ("WEBHOOK_URL", "https://example.org/hook", "webhook_url", "https://example.org/hook"),
-        ("WEBHOOK_SECRET", "whsec_MDEy", "webhook_secret", "whsec_MDEy"),
         ("WEBHOOK_ALLOW_PRIVATE", "true", "webhook_allow_private", True),
         ("WEBHOOK_ALLOW_PRIVATE", "TRUE", "webhook_allow_private", True),
         ("WEBHOOK_ALLOW_PRIVATE", "1", "webhook_allow_private", True),
@@ -109,10 +106,61 @@ def test_what_configures_the_kafka_script_is_no_option_of_the_clients():
     assert load(PROJECT, dict.fromkeys(of_the_script, "1")).kafka_options == {}
 
 
+ALL = frozenset[str]()
+
+
+def test_a_webhook_wants_all_alerts_as_cloudevents_unless_told_otherwise():
+    (webhook,) = loaded(WEBHOOK_URL="https://example.org/hook", WEBHOOK_SECRET="whsec_MDEy").webhooks  # noqa: S106
+    assert webhook == WebhookSettings(
+        "default", "https://example.org/hook", "whsec_MDEy", ALL, ALL, ALL, "cloudevents"
+    )
+
+
+def test_further_webhooks_have_a_name_in_their_variables():
+    webhooks = loaded(
+        WEBHOOK_URL="https://example.org/a",
+        WEBHOOK_ON_CALL_URL="https://example.org/b",
+        WEBHOOK_ON_CALL_SECRET="whsec_MDEy whsec_MTIz",  # noqa: S106
+        WEBHOOK_ON_CALL_PIPELINES="fraud, delays,",
+        WEBHOOK_ON_CALL_KINDS="concept",
+        WEBHOOK_ON_CALL_SEVERITIES="critical",
+        WEBHOOK_ON_CALL_FORMAT="alertmanager",
+        WEBHOOK_CHAT_URL="https://example.org/c",
+    ).webhooks
+    assert [(webhook.name, webhook.url[-1]) for webhook in webhooks] == [
+        ("chat", "c"),
+        ("default", "a"),
+        ("on_call", "b"),
+    ]
+    on_call = webhooks[2]
+    assert on_call.secret == "whsec_MDEy whsec_MTIz"  # noqa: S105
+    assert (on_call.pipelines, on_call.format) == ({"fraud", "delays"}, "alertmanager")
+    assert (on_call.kinds, on_call.severities) == ({"concept"}, {"critical"})
+
+
+def test_without_its_url_the_first_webhook_is_off():
+    assert loaded(WEBHOOK_SECRET="whsec_MDEy", WEBHOOK_KINDS="concept").webhooks == ()  # noqa: S106
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"WEBHOOK_CHAT_SECRET": "hunter2"}, "DRIFTLINE_WEBHOOK_CHAT_URL"),
+        ({"WEBHOOK_CHAT_SEVERITY": "hunter2"}, "DRIFTLINE_WEBHOOK_CHAT_SEVERITY"),
+        ({"WEBHOOK_CHAT": "hunter2"}, "DRIFTLINE_WEBHOOK_CHAT"),
+        ({"WEBHOOK_DEFAULT_URL": "hunter2"}, "DRIFTLINE_WEBHOOK_DEFAULT_URL"),
+    ],
+)
+def test_a_variable_of_no_webhook_is_an_error_that_names_it_without_its_value(variables, named):
+    with pytest.raises(ConfigError, match=named) as caught:
+        loaded(**variables)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_no_secret_is_shown():
     secrets = {"SECRET": "s-ecret", "WEBHOOK_SECRET": "s-ecret", "KAFKA_SASL_PASSWORD": "s-ecret"}
     url = "https://me:s-ecret@example.org/hook?token=s-ecret"
-    shown = repr(loaded(**secrets, WEBHOOK_URL=url))
+    shown = repr(loaded(**secrets, WEBHOOK_URL=url, WEBHOOK_CHAT_URL=url, WEBHOOK_CHAT_SECRET="s-ecret"))  # noqa: S106
     assert "s-ecret" not in shown
     assert ".driftline" in shown
 
