@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from river import metrics
 
 from flows.core.broker import Outgoing
+from flows.core.concept_drift import make_detector
+from flows.core.drift import Detector
 from flows.core.schema import Field
 from flows.errors import ConfigError
 
@@ -30,15 +32,24 @@ class Stream:
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """When a rise of the error is drift (ADWIN: Bifet and Gavaldà, 2007).
+    """When a rise of the error is drift.
 
-    `delta` is ADWIN's significance. No alarm is raised before `warm_up` labels, nor within
-    `cool_down` of event time after the last one, nor when the error fell.
+    `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), and `options`
+    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels, nor within
+    `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector or
+    an argument that River does not have.
     """
 
     delta: float = 0.002
     warm_up: int = 1000
     cool_down: timedelta = timedelta(days=7)
+    detector: Detector = "adwin"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.detector == "adwin" and self.options:
+            raise ConfigError("ADWIN takes its significance as `delta`; leave `options` out")
+        make_detector(self.detector, self.options)
 
 
 @dataclass(frozen=True)

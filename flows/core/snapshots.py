@@ -49,7 +49,17 @@ _NAMES = {
 _NO_MODELS = {"checks", "datasets", "evaluate", "stream"}  # River's parts that read, write or eval
 _STATE = {
     f"flows.core.{module}"
-    for module in ("broker", "contest", "drift", "evaluation", "labels", "learner", "models", "recent")
+    for module in (
+        "broker",
+        "concept_drift",
+        "contest",
+        "drift",
+        "evaluation",
+        "labels",
+        "learner",
+        "models",
+        "recent",
+    )
 }
 
 

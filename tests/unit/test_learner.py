@@ -15,7 +15,8 @@ from river import linear_model, metrics, preprocessing
 from flows.core import learner as module
 from flows.core.broker import Record
 from flows.core.cloudevents import DriftSignal, signal_id
-from flows.core.drift import ConceptDrift
+from flows.core.concept_drift import ConceptDrift
+from flows.core.drift import Position
 from flows.core.evaluation import Evaluation
 from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner, Policy, Settled
@@ -82,8 +83,8 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
             order.append("evaluate")
 
     class Detector(ConceptDrift):
-        def update(self, error: float, time: int) -> None:
-            order.append(("detect", error, time))
+        def update(self, error: float, wrong: bool, time: int, position: Position) -> None:
+            order.append(("detect", error, wrong, time, position))
 
     class Pupil(Notebook):
         def learn_one(self, features: dict[str, Any], truth: bool) -> None:
@@ -92,7 +93,8 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
     monkeypatch.setattr(module, "ConceptDrift", Detector)
     learning = Learner("p", POLICY, NAMES, first_model(Pupil()), Evaluation(Metric))
     join(learning, "a", truth=False, score=0.25)
-    assert order == ["evaluate", "evaluate", "evaluate", ("detect", 0.0625, START), "learn"]
+    detected = ("detect", 0.0625, False, START, Position("labels", 0, 0))
+    assert order == ["evaluate", "evaluate", "evaluate", detected, "learn"]
 
 
 def test_what_is_learned_is_what_was_served_whichever_of_prediction_and_label_comes_first():
