@@ -34,10 +34,10 @@ class Stream:
 class DriftPolicy:
     """When a rise of the error is drift.
 
-    `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), and `options`
+    `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), `options`
     are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels, nor within
-    `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector or
-    an argument that River does not have.
+    `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector
+    or an argument that River does not have.
     """
 
     delta: float = 0.002

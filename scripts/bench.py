@@ -2,6 +2,7 @@
 
 smoke: the predict and the learn flow, on the embedded log and on Kafka, against a bare loop that does the
 same work (decode, features, score, encode; decode, join, evaluate, learn) in one process without a broker.
+drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import bench_drift
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +34,8 @@ console = Console()
 def main() -> int:
     """Run the benchmark that the command line names."""
     options = _options()
+    if options.benchmark == "drift":
+        return bench_drift.main()
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     brokers = ["" if broker == "log" else broker for broker in options.broker]
     rows = [row for broker in brokers for row in smoke(broker, options.events)]
@@ -144,7 +148,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke"])
+    parser.add_argument("benchmark", choices=["smoke", "drift"])
     parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights (30000)")
     parser.add_argument(
         "--broker",

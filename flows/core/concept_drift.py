@@ -2,12 +2,14 @@
 
 The detectors differ in what they are fed and in what they notice, as River's sources (0.26) say:
 
-- ADWIN (Bifet and Gavaldà, 2007), KSWIN (Raab et al., 2020) and Page-Hinkley (Page, 1954) take the error itself, a
-  number. ADWIN and KSWIN are two-sided and also fire when the model gets better; Page-Hinkley is told "up".
+- ADWIN (Bifet and Gavaldà, 2007), KSWIN (Raab et al., 2020) and Page-Hinkley (Page, 1954) take the error
+  itself, a number. ADWIN and KSWIN are two-sided and also fire when the model gets better; Page-Hinkley is
+  told "up".
 - DDM, EDDM, HDDM_A and HDDM_W take a bit, 1 for a wrong answer, and notice a rise only. EDDM compares with 1,
   so that any fraction would be a right answer to it. (FHDDM, which is not offered, wants 1 for a right one.)
-- All of them begin anew after a detection; KSWIN too, although its source keeps its last window, and draws
-  the same numbers again. It runs a Kolmogorov-Smirnov test for each label, some hundred times the cost of ADWIN. DDM that saw no error in its first labels fires at the first one.
+- All of them begin anew after a detection; KSWIN too, although its source keeps its last window, and draws the
+  same numbers again. It makes a Kolmogorov-Smirnov test for each label, some hundred times the cost of ADWIN.
+- DDM that saw no error in its first labels fires at the first one.
 
 Only a rise of the error is an alarm here.
 """
@@ -26,8 +28,8 @@ from flows.errors import ConfigError
 class Alarm(NamedTuple):
     """The error rose: its mean in the part of the window before the change, and in the part since.
 
-    `width` is the number of labels in the latter and `since` the time (ms) of the first of them. `position` is the
-    label's at which the alarm was raised. The error is that which the detector takes: a number, or a bit.
+    `width` is the number of labels in the latter and `since` the time (ms) of the first of them. `position` is
+    the label's at which the alarm was raised. The error is that which the detector takes: a number, or a bit.
     """
 
     level: Level
@@ -96,7 +98,7 @@ class ConceptDrift:
         self._warned = False
 
     def update(self, error: float, wrong: bool, time: int, position: Position) -> Alarm | None:
-        """Take in what a label showed at `time` (ms): the error, from 0 to 1, and whether the answer was wrong."""
+        """Take in the error (0 to 1) that a label showed at `time` (ms), and whether the answer was wrong."""
         self._count += 1
         value = float(wrong) if self._bits else error
         self._window.add(value, time)
@@ -128,7 +130,7 @@ class ConceptDrift:
 
 
 class _Window:
-    """The errors since the detector began, as sums of blocks of equal length, and the time of each block's first.
+    """The errors since the detector began, as sums of equally long blocks with the time of each one's first.
 
     At most `LIMIT` blocks: when they are full, each two become one.
     """
