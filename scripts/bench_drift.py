@@ -1,7 +1,7 @@
-"""The drift detectors on made-up streams: false alarms per 10,000, and how long after a change they notice it.
+"""The drift detectors on made-up streams: false alarms per 10,000, and how soon they notice a change.
 
-Errors: bits with a rate of .2 that becomes .4 or .3 after half of the stream. A detector is fed 30 such streams,
-through Driftline (warm-up of 1,000 labels, rises only) and, for its false alarms, as River has it.
+Errors: bits with a rate of .2 that becomes .4 or .3 after half of the stream. A detector is fed 30 such
+streams, through Driftline (warm-up of 1,000 labels, rises only) and, for its false alarms, as River has it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from random import Random
 from statistics import median
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from rich.console import Console
 from rich.progress import track
@@ -59,8 +59,8 @@ def concept_table() -> Table:
 
 
 def concept_run(name: Detector, seed: int) -> Run:
-    """One detector on one stream: what it raises before the change, and when it notices each of the changes."""
-    rng = Random(seed)
+    """One detector on one stream: what it raises before the change, and when it notices each change."""
+    rng = Random(seed)  # noqa: S311
     river = make_detector(name, {})
     detector = ConceptDrift(name, {}, WARM_UP, cool_down=0)
     false_river = false = 0

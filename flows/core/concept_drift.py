@@ -7,8 +7,9 @@ The detectors differ in what they are fed and in what they notice, as River's so
   told "up".
 - DDM, EDDM, HDDM_A and HDDM_W take a bit, 1 for a wrong answer, and notice a rise only. EDDM compares with 1,
   so that any fraction would be a right answer to it. (FHDDM, which is not offered, wants 1 for a right one.)
-- All of them begin anew after a detection; KSWIN too, although its source keeps its last window, and draws the
-  same numbers again. It makes a Kolmogorov-Smirnov test for each label, some hundred times the cost of ADWIN.
+- All of them begin anew after a detection; KSWIN too, although its source keeps its last window, and draws
+  the same numbers again. It makes a Kolmogorov-Smirnov test for each label, some hundred times the cost of
+  ADWIN.
 - DDM that saw no error in its first labels fires at the first one.
 
 Only a rise of the error is an alarm here.
@@ -28,8 +29,9 @@ from flows.errors import ConfigError
 class Alarm(NamedTuple):
     """The error rose: its mean in the part of the window before the change, and in the part since.
 
-    `width` is the number of labels in the latter and `since` the time (ms) of the first of them. `position` is
-    the label's at which the alarm was raised. The error is that which the detector takes: a number, or a bit.
+    `width` is the number of labels in the latter and `since` the time (ms) of the first of them. `position`
+    is the label's at which the alarm was raised. The error is that which the detector takes: a number, or a
+    bit.
     """
 
     level: Level

@@ -1,19 +1,19 @@
 """Feature and prediction drift: windows of what was served against a reference window.
 
-The reference is what came first; then each full window is compared with it, column by column, and after an alarm a
-new reference begins. A column has drifted if the difference is both significant and large:
+The reference is what came first; then each full window is compared with it, column by column, and after an
+alarm a new reference begins. A column has drifted if the difference is both significant and large:
 
 - Significant: Kolmogorov-Smirnov for numbers, chi-square for categories, on the effective number of rows.
   Neighbouring rows are alike: with an autocorrelation of .9, 19 of them tell as much as one. How many do is
   estimated from the variance of block means in the reference; chi-square divided by it is the first-order
-  correction of Rao and Scott (1984). The p-values of all columns go through Benjamini and Hochberg's procedure
-  (1995): where nothing drifted it bounds the chance of any alarm, as Bonferroni's does, and where something did
-  it bounds the share of wrongly named columns, and so names more of the right ones.
+  correction of Rao and Scott (1984). The p-values of all columns go through Benjamini and Hochberg's
+  procedure (1995): where nothing drifted it bounds the chance of any alarm, as Bonferroni's does, and where
+  something did it bounds the share of wrongly named columns, and so names more of the right ones.
 - Large: the population stability index (PSI) of ten bins, or of the categories; by convention .1 is a warning
   and .25 an alarm. With many rows everything is significant, but not everything matters.
 
-With a period each row is compared with the reference rows of the same phase, so that a window of nights is no drift.
-Nulls are left out here; they are a matter of data quality.
+With a period each row is compared with the reference rows of the same phase, so that a window of nights is no
+drift. Nulls are left out here; they are a matter of data quality.
 """
 
 from collections import Counter
@@ -35,6 +35,7 @@ BINS = 50  # of a number, equally full in the reference; and the most categories
 _PSI_BINS = 10
 _LEAST_SHARE = 1e-4  # PSI has a logarithm in it
 _LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
+_LEAST_EFFECTIVE = 32  # rows of a reference; where fewer tell anything, nothing can be told from it
 _LEAST_IN_SLICE = 30  # rows, before and after
 _BLOCKS = 16  # the fewest blocks that a variance is estimated from
 _GOLDEN = 0.6180339887498949
@@ -44,8 +45,8 @@ OTHER = "(other)"
 class FeaturePolicy(NamedTuple):
     """When the difference from the reference is drift.
 
-    `reference` and `window` are in rows, `cool_down` and `period` in milliseconds of event time. A reference lasts
-    two periods at least, each in `phases` parts. `warning` and `alarm` are PSI.
+    `reference` and `window` are in rows, `cool_down` and `period` in milliseconds of event time. A reference
+    lasts two periods at least, each in `phases` parts. `warning` and `alarm` are PSI.
     """
 
     reference: int = 4096
@@ -59,7 +60,7 @@ class FeaturePolicy(NamedTuple):
 
 
 class SliceMove(NamedTuple):
-    """The mean of a number among the rows with this value of a slice's column, and their count in the window."""
+    """The mean of a number among the rows with one value of a slice's column, and their count now."""
 
     column: str
     value: str
@@ -71,8 +72,9 @@ class SliceMove(NamedTuple):
 class Moved(NamedTuple):
     """A column that drifted.
 
-    `statistic` is Kolmogorov-Smirnov's or chi-square's, `p_value` what Benjamini and Hochberg make of its own.
-    `before` and `after` are the means of a number, or the shares of the `category` whose share moved most.
+    `statistic` is Kolmogorov-Smirnov's or chi-square's, `p_value` what Benjamini and Hochberg make of its
+    own. `before` and `after` are the means of a number, or the shares of the `category` whose share moved
+    most.
     """
 
     column: str
@@ -86,7 +88,7 @@ class Moved(NamedTuple):
 
 
 class Alarm(NamedTuple):
-    """The columns that drifted, the one that moved most first, in a window of `width` rows since `since` (ms)."""
+    """The columns that drifted, the furthest first, in a window of `width` rows since `since` (ms)."""
 
     level: Level
     moved: tuple[Moved, ...]
@@ -98,9 +100,9 @@ class Alarm(NamedTuple):
 class FeatureDrift:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    `slices` names columns of categories by which the means of the numbers are told apart. State: at most 4,096
-    rows while the reference fills; then 16 bytes for each column, phase and bin, and 32 for each number and value
-    of a slice's column (at most 51).
+    `slices` names columns of categories by which the means of the numbers are told apart. State: at most
+    4,096 rows while the reference fills; then 16 bytes for each column, phase and bin, and 32 for each number
+    and value of a slice's column (at most 51).
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class FeatureDrift:
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
     ) -> list[Alarm]:
-        """Take in a batch of rows with their event times (ms); how rows are cut into batches changes nothing."""
+        """Take in a batch of rows with their event times (ms); where batches are cut changes nothing."""
         alarms, start = [], 0
         while start < len(rows):
             if self._comparison is None:
@@ -241,7 +243,7 @@ class _Comparison:
 
     def moved(self) -> tuple[Moved, ...]:
         """The columns that drifted, the one that moved most first."""
-        from scipy.stats import false_discovery_control  # noqa: PLC0415 (a second, which the start need not wait for)
+        from scipy.stats import false_discovery_control  # not at the start, which it would slow down
 
         results = [column.compare() for column in self._columns]
         adjusted = false_discovery_control([result.p_value for result in results])
@@ -306,10 +308,10 @@ class _Counts:
         np.add.at(self.window, (phases, bins), 1)
 
     def shares(self) -> _Shares | None:
-        """None where no phase has rows in both."""
+        """None where no phase has rows in both, or the column moves too slowly for such a reference."""
         window, reference = self.window.sum(axis=1), self.reference.sum(axis=1)
         both = (window > 0) & (reference > 0)
-        if not both.any():
+        if not both.any() or reference.sum() / self._alike < _LEAST_EFFECTIVE:
             return None
         rows = window[both].sum()
         weights = np.where(both, window, 0) / rows
@@ -328,7 +330,7 @@ class _Number:
     """A column of numbers, in bins between quantiles of the reference."""
 
     def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
-        given = _floats(values)
+        given = floats(values)
         known = np.isfinite(given)
         self._edges = np.unique(
             np.quantile(given[known], np.arange(1, BINS) / BINS, method="inverted_cdf")
@@ -345,7 +347,7 @@ class _Number:
         self._groups = (below / max(1, counts.sum()) * _PSI_BINS).astype(np.int64)
 
     def add(self, values: Sequence[Any], phases: Integers) -> None:
-        given = _floats(values)
+        given = floats(values)
         known = np.isfinite(given)
         self._counts.add(self._bins(given[known]), phases[known])
         self._window_sums += np.bincount(phases[known], weights=given[known], minlength=len(self._sums))
@@ -355,7 +357,7 @@ class _Number:
         self._window_sums[:] = 0.0
 
     def compare(self) -> _Result:
-        from scipy.stats import kstwo  # noqa: PLC0415 (as above)
+        from scipy.stats import kstwo
 
         shares = self._counts.shares()
         if shares is None:
@@ -364,7 +366,7 @@ class _Number:
         rows = shares.rows_window * shares.rows_reference / (shares.rows_window + shares.rows_reference)
         p_value = float(kstwo.sf(distance, max(1, round(rows))))
         window, reference = (
-            np.bincount(self._groups, weights=each, minlength=_PSI_BINS)
+            np.bincount(self._groups, weights=each, minlength=_PSI_BINS).astype(np.float64)
             for each in (shares.window, shares.reference)
         )
         before, after = self._means(shares.weights)
@@ -419,7 +421,7 @@ class _Category:
 
 
 class _Slices:
-    """The sums of the numbers for each value of one column of categories, in the reference and in the window."""
+    """The sums of the numbers for each value of a column of categories, in reference and window."""
 
     def __init__(
         self,
@@ -465,13 +467,13 @@ class _Slices:
     def _sum(self, into: Floats, values: Sequence[Sequence[Any]]) -> None:
         codes = self._column.codes(values[self._at])
         for at, column in enumerate(self._numbers):
-            given = _floats(values[column])
+            given = floats(values[column])
             known = np.isfinite(given) & (codes >= 0)
             into[at, 0] += np.bincount(codes[known], minlength=into.shape[2])
             into[at, 1] += np.bincount(codes[known], weights=given[known], minlength=into.shape[2])
 
 
-def _floats(values: Sequence[Any]) -> Floats:
+def floats(values: Sequence[Any]) -> Floats:
     """The values as floats, what is no number as NaN."""
     return np.array(
         [v if isinstance(v, (int, float)) and isfinite(v) else np.nan for v in values], dtype=float
@@ -488,7 +490,7 @@ def _psi(window: Floats, reference: Floats) -> float:
 
 def _chi_square(shares: _Shares) -> tuple[float, float]:
     """Pearson's statistic of homogeneity and its p-value; categories with too few rows count as one."""
-    from scipy.stats import chi2  # noqa: PLC0415 (as above)
+    from scipy.stats import chi2
 
     total = shares.rows_window + shares.rows_reference
     pooled = (shares.rows_window * shares.window + shares.rows_reference * shares.reference) / total
@@ -513,7 +515,8 @@ def _rank_alike(ranks: Integers, phases: Integers) -> float:
 def _alike(values: NDArray[Any], phases: Integers) -> float:
     """How many neighbouring values tell as much as one of independent ones, 1 or more.
 
-    The variance of means of m values, times m, over the variance of a value, for m = 1, 2, 4, ...: the largest.
+    The variance of means of m values, times m, over the variance of a value, for m = 1, 2, 4, ...: the
+    largest.
     """
     sums, counts = np.bincount(phases, weights=values), np.bincount(phases)
     rest = values - (sums / np.maximum(1, counts))[phases]
