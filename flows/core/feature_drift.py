@@ -35,7 +35,7 @@ BINS = 50  # of a number, equally full in the reference; and the most categories
 _PSI_BINS = 10
 _LEAST_SHARE = 1e-4  # PSI has a logarithm in it
 _LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
-_LEAST_EFFECTIVE = 32  # rows of a reference; where fewer tell anything, nothing can be told from it
+_LEAST_EFFECTIVE = 64  # rows of a reference; a column that moves so slowly that it has fewer is not judged
 _LEAST_IN_SLICE = 30  # rows, before and after
 _BLOCKS = 16  # the fewest blocks that a variance is estimated from
 _GOLDEN = 0.6180339887498949
@@ -118,7 +118,7 @@ class FeatureDrift:
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
     ) -> list[Alarm]:
-        """Take in a batch of rows with their event times (ms); where batches are cut changes nothing."""
+        """Take in a batch of rows with their event times (ms); where batches are cut changes no alarm."""
         alarms, start = [], 0
         while start < len(rows):
             if self._comparison is None:
