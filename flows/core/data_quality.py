@@ -1,15 +1,14 @@
 """Data quality: nulls, values out of range, unseen categories and the rate of events, interval by interval.
 
-What is usual is learned in the first intervals; then each interval is compared with it. The shares of bad
-values alarm on how much they rose, not on significance: a fault in a source breaks many values at once, and
-the thresholds hold however alike neighbouring rows are. With a period the rate is that usual in the same part
-of it.
+What is usual is learned in the first intervals; then each interval is compared with it. A share of bad values
+alarms on how much it rose, as long as that is more than chance: a fault in a source breaks many values at
+once. With a period the rate is that usual in the same part of it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from math import inf
+from math import inf, sqrt
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ Fault = Literal["null", "range", "unseen", "rate"]
 
 MOST_CATEGORIES = 1000  # a column with more of them has no unseen ones
 _LEAST_ROWS = 30  # in an interval, or usual in it, for a share or a rate to be judged
+_ERRORS = 4  # standard errors that a rise must exceed
 RATE = "(events)"  # where a column's name stands otherwise
 
 
@@ -198,11 +198,12 @@ class _Watch(ABC):
         """The shares that rose."""
         if self._now["rows"] < _LEAST_ROWS:
             return
+        usual, now = self._usual["rows"], self._now["rows"]
         for fault in self.faults:
-            before = self._usual[fault] / max(1, self._usual["rows"])
-            after = self._now[fault] / self._now["rows"]
+            before, after = self._usual[fault] / max(1, usual), self._now[fault] / now
             level = _level(after - before, policy.warning, policy.alarm)
-            if level:
+            chance = (self._usual[fault] + 1) / (usual + 2)  # by Laplace, so that it is never 0
+            if level and after - before > _ERRORS * sqrt(chance * (1 - chance) * (1 / now + 1 / (usual + 1))):
                 yield Finding(self._name, fault, level, before, after)
 
 

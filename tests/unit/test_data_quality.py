@@ -1,7 +1,7 @@
 """Data quality, against counts over the raw rows of each interval."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,8 +37,11 @@ def same(value: Any) -> Any:
     return value
 
 
-def null(value: Any) -> None:
-    return None
+def to(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+null = to(None)
 
 
 def watch(policy: QualityPolicy = POLICY, **columns: Column) -> DataQuality:
@@ -58,11 +61,11 @@ def run(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -
     ("number", "category", "column", "fault", "is_bad"),
     [
         (null, same, "x", "null", lambda row: row[0] is None),
-        (lambda x: float("nan"), same, "x", "null", lambda row: row[0] != row[0]),
+        (to(float("nan")), same, "x", "null", lambda row: row[0] != row[0]),
         (lambda x: x + 5, same, "x", "range", lambda row: row[0] > 1),
-        (lambda x: -1.0, same, "x", "range", lambda row: row[0] < 0),
+        (to(-1.0), same, "x", "range", lambda row: row[0] < 0),
         (same, null, "c", "null", lambda row: row[1] is None),
-        (same, lambda c: "new", "c", "unseen", lambda row: row[1] == "new"),
+        (same, to("new"), "c", "unseen", lambda row: row[1] == "new"),
     ],
 )
 @pytest.mark.parametrize(("share", "level"), [(0.02, None), (0.12, "warning"), (0.5, "alarm")])
@@ -83,7 +86,7 @@ def test_a_share_that_was_always_so_is_no_finding():
 
 
 def test_a_declared_range_holds_also_for_what_the_warm_up_saw():
-    data = broken(rows(31), 20, 0.5, lambda x: 1.5, same)
+    data = broken(rows(31), 20, 0.5, to(1.5), same)
     last = (31 * HOUR, (0.5,))
     columns = {"x": Column("number", low=0.0, high=2.0)}
     assert run(watch(**columns), [*((time, row[:1]) for time, row in data), last]) == []
@@ -161,7 +164,7 @@ def test_alarms_come_before_warnings_and_the_larger_rise_first():
 
 @pytest.mark.parametrize("batch", [1, 17, 1000])
 def test_how_rows_are_cut_into_batches_changes_nothing(batch):
-    data = broken(rows(40), 20, 0.5, null, lambda c: "new")
+    data = broken(rows(40), 20, 0.5, null, to("new"))
     data.insert(2500, (3 * HOUR, (0.5, "a")))  # late
     whole = run(watch(), data)
     assert whole
@@ -170,7 +173,7 @@ def test_how_rows_are_cut_into_batches_changes_nothing(batch):
 
 @pytest.mark.parametrize("stop", [555, 2222])
 def test_a_detector_that_was_sealed_and_restored_goes_on_as_if_never_stopped(stop):
-    data, sealer = broken(rows(40), 20, 0.5, null, lambda c: "new"), Sealer(b"s" * 32)
+    data, sealer = broken(rows(40), 20, 0.5, null, to("new")), Sealer(b"s" * 32)
     detector = watch()
     before = run(detector, data[:stop])
     restored = sealer.open_state(sealer.seal_state(detector))
