@@ -41,8 +41,8 @@ class DriftPolicy:
     `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector
     or an argument that River does not have.
 
-    `period` is that of the seasons, such as a day, with which features and the rate of events are compared. It is
-    for `features` and `quality`, which no flow asks for yet.
+    `period` is that of the seasons, such as a day: features and the rate of events are compared with the same
+    part of it. It is for `features` and `quality`, which no flow asks for yet.
     """
 
     delta: float = 0.002
