@@ -15,14 +15,14 @@ The detectors differ in what they are fed and in what they notice, as River's so
 Only a rise of the error is an alarm here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, HDDMA, HDDMW
 
-from flows.core.drift import Detector, Gate, Level, Position
+from flows.core.drift import LEAST_IN_SLICE, Detector, Gate, Level, Position, SliceMove
 from flows.errors import ConfigError
 
 
@@ -31,7 +31,7 @@ class Alarm(NamedTuple):
 
     `width` is the number of labels in the latter and `since` the time (ms) of the first of them. `position`
     is the label's at which the alarm was raised. The error is that which the detector takes: a number, or a
-    bit.
+    bit. `slices` are at most three, those in which it rose most.
     """
 
     level: Level
@@ -40,6 +40,7 @@ class Alarm(NamedTuple):
     width: int
     since: int
     position: Position
+    slices: tuple[SliceMove, ...] = ()
 
 
 class Change(NamedTuple):
@@ -88,33 +89,48 @@ class ConceptDrift:
     """Watches one stream of errors with the detector that the pipeline declares.
 
     `warm_up` is in labels; `cool_down` in milliseconds of event time. Warnings are those of DDM, EDDM, HDDM_A
-    and HDDM_W; the others have none. State: the detector's own, and at most 512 sums.
+    and HDDM_W; the others have none. `slices` names the columns by which the error is told apart. State: the
+    detector's own, at most 512 sums, and 64 for each of the first 100 slices.
     """
 
-    def __init__(self, detector: Detector, options: Mapping[str, Any], warm_up: int, cool_down: int) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        options: Mapping[str, Any],
+        warm_up: int,
+        cool_down: int,
+        slices: Sequence[str] = (),
+    ) -> None:
         self._detector = make_detector(detector, options)
         self._bits = _KINDS[detector].bits
         self._gate = Gate(warm_up, cool_down)
         self._count = 0
         self._window = _Window()
+        self._slices = _Slices(slices)
         self._warned = False
 
-    def update(self, error: float, wrong: bool, time: int, position: Position) -> Alarm | None:
-        """Take in the error (0 to 1) that a label showed at `time` (ms), and whether the answer was wrong."""
+    def update(
+        self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any] = ()
+    ) -> Alarm | None:
+        """Take in the error (0 to 1) that a label showed at `time` (ms), and whether the answer was wrong.
+
+        `slices` are the values of its event in the columns of the slices.
+        """
         self._count += 1
         value = float(wrong) if self._bits else error
         self._window.add(value, time)
+        self._slices.add(slices, value, time)
         self._detector.update(value)
         level = self._level()
         if level is None:
             return None
-        change = self._change()
-        if level == "alarm":
-            self._window = _Window()  # the detector begins anew, too
+        change, of_slices = self._change(), self._slices
+        if level == "alarm":  # the detector begins anew, too
+            self._window, self._slices = _Window(), _Slices(of_slices.columns)
         if change.after <= change.before or not self._gate.is_open(level, self._count, time):
             return None
         self._gate.close(level, time)
-        return Alarm(level, *change, position)
+        return Alarm(level, *change, position, of_slices.moved(change.since))
 
     def _level(self) -> Level | None:
         """The level that this label raised; of a run of warnings the first one."""
@@ -134,12 +150,11 @@ class ConceptDrift:
 class _Window:
     """The errors since the detector began, as sums of equally long blocks with the time of each one's first.
 
-    At most `LIMIT` blocks: when they are full, each two become one.
+    At most `limit` blocks, an even number: when they are full, each two become one.
     """
 
-    LIMIT = 512
-
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 512) -> None:
+        self._limit = limit
         self._count = 0
         self._total = 0.0
         self._block = 1  # labels in a block
@@ -149,7 +164,7 @@ class _Window:
     def add(self, value: float, time: int) -> None:
         """Take in the error of a label at `time` (ms)."""
         if self._count % self._block == 0:
-            if len(self._sums) == self.LIMIT:
+            if len(self._sums) == self._limit:
                 self._halve()
             self._sums.append(0.0)
             self._times.append(time)
@@ -179,7 +194,41 @@ class _Window:
                 best, found = contrast, Change(before, after, self._count - at, self._times[index])
         return found
 
+    def around(self, time: int) -> tuple[int, float, int, float]:
+        """Labels and sum of the blocks that began before `time` (ms), and of the others."""
+        later = [index for index, began in enumerate(self._times) if began >= time]
+        labels = sum(min(self._block, self._count - index * self._block) for index in later)
+        total = sum(self._sums[index] for index in later)
+        return self._count - labels, self._total - total, labels, total
+
     def _halve(self) -> None:
         self._block *= 2
         self._sums = [a + b for a, b in zip(self._sums[::2], self._sums[1::2], strict=True)]
         self._times = self._times[::2]
+
+
+class _Slices:
+    """The errors of each slice; those that come after the first `MOST` are not told apart."""
+
+    MOST = 100
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self._windows: dict[tuple[str, str], _Window] = {}
+
+    def add(self, values: Sequence[Any], error: float, time: int) -> None:
+        """Take in the error of a label whose event has these values in the columns."""
+        for column, value in zip(self.columns, values, strict=True):
+            key = (column, str(value))
+            if key in self._windows or len(self._windows) < self.MOST:
+                self._windows.setdefault(key, _Window(limit=64)).add(error, time)
+
+    def moved(self, since: int) -> tuple[SliceMove, ...]:
+        """At most three slices in which the error rose at `since` (ms), the largest rise first."""
+        moves = []
+        for key, window in self._windows.items():
+            before, sum_before, after, sum_after = window.around(since)
+            if min(before, after) >= LEAST_IN_SLICE:
+                moves.append(SliceMove(*key, sum_before / before, sum_after / after, after))
+        rises = [move for move in moves if move.after > move.before]
+        return tuple(sorted(rises, key=lambda move: move.before - move.after)[:3])

@@ -14,6 +14,22 @@ class Position(NamedTuple):
     offset: int
 
 
+class SliceMove(NamedTuple):
+    """The mean of a number, or of the error, among the rows with one value of a slice's column.
+
+    `rows` is how many of them there were since the change, or in the window.
+    """
+
+    column: str
+    value: str
+    before: float
+    after: float
+    rows: int
+
+
+LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
+
+
 class Gate:
     """Holds back what comes in the warm-up, and alarms too soon after the last one.
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.core.drift import Gate, Level, Position
+from flows.core.drift import LEAST_IN_SLICE, Gate, Level, Position, SliceMove
 
 Kind = Literal["number", "category"]
 Floats = NDArray[np.float64]
@@ -36,7 +36,6 @@ _PSI_BINS = 10
 _LEAST_SHARE = 1e-4  # PSI has a logarithm in it
 _LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
 _LEAST_EFFECTIVE = 64  # rows of a reference; a column that moves so slowly that it has fewer is not judged
-_LEAST_IN_SLICE = 30  # rows, before and after
 _BLOCKS = 16  # the fewest blocks that a variance is estimated from
 _GOLDEN = 0.6180339887498949
 OTHER = "(other)"
@@ -57,16 +56,6 @@ class FeaturePolicy(NamedTuple):
     cool_down: int = 0
     period: int | None = None
     phases: int = 24
-
-
-class SliceMove(NamedTuple):
-    """The mean of a number among the rows with one value of a slice's column, and their count now."""
-
-    column: str
-    value: str
-    before: float
-    after: float
-    rows: int
 
 
 class Moved(NamedTuple):
@@ -452,7 +441,7 @@ class _Slices:
             return []
         at = self._numbers.index(column)
         (before_rows, before), (rows, after) = self._reference[at], self._window[at]
-        enough = np.flatnonzero((before_rows >= _LEAST_IN_SLICE) & (rows >= _LEAST_IN_SLICE))
+        enough = np.flatnonzero((before_rows >= LEAST_IN_SLICE) & (rows >= LEAST_IN_SLICE))
         return [
             SliceMove(
                 self._name,

@@ -288,6 +288,41 @@ def test_a_detector_that_river_does_not_have_is_refused(name, options, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_alarm_names_the_slices_in_which_the_error_rose_most_and_by_how_much(seed):
+    rng = random.Random(seed)
+    detector = ConceptDrift("adwin", {"delta": 0.002}, 0, 0, slices=["carrier", "month"])
+    record, alarm = [], None
+    for index in range(4000):
+        carrier = rng.choice(["UA", "AA", "DL", "B6"])
+        error = float(rng.random() < (0.9 if carrier == "AA" and index >= 2000 else 0.1))
+        record.append((carrier, error))
+        alarm = detector.update(error, error > 0.5, index, Position("labels", 0, index), [carrier, 1])
+        if alarm:
+            break
+    assert alarm is not None
+    first = alarm.slices[0]
+    assert (first.column, first.value) == ("carrier", "AA")
+    own = [
+        [error for who, error in part if who == "AA"]
+        for part in (record[: alarm.since], record[alarm.since :])
+    ]
+    # its sums are of blocks of 16 labels at most, one of which may lie across the change
+    assert abs(first.rows - len(own[1])) < 16
+    assert first.before == pytest.approx(fmean(own[0]), abs=0.05)
+    assert first.after == pytest.approx(fmean(own[1]), abs=0.1)
+    rises = [each.after - each.before for each in alarm.slices]
+    assert rises == sorted(rises, reverse=True)
+    assert min(rises) > 0
+
+
+def test_slices_beyond_the_first_hundred_cost_nothing():
+    detector = ConceptDrift("adwin", {"delta": 0.002}, 0, 0, slices=["order"])
+    for index in range(3000):
+        detector.update(0.0, False, index, Position("labels", 0, index), [f"order-{index}"])
+    assert len(pickle.dumps(detector)) < 60_000
+
+
 def alarmed(name: Detector, stream: Sequence[float]) -> list[tuple[int, Alarm]]:
     found = run(ConceptDrift(name, {}, 0, 0), stream, range(len(stream)))
     return [(index, alarm) for index, alarm in found if alarm.level == "alarm"]
