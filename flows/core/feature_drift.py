@@ -18,7 +18,6 @@ drift. Nulls are left out here; they are a matter of data quality.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -38,6 +37,7 @@ _LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
 _LEAST_EFFECTIVE = 64  # rows of a reference; a column that moves so slowly that it has fewer is not judged
 _BLOCKS = 16  # the fewest blocks that a variance is estimated from
 _GOLDEN = 0.6180339887498949
+_NUMERIC = {float, int, bool, type(None)}  # None becomes NaN
 OTHER = "(other)"
 
 
@@ -464,9 +464,9 @@ class _Slices:
 
 def floats(values: Sequence[Any]) -> Floats:
     """The values as floats, what is no number as NaN."""
-    return np.array(
-        [v if isinstance(v, (int, float)) and isfinite(v) else np.nan for v in values], dtype=float
-    )
+    if set(map(type, values)) <= _NUMERIC:  # as nearly always: several times as fast
+        return np.array(values, dtype=float)
+    return np.array([value if type(value) in _NUMERIC else None for value in values], dtype=float)
 
 
 def _psi(window: Floats, reference: Floats) -> float:
