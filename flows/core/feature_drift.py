@@ -13,7 +13,8 @@ alarm a new reference begins. A column has drifted if the difference is both sig
   and .25 an alarm. With many rows everything is significant, but not everything matters.
 
 With a period each row is compared with the reference rows of the same phase, so that a window of nights is no
-drift. Nulls are left out here; they are a matter of data quality.
+drift. Nulls are left out here; they are a matter of data quality. What a model says is a column like what it
+is given: with a detector of its own it is prediction drift.
 """
 
 from collections import Counter
@@ -90,7 +91,7 @@ class FeatureDrift:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
     `slices` names columns of categories by which the means of the numbers are told apart. State: at most
-    4,096 rows while the reference fills; then 16 bytes for each column, phase and bin, and 32 for each number
+    4,096 rows while the reference fills; then 8 bytes for each column, phase and bin, and 32 for each number
     and value of a slice's column (at most 51).
     """
 
@@ -288,7 +289,7 @@ class _Counts:
     `alike` is how many rows tell as much as one.
     """
 
-    def __init__(self, reference: Integers, alike: float) -> None:
+    def __init__(self, reference: NDArray[np.int32], alike: float) -> None:
         self.reference = reference
         self.window = np.zeros_like(reference)
         self._alike = alike
@@ -327,7 +328,7 @@ class _Number:
             else np.zeros(0)
         )
         bins, phases = self._bins(given[known]), phases[known]
-        counts = np.zeros((parts, len(self._edges) + 1), dtype=np.int64)
+        counts = np.zeros((parts, len(self._edges) + 1), dtype=np.int32)
         np.add.at(counts, (phases, bins), 1)
         self._counts = _Counts(counts, stretch * _rank_alike(bins, phases))
         self._sums = np.bincount(phases, weights=given[known], minlength=parts)
@@ -380,7 +381,7 @@ class _Category:
         codes = self.codes(values)
         known = codes >= 0
         bins, phases = codes[known], phases[known]
-        counts = np.zeros((parts, len(self.names)), dtype=np.int64)
+        counts = np.zeros((parts, len(self.names)), dtype=np.int32)
         np.add.at(counts, (phases, bins), 1)
         alike = max((_alike(bins == code, phases) for code in range(min(10, len(frequent)))), default=1.0)
         self._counts = _Counts(counts, stretch * alike)
