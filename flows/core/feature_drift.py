@@ -38,6 +38,7 @@ _LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
 _LEAST_EFFECTIVE = 64  # rows of a reference; a column that moves so slowly that it has fewer is not judged
 _BLOCKS = 16  # the fewest blocks that a variance is estimated from
 _GOLDEN = 0.6180339887498949
+_NAMED = 5
 _NUMERIC = {float, int, bool, type(None)}  # None becomes NaN
 OTHER = "(other)"
 
@@ -90,9 +91,10 @@ class Alarm(NamedTuple):
 class FeatureDrift:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    `slices` names columns of categories by which the means of the numbers are told apart. State: at most
-    4,096 rows while the reference fills; then 8 bytes for each column, phase and bin, and 32 for each number
-    and value of a slice's column (at most 51).
+    `furthest` are the five columns that were furthest from the reference in the last full window, drifted or
+    not, for an alarm of another kind to name. `slices` names columns of categories by which the means of the
+    numbers are told apart. State: at most 4,096 rows while the reference fills; then 8 bytes for each column,
+    phase and bin, and 32 for each number and value of a slice's column (at most 51).
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class FeatureDrift:
         self._gate = Gate(0, policy.cool_down)
         self._filling = _Filling(policy)
         self._comparison: _Comparison | None = None
+        self.furthest: tuple[Moved, ...] = ()
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
@@ -130,7 +133,9 @@ class FeatureDrift:
         return taken
 
     def _judge(self, comparison: "_Comparison", time: int, position: Position) -> list[Alarm]:
-        moved = comparison.moved()
+        furthest, policy = comparison.furthest(), self._policy
+        self.furthest = tuple(furthest[:_NAMED])
+        moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
         since, width = comparison.since, comparison.width
         comparison.clear()
         if not moved:
@@ -231,18 +236,17 @@ class _Comparison:
         for each in (*self._columns, *self._slices):
             each.clear()
 
-    def moved(self) -> tuple[Moved, ...]:
-        """The columns that drifted, the one that moved most first."""
+    def furthest(self) -> list[Moved]:
+        """All columns, the one that is furthest from the reference first."""
         from scipy.stats import false_discovery_control  # not at the start, which it would slow down
 
         results = [column.compare() for column in self._columns]
         adjusted = false_discovery_control([result.p_value for result in results])
-        found = [
+        columns = [
             Moved(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, self._moved_slices(name))
             for name, r, p in zip(self._names, results, adjusted, strict=True)
-            if p <= self._policy.significance and r.psi >= self._policy.warning
         ]
-        return tuple(sorted(found, key=lambda moved: -moved.psi))
+        return sorted(columns, key=lambda moved: -moved.psi)
 
     def _moved_slices(self, name: str) -> tuple[SliceMove, ...]:
         moves = [move for each in self._slices for move in each.moves(self._names.index(name))]

@@ -253,6 +253,17 @@ def test_an_alarm_names_the_slices_whose_mean_moved_most_and_by_how_much():
     assert moved.slices[0].value == "b"
 
 
+def test_the_columns_furthest_from_the_reference_can_be_named_when_none_drifted():
+    rng = np.random.default_rng(12)
+    columns = [rng.normal(size=8000) + rise(8000, 4000, by) for by in (0.0, 0.02, 0.25, 0.15, 0.0, 0.0)]
+    detector = watch(*["number"] * 6, policy=FeaturePolicy(reference=4000, window=4000))
+    assert run(detector, numbers(*columns)) == []
+    named = [moved.column for moved in detector.furthest]
+    assert (named[:2], len(named)) == (["number2", "number3"], 5)
+    for moved in detector.furthest:
+        assert moved.after == pytest.approx(columns[int(moved.column[-1])][4000:].mean())
+
+
 def test_nulls_and_what_is_no_number_are_left_out():
     rng = np.random.default_rng(11)
     clean = (rng.normal(size=3000) + rise(3000, 2000, 1.0)).tolist()
