@@ -11,7 +11,11 @@ from typing import Any, Protocol
 from river import metrics
 
 from flows.core.broker import Outgoing
+from flows.core.concept_drift import make_detector
+from flows.core.data_quality import QualityPolicy
 from flows.core.decode import Decoder
+from flows.core.drift import Detector
+from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Field
@@ -33,15 +37,41 @@ class Stream:
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """When a rise of the error is drift (ADWIN: Bifet and Gavaldà, 2007).
+    """When a rise of the error is drift.
 
-    `delta` is ADWIN's significance. No alarm is raised before `warm_up` labels, nor within
-    `cool_down` of event time after the last one, nor when the error fell.
+    `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), `options`
+    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels, nor within
+    `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector
+    or an argument that River does not have.
+
+    `period` is that of the seasons, such as a day: features and the rate of events are compared with the same
+    part of it. It is for `features` and `quality`, which no flow asks for yet.
     """
 
     delta: float = 0.002
     warm_up: int = 1000
     cool_down: timedelta = timedelta(days=7)
+    detector: Detector = "adwin"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    period: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if self.detector == "adwin" and self.options:
+            raise ConfigError("ADWIN takes its significance as `delta`; leave `options` out")
+        make_detector(self.detector, self.options)
+        if self.period is not None and (self.period <= timedelta(0) or self.period % timedelta(hours=1)):
+            raise ConfigError(f"a drift period must be whole hours, and is {self.period}")
+
+    def features(self) -> FeaturePolicy:
+        """The figures for feature and prediction drift."""
+        return FeaturePolicy(cool_down=_milliseconds(self.cool_down), period=self._period())
+
+    def quality(self) -> QualityPolicy:
+        """The figures for data quality."""
+        return QualityPolicy(cool_down=_milliseconds(self.cool_down), period=self._period())
+
+    def _period(self) -> int | None:
+        return None if self.period is None else _milliseconds(self.period)
 
 
 @dataclass(frozen=True)
@@ -57,6 +87,10 @@ class RetrainPolicy:
     significance: float = 0.01
     patience: int = 50_000
     block: int = 500
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
 
 
 def default_metrics() -> Any:

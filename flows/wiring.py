@@ -161,6 +161,8 @@ class Engine:
             significance=pipeline.retrain.significance,
             patience=pipeline.retrain.patience,
             block=pipeline.retrain.block,
+            detector=pipeline.drift.detector,
+            options=pipeline.drift.options,
         )
         return Learner(
             pipeline.name, policy, names, first_model(pipeline.model()), Evaluation(pipeline.metrics)

@@ -5,6 +5,8 @@ same work (decode, features, score, encode; decode, join, evaluate, learn) in on
 
 features: the feature engine against a loop written by hand; what an event and an entity cost as the entities
 become many; rows written to the online stores against Feast's push; and how soon an event's row can be read.
+
+drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
 """
 
 import argparse
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import bench_drift
 import bench_features
 import bench_online
 from fresh import REPOSITORY, fresh_project
@@ -37,6 +40,8 @@ console = Console()
 def main() -> int:
     """Run the benchmark that the command line names."""
     options = _options()
+    if options.benchmark == "drift":
+        return bench_drift.main()
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     if options.benchmark == "features":
         features()
@@ -160,7 +165,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke", "features"])
+    parser.add_argument("benchmark", choices=["smoke", "features", "drift"])
     parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights for smoke (30000)")
     parser.add_argument(
         "--broker",

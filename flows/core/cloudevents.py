@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import orjson
 
+from flows.core.drift import Detector
 from flows.core.schema import Field, Number, Text, Time, check, iso, milliseconds
 from flows.errors import InvalidRecord
 
 CONTENT_TYPE = "application/cloudevents+json"
 
-Detector = Literal["adwin"]
 Kind = Literal["concept"]
 Severity = Literal["warning", "critical"]
 Status = Literal["firing", "resolved"]

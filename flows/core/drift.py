@@ -1,65 +1,60 @@
-"""Concept drift: ADWIN over the error of the served predictions, gated on direction and warm-up.
+"""What the three kinds of drift have in common: the levels, the place of an alarm, warm-up and cool-down."""
 
-ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive windowing", 2007) is two-sided and
-would also fire when the model gets better. Only a rise of the error is an alarm here.
-"""
+from typing import Literal, NamedTuple
 
-from collections import deque
-from typing import NamedTuple
-
-from river.drift import ADWIN
-
-_MARK_EVERY = 32  # labels, as often as ADWIN itself looks for a cut
+Detector = Literal["adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley", "kswin"]
+Level = Literal["warning", "alarm"]
 
 
-class Alarm(NamedTuple):
-    """The error rose: its mean in the part of the window that ADWIN dropped, and in the part that it kept.
+class Position(NamedTuple):
+    """The place in the log of the record at which an alarm was raised."""
 
-    `width` is the number of labels in that window and `since` the time (ms) of the first of them.
+    topic: str
+    partition: int
+    offset: int
+
+
+class SliceMove(NamedTuple):
+    """The mean of a number, or of the error, among the rows with one value of a slice's column.
+
+    `rows` is how many of them there were since the change, or in the window.
     """
 
+    column: str
+    value: str
     before: float
     after: float
-    width: int
-    since: int
+    rows: int
 
 
-class ConceptDrift:
-    """Watches one stream of errors, each between 0 and 1.
+LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
 
-    `cool_down` is in milliseconds of event time; `warm_up` in labels.
+
+class Gate:
+    """Holds back what comes in the warm-up, and alarms too soon after the last one.
+
+    `warm_up` is in rows (or labels); `cool_down` in milliseconds of event time. A warning closes the gate to
+    warnings only, an alarm to both.
+
+    >>> gate = Gate(warm_up=2, cool_down=1000)
+    >>> gate.is_open("alarm", 1, 0), gate.is_open("alarm", 2, 0)
+    (False, True)
+    >>> gate.close("warning", 0)
+    >>> gate.is_open("warning", 3, 999), gate.is_open("alarm", 3, 999), gate.is_open("warning", 3, 1000)
+    (False, True, True)
     """
 
-    def __init__(self, delta: float, warm_up: int, cool_down: int) -> None:
-        self._adwin = ADWIN(delta=delta, clock=_MARK_EVERY)
+    def __init__(self, warm_up: int, cool_down: int) -> None:
         self._warm_up = warm_up
         self._cool_down = cool_down
-        self._count = 0
-        self._quiet_until = 0
-        self._marks: deque[tuple[int, int]] = deque()  # how many labels had come at which time
+        self._quiet_until: dict[Level, int] = {"warning": 0, "alarm": 0}
 
-    def update(self, error: float, time: int) -> Alarm | None:
-        """Take in the error that a label showed at `time` (ms)."""
-        if self._count % _MARK_EVERY == 0:
-            self._mark(time)
-        self._count += 1
-        width, total = self._adwin.width + 1, self._adwin.total + error
-        self._adwin.update(error)
-        if not self._adwin.drift_detected or self._count < self._warm_up or time < self._quiet_until:
-            return None
-        after = self._adwin.estimation
-        before = (total - self._adwin.total) / (width - self._adwin.width)
-        if after <= before:
-            return None
-        self._quiet_until = time + self._cool_down
-        return Alarm(before, after, int(self._adwin.width), self._since())
+    def is_open(self, level: Level, count: int, time: int) -> bool:
+        """Whether the row or label number `count`, at `time` (ms), may raise this level."""
+        return count >= self._warm_up and time >= self._quiet_until[level]
 
-    def _mark(self, time: int) -> None:
-        self._marks.append((self._count, time))
-        first_kept = self._count - self._adwin.width
-        while len(self._marks) > 1 and self._marks[1][0] <= first_kept:
-            self._marks.popleft()
-
-    def _since(self) -> int:
-        first_kept = self._count - self._adwin.width
-        return next(time for count, time in reversed(self._marks) if count <= first_kept)
+    def close(self, level: Level, time: int) -> None:
+        """Something of this level was raised at `time` (ms)."""
+        levels: tuple[Level, ...] = ("warning",) if level == "warning" else ("warning", "alarm")
+        for each in levels:
+            self._quiet_until[each] = time + self._cool_down

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from flows.core.broker import Record
 from flows.core.cloudevents import DriftSignal, severity, signal_id
+from flows.core.concept_drift import Alarm, ConceptDrift
 from flows.core.contest import Contest
-from flows.core.drift import ConceptDrift
+from flows.core.drift import Detector, Position
 from flows.core.evaluation import Baselines, Evaluation
 from flows.core.labels import Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
@@ -45,6 +46,8 @@ class Policy(NamedTuple):
     significance: float
     patience: int
     block: int
+    detector: Detector = "adwin"
+    options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
 
 
 class Learner:
@@ -68,7 +71,8 @@ class Learner:
         self._policy = policy
         self._baselines = Baselines()
         self._join = LabelJoin(policy.label_wait)
-        self._drift = ConceptDrift(policy.delta, policy.warm_up, policy.cool_down)
+        options = {"delta": policy.delta} if policy.detector == "adwin" else policy.options
+        self._drift = ConceptDrift(policy.detector, options, policy.warm_up, policy.cool_down)
         self._contest: Contest | None = None
 
     @property
@@ -120,9 +124,10 @@ class Learner:
     def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
         prediction, label = joined.pending.prediction, joined.label
         self.evaluation.update(joined)
-        alarm = self._drift.update((prediction.score - label.truth) ** 2, label.time)
-        if alarm is not None:
-            yield self._signal(alarm.before, alarm.after, alarm.width, alarm.since, label)
+        error, wrong = (prediction.score - label.truth) ** 2, (prediction.score > 0.5) != label.truth
+        alarm = self._drift.update(error, wrong, label.time, _position(label.record))
+        if alarm is not None and alarm.level == "alarm":  # a warning asks for no challenger yet
+            yield self._signal(alarm, label.time)
         self._baselines.learn(label.truth)
         yield from self._learn(prediction, label)
         yield from self._compare(prediction, label.truth)
@@ -155,24 +160,27 @@ class Learner:
         else:
             yield Settled("retired", challenger)
 
-    def _signal(self, before: float, after: float, width: int, since: int, label: Label) -> DriftSignal:
+    def _signal(self, alarm: Alarm, time: int) -> DriftSignal:
         self.signals += 1
-        record = label.record
-        position = (record.topic, record.partition, record.offset)
+        detector = self._policy.detector
         return DriftSignal(
-            id=signal_id(self.pipeline, "adwin", *position),
+            id=signal_id(self.pipeline, detector, *alarm.position),
             pipeline=self.pipeline,
             model_version=self.champion.version,
-            detector="adwin",
+            detector=detector,
             kind="concept",
-            severity=severity(before, after),
+            severity=severity(alarm.before, alarm.after),
             sequence=self.signals,
-            time=label.time,
-            estimate_before=before,
-            estimate_after=after,
-            width=width,
-            since=since,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
+            time=time,
+            estimate_before=alarm.before,
+            estimate_after=alarm.after,
+            width=alarm.width,
+            since=alarm.since,
+            topic=alarm.position.topic,
+            partition=alarm.position.partition,
+            offset=alarm.position.offset,
         )
+
+
+def _position(record: Record) -> Position:
+    return Position(record.topic, record.partition, record.offset)

@@ -49,7 +49,19 @@ _NAMES = {
 _NO_MODELS = {"checks", "datasets", "evaluate", "stream"}  # River's parts that read, write or eval
 _STATE = {
     f"flows.core.{module}"
-    for module in ("broker", "contest", "drift", "evaluation", "labels", "learner", "models", "recent")
+    for module in (
+        "broker",
+        "concept_drift",
+        "contest",
+        "data_quality",
+        "drift",
+        "evaluation",
+        "feature_drift",
+        "labels",
+        "learner",
+        "models",
+        "recent",
+    )
 }
 
 

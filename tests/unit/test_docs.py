@@ -48,6 +48,7 @@ CARDS = "run by tests/e2e/test_several_pipelines.py with a smaller file"
 COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
     "scripts/test": "runs this very test",
+    "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "python -m bytewax.run flows.predict:flow -w 4": "tried by hand, as the how-to says",

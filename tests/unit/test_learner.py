@@ -15,7 +15,8 @@ from river import linear_model, metrics, preprocessing
 from flows.core import learner as module
 from flows.core.broker import Record
 from flows.core.cloudevents import DriftSignal, signal_id
-from flows.core.drift import ConceptDrift
+from flows.core.concept_drift import Alarm, ConceptDrift
+from flows.core.drift import Position
 from flows.core.evaluation import Evaluation
 from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner, Policy, Settled
@@ -82,8 +83,8 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
             order.append("evaluate")
 
     class Detector(ConceptDrift):
-        def update(self, error: float, time: int) -> None:
-            order.append(("detect", error, time))
+        def update(self, error: float, wrong: bool, time: int, position: Position) -> None:
+            order.append(("detect", error, wrong, time, position))
 
     class Pupil(Notebook):
         def learn_one(self, features: dict[str, Any], truth: bool) -> None:
@@ -92,7 +93,8 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
     monkeypatch.setattr(module, "ConceptDrift", Detector)
     learning = Learner("p", POLICY, NAMES, first_model(Pupil()), Evaluation(Metric))
     join(learning, "a", truth=False, score=0.25)
-    assert order == ["evaluate", "evaluate", "evaluate", ("detect", 0.0625, START), "learn"]
+    detected = ("detect", 0.0625, False, START, Position("labels", 0, 0))
+    assert order == ["evaluate", "evaluate", "evaluate", detected, "learn"]
 
 
 def test_what_is_learned_is_what_was_served_whichever_of_prediction_and_label_comes_first():
@@ -293,6 +295,27 @@ def test_a_rise_of_the_error_is_signalled_with_the_place_of_the_label_that_raise
     assert [s.sequence for _, s in signals] == list(range(1, len(signals) + 1))
     assert learning.signals == len(signals)
     assert DriftSignal.from_json(signal.to_json()) == signal
+
+
+@pytest.mark.parametrize("detector", ["ddm", "page_hinkley"])
+def test_the_declared_detector_raises_the_signals(detector):
+    rng = random.Random(4)
+    learning = learner(Notebook(), POLICY._replace(detector=detector))
+    signals = []
+    for number in range(1200):
+        signals += join(learning, str(number), rng.random() < (0.1 if number < 600 else 0.9), score=0.1)
+    assert {signal.detector for signal in signals} == {detector}
+    assert signals[0].id == signal_id("p", detector, "labels", 0, 0)
+    assert DriftSignal.from_json(signals[0].to_json()) == signals[0]
+
+
+def test_a_warning_of_the_detector_is_no_signal(monkeypatch):
+    class Wary(ConceptDrift):
+        def update(self, error: float, wrong: bool, time: int, position: Position) -> Alarm:
+            return Alarm("warning", 0.1, 0.2, 5, time, position)
+
+    monkeypatch.setattr(module, "ConceptDrift", Wary)
+    assert join(learner(Notebook()), "a") == []
 
 
 class Flow:

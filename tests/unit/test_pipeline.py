@@ -1,13 +1,14 @@
 """The declaration that a user writes."""
 
 from dataclasses import FrozenInstanceError, replace
+from datetime import timedelta
 
 import pytest
 from river import linear_model, metrics
 
 from flows.core.schema import Flag, Text, Time
 from flows.errors import ConfigError
-from flows.pipeline import OUTPUTS, Pipeline, Stream
+from flows.pipeline import OUTPUTS, DriftPolicy, Pipeline, Stream
 
 FIELDS = {"id": Text(), "at": Time()}
 SHOP = Pipeline(
@@ -70,3 +71,26 @@ def test_a_data_set_that_cannot_be_found_is_told_in_one_line(dataset, said):
         replace(SHOP, dataset=dataset).load_dataset()
     assert said in str(error.value)
     assert "'fraud'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"detector": "cusum"}, "no drift detector 'cusum'"),
+        ({"detector": "ddm", "options": {"alpha": 1}}, "drift detector 'ddm': "),
+        ({"options": {"delta": 0.1}}, "ADWIN takes its significance as `delta`"),
+        ({"period": timedelta(0)}, "must be whole hours, and is 0:00:00"),
+        ({"period": timedelta(minutes=90)}, "must be whole hours, and is 1:30:00"),
+    ],
+)
+def test_a_drift_policy_that_cannot_be_is_refused_where_it_is_declared(declared, said):
+    with pytest.raises(ConfigError) as error:
+        DriftPolicy(**declared)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(("period", "milliseconds"), [(None, None), (timedelta(days=1), 86_400_000)])
+def test_features_and_data_quality_go_by_the_declared_period_and_cool_down(period, milliseconds):
+    policy = DriftPolicy(period=period, cool_down=timedelta(seconds=7))
+    for figures in (policy.features(), policy.quality()):
+        assert (figures.period, figures.cool_down) == (milliseconds, 7000)

@@ -1,0 +1,187 @@
+"""Data quality, against counts over the raw rows of each interval."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flows.core.data_quality import RATE, Alarm, Column, DataQuality, Finding, QualityPolicy
+from flows.core.drift import Position
+from flows.core.snapshots import Sealer
+
+HOUR, MINUTE = 3_600_000, 60_000
+DAY = 24 * HOUR
+POLICY = QualityPolicy(interval=HOUR, warm_up=10)
+Rows = list[tuple[int, tuple[Any, ...]]]  # each with its time (ms)
+
+
+def rows(hours: int, a_hour: int = 100, seed: int = 0) -> Rows:
+    """A number from 0 to 1 and one of three categories, at equal distances."""
+    rng = random.Random(seed)
+    count = hours * a_hour
+    return [(index * HOUR // a_hour, (rng.random(), rng.choice("abc"))) for index in range(count)]
+
+
+def broken(good: Rows, hour: int, share: float, number: Any, category: Any) -> Rows:
+    """From `hour` on this share of the rows has other values; None leaves them as they are."""
+    rng = random.Random(1)
+    out = []
+    for time, (x, c) in good:
+        hit = time >= hour * HOUR and rng.random() < share
+        out.append((time, (number(x), category(c)) if hit else (x, c)))
+    return out
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def to(value: Any) -> Callable[[Any], Any]:
+    return lambda _: value
+
+
+null = to(None)
+
+
+def watch(policy: QualityPolicy = POLICY, **columns: Column) -> DataQuality:
+    return DataQuality(columns or {"x": Column("number"), "c": Column("category")}, policy)
+
+
+def run(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -> list[Alarm]:
+    alarms = []
+    for first in range(0, len(data), batch):
+        part = data[first : first + batch]
+        places = [Position("predictions", 0, start + first + index) for index in range(len(part))]
+        alarms += detector.update([row for _, row in part], [time for time, _ in part], places)
+    return alarms
+
+
+@pytest.mark.parametrize(
+    ("number", "category", "column", "fault", "is_bad"),
+    [
+        (null, same, "x", "null", lambda row: row[0] is None),
+        (to(float("nan")), same, "x", "null", lambda row: row[0] != row[0]),
+        (lambda x: x + 5, same, "x", "range", lambda row: row[0] > 1),
+        (to(-1.0), same, "x", "range", lambda row: row[0] < 0),
+        (same, null, "c", "null", lambda row: row[1] is None),
+        (same, to("new"), "c", "unseen", lambda row: row[1] == "new"),
+    ],
+)
+@pytest.mark.parametrize(("share", "level"), [(0.02, None), (0.12, "warning"), (0.5, "alarm")])
+def test_a_share_of_bad_values_that_rises_is_a_finding(number, category, column, fault, is_bad, share, level):
+    data = broken(rows(21, a_hour=400), 20, share, number, category)
+    alarms = run(watch(), [*data, (21 * HOUR, (0.5, "a"))])
+    bad = [is_bad(row) for time, row in data if time >= 20 * HOUR]
+    expected = [Finding(column, fault, level, 0.0, sum(bad) / len(bad))]
+    assert [list(alarm.findings) for alarm in alarms] == ([expected] if level else [])
+    for alarm in alarms:
+        assert (alarm.level, alarm.width, alarm.since) == (level, 400, 20 * HOUR)
+        assert alarm.position.offset == 21 * 400  # the record that ended the interval
+
+
+def test_a_share_that_was_always_so_is_no_finding():
+    data = broken(rows(40), 0, 0.4, null, null)
+    assert run(watch(), data) == []
+
+
+def test_a_declared_range_holds_also_for_what_the_warm_up_saw():
+    data = broken(rows(31), 20, 0.5, to(1.5), same)
+    last = (31 * HOUR, (0.5,))
+    columns = {"x": Column("number", low=0.0, high=2.0)}
+    assert run(watch(**columns), [*((time, row[:1]) for time, row in data), last]) == []
+    columns = {"x": Column("number", low=0.0, high=1.2)}
+    (alarm, *_) = run(watch(**columns), [*((time, row[:1]) for time, row in data), last])
+    assert (alarm.findings[0].fault, alarm.since) == ("range", 20 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("a_hour", "level"),
+    [(90, None), (180, None), (220, "warning"), (45, "warning"), (600, "alarm"), (15, "alarm")],
+)
+def test_many_more_or_fewer_events_than_usual_are_a_finding(a_hour, level):
+    later = [(time + 20 * HOUR, row) for time, row in rows(1, a_hour, seed=2)]
+    alarms = run(watch(), [*rows(20, 100), *later, (21 * HOUR, (0.5, "a"))])
+    expected = [(Finding(RATE, "rate", level, 100.0, float(a_hour)),)] if level else []
+    assert [alarm.findings for alarm in alarms] == expected
+
+
+def test_events_that_stop_are_told_when_the_next_one_comes():
+    later = [(time + 50 * HOUR, row) for time, row in rows(3)]
+    (alarm,) = run(watch(POLICY._replace(cool_down=DAY)), [*rows(20), *later])
+    assert alarm.findings == (Finding(RATE, "rate", "alarm", 100.0, 0.0),)
+    assert (alarm.since, alarm.width, alarm.position.offset) == (20 * HOUR, 0, 2000)
+
+
+def test_after_a_gap_of_any_length_only_one_period_is_looked_at():
+    detector = watch(POLICY._replace(period=DAY))
+    assert len(run(detector, [*rows(48), (10**6 * HOUR, (0.5, "a"))])) <= 25
+
+
+@pytest.mark.parametrize("period", [None, DAY])
+def test_with_a_period_the_rate_is_compared_with_the_same_part_of_it(period):
+    def a_hour(hour: int) -> int:
+        return 400 if hour % 24 < 12 else 40
+
+    data = [(time + hour * HOUR, row) for hour in range(96) for time, row in rows(1, a_hour(hour), hour)]
+    rates = [f for alarm in run(watch(POLICY._replace(period=period)), data) for f in alarm.findings]
+    assert bool(rates) == (period is None)
+
+
+def test_in_the_warm_up_nothing_is_a_finding():
+    data = [*broken(rows(30), 9, 0.5, null, same), (30 * HOUR, (0.5, "a"))]
+    assert run(watch(POLICY._replace(warm_up=31)), data) == []
+    (first, *_) = run(watch(POLICY._replace(warm_up=9)), data)
+    assert first.since == 9 * HOUR
+
+
+def test_after_an_alarm_there_is_none_until_the_cool_down_is_over_in_event_time():
+    data = [*broken(rows(40), 20, 0.5, null, same), (40 * HOUR, (0.5, "a"))]
+    assert [alarm.since // HOUR for alarm in run(watch(), data)] == list(range(20, 40))
+    seldom = run(watch(POLICY._replace(cool_down=7 * HOUR)), data)
+    assert [alarm.since // HOUR for alarm in seldom] == [20, 27, 34]
+
+
+def test_too_few_rows_are_not_judged():
+    data = broken(rows(40, a_hour=20), 20, 1.0, null, null)
+    assert run(watch(), data) == []
+
+
+def test_alarms_come_before_warnings_and_the_larger_rise_first():
+    rng = random.Random(3)
+    data: Rows = []
+    for time, (x, c) in rows(21, a_hour=1000):
+        late, lot = time >= 20 * HOUR, rng.random()
+        x = None if late and lot < 0.1 else x + 9 if late and lot < 0.6 else x
+        data.append((time, (x, "new" if late and rng.random() < 0.3 else c)))
+    (alarm,) = run(watch(), [*data, (21 * HOUR, (0.5, "a"))])
+    assert [(f.column, f.fault, f.level) for f in alarm.findings] == [
+        ("x", "range", "alarm"),
+        ("c", "unseen", "alarm"),
+        ("x", "null", "warning"),
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 17, 1000])
+def test_how_rows_are_cut_into_batches_changes_nothing(batch):
+    data = broken(rows(40), 20, 0.5, null, to("new"))
+    data.insert(2500, (3 * HOUR, (0.5, "a")))  # late
+    whole = run(watch(), data)
+    assert whole
+    assert run(watch(), data, batch=batch) == whole
+
+
+@pytest.mark.parametrize("stop", [555, 2222])
+def test_a_detector_that_was_sealed_and_restored_goes_on_as_if_never_stopped(stop):
+    data, sealer = broken(rows(40), 20, 0.5, null, to("new")), Sealer(b"s" * 32)
+    detector = watch()
+    before = run(detector, data[:stop])
+    restored = sealer.open_state(sealer.seal_state(detector))
+    assert before + run(restored, data[stop:], start=stop) == run(watch(), data) != []
+
+
+def test_a_column_of_ever_new_categories_has_no_unseen_ones_and_a_bounded_state():
+    data = [(index * HOUR // 1000, (f"order-{index}",)) for index in range(30_000)]
+    detector = watch(c=Column("category"))
+    assert run(detector, data) == []
+    assert len(Sealer(b"s" * 32).seal_state(detector)) < 30_000
