@@ -25,7 +25,7 @@ from flows.wiring import Engine
 
 SHOWN = 1000  # explained or mismatched rows of a view that are looked into; all are counted
 _REFUSED = ("not-json", "schema", "time", "late", "duplicate")  # by the intake, before any feature
-_JOINED = 5_000  # questions that Feast joins at a time; it holds every row within the ttl of each
+_JOINED = 10_000  # questions that Feast joins at a time; it holds every row within the ttl of each
 _BATCH = 20_000  # rows that are written to the tables at a time
 
 Advance = Callable[[int], None]

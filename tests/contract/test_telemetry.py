@@ -35,6 +35,7 @@ METRICS = {
     "driftline_predictions",
     "driftline_dead_letters",
     "driftline_late_records",
+    "driftline_lookups_null",
     "driftline_consumer_lag_records",
     "driftline_end_to_end_seconds",
     "driftline_stage_seconds",

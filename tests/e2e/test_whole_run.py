@@ -53,7 +53,7 @@ def test_every_flight_is_predicted_once_every_label_learned_and_a_restart_goes_o
     topics = project.run("topics", "--json")
     rows = {row["topic"]: row for row in orjson.loads(topics.stdout)}
     assert rows["flights"] == {"topic": "flights", "partitions": 1, "records": EVENTS, "lag": {"predict": 0}}
-    assert rows["flight_delays.predictions"]["lag"] == {"learn": 0}
+    assert rows["flight_delays.predictions"]["lag"]["learn"] == 0
     tailed = project.run("tail", "predictions", "--from-start", "--json", "-n", "3")
     lines = [orjson.loads(line) for line in tailed.stdout.splitlines()]
     assert [line["value"]["id"] for line in lines] == list(scores)[:3]
