@@ -9,7 +9,9 @@ from flows.core.broker import Record
 from flows.core.schema import Checker, Field, milliseconds
 from flows.errors import InvalidRecord
 
-CLOCK_TOLERANCE = 86_400_000  # milliseconds that an event time may be ahead of its record's timestamp
+# How far (ms) an event time may be ahead of its record's timestamp. Less than the lateness that is allowed, or
+# one wrong clock would make all that comes after it late.
+CLOCK_TOLERANCE = 3_600_000
 
 
 class Decoded(NamedTuple):
@@ -44,5 +46,5 @@ class Decoder:
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
         if time > record_timestamp + CLOCK_TOLERANCE:
-            raise InvalidRecord("time", f"field {self._time!r} is more than a day ahead of the record itself")
+            raise InvalidRecord("time", f"field {self._time!r} is more than an hour ahead of the record itself")
         return time
