@@ -46,5 +46,7 @@ class Decoder:
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
         if time > record_timestamp + CLOCK_TOLERANCE:
-            raise InvalidRecord("time", f"field {self._time!r} is more than an hour ahead of the record itself")
+            raise InvalidRecord(
+                "time", f"field {self._time!r} is more than an hour ahead of the record itself"
+            )
         return time
