@@ -9,8 +9,8 @@ from flows.core.broker import Record
 from flows.core.schema import Checker, Field, milliseconds
 from flows.errors import InvalidRecord
 
-# How far (ms) an event time may be ahead of its record's timestamp. Less than the lateness that is allowed, or
-# one wrong clock would make all that comes after it late.
+# How far (ms) an event time may be ahead of its record's timestamp. Less than the lateness that is allowed,
+# or one wrong clock would make all that comes after it late.
 CLOCK_TOLERANCE = 3_600_000
 
 
