@@ -149,6 +149,7 @@ def test_a_redis_and_flows_that_are_killed_leave_in_it_what_a_clean_run_leaves(
     assert contents_of_a_run(project, store, happens) == expected
 
 
+@pytest.mark.long
 def test_flows_that_are_killed_leave_in_sqlite_what_a_clean_run_leaves(
     project: Project, clean: Project, flights: list[Outgoing]
 ) -> None:

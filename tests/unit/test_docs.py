@@ -71,7 +71,7 @@ COMMANDS = {
     "driftline backtest card_fraud --data card_transactions.parquet": CARDS,
     "driftline run --pipeline card_fraud": CARDS,
     "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
-    "python write_staff.py": SHOP,
+    "python write_staff.py": SHOP + ", with -m long",
     "driftline backfill": SHOP,
     "driftline backfill --seed": SHOP,
     "driftline backfill parcels=parcels.parquet orders=orders.parquet --seed": SHOP,
@@ -469,6 +469,7 @@ def test_the_shop_starts_warm_from_its_topics_and_from_files(shop):
         assert (shop.directory / state / "state" / "late_orders" / "seed.db").exists()
 
 
+@pytest.mark.long
 def test_the_table_of_the_how_to_is_served_and_backtested(tmp_path):
     staffed = applied_shop(tmp_path, "late_orders_staffed")
     staffed.run("python write_staff.py")
