@@ -207,7 +207,7 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     columns = [("id", pa.string()), ("event_timestamp", _MOMENT)]
     columns += [(entity, pa.string()) for entity in plan.entities]
     columns += [(name, _type(fields[name])) for name in pipeline.inputs if name not in plan.entities]
-    columns += [(name, _TYPES[dtype]) for name, dtype in zip(plan.names, _dtypes(plan), strict=True)]
+    columns += [(name, _TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
     columns += [("label", pa.bool_()), ("known_at", _TIME), ("score", pa.float64()), ("model", pa.string())]
     number = Counter(name for name, _ in columns)
     if twice := [name for name, times in number.items() if times > 1]:
@@ -218,15 +218,10 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _dtypes(plan: FeaturePlan) -> list[Dtype]:
-    aggregated = [aggregate.dtype for view in plan.views for aggregate in view.aggregates]
-    return aggregated + [output.dtype for transform in plan.transforms for output in transform.outputs]
-
-
 def _checked_types(pipeline: Pipeline, plan: FeaturePlan) -> list[tuple[type, ...]]:
     """The Python types of each value of a prediction's features."""
     inputs = [_type(pipeline.events.fields[name]) for name in pipeline.inputs]
-    return [_PYTHON[dtype] for dtype in (*inputs, *[_TYPES[dtype] for dtype in _dtypes(plan)])]
+    return [_PYTHON[dtype] for dtype in (*inputs, *[_TYPES[dtype] for dtype in plan.dtypes])]
 
 
 def _type(field: Field) -> pa.DataType:

@@ -223,10 +223,7 @@ def _questions_schema(plan: FeaturePlan) -> pa.Schema:
     ]
     keys = [(f"key_{entity}", pa.string()) for entity in plan.entities]
     read = [(f"read_{stream}", pa.int64()) for stream in plan.streams]
-    dtypes = [a.dtype for view in plan.views for a in view.aggregates]
-    dtypes += [feature.dtype for lookup in plan.lookups for feature in lookup.features]
-    dtypes += [output.dtype for transform in plan.transforms for output in transform.outputs]
-    features = [(name, _TYPES[dtype]) for name, dtype in zip(plan.names, dtypes, strict=True)]
+    features = [(name, _TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
     return pa.schema([*head, *keys, *read, *features])
 
 

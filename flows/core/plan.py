@@ -173,6 +173,14 @@ class FeaturePlan:
         return (*self.aggregated, *self.looked_up, *transformed)
 
     @cached_property
+    def dtypes(self) -> tuple[Dtype, ...]:
+        """The types of all features, in the order of `names`."""
+        aggregated = (aggregate.dtype for view in self.views for aggregate in view.aggregates)
+        looked_up = (feature.dtype for lookup in self.lookups for feature in lookup.features)
+        transformed = (output.dtype for transform in self.transforms for output in transform.outputs)
+        return (*aggregated, *looked_up, *transformed)
+
+    @cached_property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change when any feature does."""
         content = asdict(self)

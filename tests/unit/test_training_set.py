@@ -1,6 +1,7 @@
 """The training set: what was served beside its label, the same whether Feast joins it or not."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,7 @@ from flows.adapters.feast_offline import OfflineStore
 from flows.adapters.feast_repo import offline_folders, open_store
 from flows.core.broker import Outgoing
 from flows.core.features import Question
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
 from flows.core.schema import Flag, Number, Text, Time, iso, milliseconds
 from flows.core.served import ServedRow
 from flows.core.transforms import Transformer
@@ -183,6 +184,18 @@ def test_columns_have_the_type_of_their_field_and_an_entity_that_is_an_input_has
         ("known_at", "timestamp[ms, tz=UTC]"),
         ("score", "double"),
         ("model", "string"),
+    ]
+
+
+def test_features_of_batch_views_and_transforms_have_columns_behind_those_of_the_views():
+    staff = Lookup("staff", (Input("shop", "string"),), (Output("hands", "int"), Output("lead", "string")), 1)
+    rate = Transform("rate", "m:rate", "0", (), ("v", "staff"), (Output("each", "float"),))
+    schema = schema_of(pipeline(shop=Text()), replace(PLAN, lookups=(staff,), transforms=(rate,)))
+    assert [(field.name, str(field.type)) for field in schema][3:7] == [
+        ("v__n", "int64"),
+        ("staff__hands", "int64"),
+        ("staff__lead", "string"),
+        ("rate__each", "double"),
     ]
 
 
