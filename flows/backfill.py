@@ -79,7 +79,7 @@ class FileHistory:
     """
 
     def __init__(self, files: Sequence[str], pipeline: Pipeline) -> None:
-        streams = {stream.topic: stream for stream in (*pipeline.sources, pipeline.events)}
+        streams = {stream.topic: stream for stream in pipeline.feature_streams}
         self.ends: Mapping[str, int] = {}
         named = dict(_named(file, streams) for file in files)
         if len(named) < len(files):
@@ -210,7 +210,7 @@ def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History
     pipeline = running.pipeline
     if files:
         return FileHistory(files, pipeline)
-    topics = [stream.topic for stream in (*pipeline.sources, pipeline.events)]
+    topics = [stream.topic for stream in pipeline.feature_streams]
     return TopicHistory(broker, topics, time.time_ns() // 1_000_000)
 
 

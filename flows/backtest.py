@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import DriftSignal
-from flows.core.decode import Decoder
 from flows.core.engine import Answer, FeatureEngine
 from flows.core.features import Question
 from flows.core.labels import Label
@@ -40,7 +39,7 @@ class Progress(NamedTuple):
 def questions(pipeline: Pipeline, records: Iterable[Outgoing]) -> Iterator[Question]:
     """The valid events of a data set."""
     events = pipeline.events
-    decoder = Decoder(events.id, events.time, events.fields)
+    decoder = events.decoder()
     for record in records:
         if record.topic == events.topic:
             with suppress(InvalidRecord):
@@ -69,8 +68,7 @@ class Backtest:
         self._engine = FeatureEngine(
             [pipeline.intake(plan)], plan, transformer, pipeline.topic("dead-letters"), looked_up
         )
-        labels = pipeline.labels
-        self._labels = Decoder(labels.id, labels.time, labels.fields)
+        self._labels = pipeline.labels.decoder()
         self._offset = 0
 
     def run(self, records: Iterable[Outgoing]) -> Iterator[Progress]:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
-from flows.core.schema import iso, milliseconds
+from flows.core.schema import in_milliseconds, iso, milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
@@ -88,7 +88,7 @@ def _compile(running: Engine) -> FeaturePlan:
     from flows.adapters.feast_offline import OfflineStore
 
     repo, yaml = running.project.feature_repo, running.settings.feature_store
-    lateness = round(running.pipeline.lateness.total_seconds() * 1000)
+    lateness = in_milliseconds(running.pipeline.lateness)
     plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
     running.check(plan)
     # opening makes the empty part without which Feast could read no history yet

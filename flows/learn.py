@@ -22,7 +22,6 @@ from flows.core import predictions
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
 from flows.core.deadletter import dead_letter
-from flows.core.decode import Decoder
 from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner
 from flows.core.models import Model, ModelMessage, Role
@@ -67,7 +66,7 @@ class _Learn:
         self._pipeline = pipeline
         self._sealer = running.sealer()
         self._interval = running.settings.model_seconds
-        self._labels = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
+        self._labels = pipeline.labels.decoder()
         fresh = (running.learner(running.names(running.plan())), 0, 0)
         stored: tuple[Learner, int, int] = self._sealer.open_state(state) if state else fresh
         # how many labels the last models, and the last metrics, on the topics know of

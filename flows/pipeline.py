@@ -18,7 +18,7 @@ from flows.core.drift import Detector
 from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.plan import FeaturePlan
-from flows.core.schema import Field
+from flows.core.schema import Field, in_milliseconds
 from flows.errors import ConfigError
 
 
@@ -33,6 +33,10 @@ class Stream:
     id: str
     time: str
     fields: Mapping[str, Field]
+
+    def decoder(self) -> Decoder:
+        """Decodes the topic's records."""
+        return Decoder(self.id, self.time, self.fields)
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,14 @@ class DriftPolicy:
 
     def features(self) -> FeaturePolicy:
         """The figures for feature and prediction drift."""
-        return FeaturePolicy(cool_down=_milliseconds(self.cool_down), period=self._period())
+        return FeaturePolicy(cool_down=in_milliseconds(self.cool_down), period=self._period())
 
     def quality(self) -> QualityPolicy:
         """The figures for data quality."""
-        return QualityPolicy(cool_down=_milliseconds(self.cool_down), period=self._period())
+        return QualityPolicy(cool_down=in_milliseconds(self.cool_down), period=self._period())
 
     def _period(self) -> int | None:
-        return None if self.period is None else _milliseconds(self.period)
+        return None if self.period is None else in_milliseconds(self.period)
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,6 @@ class RetrainPolicy:
     significance: float = 0.01
     patience: int = 50_000
     block: int = 500
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
 
 
 def default_metrics() -> Any:
@@ -157,9 +157,14 @@ class Pipeline:
         loaded: Dataset = load(events) if data is None else load(events, data)
         return loaded
 
+    @property
+    def feature_streams(self) -> tuple[Stream, ...]:
+        """The streams that the predict flow reads: the sources, then the events."""
+        return (*self.sources, self.events)
+
     def intake(self, plan: FeaturePlan, state: Mapping[str, Any] | None = None) -> Intake:
         """The intake of one slot; `state` is what `Intake.snapshot` gave."""
-        decoders = {s.topic: Decoder(s.id, s.time, s.fields) for s in (*self.sources, self.events)}
+        decoders = {stream.topic: stream.decoder() for stream in self.feature_streams}
         models, dead_letters = self.topic("models"), self.topic("dead-letters")
         return Intake(decoders, self.events.topic, models, dead_letters, plan.streams, plan.lateness, state)
 

@@ -84,7 +84,7 @@ def flow() -> Dataflow:
 def build(running: Engine) -> Dataflow:
     """The dataflow of one pipeline."""
     pipeline, plan = running.pipeline, running.plan()
-    topics = [stream.topic for stream in (*pipeline.sources, pipeline.events)]
+    topics = [stream.topic for stream in pipeline.feature_streams]
     idle, seed = IdleIndex(plan.lateness), running.seed(plan)
 
     dataflow = Dataflow("predict")

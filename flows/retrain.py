@@ -17,11 +17,10 @@ from flows.core import predictions
 from flows.core.broker import Broker, Outgoing, Record, read_since
 from flows.core.cloudevents import DriftSignal
 from flows.core.deadletter import dead_letter
-from flows.core.decode import Decoder
 from flows.core.labels import usable
 from flows.core.models import Model, ModelMessage, Prediction
 from flows.core.retraining import train
-from flows.core.schema import iso
+from flows.core.schema import in_milliseconds, iso
 from flows.errors import InvalidRecord
 from flows.wiring import Engine, drain_on_signals, engine
 
@@ -57,8 +56,7 @@ class _Retrain:
         self._plan = running.plan()
         self._names = running.names(self._plan)
         self._sealer = running.sealer()
-        labels = running.pipeline.labels
-        self._labels = Decoder(labels.id, labels.time, labels.fields)
+        self._labels = running.pipeline.labels.decoder()
 
     def __call__(self, records: list[Record]) -> list[Outgoing]:
         return [out for record in records for out in self._answer(record)]
@@ -95,7 +93,7 @@ class _Retrain:
         return {label.id: label.truth for label in labels}
 
     def _served(self, broker: Broker, since: int) -> Iterator[Prediction]:
-        earliest = since - round(self._pipeline.label_wait.total_seconds() * 1000)
+        earliest = since - in_milliseconds(self._pipeline.label_wait)
         for record in read_since(broker, self._pipeline.topic("predictions"), earliest):
             try:
                 yield predictions.decode(record)

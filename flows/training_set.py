@@ -17,7 +17,6 @@ import pyarrow as pa
 from flows.adapters.by_id import ById
 from flows.adapters.parquet import write_parquet
 from flows.core.broker import Broker, Record, read_since
-from flows.core.decode import Decoder
 from flows.core.labels import usable
 from flows.core.plan import Dtype, FeaturePlan
 from flows.core.predictions import Served, decode_served
@@ -103,8 +102,7 @@ class TrainingSet:
         self._pipeline = pipeline
         self._plan = plan
         self._source = source
-        labels = pipeline.labels
-        self._labels = Decoder(labels.id, labels.time, labels.fields)
+        self._labels = pipeline.labels.decoder()
         self._inputs = [number for number, name in enumerate(pipeline.inputs) if name not in plan.entities]
         self._checked = _checked_types(pipeline, plan)
 
@@ -188,7 +186,7 @@ def feast_source(running: Engine, plan: FeaturePlan, broker: Broker, folder: Pat
 
 
 def _payloads(events: Stream, broker: Broker) -> Iterator[tuple[str, bytes]]:
-    decoder = Decoder(events.id, events.time, events.fields)
+    decoder = events.decoder()
     for record in read_since(broker, events.topic, 0):
         try:
             yield decoder.decode(record).id, record.value or b""

@@ -16,7 +16,6 @@ import orjson
 
 from flows.adapters.recomputation import Recomputation, Served, StreamRecord
 from flows.core.broker import Broker, Record, TopicPartition, read_range
-from flows.core.decode import Decoder
 from flows.core.plan import Kind, View
 from flows.core.schema import Text, milliseconds
 from flows.errors import ConfigError, InvalidRecord, UnknownTopic
@@ -84,7 +83,7 @@ class Verification:
         self._broker = broker
         self._since, self._until = since, until
         self._plan = plan = running.plan()
-        self._streams = {s.topic: s for s in (*pipeline.sources, pipeline.events) if s.topic in plan.streams}
+        self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in plan.streams}
         texts = {topic: _texts(stream) for topic, stream in self._streams.items()}
         self._recomputation = Recomputation(folder, plan, texts)
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
@@ -195,7 +194,7 @@ class Verification:
     def _accepted(
         self, stream: Stream, refused: set[tuple[str, int, int]], advance: Advance
     ) -> Iterator[StreamRecord]:
-        decoder = Decoder(stream.id, stream.time, stream.fields)
+        decoder = stream.decoder()
         views = [view for view in self._plan.views if view.stream == stream.topic]
         earliest = self._since - max(view.longest + view.delay + view.slide for view in views)
         for record in self._read(stream.topic, advance):
@@ -214,7 +213,7 @@ class Verification:
         if not fields:
             return
         events = self._running.pipeline.events
-        decoder = Decoder(events.id, events.time, events.fields)
+        decoder = events.decoder()
         for record in self._read(events.topic, advance):
             with suppress(InvalidRecord):
                 event_id, _, payload = decoder.decode(record)

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 from flows import project as projects
@@ -24,7 +23,7 @@ from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
 from flows.core.models import first_model
 from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
-from flows.core.schema import Flag, Number, Text, Time
+from flows.core.schema import Flag, Number, Text, Time, in_milliseconds
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 from flows.core.windows import Value
@@ -98,7 +97,7 @@ class Engine:
     def check(self, plan: FeaturePlan) -> None:
         """Raise `ConfigError` unless the declaration agrees with itself and with the plan's views."""
         _check_declaration(self.pipeline)
-        streams = {stream.topic: stream for stream in (*self.pipeline.sources, self.pipeline.events)}
+        streams = {stream.topic: stream for stream in self.pipeline.feature_streams}
         for view in plan.views:
             if view.stream not in streams:
                 raise ConfigError(
@@ -154,10 +153,10 @@ class Engine:
         """The learner of the pipeline before its first label."""
         pipeline = self.pipeline
         policy = Policy(
-            label_wait=_milliseconds(pipeline.label_wait),
+            label_wait=in_milliseconds(pipeline.label_wait),
             delta=pipeline.drift.delta,
             warm_up=pipeline.drift.warm_up,
-            cool_down=_milliseconds(pipeline.drift.cool_down),
+            cool_down=in_milliseconds(pipeline.drift.cool_down),
             significance=pipeline.retrain.significance,
             patience=pipeline.retrain.patience,
             block=pipeline.retrain.block,
@@ -305,10 +304,6 @@ def _columns_for(aggregate: Aggregate) -> tuple[tuple[type, ...], str]:
 
 
 _KINDS: dict[Kind, type] = {"string": Text, "number": Number, "flag": Flag, "time": Time}
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
 
 
 def _stored_secret(file: Path) -> bytes:

@@ -72,7 +72,7 @@ def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float
     publish(broker, list(running.pipeline.load_dataset(events)))
     pipeline = running.pipeline
 
-    sources = [stream.topic for stream in (*pipeline.sources, pipeline.events)]
+    sources = [stream.topic for stream in pipeline.feature_streams]
     records = sorted(_records(broker, sources), key=lambda record: record.timestamp)
     bare = events / _seconds(lambda: bare_predict(running, records))
     predictions = pipeline.topic("predictions")

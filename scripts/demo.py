@@ -210,7 +210,7 @@ def wait_until_ready(broker: Broker, running: Engine) -> None:
 def wait_until_drained(broker: Broker, running: Engine) -> None:
     """Wait until every flow has read all that there is for it, twice in a row."""
     read_by = {
-        "predict": [s.topic for s in (*running.pipeline.sources, running.pipeline.events)],
+        "predict": [s.topic for s in running.pipeline.feature_streams],
         "learn": [running.pipeline.labels.topic, running.pipeline.topic("predictions")],
         "materialize": [running.pipeline.topic("features"), running.pipeline.topic("predictions")],
         "alert": [running.pipeline.topic("drift")],

@@ -250,7 +250,7 @@ def inputs(running: Engine, flow: str) -> list[str]:
     """The topics whose records the flow has to have read when it is done."""
     pipeline = running.pipeline
     return {
-        "predict": [stream.topic for stream in (*pipeline.sources, pipeline.events)],
+        "predict": [stream.topic for stream in pipeline.feature_streams],
         "learn": [pipeline.labels.topic, pipeline.topic("predictions")],
         "materialize": [pipeline.topic("features"), pipeline.topic("predictions")],
         "alert": [pipeline.topic("drift")],

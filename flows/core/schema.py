@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.errors import InvalidRecord
@@ -102,6 +102,11 @@ def milliseconds(value: Any) -> int:
     if not _YEAR_2000 <= time < _YEAR_2100:
         raise ValueError("must be a time between the years 2000 and 2100")
     return time
+
+
+def in_milliseconds(duration: timedelta) -> int:
+    """A duration in whole milliseconds."""
+    return round(duration.total_seconds() * 1000)
 
 
 def iso(time: int) -> str:
