@@ -214,15 +214,6 @@ def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History
     return TopicHistory(broker, topics, time.time_ns() // 1_000_000)
 
 
-def open_stores(running: Engine, plan: FeaturePlan) -> tuple[OfflineStore, "OnlineStore"]:
-    """Feast's stores of the project; this imports Feast, which takes seconds."""
-    from flows.adapters.feast_online import OnlineStore
-    from flows.adapters.feast_repo import offline_folders, open_store
-
-    store = open_store(running.project.feature_repo, running.settings.feature_store)
-    return OfflineStore(offline_folders(store, plan), plan), OnlineStore(store, plan)
-
-
 def feature_engine(running: Engine, plan: FeaturePlan) -> FeatureEngine:
     """The engine of a pipeline before its first record, with an intake for each slot."""
     pipeline = running.pipeline

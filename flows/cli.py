@@ -92,7 +92,7 @@ def _compile(running: Engine) -> FeaturePlan:
     plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
     running.check(plan)
     # opening makes the empty part without which Feast could read no history yet
-    OfflineStore(feast_repo.offline_folders(feast_repo.open_store(repo, yaml), plan), plan)
+    OfflineStore(feast_repo.offline_folders(running.feature_store(), plan), plan)
     return plan
 
 
@@ -330,9 +330,8 @@ def verify_features(
 def _point_in_time_join(running: Engine) -> Callable[[Any], Any]:
     with err.status("importing Feast"):
         from flows.adapters.feast_history import point_in_time_join
-        from flows.adapters.feast_repo import open_store
 
-        store = open_store(running.project.feature_repo, running.settings.feature_store)
+        store = running.feature_store()
     return partial(point_in_time_join, store, running.pipeline.service)
 
 
@@ -364,7 +363,7 @@ def backfill(
     A parquet file has the payload's fields as columns; the records' timestamps are the event times, or those
     of a column `timestamp` (ms). With --seed the predict flow goes on behind the history, with its windows.
     """
-    from flows.backfill import Backfill, check_cold, feature_engine, history_of, leave_seed, open_stores
+    from flows.backfill import Backfill, check_cold, feature_engine, history_of, leave_seed
 
     running = engine(pipeline)
     check_topics(running)
@@ -375,7 +374,7 @@ def backfill(
             check_cold(running)
         history = history_of(running, broker, files or ())
         with err.status("importing Feast"):
-            offline, online = open_stores(running, plan)
+            offline, online = running.stores(plan)
         filling = Backfill(feature_engine(running, plan), plan, offline, online)
         with progress("backfilling", len(history)) as advance:
             for records in filling.run(history):

@@ -22,7 +22,6 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from flows.adapters import telemetry
 from flows.adapters.feast_offline import FAN_IN, OfflineStore
 from flows.adapters.feast_online import OnlineStore
-from flows.adapters.feast_repo import offline_folders, open_store
 from flows.core import feature_rows
 from flows.core.broker import Record
 from flows.core.features import Row
@@ -121,10 +120,9 @@ class _StoreSink(DynamicSink[Batch]):
         self._running = running
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_Stores":
-        running, plan = self._running, self._running.plan()
-        store = open_store(running.project.feature_repo, running.settings.feature_store)
-        offline = OfflineStore(offline_folders(store, plan), plan)
-        return _Stores(OnlineStore(store, plan), offline, [view.name for view in plan.views], running)
+        plan = self._running.plan()
+        offline, online = self._running.stores(plan)
+        return _Stores(online, offline, [view.name for view in plan.views], self._running)
 
 
 class _Stores(StatelessSinkPartition[Batch]):

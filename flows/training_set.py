@@ -174,9 +174,8 @@ class TrainingSet:
 def feast_source(running: Engine, plan: FeaturePlan, broker: Broker, folder: Path) -> Iterator[ThroughFeast]:
     """Opens Feast's offline store, and collects in `folder` what on-demand views read of the events."""
     from flows.adapters.feast_history import FeastHistory  # Feast takes seconds to import
-    from flows.adapters.feast_repo import open_store
 
-    store = open_store(running.project.feature_repo, running.settings.feature_store)
+    store = running.feature_store()
     with closing(ById(folder / "events.db")) as events:
         if plan.transforms:
             events.put(

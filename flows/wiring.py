@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows import project as projects
 from flows import settings as settings_module
@@ -32,6 +33,12 @@ from flows.functions import load_function
 from flows.pipeline import OUTPUTS, Pipeline, Stream
 from flows.project import Project
 from flows.settings import Settings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from flows.adapters.feast_offline import OfflineStore
+    from flows.adapters.feast_online import OnlineStore
 
 
 class Telemetry:
@@ -121,16 +128,29 @@ class Engine:
         """Runs the plan's row transforms; raises `ConfigError` where their code is not what was applied."""
         return Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
 
+    def feature_store(self) -> "FeatureStore":
+        """Feast's feature store of the project; this imports Feast, which takes seconds."""
+        from flows.adapters.feast_repo import open_store
+
+        return open_store(self.project.feature_repo, self.settings.feature_store)
+
+    def stores(self, plan: FeaturePlan) -> tuple["OfflineStore", "OnlineStore"]:
+        """The plan's part of the offline and of the online store; this imports Feast, too."""
+        from flows.adapters.feast_offline import OfflineStore
+        from flows.adapters.feast_online import OnlineStore
+        from flows.adapters.feast_repo import offline_folders
+
+        store = self.feature_store()
+        return OfflineStore(offline_folders(store, plan), plan), OnlineStore(store, plan)
+
     def lookups(self, plan: FeaturePlan) -> Lookups:
         """Reads the plan's batch views from the online store.
 
         It imports Feast, which takes seconds: only for plans that have some.
         """
         from flows.adapters.feast_lookup import OnlineTable
-        from flows.adapters.feast_repo import open_store
 
-        store = open_store(self.project.feature_repo, self.settings.feature_store)
-        return Lookups(plan, OnlineTable(store, plan))
+        return Lookups(plan, OnlineTable(self.feature_store(), plan))
 
     def looked_up(
         self, plan: FeaturePlan, questions: Iterable[Question]
@@ -140,9 +160,8 @@ class Engine:
         For plans that have some, as above. Raises `StoreError`.
         """
         from flows.adapters.feast_lookup import past
-        from flows.adapters.feast_repo import open_store
 
-        return past(open_store(self.project.feature_repo, self.settings.feature_store), plan, questions)
+        return past(self.feature_store(), plan, questions)
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""

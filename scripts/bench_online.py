@@ -118,7 +118,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
         for process in flows:
             process.terminate()
             process.wait()
-    store = open_store(running.project.feature_repo, running.settings.feature_store)
+    store = running.feature_store()
     online = OnlineStore(store, running.plan())
     values = [None for a in next(v for v in running.plan().views if v.name == VIEW).aggregates]
 
@@ -137,7 +137,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
 def _measure(running: Engine, events: int, pause: float) -> list[float]:
     """Publish departures of new origins, one every `pause` seconds; the seconds until each can be read."""
     producer = running.open_broker().producer()
-    store = open_store(running.project.feature_repo, running.settings.feature_store)
+    store = running.feature_store()
     waiting: dict[str, float] = {}
     taken: list[float] = []
     next_at, sent = time.monotonic(), 0
