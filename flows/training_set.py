@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from flows.adapters.by_id import ById
 from flows.adapters.parquet import write_parquet
+from flows.arrow import TYPES
 from flows.core.broker import Broker, Record, read_since
 from flows.core.labels import usable
-from flows.core.plan import Dtype, FeaturePlan
+from flows.core.plan import FeaturePlan
 from flows.core.predictions import Served, decode_served
 from flows.core.schema import Field, Flag, Number, Text, milliseconds
 from flows.errors import ConfigError, InvalidRecord
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 ROWS = 10_000  # of a row group
 _JOINED = 2_000  # rows of one join in Feast, which holds all rows of the history within their ttl
 _MOMENT, _TIME = pa.timestamp("us", "UTC"), pa.timestamp("ms", "UTC")
-_TYPES: dict[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 _PYTHON = {
     pa.int64(): (int,),
     pa.float64(): (int, float),
@@ -204,7 +204,7 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     columns = [("id", pa.string()), ("event_timestamp", _MOMENT)]
     columns += [(entity, pa.string()) for entity in plan.entities]
     columns += [(name, _type(fields[name])) for name in pipeline.inputs if name not in plan.entities]
-    columns += [(name, _TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
+    columns += [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
     columns += [("label", pa.bool_()), ("known_at", _TIME), ("score", pa.float64()), ("model", pa.string())]
     number = Counter(name for name, _ in columns)
     if twice := [name for name, times in number.items() if times > 1]:
@@ -218,7 +218,7 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
 def _checked_types(pipeline: Pipeline, plan: FeaturePlan) -> list[tuple[type, ...]]:
     """The Python types of each value of a prediction's features."""
     inputs = [_type(pipeline.events.fields[name]) for name in pipeline.inputs]
-    return [_PYTHON[dtype] for dtype in (*inputs, *[_TYPES[dtype] for dtype in plan.dtypes])]
+    return [_PYTHON[dtype] for dtype in (*inputs, *[TYPES[dtype] for dtype in plan.dtypes])]
 
 
 def _type(field: Field) -> pa.DataType:

@@ -8,7 +8,6 @@ tell from one. A kill at any moment leaves either the old parts, or both and the
 """
 
 import fcntl
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.arrow import TYPES, write_whole
 from flows.core.features import Row
 from flows.core.plan import FeaturePlan, View
 from flows.core.served import ServedRow
@@ -31,7 +31,6 @@ FAN_IN = 64  # parts of one level that are merged into one of the next
 GRACE = 600.0  # seconds that a replaced part stays for readers that have listed it
 _REPLACES = b"driftline.replaces"
 _ROWS = 100_000  # in a row group of a merged part
-_TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 _ORPHANED = 3600.0  # seconds after which a temporary file has lost its writer
 _Rows = dict[tuple[str, int], Sequence[Value]]  # the features of one view by key and time (us)
 
@@ -140,14 +139,7 @@ def _row_groups(parts: Iterable[Path]) -> Iterator[pa.Table]:
 
 def _publish(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        with pq.ParquetWriter(file, schema) as writer:
-            for table in tables:
-                writer.write_table(table.replace_schema_metadata(schema.metadata))
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_whole(path, (table.replace_schema_metadata(schema.metadata) for table in tables), schema)
 
 
 @contextmanager
@@ -173,7 +165,7 @@ def _explained() -> Iterator[None]:
 
 
 def _schema(view: View) -> pa.Schema:
-    features = [(a.name, _TYPES[a.dtype]) for a in view.aggregates]
+    features = [(a.name, TYPES[a.dtype]) for a in view.aggregates]
     return pa.schema(
         [
             (view.entity, pa.string()),

@@ -1,6 +1,5 @@
 """Parquet files: read as the records of a topic in the order of their timestamps, and written as a whole."""
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from flows.arrow import write_whole
 from flows.core.broker import Record
 from flows.core.schema import Field, Flag, Number, Text, Time, milliseconds
 from flows.errors import ConfigError, StoreError
@@ -132,19 +132,10 @@ def write_parquet(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> 
 
     Raises `StoreError` when the disk refuses.
     """
-    unfinished = file.with_name(f"{file.name}.tmp")
     try:
-        with unfinished.open("wb") as out:
-            with pq.ParquetWriter(out, schema) as writer:
-                for table in tables:
-                    writer.write_table(table)
-            out.flush()
-            os.fsync(out.fileno())
-        unfinished.replace(file)
+        write_whole(file, tables, schema)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error}; check its folder and disk") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _is(field: Field, column: pa.DataType) -> bool:

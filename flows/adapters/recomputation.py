@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
+from flows.arrow import TYPES
 from flows.core import feature_sql as sql
 from flows.core.plan import FeaturePlan, View
 
@@ -22,7 +23,6 @@ _REQUEST_TYPES = {
     "flag": pa.bool_(),
     "time": pa.timestamp("ms", "UTC"),
 }
-_TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 
 
 class StreamRecord(NamedTuple):
@@ -223,7 +223,7 @@ def _questions_schema(plan: FeaturePlan) -> pa.Schema:
     ]
     keys = [(f"key_{entity}", pa.string()) for entity in plan.entities]
     read = [(f"read_{stream}", pa.int64()) for stream in plan.streams]
-    features = [(name, _TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
+    features = [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
     return pa.schema([*head, *keys, *read, *features])
 
 
