@@ -5,18 +5,16 @@ and the predictions with their features, keys and how far each stream had been r
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from flows.adapters.recomputation import Recomputation, Served, StreamRecord
+from flows.core import predictions
 from flows.core.broker import Broker, Record, TopicPartition, read_range
-from flows.core.plan import Kind, View
+from flows.core.plan import View
 from flows.core.schema import Text, milliseconds
 from flows.errors import ConfigError, InvalidRecord, UnknownTopic
 from flows.pipeline import Stream
@@ -83,8 +81,10 @@ class Verification:
         self._broker = broker
         self._since, self._until = since, until
         self._plan = plan = running.plan()
-        self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in plan.streams}
-        texts = {topic: _texts(stream) for topic, stream in self._streams.items()}
+        read = {*plan.streams, pipeline.events.topic} if plan.transforms else set(plan.streams)
+        self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in read}
+        texts = {topic: _texts(self._streams[topic]) for topic in plan.streams}
+        self._requested = {field.name: field for t in plan.transforms for field in t.fields}
         self._recomputation = Recomputation(folder, plan, texts)
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
         self.refused: Counter[str] = Counter()  # records of the streams by why the engine refused them
@@ -93,7 +93,6 @@ class Verification:
     def records(self) -> int:
         """How many records `load` reads."""
         topics = [self._predictions, self._running.pipeline.topic("dead-letters"), *self._streams]
-        topics += [self._running.pipeline.events.topic] if self._plan.transforms else []
         return sum(stop - start for topic in topics for _, start, stop in self._ranges(topic))
 
     @property
@@ -110,17 +109,28 @@ class Verification:
         refused = set(self._refused(advance))
         for stream in self._streams.values():
             for records in _batches(self._accepted(stream, refused, advance)):
-                self._recomputation.add_records(stream.topic, records)
+                self._add(stream.topic, records)
         for questions in _batches(self._served(advance)):
             self._recomputation.add_questions(questions)
-        for requests in _batches(self._requests(advance)):
-            self._recomputation.add_requests(requests)
         if not self._recomputation.questions:
             raise ConfigError(
                 f"topic {self._predictions!r} has no prediction of plan {self._plan.hash} in that range; "
                 "run the flows first, or name another range"
             )
         self._recomputation.prepare()
+
+    def _add(self, topic: str, records: Sequence[StreamRecord]) -> None:
+        """Take in what the views aggregate, and the events' fields that the transforms get; it may be both."""
+        if topic in self._plan.streams:
+            self._recomputation.add_records(topic, records)
+        if self._plan.transforms and topic == self._running.pipeline.events.topic:
+            self._recomputation.add_requests([(r.id, *self._request(r.values)) for r in records])
+
+    def _request(self, payload: Mapping[str, Any]) -> Iterator[Any]:
+        """The fields that the transforms get, times in milliseconds."""
+        for name, wanted in self._requested.items():
+            value = payload.get(name)
+            yield milliseconds(value) if wanted.kind == "time" and value is not None else value
 
     def compare(self, view: View, advance: Advance) -> ViewResult:
         """Compare one view's features with the recomputation."""
@@ -188,15 +198,15 @@ class Verification:
         for record in self._read(self._running.pipeline.topic("dead-letters"), advance):
             headers = {name: value.decode(errors="replace") for name, value in record.headers}
             if headers.get("reason") in _REFUSED and headers.get("topic") in self._streams:
-                self.refused[headers["reason"]] += 1
+                self.refused[headers["reason"]] += headers["topic"] in self._plan.streams
                 yield headers["topic"], int(headers["partition"]), int(headers["offset"])
 
     def _accepted(
         self, stream: Stream, refused: set[tuple[str, int, int]], advance: Advance
     ) -> Iterator[StreamRecord]:
         decoder = stream.decoder()
-        views = [view for view in self._plan.views if view.stream == stream.topic]
-        earliest = self._since - max(view.longest + view.delay + view.slide for view in views)
+        reaches = [v.longest + v.delay + v.slide for v in self._plan.views if v.stream == stream.topic]
+        earliest = self._since - max(reaches, default=1)
         for record in self._read(stream.topic, advance):
             if (record.topic, record.partition, record.offset) in refused:
                 continue
@@ -207,33 +217,25 @@ class Verification:
             if earliest < time < self._until:
                 yield StreamRecord(record.partition, record.offset, record_id, time, payload)
 
-    def _requests(self, advance: Advance) -> Iterator[tuple[Any, ...]]:
-        """The events' ids, and the fields that the transforms get."""
-        fields = {field.name: field for transform in self._plan.transforms for field in transform.fields}
-        if not fields:
-            return
-        events = self._running.pipeline.events
-        decoder = events.decoder()
-        for record in self._read(events.topic, advance):
-            with suppress(InvalidRecord):
-                event_id, _, payload = decoder.decode(record)
-                yield event_id, *(_request(payload.get(f.name), f.kind) for f in fields.values())
-
     def _served(self, advance: Advance) -> Iterator[Served]:
         inputs = len(self._running.pipeline.inputs)
         for record in self._read(self._predictions, advance):
             try:
-                raw = orjson.loads(record.value or b"")
-                time = milliseconds(raw["time"])
-            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                prediction, plan, asked = predictions.decode_served(record)
+            except InvalidRecord:
                 self.left_out["no prediction"] += 1
                 continue
-            if raw.get("plan") != self._plan.hash:
+            if plan != self._plan.hash:
                 self.left_out["of another plan"] += 1
-            elif self._since <= time < self._until:
-                features = raw["features"][inputs:]
+            elif self._since <= prediction.time < self._until:
                 yield Served(
-                    raw["id"], time, raw["moment"], record.partition, raw["keys"], raw["at"], features
+                    prediction.id,
+                    prediction.time,
+                    asked.moment,
+                    record.partition,
+                    asked.keys,
+                    asked.read,
+                    prediction.features[inputs:],
                 )
 
     def _read(self, topic: str, advance: Advance) -> Iterator[Record]:
@@ -247,10 +249,6 @@ class Verification:
             raise UnknownTopic(topic)
         bounds = self._broker.offsets(topic)
         return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(bounds)]
-
-
-def _request(value: Any, kind: Kind) -> Any:
-    return milliseconds(value) if kind == "time" and value is not None else value
 
 
 def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:

@@ -1,11 +1,20 @@
 """`driftline verify features`, on what the flows served."""
 
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
 import orjson
+import pandas as pd
+import pyarrow as pa
 from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
 from test_materialize_flow import run as run_materialize
 
 from flows.core.broker import Outgoing
+from flows.core.plan import Input, Output, Transform
+from flows.functions import source_hash
+from flows.verify import Verification
 
 
 def served(project: Project, records: list[Outgoing]) -> None:
@@ -70,6 +79,35 @@ def test_a_wrong_feature_fails_and_says_what_it_should_have_been(project: Projec
     assert "mismatch: origin_departures of F2-again, key JFK: served [1, 30.0, 30.0, 1, 30.5," in done.stdout
     code, report = verified(project, "--no-feast")
     assert (code, total(report, "mismatches"), report["examples"][0]["expected"][4]) == (1, 1, 30.0)
+
+
+def hour(given: dict[str, list]) -> dict[str, list]:
+    """A transform."""
+    return {"hour": [at.hour for at in given["scheduled_departure"]]}
+
+
+def test_feast_is_asked_once_for_each_question_with_the_fields_of_its_event(
+    project: Project, tmp_path: Path
+) -> None:
+    field = Input("scheduled_departure", "time")
+    clock = Transform("clock", f"{__name__}:hour", source_hash(hour), (field,), (), (Output("hour", "int"),))
+    running = project.engine()
+    running.plan_file.write_bytes(replace(running.plan(), transforms=(clock,)).to_json())
+    served(project, [event("F1", NOON), event("F1", NOON), event("F2", NOON + HOUR)])
+    asked = []
+    with project.broker() as broker, closing(Verification(running, broker, tmp_path, 0, 2**42)) as run:
+        read: list[int] = []
+        run.load(read.append)
+        results = run.transforms()
+        run.join(lambda frame: asked.append(frame) or joined(frame), results, read.append)
+    (frame,) = asked
+    assert frame["scheduled_departure"].dt.hour.to_list() == [12, 13]
+    assert [(r.view, r.feast_rows, r.feast_mismatches) for r in results] == [("clock", 2, 1)]
+
+
+def joined(frame: pd.DataFrame) -> pa.Table:
+    """What Feast would answer, wrong for the second question."""
+    return pa.table({"n": frame["n"], "clock__hour": [12, 12]})
 
 
 def test_only_the_questions_of_the_range_are_compared(project: Project) -> None:
