@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flows.adapters.webhooks import Message, Sender
 from flows.alert import TIMEOUT, Target, targets_of
 from flows.core import alertmanager
-from flows.core.broker import Record, TopicPartition, read_range
+from flows.core.broker import Record, read_since
 from flows.core.cloudevents import CONTENT_TYPE, TRIAL_ANNOTATIONS, DriftSignal, trial, trial_labels
 from flows.errors import ConfigError, InvalidRecord
 from flows.wiring import Engine
@@ -87,11 +87,9 @@ def _signals(running: Engine) -> Iterator[tuple[DriftSignal, Record]]:
     """The signals of the drift topic, partition by partition; what is none was told by the alert flow."""
     topic = running.pipeline.topic("drift")
     with closing(running.open_broker()) as broker:
-        for number, (start, end) in enumerate(broker.offsets(topic)):
-            for records in read_range(broker, TopicPartition(topic, number), start, end):
-                for record in records:
-                    with suppress(InvalidRecord):
-                        yield DriftSignal.from_json(record.value or b""), record
+        for record in read_since(broker, topic, 0):
+            with suppress(InvalidRecord):
+                yield DriftSignal.from_json(record.value or b""), record
 
 
 def _result(target: Target, alerts: int, taken: int, detail: str) -> Redelivery:

@@ -1,7 +1,7 @@
 """Figures and tables of a run: exact metrics over all served scores, and what the engine did."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -11,7 +11,9 @@ from scipy.stats import rankdata
 from flows.backtest import Backtest
 from flows.core.cloudevents import DriftSignal
 from flows.core.schema import iso
-from flows.verify import Verification, ViewResult
+
+if TYPE_CHECKING:
+    from flows.verify import Verification, ViewResult  # which needs DuckDB
 
 _SHOWN = 10  # explained or mismatched rows that a table shows
 
@@ -99,7 +101,7 @@ def drift_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def verification_summary(run: Verification, results: Sequence[ViewResult]) -> dict[str, Any]:
+def verification_summary(run: "Verification", results: Sequence["ViewResult"]) -> dict[str, Any]:
     """The result of `driftline verify features`, ready for JSON."""
     return {
         "questions": run.questions,
@@ -124,7 +126,7 @@ def verification_summary(run: Verification, results: Sequence[ViewResult]) -> di
     }
 
 
-def print_verification(console: Console, run: Verification, results: Sequence[ViewResult]) -> None:
+def print_verification(console: Console, run: "Verification", results: Sequence["ViewResult"]) -> None:
     """The same for people, with the first explained and mismatched rows of each view."""
     columns = [Column(name, justify="right") for name in _VERIFIED]
     table = Table(Column("view", no_wrap=True), *columns)
@@ -148,7 +150,7 @@ def print_verification(console: Console, run: Verification, results: Sequence[Vi
 _VERIFIED = ("rows", "equal", "explained", "mismatches", "as in Feast", "not so")
 
 
-def _print_rows(console: Console, result: ViewResult) -> None:
+def _print_rows(console: Console, result: "ViewResult") -> None:
     for e in result.explanations[:_SHOWN]:
         console.print(
             f"explained: {e.view} of {e.question}: "
