@@ -17,9 +17,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.cli_options import JsonOption, PipelineOption, moment
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
-from flows.core.schema import in_milliseconds, iso, milliseconds
+from flows.core.schema import in_milliseconds, iso
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
@@ -34,13 +35,9 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-PipelineOption = Annotated[
-    str, typer.Option("--pipeline", "-p", help="The pipeline, where the project has several.")
-]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="A file to make the data set of, where the pipeline can.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def main() -> None:
@@ -302,10 +299,12 @@ def verify_features(
     from flows.verify import Verification
 
     running = engine(pipeline)
-    span = _moment("--since", since), _moment("--until", until)
-    broker = running.open_broker()
-    with TemporaryDirectory(prefix="driftline-verify-") as folder:
-        run = Verification(running, broker, Path(folder), *span)
+    span = moment("--since", since), moment("--until", until)
+    with (
+        closing(running.open_broker()) as broker,
+        TemporaryDirectory(prefix="driftline-verify-") as folder,
+        closing(Verification(running, broker, Path(folder), *span)) as run,
+    ):
         with progress("reading the log", run.records) as advance:
             run.load(advance)
         views = running.plan().views
@@ -316,8 +315,6 @@ def verify_features(
             join = _point_in_time_join(running)
             with progress("joining in Feast", run.questions) as advance:
                 run.join(join, results, advance)
-        run.close()
-    broker.close()
     if as_json:
         summary = verification_summary(run, results)
         sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
@@ -333,13 +330,6 @@ def _point_in_time_join(running: Engine) -> Callable[[Any], Any]:
 
         store = running.feature_store()
     return partial(point_in_time_join, store, running.pipeline.service)
-
-
-def _moment(option: str, text: str) -> int:
-    try:
-        return milliseconds(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text!r} {error}") from None
 
 
 @app.command(

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.core.schema import milliseconds
-from flows.errors import ConfigError
+from flows.cli_options import JsonOption, PipelineOption, moment
 from flows.runner import EXIT_FAULT, check_topics
 from flows.wiring import engine
 
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
 
 webhooks = typer.Typer(no_args_is_help=True, help="Try the webhooks out, or post past alerts again.")
 
-PipelineOption = Annotated[
-    str, typer.Option("--pipeline", "-p", help="The pipeline, where the project has several.")
-]
 EndpointOption = Annotated[str, typer.Option(help="Only the endpoint of this name; all by default.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @webhooks.command(
@@ -62,17 +57,10 @@ def replay_alerts(
     """
     from flows.redelivery import replay
 
-    begin, end = _moment("--since", since), _moment("--until", until)
+    begin, end = moment("--since", since), moment("--until", until)
     running = engine(pipeline)
     check_topics(running)
     _report(replay(running, begin, end, endpoint), as_json)
-
-
-def _moment(option: str, text: str) -> int:
-    try:
-        return milliseconds(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text!r} {error}") from None
 
 
 def _report(results: Sequence["Redelivery"], as_json: bool) -> None:

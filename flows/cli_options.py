@@ -1,0 +1,21 @@
+"""Options that several commands have, and how their texts are read."""
+
+from typing import Annotated
+
+import typer
+
+from flows.core.schema import milliseconds
+from flows.errors import ConfigError
+
+PipelineOption = Annotated[
+    str, typer.Option("--pipeline", "-p", help="The pipeline, where the project has several.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def moment(option: str, text: str) -> int:
+    """The time (ms) that was given for an option; raises `ConfigError` for anything else."""
+    try:
+        return milliseconds(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r} {error}") from None
