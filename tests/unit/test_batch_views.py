@@ -3,14 +3,14 @@
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
 from harness import Project
-from test_feast_repo import SHIPPED, SHOPS, YAML
+from made_shops import SHOPS, repository
+from made_shops import compiled as compiled_service
 
-from flows.adapters.feast_repo import apply, compile_plan
-from flows.core.plan import LATENESS, FeaturePlan, Input, Lookup, Output
+from flows.core.plan import FeaturePlan, Input, Lookup, Output
 from flows.core.schema import Number, Text
 from flows.errors import ConfigError
 
@@ -47,24 +47,12 @@ rates = OnDemandFeatureView(
 rated = FeatureService(name="rated", features=[rates, sales, openings])
 """
 
+compiled = partial(compiled_service, service="tills")
+
 
 @pytest.fixture
 def shops(tmp_path):
-    repo = tmp_path / "shops" / "feature_repo"
-    repo.mkdir(parents=True)
-    (repo / YAML).write_text((SHIPPED / YAML).read_text())
-    (repo / "declarations.py").write_text(SHOPS + VIEWS)
-    return repo
-
-
-def compiled(repo: Path, *changes: tuple[str, str], service="tills") -> FeaturePlan:
-    text = (repo / "declarations.py").read_text()
-    for old, new in changes:
-        assert text.count(old) >= 1
-        text = text.replace(old, new, 1)
-    (repo / "declarations.py").write_text(text)
-    apply(repo, YAML)
-    return compile_plan(repo, YAML, service, LATENESS)
+    return repository(tmp_path / "shops", SHOPS + VIEWS)
 
 
 def test_a_batch_view_is_a_lookup_behind_the_views_on_streams(shops):

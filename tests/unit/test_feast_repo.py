@@ -3,54 +3,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_shops import SHIPPED, SHOPS, YAML, compiled, repository
 
 from flows.adapters.feast_repo import apply, compile_plan, offline_folders, open_store
 from flows.core.plan import LATENESS, Aggregate
 from flows.errors import ConfigError, StoreError
 
-SHIPPED = Path(__file__).parents[2] / "feature_repo"
-YAML = "feature_store.yaml"
 HOUR = 3_600_000
-
-SHOPS = """
-from datetime import timedelta
-
-from feast import Entity, FeatureService, FeatureView, Field, FileSource
-from feast import KafkaSource, PushSource, StreamFeatureView, ValueType
-from feast.aggregation import Aggregation
-from feast.data_format import JsonFormat
-from feast.types import Float64, Int64, String
-
-shop = Entity(name="shop", join_keys=["shop_id"], value_type=ValueType.STRING)
-town = Entity(name="town", join_keys=["town"], value_type=ValueType.STRING)
-history = FileSource(
-    name="history",
-    path="/nowhere/sales/**/*.parquet",
-    timestamp_field="event_timestamp",
-    created_timestamp_column="created",
-)
-stream = KafkaSource(
-    name="stream",
-    topic="sales-topic",
-    timestamp_field="at",
-    kafka_bootstrap_servers="localhost:9092",
-    message_format=JsonFormat("shop_id string, at timestamp, price double"),
-    batch_source=history,
-)
-sales = StreamFeatureView(
-    name="sales",
-    entities=[shop],
-    source=stream,
-    timestamp_field="at",
-    schema=[Field(name="n", dtype=Int64), Field(name="mean", dtype=Float64)],
-    aggregations=[
-        Aggregation(name="n", function="count", time_window=timedelta(hours=1)),
-        Aggregation(name="mean", function="mean", column="price", time_window=timedelta(hours=2)),
-    ],
-    tags={"team": "tills"},
-)
-shops = FeatureService(name="shops", features=[sales])
-"""
 
 
 @pytest.fixture
@@ -60,21 +19,7 @@ def repo(tmp_path):
 
 @pytest.fixture
 def shops(tmp_path):
-    repo = tmp_path / "shops" / "feature_repo"
-    repo.mkdir(parents=True)
-    (repo / YAML).write_text((SHIPPED / YAML).read_text())
-    (repo / "declarations.py").write_text(SHOPS)
-    return repo
-
-
-def compiled(repo, *changes, service="shops"):
-    text = (repo / "declarations.py").read_text()
-    for old, new in changes:
-        assert text.count(old) >= 1
-        text = text.replace(old, new, 1)
-    (repo / "declarations.py").write_text(text)
-    apply(repo, YAML)
-    return compile_plan(repo, YAML, service, LATENESS)
+    return repository(tmp_path / "shops", SHOPS)
 
 
 def test_the_shipped_repository_compiles_to_the_features_that_the_flights_ask_for(repo):

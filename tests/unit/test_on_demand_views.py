@@ -5,14 +5,16 @@ import linecache
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
-from test_feast_repo import SHIPPED, SHOPS, YAML
+from made_shops import SHOPS, YAML, repository
+from made_shops import compiled as compiled_service
 
-from flows.adapters.feast_repo import apply, compile_plan, open_store
+from flows.adapters.feast_repo import open_store
 from flows.core.features import Question
-from flows.core.plan import LATENESS, FeaturePlan, Input, Output
+from flows.core.plan import FeaturePlan, Input, Output
 from flows.core.transforms import Transformer
 from flows.errors import ConfigError
 from flows.functions import load_function
@@ -44,28 +46,17 @@ priced = OnDemandFeatureView(
 tills = FeatureService(name="tills", features=[priced, sales])
 """
 
+compiled = partial(compiled_service, service="tills")
+
 
 @pytest.fixture
 def shops(tmp_path, monkeypatch):
     """A Feast repository with an on-demand view, whose function is in a module beside it."""
-    repo = tmp_path / "shops" / "feature_repo"
-    repo.mkdir(parents=True)
-    (repo / YAML).write_text((SHIPPED / YAML).read_text())
-    (repo / "declarations.py").write_text(SHOPS + VIEWS)
+    repo = repository(tmp_path / "shops", SHOPS + VIEWS)
     (repo.parent / "shop_features.py").write_text(FUNCTIONS)
     monkeypatch.syspath_prepend(repo.parent)
     yield repo
     sys.modules.pop("shop_features", None)
-
-
-def compiled(repo: Path, *changes: tuple[str, str]) -> FeaturePlan:
-    text = (repo / "declarations.py").read_text()
-    for old, new in changes:
-        assert text.count(old) >= 1
-        text = text.replace(old, new, 1)
-    (repo / "declarations.py").write_text(text)
-    apply(repo, YAML)
-    return compile_plan(repo, YAML, "tills", LATENESS)
 
 
 def replace_function(repo: Path, result: str) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, NOON, event, label, traffic
-from test_feast_repo import YAML
+from made_shops import YAML
 from test_on_demand_views import compiled, shops
 
 from flows.adapters.by_id import ById
