@@ -135,7 +135,7 @@ class Backfill:
         self.records = 0  # read so far
         self.written = Counter({"offline": 0, "online": 0})  # rows
         self.dead = DeadLetters()
-        self._places = list(_places(plan))
+        self._places = plan.places
         self._offline = offline
         self._online = online
         self._rows: list[Row] = []
@@ -181,10 +181,10 @@ class Backfill:
     def _rows_of(self, answer: Answer) -> Iterator[ServedRow]:
         """What the question was served, as the materialize flow writes it."""
         _, question, vector = answer
-        for view, entity, start, stop in self._places:
-            key = question.payload.get(entity)
+        for view, start, stop in self._places:
+            key = question.payload.get(view.entity)
             if key is not None:
-                yield ServedRow(view, key, question.moment, vector[start:stop])
+                yield ServedRow(view.name, key, question.moment, vector[start:stop])
 
     def _write_offline(self) -> None:
         self._offline.append(self._rows, time.time_ns() // 1_000_000, self._served)
@@ -194,15 +194,6 @@ class Backfill:
     def _write_online(self) -> None:
         self.written["online"] += self._online.write(self._newest.values())
         self._newest = {}
-
-
-def _places(plan: FeaturePlan) -> Iterator[tuple[str, str, int, int]]:
-    """Each view, its entity, and where its features begin and end in a vector."""
-    start = 0
-    for view in plan.views:
-        stop = start + len(view.aggregates)
-        yield view.name, view.entity, start, stop
-        start = stop
 
 
 def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History:

@@ -120,7 +120,7 @@ class Verification:
         self._recomputation.prepare()
 
     def _add(self, topic: str, records: Sequence[StreamRecord]) -> None:
-        """Take in what the views aggregate, and the events' fields that the transforms get; it may be both."""
+        """Take in what the views aggregate, and of events what the transforms get; a topic may be both."""
         if topic in self._plan.streams:
             self._recomputation.add_records(topic, records)
         if self._plan.transforms and topic == self._running.pipeline.events.topic:

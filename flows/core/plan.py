@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any, Literal
 
 import orjson
@@ -171,6 +172,12 @@ class FeaturePlan:
         """The names of all features in vector order: the views', the lookups', then the transforms'."""
         transformed = (f"{t.name}__{o.name}" for t in self.transforms for o in t.outputs)
         return (*self.aggregated, *self.looked_up, *transformed)
+
+    @cached_property
+    def places(self) -> tuple[tuple[View, int, int], ...]:
+        """Each view, and where its features begin and end in the vector."""
+        ends = tuple(accumulate(len(view.aggregates) for view in self.views))
+        return tuple(zip(self.views, (0, *ends), ends, strict=False))
 
     @cached_property
     def dtypes(self) -> tuple[Dtype, ...]:

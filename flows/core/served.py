@@ -39,13 +39,10 @@ class AnswerDecoder:
     def __init__(self, plan: FeaturePlan, inputs: int) -> None:
         self._plan = plan
         self._features = inputs + len(plan.names)
-        self._places = []  # (view's name, its check, which key, where its features begin and end)
-        start = inputs
-        for view in plan.views:
-            stop = start + len(view.aggregates)
-            key = plan.entities.index(view.entity)
-            self._places.append((view.name, ViewCheck(view), key, start, stop))
-            start = stop
+        self._places = [  # (view's name, its check, which key, where its features begin and end)
+            (view.name, ViewCheck(view), plan.entities.index(view.entity), inputs + start, inputs + stop)
+            for view, start, stop in plan.places
+        ]
 
     def decode(self, record: Record) -> Answer:
         """The rows of one record; raises `InvalidRecord` for what is no prediction.
