@@ -19,6 +19,8 @@ from harness import (
     wait_until,
 )
 
+import flows.quick_feast  # noqa: F401  before any test loads Feast
+
 KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
 NEEDS_INSTALLATION = 3  # the script's exit code
 

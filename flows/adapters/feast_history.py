@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
+import flows.quick_feast  # noqa: F401  first
 
 # isort: split
 import pandas as pd

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
+
+import flows.quick_feast  # noqa: F401  first
 
 # isort: split
 from cachetools import TTLCache

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
+import flows.quick_feast  # noqa: F401  first
 
 # isort: split
 from feast import FeatureStore

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import prometheus_client  # noqa: F401  first: Feast's import turns on its multiprocess mode
+import flows.quick_feast  # noqa: F401  first
 
 # isort: split
 from feast import (
