@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.cli_dead_letters import dead_letters
 from flows.cli_options import JsonOption, PipelineOption, moment
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
@@ -265,6 +266,7 @@ def backtest(
 verify = typer.Typer(no_args_is_help=True, help="Check what was served against the log.")
 app.add_typer(verify, name="verify")
 app.add_typer(webhooks, name="webhooks")
+app.add_typer(dead_letters, name="dead-letters")
 
 
 @verify.callback()

@@ -1,9 +1,10 @@
 """Dead letters: bad input keeps its original bytes, the reason and where it came from."""
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
-from flows.core.broker import Outgoing, Record
+from flows.core.broker import Headers, Outgoing, Record
 from flows.core.schema import iso
+from flows.errors import InvalidRecord
 
 Reason = Literal[
     "not-json",  # the bytes are no JSON (NaN and Infinity are none)
@@ -18,6 +19,10 @@ Reason = Literal[
     "signature",  # a model snapshot that this project did not sign
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
+
+REPLAYED = "replayed"  # header of a record that is sent again after it was taken in: its dead letter's id
+_AFTER_INTAKE = ("model", "transform")  # the event's id is known by then, though nothing was served
+_ORIGINAL = "original-"
 
 
 def dead_letter(topic: str, record: Record, reason: str, detail: str) -> Outgoing:
@@ -34,9 +39,68 @@ def dead_letter(topic: str, record: Record, reason: str, detail: str) -> Outgoin
         ("partition", str(record.partition).encode()),
         ("offset", str(record.offset).encode()),
         ("time", _time(record.timestamp).encode()),
-        *((f"original-{name}", value) for name, value in record.headers),
+        *((f"{_ORIGINAL}{name}", value) for name, value in record.headers),
     )
     return Outgoing(topic, record.value or b"", record.key, timestamp=record.timestamp, headers=headers)
+
+
+class DeadLetter(NamedTuple):
+    """A dead letter as it stands in the log, at `place` (partition/offset).
+
+    `origin` is the topic, `partition` and `offset` the place of its record, `time` that record's timestamp
+    (ISO 8601); value, key and headers are those of the record.
+    """
+
+    place: str
+    id: bytes
+    reason: str
+    detail: str
+    origin: str
+    partition: int
+    offset: int
+    time: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+def read(record: Record) -> DeadLetter:
+    """The dead letter that `dead_letter` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    headers = dict(record.headers)
+    try:
+        said = {name: headers[name].decode() for name in ("reason", "detail", "topic", "time")}
+        partition, offset, identity = int(headers["partition"]), int(headers["offset"]), headers["id"]
+    except (KeyError, ValueError):
+        raise InvalidRecord("schema", "not a dead letter: its headers are missing or wrong") from None
+    return DeadLetter(
+        place=f"{record.partition}/{record.offset}",
+        id=identity,
+        reason=said["reason"],
+        detail=said["detail"],
+        origin=said["topic"],
+        partition=partition,
+        offset=offset,
+        time=said["time"],
+        key=record.key,
+        value=record.value or b"",
+        headers=tuple(
+            (name.removeprefix(_ORIGINAL), value)
+            for name, value in record.headers
+            if name.startswith(_ORIGINAL)
+        ),
+    )
+
+
+def again(letter: DeadLetter) -> Outgoing:
+    """The record of a dead letter, to be sent to where it came from once more.
+
+    Its timestamp is that of the sending. A header tells the intake of an event that failed behind it: its id
+    is known, but is no duplicate the first time that this letter is sent.
+    """
+    headers = tuple(header for header in letter.headers if header[0] != REPLAYED)
+    if letter.reason in _AFTER_INTAKE:
+        headers = (*headers, (REPLAYED, letter.id))
+    return Outgoing(letter.origin, letter.value, letter.key, letter.partition, headers=headers)
 
 
 def _time(timestamp: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from flows.core.broker import Outgoing, Record
-from flows.core.deadletter import dead_letter
+from flows.core.deadletter import REPLAYED, dead_letter
 from flows.core.decode import Decoded, Decoder
 from flows.core.features import Question, Update
 from flows.core.moments import Moments
@@ -86,7 +86,8 @@ class Intake:
 
     def _admit(self, record: Record, topic: "_Topic", batch: Batch) -> None:
         event_id, time, payload = topic.decode(record)
-        if event_id in topic.seen:
+        replay = _replay_of(record)
+        if (replay or event_id) in topic.seen:
             raise InvalidRecord("duplicate", f"a record {event_id!r} was taken in before")
         if time > topic.newest:
             topic.newest = time
@@ -98,12 +99,22 @@ class Intake:
                 f"{self._lateness / 1000:g} s are allowed",
             )
         topic.seen.add(event_id)
+        if replay is not None:
+            topic.seen.add(replay)
         if topic.is_stream:
             batch.items.append(Update(record.topic, event_id, time, payload))
         if topic.is_events:
             read = tuple(self._next.values())
             batch.items.append(Question(event_id, time, payload, self._moments.take(time), read))
             batch.records.append(record)
+
+
+def _replay_of(record: Record) -> str | None:
+    """What stands for the dead letter that was sent again among the ids seen; it is no id of an event."""
+    for name, value in record.headers:
+        if name == REPLAYED:
+            return f"\0{value.decode(errors='backslashreplace')}"
+    return None
 
 
 @dataclass(slots=True)

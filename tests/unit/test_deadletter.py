@@ -1,8 +1,12 @@
+from contextlib import suppress
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Record
-from flows.core.deadletter import REASONS, dead_letter
+from flows.core.broker import Outgoing, Record
+from flows.core.deadletter import REASONS, DeadLetter, again, dead_letter, read
+from flows.errors import InvalidRecord
 
 RECORD = Record("flights", 2, 4711, 1_357_035_300_000, b"UA-1", b"\xff\x00{", (("published-at", b"17"),))
 
@@ -51,3 +55,54 @@ def test_the_reasons_are_those_that_the_documentation_explains():
         "undeliverable",
         "signature",
     }
+
+
+def in_log(letter: Outgoing) -> Record:
+    return Record(letter.topic, 1, 7, letter.timestamp, letter.key, letter.value, letter.headers)
+
+
+def test_a_dead_letter_is_read_as_it_was_written():
+    letter = read(in_log(dead_letter("d", RECORD, "schema", "why [not]: 'ÿ'")))
+    assert letter == DeadLetter(
+        place="1/7",
+        id=b"dead:flights/2/4711",
+        reason="schema",
+        detail="why [not]: 'ÿ'",
+        origin="flights",
+        partition=2,
+        offset=4711,
+        time="2013-01-01T10:15:00.000Z",
+        key=b"UA-1",
+        value=b"\xff\x00{",
+        headers=(("published-at", b"17"),),
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["id", "reason", "detail", "topic", "partition", "offset", "time", "x"]),
+            st.binary(),
+        )
+    )
+)
+def test_whatever_else_stands_on_the_topic_is_no_dead_letter_and_crashes_nothing(headers):
+    with suppress(InvalidRecord):
+        letter = read(Record("d", 0, 0, 0, None, None, tuple(headers)))
+        assert {"id", "reason", "detail", "topic", "partition", "offset", "time"} <= dict(headers).keys()
+        assert letter.value == b""
+
+
+@pytest.mark.parametrize("reason", ["schema", "late", "duplicate", "unknown-event"])
+def test_the_record_is_sent_again_byte_for_byte_with_its_own_headers(reason):
+    letter = read(in_log(dead_letter("d", RECORD, reason, "")))
+    assert again(letter) == Outgoing("flights", RECORD.value, RECORD.key, 2, None, RECORD.headers)
+
+
+@pytest.mark.parametrize("reason", ["model", "transform"])
+def test_the_intake_is_told_of_an_event_that_failed_behind_it(reason):
+    first = again(read(in_log(dead_letter("d", RECORD, reason, ""))))
+    assert first.headers == (*RECORD.headers, ("replayed", b"dead:flights/2/4711"))
+    in_topic = RECORD._replace(offset=5000, headers=first.headers)
+    second = again(read(in_log(dead_letter("d", in_topic, reason, ""))))
+    assert second.headers == (*RECORD.headers, ("replayed", b"dead:flights/2/5000"))

@@ -182,3 +182,23 @@ def test_an_event_whose_topic_is_a_stream_of_features_is_taken_in_before_it_is_a
     batch = Intake(decoders, "flights", "m", "d", ["flights"], 0).take([event("a", 7)])
     assert [(type(item), item.id) for item in batch.items] == [(Update, "a"), (Question, "a")]
     assert batch.items[1].read == (8,)
+
+
+def replayed(letter: bytes) -> Record:
+    return event("a")._replace(headers=(("published-at", b"1"), ("replayed", letter)))
+
+
+def test_a_replayed_event_is_taken_in_once_although_its_id_is_known():
+    taker = intake()
+    taker.take([event("a"), event("a")])
+    resumed = intake(orjson.loads(orjson.dumps(taker.snapshot())))
+    first, again, other = (
+        resumed.take([replayed(letter)]) for letter in (b"dead:f/0/1", b"dead:f/0/1", b"\xff")
+    )
+    assert [len(batch.records) for batch in (first, again, other)] == [1, 0, 1]
+    assert dict(again.dead[0].headers)["reason"] == b"duplicate"
+
+
+def test_what_was_taken_in_as_a_replay_is_a_duplicate_without_it():
+    taker = intake()
+    assert len(taker.take([replayed(b"dead:f/0/1"), event("a")]).records) == 1

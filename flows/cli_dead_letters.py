@@ -1,0 +1,145 @@
+"""`driftline dead-letters`: lists what could not be used, shows it, and sends it again."""
+
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.cli_options import JsonOption, PipelineOption
+from flows.core.broker import Broker
+from flows.core.deadletter import DeadLetter
+from flows.dead_letters import Wanted, check, inputs_of, letter_at, letters, replay
+from flows.errors import ConfigError
+from flows.runner import check_topics
+from flows.wiring import Engine, engine
+
+dead_letters = typer.Typer(no_args_is_help=True, help="See what could not be used, and send it again.")
+
+ReasonOption = Annotated[str, typer.Option(help="Only those of this reason, such as schema.")]
+TopicOption = Annotated[str, typer.Option(help="Only those that came from this topic.")]
+
+_DETAIL = 100  # characters of a detail that a table shows
+
+
+@dead_letters.command(
+    "list", epilog="Examples: driftline dead-letters list · driftline dead-letters list --reason late -n 5"
+)
+def list_letters(
+    reason: ReasonOption = "",
+    topic: TopicOption = "",
+    newest: Annotated[int, typer.Option("-n", min=1, help="The newest so many; the counts are of all.")] = 20,
+    as_json: JsonOption = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Count the dead letters by reason and topic, and list the newest."""
+    wanted = Wanted(reason, topic)
+    check(wanted)
+    with _opened(pipeline) as (running, broker):
+        counts: Counter[tuple[str, str]] = Counter()
+        last: deque[DeadLetter] = deque(maxlen=newest)
+        for letter in letters(running, broker, wanted):
+            counts[letter.reason, letter.origin] += 1
+            last.append(letter)
+    if as_json:
+        counted = [{"reason": r, "topic": t, "letters": n} for (r, t), n in sorted(counts.items())]
+        _print_json({"counts": counted, "newest": [_said(letter) for letter in last]})
+        return
+    console = Console()
+    summary = Table("reason", "topic", "letters")
+    for (why, origin), number in sorted(counts.items()):
+        summary.add_row(why, origin, f"{number:,}")
+    console.print(summary)
+    table = Table("at", "time", "reason", "record", "detail")
+    for letter in last:
+        record = f"{letter.origin}/{letter.partition}/{letter.offset}"
+        table.add_row(letter.place, letter.time, letter.reason, record, escape(_short(letter.detail)))
+    console.print(table)
+
+
+@dead_letters.command(
+    "show",
+    epilog="Examples: driftline dead-letters show 0/17 · driftline dead-letters show 0/17 --raw > record.bin",
+)
+def show_letter(
+    at: Annotated[str, typer.Argument(help="Where the dead letter stands: PARTITION/OFFSET.")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the record's own bytes, and nothing else.")
+    ] = False,
+    pipeline: PipelineOption = "",
+) -> None:
+    """Print one dead letter: why, where it came from, its headers and its value."""
+    with _opened(pipeline) as (running, broker):
+        letter = letter_at(running, broker, at)
+    if raw:
+        sys.stdout.buffer.write(letter.value)
+        sys.stdout.flush()
+        return
+    headers = {name: value.decode(errors="backslashreplace") for name, value in letter.headers}
+    value = letter.value.decode(errors="backslashreplace")
+    _print_json(_said(letter) | {"headers": headers, "value": value})
+
+
+@dead_letters.command(
+    "replay",
+    epilog="Examples: driftline dead-letters replay 0/17 0/18 · driftline dead-letters replay --reason model",
+)
+def replay_letters(
+    at: Annotated[list[str] | None, typer.Argument(help="Where they stand: PARTITION/OFFSET.")] = None,
+    reason: ReasonOption = "",
+    topic: TopicOption = "",
+    pipeline: PipelineOption = "",
+) -> None:
+    """Send dead letters to the topic they came from, byte for byte, once their cause is mended.
+
+    What cannot be used now either becomes a new dead letter. A record counts once, however often its dead
+    letter is sent. Alerts are sent again by `driftline webhooks replay`.
+    """
+    wanted = Wanted(reason, topic, at or ())
+    if wanted == Wanted():
+        raise ConfigError("say which: PARTITION/OFFSET of some, --reason or --topic")
+    with _opened(pipeline) as (running, broker):
+        inputs = inputs_of(running)
+        check(wanted, inputs)
+        chosen = [letter_at(running, broker, place) for place in at or ()]
+        result = replay(broker, filter(wanted.fits, chosen or letters(running, broker, wanted)), inputs)
+    console = Console()
+    console.print(f"{result.sent:,} sent again", highlight=False)
+    for origin, number in result.left_out.items():
+        console.print(f"{number:,} left alone: {origin} is no input of the pipeline", highlight=False)
+
+
+@contextmanager
+def _opened(pipeline: str) -> Iterator[tuple[Engine, Broker]]:
+    running = engine(pipeline)
+    check_topics(running)
+    with closing(running.open_broker()) as broker:
+        yield running, broker
+
+
+def _said(letter: DeadLetter) -> dict[str, Any]:
+    """What the engine says of it, without what is the record's own."""
+    return {
+        "at": letter.place,
+        "time": letter.time,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "topic": letter.origin,
+        "partition": letter.partition,
+        "offset": letter.offset,
+    }
+
+
+def _short(detail: str) -> str:
+    return detail if len(detail) <= _DETAIL else f"{detail[: _DETAIL - 3]}..."
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+    sys.stdout.flush()
