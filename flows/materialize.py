@@ -1,11 +1,11 @@
 """The materialize flow: feature rows and predictions in, Feast's online and offline stores written.
 
-    features ──────┬──> decode ──> stores
-    predictions ───┘               (online: the newest row of each entity;
-                                    offline: all rows, and what each question was served, as parquet parts)
+    features ──────┬──> decode ──┬──> stores
+    predictions ───┘             │    (online: the newest row of each entity;
+                                 │     offline: all rows, and what each question was served, as parquet parts)
+                                 └──> publish (dead letters: what the engine did not write)
 
-A record that is neither is skipped, with a warning, since only the engine should write to these topics. A
-store that is away holds the flow back: a batch is tried again until it is written, and only then may its
+A store that is away holds the flow back: a batch is tried again until it is written, and only then may its
 epoch close. Run it with `driftline run materialize`, or with `python -m bytewax.run flows.materialize`.
 """
 
@@ -23,11 +23,14 @@ from flows.adapters import telemetry
 from flows.adapters.feast_offline import FAN_IN, OfflineStore
 from flows.adapters.feast_online import OnlineStore
 from flows.core import feature_rows
-from flows.core.broker import Record
+from flows.core.broker import Outgoing, Record
+from flows.core.deadletter import dead_letter
 from flows.core.features import Row
 from flows.core.served import AnswerDecoder, ServedRow
 from flows.errors import InvalidRecord, StoreError
 from flows.wiring import Engine, drain_on_signals, engine
+
+OUTPUTS = ("dead-letters",)
 
 _PACE = 0.6  # seconds between batches: fewer, larger writes, well within the second that is promised
 _BATCHES = 5  # of the settings' size that are read as one: a backlog goes in few and large writes too
@@ -37,7 +40,7 @@ _log = logging.getLogger("driftline.materialize")
 
 
 class Batch(NamedTuple):
-    """What the stores take of one batch of records.
+    """What the stores take of one batch of records, and the dead letters of what is not the engine's.
 
     `newest` has the newest event time (ms) of each record of feature rows.
     """
@@ -45,6 +48,7 @@ class Batch(NamedTuple):
     rows: list[Row]
     served: list[ServedRow]
     newest: list[int]
+    dead: list[Outgoing]
 
 
 def flow() -> Dataflow:
@@ -60,13 +64,22 @@ def build(running: Engine) -> Dataflow:
     topics = [running.pipeline.topic(kind) for kind in ("features", "predictions")]
     large = replace(running, settings=replace(running.settings, batch=_BATCHES * running.settings.batch))
     records = op.input("records", dataflow, large.source("materialize", topics, idle=0.02, pace=_PACE))
-    batches = op.map("decode", records, _Decode(running))
-    op.output("stores", batches, _StoreSink(running))
+    batches = op.map_value("decode", records, _Decode(running))
+    op.output("stores", op.map("of_all", batches, _batch_of), _StoreSink(running))
+    op.output("publish", op.map_value("dead", batches, _dead_of), running.sink(OUTPUTS))
     return dataflow
 
 
+def _batch_of(keyed: tuple[str, Batch]) -> Batch:
+    return keyed[1]
+
+
+def _dead_of(batch: Batch) -> list[Outgoing]:
+    return batch.dead
+
+
 class _Decode:
-    """Decodes a batch of records, and skips those that the engine did not write."""
+    """Decodes a batch of records, and makes dead letters of those that the engine did not write."""
 
     def __init__(self, running: Engine) -> None:
         plan = running.plan()
@@ -74,18 +87,15 @@ class _Decode:
         self._rows = feature_rows.RowCheck(plan.views)
         self._answers = AnswerDecoder(plan, len(running.pipeline.inputs))
         self._plan = plan.hash
+        self._dead_letters = running.pipeline.topic("dead-letters")
 
-    def __call__(self, keyed: tuple[str, list[Record]]) -> Batch:
-        batch = Batch([], [], [])
-        skipped = []
-        for record in keyed[1]:
+    def __call__(self, records: list[Record]) -> Batch:
+        batch = Batch([], [], [], [])
+        for record in records:
             try:
                 self._take(record, batch)
             except InvalidRecord as fault:
-                telemetry.RECORDS_SKIPPED.labels(record.topic).inc()
-                skipped.append((record, fault))
-        if skipped:
-            _warn(*skipped[0], len(skipped))
+                batch.dead.append(self._dead(record, fault))
         return batch
 
     def _take(self, record: Record, batch: Batch) -> None:
@@ -100,17 +110,11 @@ class _Decode:
             batch.rows.extend(rows)
             batch.newest.append(max(row.time for row in rows))
 
-
-def _warn(first: Record, fault: InvalidRecord, number: int) -> None:
-    _log.warning(
-        "skipped %d records that the engine did not write, the first in topic %s, partition %d, offset %d: "
-        "%s; find out who writes there",
-        number,
-        first.topic,
-        first.partition,
-        first.offset,
-        fault,
-    )
+    def _dead(self, record: Record, fault: InvalidRecord) -> Outgoing:
+        """Its id is this flow's own: what is no prediction is a dead letter of the learner, too."""
+        letter = dead_letter(self._dead_letters, record, fault.reason, str(fault))
+        (name, identity), *others = letter.headers
+        return letter._replace(headers=((name, identity + b":materialize"), *others))
 
 
 class _StoreSink(DynamicSink[Batch]):

@@ -118,12 +118,6 @@ FEATURE_ROWS = Counter(
     ["store"],
     registry=REGISTRY,
 )
-RECORDS_SKIPPED = Counter(
-    "driftline_records_skipped_total",
-    "Records of the engine's own topics that were passed over, since they are not what it writes there.",
-    ["topic"],
-    registry=REGISTRY,
-)
 OTHER_PLANS = Counter(
     "driftline_predictions_of_other_plans_total",
     "Predictions left out of the offline store, since they are of another feature plan, by its hash.",

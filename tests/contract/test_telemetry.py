@@ -41,7 +41,6 @@ METRICS = {
     "driftline_stage_seconds",
     "driftline_feature_freshness_seconds",
     "driftline_feature_rows_written",
-    "driftline_records_skipped",
     "driftline_predictions_of_other_plans",
     "driftline_pending_labels",
     "driftline_labels_joined",

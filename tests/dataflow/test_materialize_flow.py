@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from collections import Counter
 from random import Random
 
 import orjson
@@ -14,6 +15,7 @@ from redis import Redis
 
 from flows.adapters import telemetry
 from flows.core.broker import Broker, Outgoing
+from flows.core.deadletter import read
 from flows.core.feature_rows import encode
 from flows.core.features import Row
 from flows.wiring import Engine
@@ -211,14 +213,12 @@ def sample(name: str, **labels: str) -> float:
     return telemetry.REGISTRY.get_sample_value(f"driftline_{name}", labels) or 0.0
 
 
-def test_records_that_the_engine_did_not_write_are_skipped_counted_and_named_once_a_batch(
-    project_on: Project, caplog: pytest.LogCaptureFixture
+def test_records_that_the_engine_did_not_write_are_dead_letters_and_hold_nothing_back(
+    project_on: Project,
 ) -> None:
-    caplog.set_level(logging.WARNING, "driftline.materialize")
     project_on.apply_feast()
     running = project_on.engine()
     features, predictions = (running.pipeline.topic(kind) for kind in ("features", "predictions"))
-    skipped = [sample("records_skipped_total", topic=topic) for topic in (features, predictions)]
     other = sample("predictions_of_other_plans_total", plan="0123456789ab")
     (good,) = rows(running, "origin_departures", ("JFK", NOON, 0))
     body = orjson.loads(good.value)
@@ -230,13 +230,14 @@ def test_records_that_the_engine_did_not_write_are_skipped_counted_and_named_onc
         orjson.dumps(body | {"rows": [["JFK", NOON + 1, ["3", *VALUES[1:]]]]}),
     ]
     served = {"plan": running.plan().hash, "keys": ["JFK", None, None, None], "moment": 1000 * NOON + 1}
+    of_others = [b"{}", orjson.dumps(served | {"features": [1]})]
     project_on.send(
         [
             good,
             *[Outgoing(features, value, timestamp=NOON + 1 + n) for n, value in enumerate(strange)],
             *[
-                Outgoing(predictions, orjson.dumps(value), timestamp=NOON + HOUR)
-                for value in ({}, served | {"features": [1]}, served | {"plan": "0123456789ab"})
+                Outgoing(predictions, value, timestamp=NOON + HOUR)
+                for value in (*of_others, orjson.dumps(served | {"plan": "0123456789ab"}))
             ],
             *rows(running, "origin_departures", ("JFK", NOON + MINUTE, 1)),
         ]
@@ -244,12 +245,13 @@ def test_records_that_the_engine_did_not_write_are_skipped_counted_and_named_onc
     run(running)
 
     assert online(store_of(project_on), "origin_departures", "origin", ["JFK"]) == [[v + 1 for v in VALUES]]
-    assert sample("records_skipped_total", topic=features) - skipped[0] == len(strange)
-    assert sample("records_skipped_total", topic=predictions) - skipped[1] == 2
     assert sample("predictions_of_other_plans_total", plan="0123456789ab") - other == 1
-    said = [record.getMessage() for record in caplog.records]
-    assert 1 <= len(said) <= 2  # the records may have come in two batches
-    assert f"the first in topic {features}, partition 0, offset 1: not JSON" in said[0]
+    letters = [read(record) for record in project_on.records("dead-letters")]
+    assert Counter((letter.origin, letter.reason, letter.value) for letter in letters) == Counter(
+        (topic, "not-json" if value == b"not JSON" else "schema", value)
+        for topic, values in ((features, strange), (predictions, of_others))
+        for value in values
+    )
 
 
 def test_freshness_is_that_of_the_newest_row_of_each_record(project: Project) -> None:
