@@ -46,6 +46,12 @@ def test_the_bins_are_those_of_a_histogram(labels):
             assert math.isnan(row.share)
 
 
+def test_a_score_on_the_edge_of_two_bins_is_in_the_upper_one_however_it_is_rounded():
+    for number in range(100):
+        filled = [row.low for row in calibration([(number / 100, True)], bins=100).table() if row.labels]
+        assert filled == [number / 100]
+
+
 @given(rows)
 def test_the_brier_score_is_the_mean_squared_error_and_the_sum_of_its_parts(labels):
     scores, truths = columns(labels)
