@@ -1,12 +1,15 @@
 """The geometry of the report's charts: scales, ticks and paths, in hundredths of width and height."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from math import ceil, floor, isfinite, log10
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-_TIME_STEPS = (
+_Unit = Literal["m", "h", "D", "M", "Y"]  # as NumPy has them: M is a month
+
+_TIME_STEPS: tuple[tuple[_Unit, int], ...] = (
     ("m", 1), ("m", 5), ("m", 15), ("h", 1), ("h", 3), ("h", 6), ("h", 12), ("D", 1), ("D", 2), ("D", 7),
     ("D", 14), ("M", 1), ("M", 2), ("M", 3), ("M", 6), ("Y", 1), ("Y", 2), ("Y", 5), ("Y", 10), ("Y", 50),
 )  # fmt: skip
@@ -66,7 +69,10 @@ def time_axis(start: int, end: int) -> tuple[Scale, list[Tick]]:
         times = _round_times(start, end, unit, step)
         if len(times) <= _MOST_TICKS:
             break
-    return scale, [Tick(scale.at(_ms(time)), time.item().strftime(_TIME_FORMATS[unit])) for time in times]
+    return scale, [
+        Tick(scale.at(time), datetime.fromtimestamp(time / 1000, UTC).strftime(_TIME_FORMATS[unit]))
+        for time in times
+    ]
 
 
 def path(xs: Sequence[float], ys: Sequence[float]) -> str:
@@ -93,14 +99,11 @@ def _round_step(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
-def _round_times(start: int, end: int, unit: str, step: int) -> list[np.datetime64]:
+def _round_times(start: int, end: int, unit: _Unit, step: int) -> list[int]:
+    """The times (ms) of whole multiples of a step; no more of them than tell that there are too many."""
     first, last = (
-        np.datetime64(time, "ms").astype(f"datetime64[{unit}]").astype(int) for time in (start, end)
+        int(np.datetime64(time, "ms").astype(f"datetime64[{unit}]").astype(int)) for time in (start, end)
     )
-    numbers = range(int(first) // step * step, int(last) + 1, step)
-    times = [np.datetime64(number, unit) for number in numbers[: _MOST_TICKS + 2]]
-    return [time for time in times if _ms(time) >= start]
-
-
-def _ms(time: np.datetime64) -> int:
-    return int(time.astype("datetime64[ms]").astype(int))
+    numbers = range(first // step * step, last + 1, step)[: _MOST_TICKS + 2]
+    times = [int(np.datetime64(n, unit).astype("datetime64[ms]").astype(int)) for n in numbers]
+    return [time for time in times if time >= start]
