@@ -217,3 +217,21 @@ def test_of_marks_that_stand_too_close_only_the_first_has_its_number_in_the_char
     curve = Curve("MAE", [START, START + 365 * DAY], {"model": [0.5, 0.6]})
     page = Page(render(Report("close", {}, (curve,), marks)))
     assert (page.classes["flag"], page.classes["pin"]) == (4, 2)
+
+
+def test_a_mark_outside_the_time_of_a_chart_is_in_the_list_only():
+    marks = [Mark(time, "warning", "drift") for time in (START - 1, START, START + DAY, START + DAY + 1)]
+    curve = Curve("MAE", [START, START + DAY], {"model": [0.5, 0.6]})
+    page = Page(render(Report("outside", {}, (curve,), marks)))
+    assert (page.classes["flag"], page.tags["time"]) == (2, 4)
+
+
+def test_a_bin_without_labels_is_neither_a_dot_nor_a_row():
+    calibration = Calibration()
+    for score, truth in [(0.15, False), (0.15, True), (0.85, True)]:
+        calibration.update(score, truth)
+    shown = Reliability(calibration.table(), calibration.expected_error(), calibration.brier())
+    text = render(Report("sparse", {}, calibration=shown))
+    assert Page(text).tags["circle"] == 2
+    assert "nan" not in text
+    assert "0.2 to 0.3" not in text
