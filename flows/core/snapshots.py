@@ -51,8 +51,10 @@ _STATE = {
     f"flows.core.{module}"
     for module in (
         "broker",
+        "calibration",
         "concept_drift",
         "contest",
+        "costs",
         "data_quality",
         "drift",
         "evaluation",
@@ -61,6 +63,9 @@ _STATE = {
         "learner",
         "models",
         "recent",
+        "rolling",
+        "skill",
+        "slices",
     )
 }
 

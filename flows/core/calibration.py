@@ -1,0 +1,125 @@
+"""Calibration: whether of the events that got a score of about p a share of about p is true.
+
+For probabilities of a binary target. The counts of two stretches of labels add up to those of both, so that
+slices, windows and processes can be put together.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import fsum, nan
+from typing import NamedTuple, TypeVar
+
+_N = TypeVar("_N", int, float)
+
+
+class Bin(NamedTuple):
+    """The labels whose scores are from `low` to below `high` (the last bin has 1 in it, too).
+
+    `labels` is their number, `score` their mean score and `share` that of true labels among them, both NaN
+    where there are none.
+    """
+
+    low: float
+    high: float
+    labels: int
+    score: float
+    share: float
+
+
+class Brier(NamedTuple):
+    """The Brier score, the mean of (score - truth)², and what it is made of.
+
+    `score = reliability - resolution + uncertainty + within`: how far the shares are from the scores (0 is
+    best), how far they are from the overall share (more is better), the variance of the truth itself (Murphy,
+    "A new vector partition of the probability score", 1973), and what is left since the scores in a bin are
+    not all the same (Stephenson, Coelho and Jolliffe, "Two extra components in the Brier score
+    decomposition", 2008).
+    """
+
+    score: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
+class Calibration:
+    """The reliability diagram of the scores of a binary target, in `bins` of the same width.
+
+    >>> calibration = Calibration(bins=2)
+    >>> for score, truth in [(0.2, False), (0.4, True), (0.9, True), (1.0, True)]:
+    ...     calibration.update(score, truth)
+    >>> for row in calibration.table():
+    ...     print(row.labels, round(row.score, 3), row.share)
+    2 0.3 0.5
+    2 0.95 1.0
+    >>> round(calibration.expected_error(), 3)
+    0.125
+    """
+
+    def __init__(self, bins: int = 10) -> None:
+        self._edges = [n / bins for n in range(1, bins)]  # between the bins
+        self._counts = [0] * bins
+        self._scores = [0.0] * bins  # sums of the scores
+        self._truths = [0] * bins  # how many labels are true
+        self._squares = [0.0] * bins  # sums of (score - truth)²
+
+    def update(self, score: float, truth: bool) -> None:
+        """Take in the probability (0 to 1) that was served, and the truth."""
+        index = bisect_right(self._edges, score)
+        self._counts[index] += 1
+        self._scores[index] += score
+        self._truths[index] += truth
+        self._squares[index] += (score - truth) ** 2
+
+    def __add__(self, other: "Calibration") -> "Calibration":
+        """That of the labels of both; `ValueError` where the bins differ in number."""
+        both = Calibration(len(self._counts))
+        both._counts = _sums(self._counts, other._counts)
+        both._scores = _sums(self._scores, other._scores)
+        both._truths = _sums(self._truths, other._truths)
+        both._squares = _sums(self._squares, other._squares)
+        return both
+
+    @property
+    def labels(self) -> int:
+        """How many labels were taken in."""
+        return sum(self._counts)
+
+    def table(self) -> list[Bin]:
+        """The bins in order, the empty ones as well."""
+        lows, highs = (0.0, *self._edges), (*self._edges, 1.0)
+        rows = zip(lows, highs, self._counts, self._scores, self._truths, strict=True)
+        return [
+            Bin(low, high, count, _mean(score, count), _mean(truth, count))
+            for low, high, count, score, truth in rows
+        ]
+
+    def expected_error(self) -> float:
+        """The mean distance of a label's share from its score, bin by bin; NaN without labels.
+
+        The expected calibration error (Naeini, Cooper and Hauskrecht, 2015). It says nothing of how well the
+        scores tell events apart: the overall share alone, served each time, has none.
+        """
+        rows = zip(self._scores, self._truths, strict=True)
+        return _mean(fsum(abs(score - truth) for score, truth in rows), self.labels)
+
+    def brier(self) -> Brier:
+        """The Brier score with its parts; NaN without labels."""
+        labels = self.labels
+        overall = _mean(sum(self._truths), labels)
+        filled = [row for row in self.table() if row.labels]
+        score = _mean(fsum(self._squares), labels)
+        reliability = _mean(fsum(row.labels * (row.score - row.share) ** 2 for row in filled), labels)
+        resolution = _mean(fsum(row.labels * (row.share - overall) ** 2 for row in filled), labels)
+        uncertainty = overall * (1.0 - overall)
+        within = score - (reliability - resolution + uncertainty)
+        return Brier(score, reliability, resolution, uncertainty, within)
+
+
+def _sums(some: Sequence[_N], others: Sequence[_N]) -> list[_N]:
+    return [a + b for a, b in zip(some, others, strict=True)]
+
+
+def _mean(total: float, count: int) -> float:
+    return total / count if count else nan
