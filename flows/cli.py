@@ -94,16 +94,22 @@ def _compile(running: Engine) -> FeaturePlan:
     return plan
 
 
-@app.command(epilog="Examples: driftline run · driftline run predict learn")
+@app.command(
+    epilog="Examples: driftline run · driftline run predict learn · driftline run predict --processes 4"
+)
 def run(
     flows: Annotated[
         list[str] | None, typer.Argument(help=f"Among {', '.join(FLOWS)}; all by default.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Of the predict flow; at most the pipeline's partitions.")
+    ] = 1,
     pipeline: PipelineOption = "",
 ) -> None:
     """Run the flows, each in a process of its own, until Ctrl-C drains them.
 
-    A flow that crashes is started again and works on where its last stored state stands.
+    A flow that crashes is started again and works on where its last stored state stands. The predict flow may
+    be several processes, and another number of them after a restart.
     """
     from flows.alert import targets_of
     from flows.supervisor import Supervisor
@@ -115,8 +121,16 @@ def run(
     running.plan()
     check_topics(running)
     targets_of(running)
+    if processes > running.pipeline.partitions:
+        raise ConfigError(
+            f"--processes {processes} is more than the {running.pipeline.partitions} partitions of "
+            f"{running.pipeline.name}; each process reads one at least"
+        )
     environment = {"DRIFTLINE_PIPELINE": running.pipeline.name}
-    supervisor = Supervisor(flows or FLOWS, environment, lambda line: err.print(line, highlight=False))
+    chosen = dict.fromkeys(flows or FLOWS, 1)
+    if "predict" in chosen:
+        chosen["predict"] = processes
+    supervisor = Supervisor(chosen, environment, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     raise typer.Exit(supervisor.run())

@@ -1,5 +1,6 @@
 """Runs one of the five flows in this process: `python -m flows.runner predict`."""
 
+import argparse
 import fcntl
 import gc
 import importlib
@@ -13,6 +14,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
 
 from flows.adapters import telemetry
 from flows.errors import ConfigError, DriftlineError, SnapshotError, UnknownTopic
@@ -22,12 +25,35 @@ FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
 BACKGROUND = ("materialize", "retrain")  # long work that must not take the processor from an answer
 
 SUPERVISED = "--supervised"
+_PORTS = 10  # from a process's HTTP port to that of the flow's next process
 
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
 
 
-def run(flow: str) -> None:
+class Place(NamedTuple):
+    """Which of a flow's processes this one is, and the addresses (host:port) of all; none if it is alone."""
+
+    number: int = 0
+    addresses: tuple[str, ...] = ()
+
+    def name_of(self, flow: str) -> str:
+        """What the process is called.
+
+        >>> Place().name_of("predict"), Place(1, ("127.0.0.1:4001", "127.0.0.1:4002")).name_of("predict")
+        ('predict', 'predict-1')
+        """
+        return f"{flow}-{self.number}" if self.addresses else flow
+
+    def arguments(self) -> list[str]:
+        """Those of the command that runs the process."""
+        return ["--process", str(self.number), "--addresses", *self.addresses] if self.addresses else []
+
+
+SINGLE = Place()
+
+
+def run(flow: str, place: Place) -> None:
     """Run `flow` until it is told to stop; raises `DriftlineError` for what a person must correct."""
     running = engine()
     drain_on_signals(running)
@@ -40,10 +66,10 @@ def run(flow: str) -> None:
     if flow in BACKGROUND:
         os.nice(10)
     with (
-        alone(running, flow),
-        telemetry.HealthServer(settings.http_host, _port(running, flow), running.waits_for),
+        alone(running, place.name_of(flow)),
+        telemetry.HealthServer(settings.http_host, _port(running, flow, place), running.waits_for),
     ):
-        execute(running, flow, module.build(running))
+        execute(running, flow, module.build(running), place)
 
 
 def tune_garbage_collection() -> None:
@@ -55,25 +81,42 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def execute(running: Engine, flow: str, dataflow: object) -> None:
+def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE) -> None:
     """Run `dataflow` with recovery on."""
-    from bytewax.recovery import RecoveryConfig, init_db_dir
+    from bytewax.recovery import RecoveryConfig
     from bytewax.run import cli_main
 
     directory = running.recovery_dir(flow)
-    if not directory.is_dir():
-        unfinished = directory.with_name(f"{flow}.new")  # renamed when whole, should we be killed meanwhile
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        init_db_dir(unfinished, running.pipeline.partitions)
-        unfinished.rename(directory)
-    epoch = timedelta(seconds=running.settings.epoch_seconds)
-    cli_main(dataflow, epoch_interval=epoch, recovery_config=RecoveryConfig(directory))
+    _make_recovery(directory, running.pipeline.partitions)
+    cli_main(
+        dataflow,
+        process_id=place.number,
+        addresses=list(place.addresses) or None,
+        epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
+        recovery_config=RecoveryConfig(directory),
+    )
+
+
+def _make_recovery(directory: Path, partitions: int) -> None:
+    """Make the directory where the state is stored, unless it is there; processes of a flow take turns."""
+    from bytewax.recovery import init_db_dir
+
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f"{directory.name}.making").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.is_dir():
+            unfinished = directory.with_name(
+                f"{directory.name}.new"
+            )  # renamed when whole, lest we are killed
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            init_db_dir(unfinished, partitions)
+            unfinished.rename(directory)
 
 
 @contextmanager
 def alone(running: Engine, flow: str) -> Iterator[None]:
-    """Hold the flow's lock: two processes on one state would answer everything twice.
+    """Hold the lock of the flow, or of its process: two on one state would answer everything twice.
 
     Raises `DriftlineError` when another process on this machine holds it; the lock ends with its process.
     """
@@ -110,11 +153,11 @@ def check_topics(running: Engine) -> None:
             raise UnknownTopic(topic)
 
 
-def main(flow: str) -> int:
+def main(flow: str, place: Place) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
     logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        run(flow)
+        run(flow, place)
     except Exception as error:
         cause = _deliberate(error)
         if cause is None:
@@ -122,12 +165,21 @@ def main(flow: str) -> int:
             return EXIT_FAULT
         logging.getLogger("driftline").error("%s", cause)
         return EXIT_MISTAKE if isinstance(cause, ConfigError | SnapshotError | UnknownTopic) else EXIT_FAULT
+    except BaseException as panic:
+        if type(panic).__name__ != "PanicException":  # Rust's, which no module exports
+            raise
+        logging.getLogger("driftline").error(
+            "the processes of the flow have lost one another (%s); should it come again, run the flow as one "
+            "process, which tells the cause",
+            panic,
+        )
+        return EXIT_FAULT
     return 0
 
 
-def _port(running: Engine, flow: str) -> int:
+def _port(running: Engine, flow: str, place: Place) -> int:
     base = running.settings.http_port
-    return base and base + FLOWS.index(flow)
+    return base and base + FLOWS.index(flow) + _PORTS * place.number
 
 
 def _deliberate(error: BaseException | None) -> DriftlineError | None:
@@ -139,7 +191,17 @@ def _deliberate(error: BaseException | None) -> DriftlineError | None:
     return None
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m flows.runner", description="Run one flow.")
+    parser.add_argument("flow", choices=FLOWS)
+    parser.add_argument(SUPERVISED, action="store_true", help="drain when standard input ends")
+    parser.add_argument("--process", type=int, default=0, help="which of the flow's processes this is")
+    parser.add_argument("--addresses", nargs="+", default=(), help="host:port of each of them, in order")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    if SUPERVISED in sys.argv[2:]:
+    asked = _arguments()
+    if asked.supervised:
         drain_with_parent()
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(asked.flow, Place(asked.process, tuple(asked.addresses))))

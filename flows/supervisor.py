@@ -1,15 +1,21 @@
-"""Supervises the flows as processes: restarts one that crashed, and drains all of them at the end."""
+"""Supervises the flows as processes: restarts one that crashed, and drains all of them at the end.
+
+A flow may be several processes, a cluster of Bytewax on this machine. They live and die together: where one
+crashed, the messages between them are lost, so the others are killed, and all go on from their stored state.
+"""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from flows.runner import EXIT_MISTAKE, SUPERVISED
+from flows.runner import EXIT_MISTAKE, SINGLE, SUPERVISED, Place
 
 GRACE = 30.0  # seconds that a flow gets to drain
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is started again
@@ -19,20 +25,31 @@ _HEALTHY_AFTER = 60.0  # seconds after which a crash is no longer counted with t
 @dataclass
 class _Child:
     flow: str
-    process: subprocess.Popen[bytes]
-    started: float
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: float = 0.0
     wait: float = _FIRST_WAIT
-    restart_at: float | None = field(default=None)
+    restart_at: float | None = None
+
+    def crash(self) -> int | None:
+        """The exit code of a process that ended; one that says that a person must correct something first."""
+        codes = [code for process in self.processes if (code := process.poll()) is not None]
+        return EXIT_MISTAKE if EXIT_MISTAKE in codes else next(iter(codes), None)
+
+    def kill(self) -> None:
+        """End what is left of it."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 class Supervisor:
-    """Runs each of `flows` in a process of its own, with `environment` added to this one's.
+    """Runs each of `flows` in as many processes as it says, with `environment` added to this one's.
 
     `say` gets one line for what happens.
     """
 
     def __init__(
-        self, flows: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]
+        self, flows: Mapping[str, int], environment: Mapping[str, str], say: Callable[[str], None]
     ) -> None:
         self._environment = {**os.environ, **environment}
         self._say = say
@@ -42,7 +59,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until `stop` is called; the exit code: 0, or that of a flow that cannot start."""
-        self._children = [self._start(flow) for flow in self._flows]
+        self._children = [_Child(flow) for flow in self._flows]
+        for child in self._children:
+            self._start(child)
         while not self._stop.wait(0.1):
             for child in self._children:
                 if (code := self._look_after(child)) is not None:
@@ -55,23 +74,29 @@ class Supervisor:
         """Let `run` drain the flows and return."""
         self._stop.set()
 
-    def _start(self, flow: str) -> _Child:
-        command = [sys.executable, "-m", "flows.runner", flow, SUPERVISED]
+    def _start(self, child: _Child) -> None:
+        places = cluster(self._flows[child.flow])
+        child.processes = [self._open(child.flow, place) for place in places]
+        child.started, child.restart_at = time.monotonic(), None
+
+    def _open(self, flow: str, place: Place) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "flows.runner", flow, SUPERVISED, *place.arguments()]
         # The pipe ends when we do, however we end. In a session of its own a flow does not get our Ctrl-C:
         # we drain it.
         process = subprocess.Popen(  # noqa: S603 (our own module)
             command, env=self._environment, stdin=subprocess.PIPE, start_new_session=True
         )
-        self._say(f"{flow} started (pid {process.pid})")
-        return _Child(flow, process, time.monotonic())
+        self._say(f"{place.name_of(flow)} started (pid {process.pid})")
+        return process
 
     def _look_after(self, child: _Child) -> int | None:
         """Restart the child if it ended; the exit code if that would not help."""
         now = time.monotonic()
         if child.restart_at is None:
-            code = child.process.poll()
+            code = child.crash()
             if code is None:
                 return None
+            child.kill()
             if code == EXIT_MISTAKE:
                 return EXIT_MISTAKE
             if now - child.started > _HEALTHY_AFTER:
@@ -79,25 +104,37 @@ class Supervisor:
             child.restart_at = now + child.wait
             self._say(f"{child.flow} ended with {code}; starting it again in {child.wait:g} s")
         elif now >= child.restart_at:
-            again = self._start(child.flow)
-            child.process, child.started, child.restart_at = again.process, again.started, None
+            self._start(child)
             child.wait = min(2 * child.wait, _LONGEST_WAIT)
         return None
 
     def _end(self) -> int:
         """Drain all flows; 0 if each one did within the grace period."""
-        for child in self._children:
-            if child.process.poll() is None:
-                child.process.send_signal(signal.SIGTERM)
+        processes = [(child.flow, process) for child in self._children for process in child.processes]
+        for _, process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + GRACE
-        codes = [self._wait_for(child, deadline) for child in self._children]
+        codes = [self._wait_for(flow, process, deadline) for flow, process in processes]
         # the signal ends a flow that has not begun: nothing of it is lost
         return 0 if all(code in (0, -signal.SIGTERM) for code in codes) else 1
 
-    def _wait_for(self, child: _Child, deadline: float) -> int:
+    def _wait_for(self, flow: str, process: subprocess.Popen[bytes], deadline: float) -> int:
         try:
-            return child.process.wait(max(0.0, deadline - time.monotonic()))
+            return process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._say(f"{child.flow} did not drain within {GRACE:g} s; killed")
-            child.process.kill()
-            return child.process.wait()
+            self._say(f"{flow} did not drain within {GRACE:g} s; killed")
+            process.kill()
+            return process.wait()
+
+
+def cluster(processes: int) -> Sequence[Place]:
+    """The places of so many processes of a flow, which talk to each other over free loopback ports."""
+    if processes == 1:
+        return [SINGLE]
+    with ExitStack() as sockets:
+        probes = [sockets.enter_context(socket.socket()) for _ in range(processes)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        addresses = tuple(f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes)
+    return [Place(number, addresses) for number in range(processes)]

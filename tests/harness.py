@@ -205,7 +205,7 @@ class Running:
 
     def pids(self) -> dict[str, int]:
         """The process that each flow has now, as the supervisor said."""
-        return {flow: int(pid) for flow, pid in re.findall(r"(\w+) started \(pid (\d+)\)", self.said())}
+        return {flow: int(pid) for flow, pid in re.findall(r"(\S+) started \(pid (\d+)\)", self.said())}
 
     def said(self) -> str:
         return self.log.read_text()
