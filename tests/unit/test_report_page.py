@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from harness import unavailable
 
 from flows.core.calibration import Calibration
 from flows.core.slices import Slices, fairness
@@ -24,7 +25,6 @@ from flows.report_page import (
     Version,
     render,
 )
-from tests.harness import unavailable
 
 SECTIONS = ["summary", "metrics", "drift", "features", "calibration", "slices", "versions"]
 DAY = 86_400_000
