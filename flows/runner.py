@@ -6,7 +6,6 @@ import gc
 import importlib
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -14,10 +13,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
-from flows.adapters import telemetry
+from flows.adapters import recovery, telemetry
 from flows.errors import ConfigError, DriftlineError, SnapshotError, UnknownTopic
 from flows.wiring import Engine, drain_on_signals, engine
 
@@ -87,7 +85,7 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
     from bytewax.run import cli_main
 
     directory = running.recovery_dir(flow)
-    _make_recovery(directory, running.pipeline.partitions)
+    recovery.prepare(directory, running.pipeline.partitions)
     cli_main(
         dataflow,
         process_id=place.number,
@@ -95,23 +93,6 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
         epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
         recovery_config=RecoveryConfig(directory),
     )
-
-
-def _make_recovery(directory: Path, partitions: int) -> None:
-    """Make the directory where the state is stored, unless it is there; processes of a flow take turns."""
-    from bytewax.recovery import init_db_dir
-
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with directory.with_name(f"{directory.name}.making").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.is_dir():
-            unfinished = directory.with_name(
-                f"{directory.name}.new"
-            )  # renamed when whole, lest we are killed
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
-            init_db_dir(unfinished, partitions)
-            unfinished.rename(directory)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ COMMANDS = {
     "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
-    "python -m bytewax.run flows.predict:flow -w 4": "tried by hand, as the how-to says",
+    "driftline run predict --processes 4": "run by tests/e2e/test_cluster.py with 2 and 3",
     "driftline --help": SHOP,
     "driftline apply": SHOP,
     "driftline backtest": SHOP,

@@ -1,0 +1,68 @@
+"""The directory in which Bytewax stores the state of a flow: made once, and mended before each start.
+
+Bytewax 0.21 stores the snapshots of an epoch one by one and marks the epoch as finished afterwards. A crash
+in between leaves snapshots of an epoch that never finished. The next execution begins that epoch anew, but
+does not remove them; where it has nothing to store for the same key and epoch, they stay, and one execution
+later they are taken for the key's state, beside offsets that are another's. So they are removed here.
+"""
+
+import fcntl
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from bytewax.recovery import init_db_dir
+
+
+def prepare(directory: Path, partitions: int) -> None:
+    """Make the directory unless it is there, and forget what an execution that crashed left unfinished.
+
+    To be called before each execution. The processes of one cluster may all do so: none of them stores
+    anything before the last one has started.
+    """
+    with _in_turn(directory):
+        if directory.is_dir():
+            forget_unfinished(directory)
+        else:
+            unfinished = directory.with_name(
+                f"{directory.name}.new"
+            )  # renamed when whole, lest we are killed
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            init_db_dir(unfinished, partitions)
+            unfinished.rename(directory)
+
+
+def forget_unfinished(directory: Path) -> None:
+    """Remove the snapshots of epochs that no execution finished."""
+    with ExitStack() as stack:
+        files = sorted(directory.glob("part-*.sqlite3"))
+        parts = [stack.enter_context(closing(sqlite3.connect(file))) for file in files]
+        epoch = _resume_epoch(parts)
+        for part in parts:
+            with part:
+                part.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
+
+
+def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
+    """The epoch at which Bytewax will resume: how far the slowest worker of the last execution came."""
+    executions = [
+        row for part in parts for row in part.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
+    ]
+    if not executions:
+        return 0
+    last, workers, began = max(executions)
+    query = "SELECT worker_index, worker_frontier FROM fronts WHERE ex_num = ?"
+    came: dict[int, int] = dict(row for part in parts for row in part.execute(query, (last,)))
+    epoch: int = min(came.get(worker, began) for worker in range(workers))
+    return epoch
+
+
+@contextmanager
+def _in_turn(directory: Path) -> Iterator[None]:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f"{directory.name}.turn").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,131 @@
+"""What a crash leaves in Bytewax's recovery store, and that it is not taken for state."""
+
+import pickle
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import StatefulLogic
+from bytewax.recovery import RecoveryConfig
+from bytewax.run import cli_main
+from bytewax.testing import TestingSink
+
+from flows.adapters.recovery import forget_unfinished, prepare
+
+Items = Iterable[list[str]]
+
+
+class Numbers(FixedPartitionedSource):
+    """Gives what it was told, a list in each epoch, on from where its state stands."""
+
+    def __init__(self, batches: Items) -> None:
+        self._batches = batches
+
+    def list_parts(self) -> list[str]:
+        return ["0"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "Part":
+        return Part(iter(self._batches), resume_state or 0)
+
+
+class Part(StatefulSourcePartition):
+    def __init__(self, batches, taken: int) -> None:
+        self._batches = batches
+        self._taken = taken
+
+    def next_batch(self) -> list[tuple[str, str]]:
+        batch = next(self._batches)
+        self._taken += len(batch)
+        return [("key", item) for item in batch]
+
+    def snapshot(self) -> int:
+        return self._taken
+
+
+class Crash(Exception):
+    pass
+
+
+def execution(directory: Path, batches: Items) -> list[str]:
+    """Run a flow whose one state is all that it has ever been given; what that was at its start."""
+    resumed: list[str] = []
+
+    class All(StatefulLogic):
+        def __init__(self, state: list[str] | None) -> None:
+            resumed[:] = state or []
+            self.state = state or []
+
+        def on_item(self, item: str) -> tuple[list, bool]:
+            if item == "crash":
+                raise Crash
+            self.state = [*self.state, item]
+            return [], False
+
+        def snapshot(self) -> list[str]:
+            return self.state
+
+    flow = Dataflow("flow")
+    items = op.stateful("all", op.input("numbers", flow, Numbers(batches)), All)
+    op.output("out", items, TestingSink([]))
+    recovery = RecoveryConfig(directory)
+    cli_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
+    return resumed
+
+
+def crashed(directory: Path, batches: Items) -> None:
+    """The same, but for its end."""
+    with suppress(BytewaxRuntimeError):
+        execution(directory, [*batches, ["crash"]])
+
+
+def leave_unfinished(directory: Path, state: list[str], beyond: int) -> None:
+    """What a crash leaves between the storing of a snapshot and the end of its epoch."""
+    with closing(sqlite3.connect(directory / "part-0.sqlite3")) as part, part:
+        (frontier,) = part.execute("SELECT max(worker_frontier) FROM fronts").fetchone()
+        part.execute(
+            "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)",
+            ("flow.all.stateful_batch", "key", frontier + beyond, pickle.dumps(state)),
+        )
+
+
+def twice_resumed(directory: Path, mend: Callable[[Path], None]) -> list[str]:
+    """The state after a crash that left a snapshot, an idle execution behind it, and another start."""
+    prepare(directory, 1)
+    execution(directory, [["a"], ["b"]])
+    leave_unfinished(directory, ["a", "b", "never finished"], beyond=2)
+    mend(directory)
+    crashed(directory, [["c"], *[[]] * 8])
+    mend(directory)
+    return execution(directory, [["d"]])
+
+
+def test_a_snapshot_of_an_epoch_that_did_not_finish_is_never_resumed_from(tmp_path: Path) -> None:
+    assert twice_resumed(tmp_path / "state", forget_unfinished) == ["a", "b", "c"]
+
+
+def test_bytewax_itself_takes_it_for_the_state(tmp_path: Path) -> None:
+    """Once this fails Bytewax has mended it, and `forget_unfinished` can go."""
+    assert twice_resumed(tmp_path / "state", lambda _: None) == ["a", "b", "never finished"]
+
+
+def test_what_was_finished_stays(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    prepare(directory, 3)
+    for items in (["a"], ["b"], ["c"]):
+        execution(directory, [items])
+        prepare(directory, 3)
+    assert execution(directory, [["d"]]) == ["a", "b", "c"]
+
+
+def test_after_a_crash_the_last_finished_epoch_stays(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    prepare(directory, 1)
+    crashed(directory, [["a"], ["b"], []])
+    prepare(directory, 1)
+    assert execution(directory, [["c"]]) == ["a", "b"]
