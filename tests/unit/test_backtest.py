@@ -10,9 +10,8 @@ from river import evaluate, linear_model, metrics, preprocessing
 
 from flows.backtest import Backtest, Progress, questions
 from flows.core.broker import Outgoing
-from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
-from flows.core.models import Prediction, first_model
+from flows.core.models import Prediction
 from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, View
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.transforms import Transformer
@@ -65,8 +64,8 @@ class Run:
             pipeline.name,
             never._replace(**policy),
             self.names,
-            first_model(pipeline.model()),
-            Evaluation(pipeline.metrics),
+            pipeline.new_model(),
+            pipeline.evaluation(),
         )
         self.test = Backtest(pipeline, plan, learner, Transformer(plan, {}), looked_up or {})
         self.predictions: list[Prediction] = []
