@@ -251,11 +251,11 @@ class Anomaly(Task):
             raise ArithmeticError(f"the detector gives {score}")
         estimator.learn_one(features)
 
-    def answer(self, score: Mapping[str, float], label: bool) -> bool:
-        return score["anomaly"] > 0.5
+    def answer(self, score: Mapping[str, float], label: bool) -> bool | float:
+        return _is_anomaly(score) if label else score["score"]
 
     def loss(self, score: Mapping[str, float], truth: bool) -> float:
-        return float(self.answer(score, True) != truth)
+        return float(_is_anomaly(score) != truth)
 
     def error_measure(self) -> ErrorMeasure:
         return _FlagError()
@@ -313,8 +313,12 @@ class _ScaledError:
 
 class _FlagError:
     def __call__(self, score: Mapping[str, float], truth: bool) -> tuple[float, bool]:
-        wrong = (score["anomaly"] > 0.5) != truth
+        wrong = _is_anomaly(score) != truth
         return float(wrong), wrong
+
+
+def _is_anomaly(score: Mapping[str, float]) -> bool:
+    return score["anomaly"] > 0.5
 
 
 def _likeliest(score: Mapping[str, float]) -> str:
