@@ -7,6 +7,8 @@ import orjson
 import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, event, record, traffic
+from pyarrow import Table
+from pyarrow.parquet import read_table
 from river import anomaly, linear_model, optim, preprocessing
 from signals import outgoing, signal
 from test_schemas import check, check_all
@@ -19,6 +21,7 @@ from flows.core.schema import Field, Flag, Number, Text, Time, iso
 from flows.core.tasks import TASKS
 from flows.pipeline import RetrainPolicy, Stream
 from flows.pipelines.flight_delays import prepare
+from flows.training_set import AsServed, TrainingSet
 from flows.wiring import Engine
 
 FLIGHTS = 120
@@ -109,6 +112,19 @@ def by_the_core(project: Project, running: Engine) -> Any:
     return learner
 
 
+def training_set(project: Project, running: Engine) -> Table:
+    out, plan = project.directory / "training.parquet", running.plan()
+    made = TrainingSet(running.pipeline, plan, AsServed(len(running.pipeline.inputs)))
+    with project.broker() as broker:
+        made.write(broker, out, project.directory, lambda _: None)
+    return read_table(out)
+
+
+def plain(score: Any) -> Any:
+    """A score as a parquet file gives it back: a map is a list of pairs."""
+    return dict(score) if isinstance(score, list) else score
+
+
 @pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.task)
 def test_an_event_is_answered_learned_judged_and_retrained_on_as_its_task_says(
     project: Project, asked: Asked
@@ -150,6 +166,11 @@ def test_an_event_is_answered_learned_judged_and_retrained_on_as_its_task_says(
     check_all("prediction", project.records("predictions"))
     check_all("model", project.records("models"))
     check("metrics", metrics)
+    table = training_set(project, running)
+    assert table.column("label").to_pylist() == [asked.truth(n) for n in range(FLIGHTS)]
+    assert [plain(score) for score in table.column("score").to_pylist()] == [
+        each.score for each in served(project)[:FLIGHTS]
+    ]
     assert reasons(project) == []
 
 
