@@ -10,7 +10,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from math import log
+from math import isfinite, log
 from typing import Any, Literal, Protocol
 
 from river import base, metrics, stats
@@ -245,9 +245,7 @@ class Anomaly(Task):
 
     def learn(self, estimator: Any, features: Features, truth: Any) -> None:
         score = estimator.score_one(features)
-        if (
-            score - score != 0.0
-        ):  # River's quantile would panic at the next event, past any `except Exception`
+        if not isfinite(score):  # River's quantile would panic, and no `except Exception` holds that
             raise ArithmeticError(f"the detector gives {score}")
         estimator.learn_one(features)
 
