@@ -11,12 +11,13 @@ from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
+from flows.core.baselines import Score
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import DriftSignal
 from flows.core.engine import Answer, FeatureEngine
 from flows.core.features import Question
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner
+from flows.core.learner import DeadLabel, Happening, Learner, Unlearned
 from flows.core.models import Prediction
 from flows.core.plan import FeaturePlan
 from flows.core.transforms import Transformer
@@ -62,7 +63,7 @@ class Backtest:
         looked_up: Mapping[tuple[str, int], list[Value]] = MappingProxyType({}),
     ) -> None:
         self.learner = learner
-        self.served: dict[str, float] = {}
+        self.served: dict[str, Score] = {}
         self._pipeline = pipeline
         self._names = (*pipeline.inputs, *plan.names)
         self._engine = FeatureEngine(
@@ -88,7 +89,9 @@ class Backtest:
                 happenings += self._learn(record)
             elif answer := answers.get(record.offset):
                 happenings += self._predict(answer)
-        dead = len(computed.dead) + sum(isinstance(happening, DeadLabel) for happening in happenings)
+        dead = len(computed.dead) + sum(
+            isinstance(happening, DeadLabel | Unlearned) for happening in happenings
+        )
         signals = [happening for happening in happenings if isinstance(happening, DriftSignal)]
         return Progress(len(records), len(answers), dead, signals)
 

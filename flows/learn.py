@@ -23,9 +23,10 @@ from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
 from flows.core.deadletter import dead_letter
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner
-from flows.core.models import Model, ModelMessage, Role
+from flows.core.learner import DeadLabel, Happening, Learner, Unlearned
+from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.schema import iso
+from flows.core.tasks import task_of
 from flows.errors import InvalidRecord, SnapshotError
 from flows.wiring import Engine, drain_on_signals, engine
 
@@ -67,9 +68,10 @@ class _Learn:
         self._sealer = running.sealer()
         self._interval = running.settings.model_seconds
         self._labels = pipeline.labels.decoder()
+        self._task = task_of(pipeline.task)
         fresh = (running.learner(running.names(running.plan())), 0, 0)
         stored: tuple[Learner, int, int] = self._sealer.open_state(state) if state else fresh
-        # how many labels the last models, and the last metrics, on the topics know of
+        # how many steps of the learner the last models, and labels the last metrics, on the topics know of
         self._learner, self._published, self._measured = stored
         self._publish_at = self._measure_at = 0.0
 
@@ -87,7 +89,8 @@ class _Learn:
         return [out]
 
     def due(self) -> datetime | None:
-        if self._published == self._measured == self._learner.evaluation.labels:
+        learner = self._learner
+        if (self._published, self._measured) == (learner.steps, learner.evaluation.labels):
             return None
         return datetime.now(UTC) + timedelta(seconds=max(0.0, self._publish_at - time.monotonic()))
 
@@ -100,7 +103,7 @@ class _Learn:
     def _take(self, record: Record) -> Iterator[Outgoing]:
         try:
             for happening in self._learn(record):
-                yield from self._outgoing(happening)
+                yield from self._outgoing(happening, record)
         except InvalidRecord as fault:
             yield self._dead(record, fault.reason, str(fault))
         except SnapshotError as fault:
@@ -111,15 +114,23 @@ class _Learn:
             event_id, at, payload = self._labels.decode(record)
             yield from self._learner.labelled(Label(event_id, at, payload[self._pipeline.target], record))
         elif record.topic == self._pipeline.topic("predictions"):
-            yield from self._learner.predicted(predictions.decode(record))
+            yield from self._learner.predicted(self._served(record))
         elif dict(record.headers).get("role") == b"challenger":
             yield from self._learner.challenged(self._sealer.read(record))
 
-    def _outgoing(self, happening: Happening) -> Iterator[Outgoing]:
+    def _served(self, record: Record) -> Prediction:
+        prediction = predictions.decode(record)
+        if not all(map(self._task.serves, (prediction.score, *prediction.shadows.values()))):
+            raise InvalidRecord("schema", f"its scores are not those of task {self._task.name!r}")
+        return prediction
+
+    def _outgoing(self, happening: Happening, record: Record) -> Iterator[Outgoing]:
         if isinstance(happening, DriftSignal):
             yield self._signal(happening)
         elif isinstance(happening, DeadLabel):
             yield self._dead(*happening)
+        elif isinstance(happening, Unlearned):
+            yield self._dead(record, "model", happening.detail)
         else:
             yield self._model(happening.role, happening.model)
 
@@ -134,10 +145,9 @@ class _Learn:
         """The models, if they have learned anything since they were last published."""
         self._publish_at = time.monotonic() + self._interval
         learner = self._learner
-        if self._published == learner.evaluation.labels:
+        if self._published == learner.steps:
             return []
-        telemetry.LABELS_JOINED.inc(learner.evaluation.labels - self._published)
-        self._published = learner.evaluation.labels
+        self._published = learner.steps
         models = [self._model("champion", learner.champion)]
         if learner.challenger is not None:
             models.append(self._model("challenger", learner.challenger))
@@ -156,6 +166,7 @@ class _Learn:
         learner = self._learner
         if self._measured == learner.evaluation.labels:
             return []
+        telemetry.LABELS_JOINED.inc(learner.evaluation.labels - self._measured)
         self._measured = learner.evaluation.labels
         values = learner.evaluation.values()
         show(learner, values)

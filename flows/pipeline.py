@@ -8,17 +8,18 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
-from river import metrics
-
 from flows.core.broker import Outgoing
 from flows.core.concept_drift import make_detector
 from flows.core.data_quality import QualityPolicy
 from flows.core.decode import Decoder
 from flows.core.drift import Detector
+from flows.core.evaluation import Evaluation
 from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
+from flows.core.models import Model
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Field, in_milliseconds
+from flows.core.tasks import TaskName, task_of
 from flows.errors import ConfigError
 
 
@@ -93,11 +94,6 @@ class RetrainPolicy:
     block: int = 500
 
 
-def default_metrics() -> Any:
-    """ROC AUC, on 20 thresholds, and log loss."""
-    return metrics.ROCAUC(n_thresholds=20) + metrics.LogLoss()
-
-
 class Dataset(Protocol):
     """Records for all input topics, in event-time order; `len` counts them, `events` those that ask."""
 
@@ -114,8 +110,9 @@ class Pipeline:
 
     `entities` are the event fields that hold the keys of the Feast entities, and `service` is the
     Feast feature service whose features the model gets, after the event fields named in `inputs`.
-    `model` makes a fresh River estimator, `metrics` a River metric or several joined by `+`. `target` is
-    the label's field that holds the truth.
+    `task` says what is asked: "binary", "multiclass", "regression" or "anomaly"; `model` makes a fresh River
+    estimator for it, `metrics` a River metric or several joined by `+`, if not those that the task has of its
+    own. `target` is the label's field that holds the truth. For anomalies labels may be few or none.
     `lateness` is how far (event time) a record may be behind the newest of its topic and still count.
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
@@ -128,7 +125,8 @@ class Pipeline:
     entities: tuple[str, ...]
     service: str
     model: Callable[[], Any]
-    metrics: Callable[[], Any] = default_metrics
+    task: TaskName = "binary"
+    metrics: Callable[[], Any] | None = None
     inputs: tuple[str, ...] = ()
     sources: tuple[Stream, ...] = ()
     drift: DriftPolicy = field(default_factory=DriftPolicy)
@@ -137,6 +135,34 @@ class Pipeline:
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
+
+    def __post_init__(self) -> None:
+        task, field, topic = task_of(self.task), self.labels.fields.get(self.target), self.labels.topic
+        kind = task.target.__name__
+        if field is None:
+            raise ConfigError(
+                f"pipeline {self.name!r}: the target {self.target!r} is no field of topic {topic!r}; "
+                f"declare it there as {kind}()"
+            )
+        if not isinstance(field, task.target) or not field.required:
+            raise ConfigError(
+                f"pipeline {self.name!r}: task {self.task!r} needs the target {self.target!r} of topic "
+                f"{topic!r} as a required {kind}(), not {field}"
+            )
+
+    def new_model(self, version: str = "v1") -> Model:
+        """A model that has learned nothing; raises `ConfigError` if it does not fit the task."""
+        task, estimator = task_of(self.task), self.model()
+        try:
+            task.check(estimator)
+        except ConfigError as error:
+            raise ConfigError(f"pipeline {self.name!r}: the model: {error}") from None
+        return Model(version, estimator, task=task)
+
+    def evaluation(self) -> Evaluation:
+        """The evaluation of a pipeline that has seen no label."""
+        task = task_of(self.task)
+        return Evaluation(self.metrics or task.metrics, task)
 
     def load_dataset(self, events: int | None = None, data: Path | None = None) -> Dataset:
         """The declared data set, or its first `events` events; raises `ConfigError` where there is none.

@@ -26,7 +26,7 @@ from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Ques
 from flows.core.idle import IdleIndex
 from flows.core.intake import Batch, Intake
 from flows.core.lookups import Lookups
-from flows.core.models import Lineup, Model, first_model
+from flows.core.models import Lineup, Model
 from flows.core.plan import FeaturePlan
 from flows.core.predictor import Predictor
 from flows.core.windows import Value
@@ -281,7 +281,7 @@ class _Predict:
         pipeline = running.pipeline
         self._sealer = running.sealer()
         self._features = pipeline.topic("features")
-        lineup: Lineup = self._sealer.open_state(state) if state else Lineup(first_model(pipeline.model()))
+        lineup: Lineup = self._sealer.open_state(state) if state else Lineup(pipeline.new_model())
         transformer = running.transformer(plan)
         self._predictor = Predictor(pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer)
         self._shown: Model | None = None

@@ -107,4 +107,16 @@ def _pipeline(module: str) -> Pipeline:
         raise ConfigError(
             f"{module}.pipeline must be a flows.pipeline.Pipeline, not {type(pipeline).__name__}"
         )
+    _check_model(pipeline)
     return pipeline
+
+
+def _check_model(pipeline: Pipeline) -> None:
+    try:
+        pipeline.new_model()
+    except ConfigError:
+        raise
+    except Exception as error:  # a declaration is the user's code
+        raise ConfigError(
+            f"pipeline {pipeline.name!r}: its model cannot be made: {type(error).__name__}: {error}"
+        ) from error

@@ -21,6 +21,7 @@ from flows.core.labels import usable
 from flows.core.models import Model, ModelMessage, Prediction
 from flows.core.retraining import train
 from flows.core.schema import in_milliseconds, iso
+from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
 from flows.wiring import Engine, drain_on_signals, engine
 
@@ -82,11 +83,11 @@ class _Retrain:
             )
 
     def _train(self, broker: Broker, signal: DriftSignal) -> Model:
-        model = Model(f"v{signal.sequence + 1}", self._pipeline.model())
+        model = self._pipeline.new_model(f"v{signal.sequence + 1}")
         truths = self._truths(broker, signal.since)
         return train(model, self._names, self._served(broker, signal.since), truths)
 
-    def _truths(self, broker: Broker, since: int) -> dict[str, bool]:
+    def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """The truths by event; of several labels of one event the last one holds."""
         records = read_since(broker, self._pipeline.labels.topic, since)
         labels = usable(records, self._labels, self._pipeline.target)

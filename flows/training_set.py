@@ -5,7 +5,7 @@ them, or those that Feast's point-in-time join finds for the same entities and m
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -17,11 +17,13 @@ import pyarrow as pa
 from flows.adapters.by_id import ById
 from flows.adapters.parquet import write_parquet
 from flows.arrow import TYPES
+from flows.core.baselines import Score
 from flows.core.broker import Broker, Record, read_since
 from flows.core.labels import usable
 from flows.core.plan import FeaturePlan
 from flows.core.predictions import Served, decode_served
 from flows.core.schema import Field, Flag, Number, Text, milliseconds
+from flows.core.tasks import Truth
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline, Stream
 from flows.wiring import Engine
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 ROWS = 10_000  # of a row group
 _JOINED = 2_000  # rows of one join in Feast, which holds all rows of the history within their ttl
 _MOMENT, _TIME = pa.timestamp("us", "UTC"), pa.timestamp("ms", "UTC")
+_SCORES = dict.fromkeys(("multiclass", "anomaly"), pa.map_(pa.string(), pa.float64()))  # the others: a number
 _PYTHON = {
     pa.int64(): (int,),
     pa.float64(): (int, float),
@@ -45,7 +48,7 @@ class Example(NamedTuple):
     """A prediction and the label that became known at `known_at` (ms)."""
 
     served: Served
-    label: bool
+    label: Truth
     known_at: int
 
 
@@ -165,7 +168,7 @@ class TrainingSet:
         columns += [[p.features[number] for p in answers] for number in self._inputs]
         columns += self._source.columns(group)
         columns += [[e.label for e in group], [e.known_at for e in group]]
-        columns += [[p.score for p in answers], [p.version for p in answers]]
+        columns += [[_cell(p.score) for p in answers], [p.version for p in answers]]
         pairs = zip(columns, self.schema.types, strict=True)
         return pa.table([_array(column, dtype) for column, dtype in pairs], schema=self.schema)
 
@@ -205,7 +208,8 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     columns += [(entity, pa.string()) for entity in plan.entities]
     columns += [(name, _type(fields[name])) for name in pipeline.inputs if name not in plan.entities]
     columns += [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
-    columns += [("label", pa.bool_()), ("known_at", _TIME), ("score", pa.float64()), ("model", pa.string())]
+    label, score = _type(pipeline.labels.fields[pipeline.target]), _SCORES.get(pipeline.task, pa.float64())
+    columns += [("label", label), ("known_at", _TIME), ("score", score), ("model", pa.string())]
     number = Counter(name for name, _ in columns)
     if twice := [name for name, times in number.items() if times > 1]:
         raise ConfigError(
@@ -224,6 +228,11 @@ def _checked_types(pipeline: Pipeline, plan: FeaturePlan) -> list[tuple[type, ..
 def _type(field: Field) -> pa.DataType:
     kinds = ((Text, pa.string()), (Number, pa.float64()), (Flag, pa.bool_()))
     return next((dtype for kind, dtype in kinds if isinstance(field, kind)), _TIME)
+
+
+def _cell(score: Score) -> Any:
+    """A score as Arrow takes it: the items of a map."""
+    return list(score.items()) if isinstance(score, Mapping) else score
 
 
 def _array(values: Iterable[Any], dtype: pa.DataType) -> pa.Array:

@@ -18,11 +18,9 @@ from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.adapters.seed import Seed
 from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
-from flows.core.evaluation import Evaluation
 from flows.core.features import Question
 from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
-from flows.core.models import first_model
 from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
 from flows.core.schema import Flag, Number, Text, Time, in_milliseconds
 from flows.core.snapshots import Sealer
@@ -182,9 +180,7 @@ class Engine:
             detector=pipeline.drift.detector,
             options=pipeline.drift.options,
         )
-        return Learner(
-            pipeline.name, policy, names, first_model(pipeline.model()), Evaluation(pipeline.metrics)
-        )
+        return Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
 
     def waits_for(self) -> str | None:
         """What the flow is not ready for, if anything: its answer to `/readyz`."""

@@ -10,18 +10,7 @@ from typing import Literal
 
 Verdict = Literal["open", "won", "lost"]
 
-_CLIP = 1e-6
 _MINIMUM = 10  # blocks before their scatter is worth trusting
-
-
-def log_loss(score: float, truth: bool) -> float:
-    """The negative log likelihood of the truth, with scores kept `1e-6` away from 0 and 1.
-
-    >>> round(log_loss(0.8, True), 4)
-    0.2231
-    """
-    likelihood = score if truth else 1.0 - score
-    return -log(min(max(likelihood, _CLIP), 1.0))
 
 
 class Contest:
@@ -42,10 +31,10 @@ class Contest:
         self._mean = 0.0  # of the blocks' mean gains
         self._squares = 0.0  # sum of their squared deviations (Welford, 1962)
 
-    def update(self, champion: float, challenger: float, truth: bool) -> Verdict:
-        """Take in both scores of one event and its truth."""
+    def update(self, champion: float, challenger: float) -> Verdict:
+        """Take in the losses of both scores of one event."""
         self.labels += 1
-        self._sum += log_loss(champion, truth) - log_loss(challenger, truth)
+        self._sum += champion - challenger
         if self.labels % self._block == 0:
             self._add_block(self._sum / self._block)
             self._sum = 0.0
@@ -55,7 +44,7 @@ class Contest:
 
     @property
     def gain(self) -> float:
-        """How much lower the challenger's mean log loss is."""
+        """How much lower the challenger's mean loss is."""
         return self._mean
 
     def _add_block(self, gain: float) -> None:

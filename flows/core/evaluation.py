@@ -11,40 +11,38 @@ from river.metrics.base import Metrics
 
 from flows.core.labels import Joined, Pending
 from flows.core.models import Prediction
+from flows.core.tasks import BINARY, Task, Truth
 
 PREDICTORS = ("model", "majority", "no-change")
 
 
 class Baselines:
-    """What one would predict without a model: the share of true labels so far, and the last label."""
+    """What one would predict without a model: what the labels so far say, and the last label."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._true = 0
-        self._last = False
+    def __init__(self, task: Task = BINARY) -> None:
+        self._baseline = task.baseline()
 
     def beside(self, prediction: Prediction) -> Pending:
         """The prediction and what the baselines say at the same moment."""
-        share = self._true / self._count if self._count else 0.5
-        return Pending(prediction, share, float(self._last))
+        return Pending(prediction, self._baseline.majority, self._baseline.no_change)
 
-    def learn(self, truth: bool) -> None:
+    def learn(self, truth: Truth) -> None:
         """Take a label in."""
-        self._count += 1
-        self._true += truth
-        self._last = truth
+        self._baseline.learn(truth)
 
 
 class Evaluation:
     """Cumulative River metrics of the served scores and of both baselines.
 
-    `metrics` makes a fresh River metric, or several joined by `+`.
+    `metrics` makes a fresh River metric, or several joined by `+`. As in River's own evaluation, no answer is
+    not judged.
     """
 
-    def __init__(self, metrics: Callable[[], Any]) -> None:
+    def __init__(self, metrics: Callable[[], Any], task: Task = BINARY) -> None:
+        self._task = task
         self._metrics = {predictor: metrics() for predictor in PREDICTORS}
-        # some metrics judge the label, which River's classifiers leave at False where both are as likely
-        self._judges_labels = self._metrics["model"].requires_labels
+        # some metrics of classifiers judge the label, the others its probability
+        self._judges_labels = getattr(self._metrics["model"], "requires_labels", False)
         self.labels = 0
 
     def update(self, joined: Joined) -> None:
@@ -52,8 +50,9 @@ class Evaluation:
         pending, truth = joined.pending, joined.label.truth
         scores = (pending.prediction.score, pending.majority, pending.no_change)
         for metric, score in zip(self._metrics.values(), scores, strict=True):
-            answer = score > 0.5 if self._judges_labels else {False: 1.0 - score, True: score}
-            metric.update(truth, answer)
+            answer = self._task.answer(score, self._judges_labels)
+            if answer is not None:
+                metric.update(truth, answer)
         self.labels += 1
 
     def values(self) -> dict[str, dict[str, float]]:

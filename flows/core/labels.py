@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from flows.core.baselines import Score
 from flows.core.broker import Record
 from flows.core.decode import Decoder
 from flows.core.models import Prediction
 from flows.core.recent import RecentIds
+from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
 
 PENDING_LIMIT = 1_000_000
@@ -19,7 +21,7 @@ class Label(NamedTuple):
 
     id: str
     time: int
-    truth: bool
+    truth: Truth
     record: Record
 
 
@@ -37,8 +39,8 @@ class Pending(NamedTuple):
     """A prediction that waits for its label, beside what the baselines said at the same moment."""
 
     prediction: Prediction
-    majority: float
-    no_change: float
+    majority: Score
+    no_change: Score
 
 
 class Joined(NamedTuple):

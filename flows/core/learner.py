@@ -16,6 +16,7 @@ from flows.core.drift import Detector, Position
 from flows.core.evaluation import Baselines, Evaluation
 from flows.core.labels import Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
+from flows.core.tasks import Truth
 
 
 class Settled(NamedTuple):
@@ -33,7 +34,10 @@ class DeadLabel(NamedTuple):
     detail: str
 
 
-Happening = DriftSignal | Settled | DeadLabel
+class Unlearned(NamedTuple):
+    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter."""
+
+    detail: str
 
 
 class Policy(NamedTuple):
@@ -48,6 +52,9 @@ class Policy(NamedTuple):
     block: int
     detector: Detector = "adwin"
     options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
+
+
+Happening = DriftSignal | Settled | DeadLabel | Unlearned
 
 
 class Learner:
@@ -66,10 +73,13 @@ class Learner:
         self.evaluation = evaluation
         self.now = 0  # the newest event time seen (ms)
         self.signals = 0
-        self.learned_until = 0  # the time of the last label learned (ms)
+        self.learned_until = 0  # the time of the last label or event learned (ms)
+        self.steps = 0  # labels judged and events learned without
         self._names = names
         self._policy = policy
-        self._baselines = Baselines()
+        self._task = champion.task
+        self._error = self._task.error_measure()
+        self._baselines = Baselines(self._task)
         self._join = LabelJoin(policy.label_wait)
         options = {"delta": policy.delta} if policy.detector == "adwin" else policy.options
         self._drift = ConceptDrift(policy.detector, options, policy.warm_up, policy.cool_down)
@@ -91,6 +101,9 @@ class Learner:
         joined = self._join.predicted(self._baselines.beside(prediction))
         if joined is not None:
             yield from self._judge_and_learn(joined)
+        if not self._task.learns_from_labels:
+            yield from map(Unlearned, self._learn(prediction, None))
+            self._stepped(prediction.time)
 
     def labelled(self, label: Label) -> Iterator[Happening]:
         """A label came."""
@@ -124,31 +137,39 @@ class Learner:
     def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
         prediction, label = joined.pending.prediction, joined.label
         self.evaluation.update(joined)
-        error, wrong = (prediction.score - label.truth) ** 2, (prediction.score > 0.5) != label.truth
+        error, wrong = self._error(prediction.score, label.truth)
         alarm = self._drift.update(error, wrong, label.time, _position(label.record))
         if alarm is not None and alarm.level == "alarm":  # a warning asks for no challenger yet
             yield self._signal(alarm, label.time)
         self._baselines.learn(label.truth)
-        yield from self._learn(prediction, label)
+        if self._task.learns_from_labels:
+            for detail in self._learn(prediction, label.truth):
+                yield DeadLabel(label.record, "model", detail)
         yield from self._compare(prediction, label.truth)
-        self.learned_until = max(self.learned_until, label.time)
+        self._stepped(label.time)
 
-    def _learn(self, prediction: Prediction, label: Label) -> Iterator[DeadLabel]:
+    def _stepped(self, time: int) -> None:
+        self.steps += 1
+        self.learned_until = max(self.learned_until, time)
+
+    def _learn(self, prediction: Prediction, truth: Truth | None) -> Iterator[str]:
+        """Teach the models; yields what went wrong."""
         if len(prediction.features) != len(self._names):
-            yield DeadLabel(label.record, "model", "its prediction was made with another feature plan")
+            yield "its prediction was made with another feature plan"
             return
         features = dict(zip(self._names, prediction.features, strict=True))
         for model in (self.champion, self.challenger):
-            if model is not None and (fault := model.learn(features, label.truth)):
-                yield DeadLabel(label.record, "model", f"model {model.version} cannot learn it: {fault}")
+            if model is not None and (fault := model.learn(features, truth)):
+                yield f"model {model.version} cannot learn it: {fault}"
 
-    def _compare(self, prediction: Prediction, truth: bool) -> Iterator[Settled]:
+    def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[Settled]:
         if self.challenger is None or self._contest is None:
             return
         shadow = prediction.shadows.get(self.challenger.version)
         if shadow is None or prediction.version != self.champion.version:
             return
-        verdict = self._contest.update(prediction.score, shadow, truth)
+        losses = (self._task.loss(score, truth) for score in (prediction.score, shadow))
+        verdict = self._contest.update(*losses)
         if verdict == "open":
             return
         challenger, champion = self.challenger, self.champion

@@ -2,59 +2,74 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from math import isfinite
+from math import inf
 from typing import Any, Literal, NamedTuple
 
-Role = Literal["champion", "challenger", "retired"]
-Features = Mapping[str, Any]
+from flows.core.baselines import Score
+from flows.core.tasks import BINARY, Features, Task, Truth
 
-UNDECIDED = 0.5  # the score of a classifier that has seen no label
+Role = Literal["champion", "challenger", "retired"]
+
+_LARGEST = 1e150  # of a score, so that its square is finite too
 
 
 class Prediction(NamedTuple):
     """What was served: the score of the champion, those of its shadows, and the features they saw.
 
     `time` is the event's (ms). `features` are in the order of the pipeline's feature names. `shadows` maps
-    the version of a challenger to its score.
+    the version of a challenger to its score. What a score is, the task says (`flows.core.tasks`).
     """
 
     id: str
     time: int
-    score: float
+    score: Score
     version: str
-    shadows: Mapping[str, float]
+    shadows: Mapping[str, Score]
     features: Sequence[Any]
 
 
 class Model:
-    """A binary classifier of River, and how many labels it has learned."""
+    """An estimator of River, its task, and how many events it has learned."""
 
-    def __init__(self, version: str, estimator: Any, learned: int = 0) -> None:
+    def __init__(self, version: str, estimator: Any, learned: int = 0, task: Task = BINARY) -> None:
         self.version = version
         self.estimator = estimator
         self.learned = learned
+        self.task = task
 
-    def score(self, features: Features) -> float:
-        """The probability that the target is true; raises `ArithmeticError` if that is no finite number."""
-        probabilities = self.estimator.predict_proba_one(features)
-        score = float(probabilities.get(True, 0.0)) if probabilities else UNDECIDED
-        if not isfinite(score):
-            raise ArithmeticError(f"model {self.version} gives {score}")
+    def score(self, features: Features) -> Score:
+        """What the model answers, by its task.
+
+        Raises `ArithmeticError` if a feature or the answer is not finite, or the answer is beyond 1e150.
+        """
+        _check_finite(features)
+        score = self.task.score(self.estimator, features)
+        for number in score.values() if isinstance(score, Mapping) else (score,):
+            if not -_LARGEST <= number <= _LARGEST:  # which is so for NaN too
+                raise ArithmeticError(f"model {self.version} gives {number}")
         return score
 
-    def learn(self, features: Features, truth: bool) -> str | None:
-        """Learn one label; what went wrong if the estimator cannot."""
+    def learn(self, features: Features, truth: Truth | None) -> str | None:
+        """Learn one event, with its truth if the task learns from labels; what went wrong if it cannot."""
         try:
-            self.estimator.learn_one(features, truth)
+            _check_finite(features)
+            self.task.learn(self.estimator, features, truth)
         except Exception as error:  # an estimator is the user's code: one label must not stop the flow
             return f"{type(error).__name__}: {error}"
         self.learned += 1
         return None
 
 
-def first_model(estimator: Any) -> Model:
+def _check_finite(features: Features) -> None:
+    """One NaN or infinity would stay in a scaler for ever; raises `ArithmeticError`."""
+    for name, value in features.items():
+        if type(value) is float and not -inf < value < inf:
+            raise ArithmeticError(f"feature {name!r} is {value}")
+
+
+def first_model(estimator: Any, task: Task = BINARY) -> Model:
     """The model of a pipeline that has seen no label; predictor and learner begin with the same one."""
-    return Model("v1", estimator)
+    return Model("v1", estimator, task=task)
 
 
 class ModelMessage(NamedTuple):
@@ -86,9 +101,9 @@ class Lineup:
         elif role == "challenger" and model.version != self.champion.version:
             self.challengers[model.version] = model
 
-    def shadow_scores(self, features: Features) -> dict[str, float]:
+    def shadow_scores(self, features: Features) -> dict[str, Score]:
         """The challengers' scores, by version; one that cannot score stays out and keeps nobody waiting."""
-        scores: dict[str, float] = {}
+        scores: dict[str, Score] = {}
         for version, model in self.challengers.items():
             with suppress(Exception):  # an estimator is the user's code
                 scores[version] = model.score(features)

@@ -11,7 +11,8 @@ from flows.core.schema import Field, Number, Text, Time, check, iso, millisecond
 from flows.errors import InvalidRecord
 
 _ID = Text(longest=2**20)  # as long as a declaration may allow
-_FIELDS: dict[str, Field] = {"id": _ID, "time": Time(), "score": Number(), "model": _ID}
+_FIELDS: dict[str, Field] = {"id": _ID, "time": Time(), "model": _ID}
+_SCORE = Number()
 _SERVED_FIELDS: dict[str, Field] = {"plan": Text(), "moment": Number(0, 2**62)}
 PUBLISHED_AT = (
     "published-at"  # header of an event and its prediction: microseconds since 1970, by the publisher's clock
@@ -93,5 +94,11 @@ def _prediction(raw: dict[str, Any]) -> Prediction:
     shadows, features = raw.get("shadows"), raw.get("features")
     if type(shadows) is not dict or type(features) is not list:
         raise InvalidRecord("schema", "not a prediction: 'shadows' or 'features' is missing")
-    check(shadows, dict.fromkeys(shadows, Number()))
+    for score in (raw.get("score"), *shadows.values()):
+        _check_score(score)
     return Prediction(raw["id"], milliseconds(raw["time"]), raw["score"], raw["model"], shadows, features)
+
+
+def _check_score(score: Any) -> None:
+    numbers = score if type(score) is dict else {"score": score}
+    check(numbers, dict.fromkeys(numbers, _SCORE))

@@ -3,17 +3,20 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from flows.core.models import Model, Prediction
+from flows.core.tasks import Truth
 
 
 def train(
-    model: Model, names: Sequence[str], served: Iterable[Prediction], truths: Mapping[str, bool]
+    model: Model, names: Sequence[str], served: Iterable[Prediction], truths: Mapping[str, Truth]
 ) -> Model:
     """Let `model` learn the logged features of every event whose truth is known, in the log's order.
 
+    A model whose task does not learn from labels learns every event.
     Predictions that were made with another number of features are left out.
     """
     for prediction in served:
         truth = truths.get(prediction.id)
-        if truth is not None and len(prediction.features) == len(names):
+        known = truth is not None or not model.task.learns_from_labels
+        if known and len(prediction.features) == len(names):
             model.learn(dict(zip(names, prediction.features, strict=True)), truth)
     return model

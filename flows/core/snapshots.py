@@ -18,6 +18,7 @@ import orjson
 from flows.core.broker import Outgoing, Record
 from flows.core.models import Model, ModelMessage
 from flows.core.schema import iso, milliseconds
+from flows.core.tasks import TASKS
 from flows.errors import SnapshotError
 
 SIGNATURE = "signature"  # the header of a model's record that holds its HMAC
@@ -50,6 +51,7 @@ _NO_MODELS = {"checks", "datasets", "evaluate", "stream"}  # River's parts that 
 _STATE = {
     f"flows.core.{module}"
     for module in (
+        "baselines",
         "broker",
         "calibration",
         "concept_drift",
@@ -66,6 +68,7 @@ _STATE = {
         "rolling",
         "skill",
         "slices",
+        "tasks",
     )
 }
 
@@ -99,6 +102,7 @@ class Sealer:
                 "version": message.model.version,
                 "role": message.role,
                 "time": iso(message.time),
+                "task": message.model.task.name,
                 "learned": message.model.learned,
                 "lineage": dict(message.lineage),
                 "estimator": base64.b64encode(pickle.dumps(message.model.estimator, protocol=5)).decode(),
@@ -111,7 +115,7 @@ class Sealer:
         self._verify(body, signature)
         raw = orjson.loads(body)
         estimator = self._unpickle(base64.b64decode(raw["estimator"]))
-        model = Model(raw["version"], estimator, raw["learned"])
+        model = Model(raw["version"], estimator, raw["learned"], TASKS[raw["task"]])
         return ModelMessage(raw["pipeline"], raw["role"], milliseconds(raw["time"]), model, raw["lineage"])
 
     def record(self, topic: str, message: ModelMessage, identity: str) -> Outgoing:

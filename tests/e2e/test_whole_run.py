@@ -5,7 +5,7 @@ import pytest
 from harness import PATIENCE, Project, lag, wait_until
 from made_flights import HOUR, MINUTE, event_payload
 
-from flows.pipeline import default_metrics
+from flows.core.tasks import BINARY
 from flows.runner import FLOWS
 
 EVENTS = 3000
@@ -64,7 +64,7 @@ def test_every_flight_is_predicted_once_every_label_learned_and_a_restart_goes_o
 
 def recomputed(scores: dict[str, float], truths: dict[str, bool]) -> dict[str, float]:
     """The metrics of what was served, by River and without the flows."""
-    metrics = {type(metric).__name__: metric for metric in default_metrics()}
+    metrics = {type(metric).__name__: metric for metric in BINARY.metrics()}
     for flight, score in scores.items():
         for metric in metrics.values():
             metric.update(truths[flight], {True: score, False: 1 - score})

@@ -2,26 +2,21 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
+from progressive import DAY, HOUR, Run, by_river
 from river import evaluate, linear_model, metrics, preprocessing
 
-from flows.backtest import Backtest, Progress, questions
+from flows.backtest import questions
 from flows.core.broker import Outgoing
-from flows.core.evaluation import Evaluation
-from flows.core.learner import Learner, Policy
-from flows.core.models import Prediction, first_model
 from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, View
 from flows.core.schema import Flag, Number, Text, Time
-from flows.core.transforms import Transformer
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flight_delays, flights_data
 
-HOUR = 3_600_000
-DAY = 24 * HOUR
 START = 1_357_000_000_000
 
 
@@ -48,72 +43,6 @@ def flights_plan() -> FeaturePlan:
     )
 
 
-class Served(NamedTuple):
-    """One event as River sees it: features beside its time and the delay of its label (ms)."""
-
-    x: dict[str, Any]
-    truth: bool
-
-
-class Run:
-    """A backtest, and each prediction that it served."""
-
-    def __init__(self, pipeline: Pipeline, plan: FeaturePlan, looked_up: Any = None, **policy: Any) -> None:
-        never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500)
-        self.names = (*pipeline.inputs, *plan.names)
-        learner = Learner(
-            pipeline.name,
-            never._replace(**policy),
-            self.names,
-            first_model(pipeline.model()),
-            Evaluation(pipeline.metrics),
-        )
-        self.test = Backtest(pipeline, plan, learner, Transformer(plan, {}), looked_up or {})
-        self.predictions: list[Prediction] = []
-        self.progress: list[Progress] = []
-        predicted = learner.predicted
-
-        def observed(prediction: Prediction) -> Any:
-            self.predictions.append(prediction)
-            return predicted(prediction)
-
-        learner.predicted = observed
-
-    def over(self, records: list[Outgoing]) -> "Run":
-        self.progress = list(self.test.run(records))
-        return self
-
-    def dataset(self, records: list[Outgoing], labels: Stream, target: str) -> list[Served]:
-        """What was served as a data set of River, in the order of the events."""
-        known = {}
-        for record in records:
-            if record.topic == labels.topic:
-                payload = orjson.loads(record.value)
-                known[payload[labels.id]] = (record.timestamp, payload[target])
-        rows = []
-        for prediction in self.predictions:
-            at, truth = known[prediction.id]
-            features = dict(zip(self.names, prediction.features, strict=True))
-            rows.append(Served({**features, "_time": prediction.time, "_delay": at - prediction.time}, truth))
-        return rows
-
-    @property
-    def values(self) -> dict[str, float]:
-        return self.test.learner.evaluation.values()["model"]
-
-
-def by_river(rows: list[Served], model: Any, metric: Any, delayed: bool) -> tuple[Any, list[float]]:
-    """The metric of River's progressive validation, and each of its predictions, in the labels' order."""
-    delays: dict[str, Any] = {}
-    if delayed:
-        delays = {
-            "moment": lambda x: datetime.fromtimestamp(x["_time"] / 1000, UTC),
-            "delay": lambda x, _: timedelta(milliseconds=x["_delay"]),
-        }
-    steps = evaluate.iter_progressive_val_score(rows, model, metric, step=1, yield_predictions=True, **delays)
-    return metric, [step["Prediction"][True] for step in steps]
-
-
 @pytest.fixture(scope="module")
 def flights() -> list[Outgoing]:
     try:
@@ -135,7 +64,7 @@ def test_on_the_flights_it_equals_rivers_progressive_validation_to_the_last_digi
     known = sorted(
         range(len(rows)), key=lambda i: rows[i].x["_time"] + rows[i].x["_delay"]
     )  # stable: labels of one moment in the order of their events
-    assert [flights_run.predictions[i].score for i in known] == predictions
+    assert [flights_run.predictions[i].score for i in known] == [answer[True] for answer in predictions]
     assert len(predictions) == 4000
 
 
@@ -237,7 +166,7 @@ def compared(records: list[Outgoing], model: Any, delayed: bool) -> None:
     metric, predictions = by_river(rows, model(), pipeline.metrics(), delayed)
     assert run.values == {type(m).__name__: m.get() for m in metric}
     known = sorted(range(len(rows)), key=lambda i: rows[i].x["_time"] + rows[i].x["_delay"])
-    assert [run.predictions[i].score for i in known] == predictions
+    assert [run.predictions[i].score for i in known] == [answer[True] for answer in predictions]
     assert len(predictions) == len(rows) == 3000
 
 

@@ -15,10 +15,9 @@ from flows.adapters.feast_offline import OfflineStore
 from flows.adapters.feast_online import OnlineStore
 from flows.adapters.feast_repo import apply, compile_plan, offline_folders, open_store
 from flows.backtest import Backtest
-from flows.core.evaluation import Evaluation
 from flows.core.features import Row
 from flows.core.learner import Learner, Policy
-from flows.core.models import Prediction, first_model
+from flows.core.models import Prediction
 from flows.core.plan import LATENESS, FeaturePlan
 from flows.core.transforms import Transformer
 from flows.functions import load_function
@@ -53,9 +52,7 @@ class Served:
     def __init__(self, plan: FeaturePlan, transactions: pd.DataFrame) -> None:
         names = (*pipeline.inputs, *plan.names)
         policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500)
-        learner = Learner(
-            pipeline.name, policy, names, first_model(pipeline.model()), Evaluation(pipeline.metrics)
-        )
+        learner = Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
         predictions: list[Prediction] = []
         predicted = learner.predicted
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from flows.core.contest import Contest, log_loss
+from flows.core.contest import Contest
+from flows.core.tasks import BINARY
 
 Scores = list[tuple[float, float, bool]]
 
@@ -32,11 +33,16 @@ def rivals(seed: int, labels: int, champion_noise: float, challenger_noise: floa
     return rows
 
 
+def losses(row: tuple[float, float, bool]) -> tuple[float, float]:
+    champion, challenger, truth = row
+    return BINARY.loss(champion, truth), BINARY.loss(challenger, truth)
+
+
 def verdict(rows: Scores, significance: float = LEVEL, patience: int = PATIENCE, block: int = BLOCK):
     """How the contest ends, and after how many labels."""
     contest = Contest(significance, patience, block)
     for number, row in enumerate(rows, 1):
-        result = contest.update(*row)
+        result = contest.update(*losses(row))
         if result != "open":
             return result, number
     return "open", len(rows)
@@ -134,20 +140,22 @@ def test_a_stricter_level_needs_more_labels():
 def test_the_gain_is_the_mean_difference_of_the_log_losses_over_whole_blocks(rows):
     contest = Contest(LEVEL, PATIENCE, block=7)
     for row in rows:
-        contest.update(*row)
+        contest.update(*losses(row))
     whole = rows[: len(rows) // 7 * 7]
-    gains = [log_loss(champion, truth) - log_loss(challenger, truth) for champion, challenger, truth in whole]
+    gains = [
+        BINARY.loss(champion, truth) - BINARY.loss(challenger, truth) for champion, challenger, truth in whole
+    ]
     assert contest.gain == pytest.approx(sum(gains) / len(gains) if gains else 0.0, abs=1e-9)
     assert contest.labels == len(rows)
 
 
 @given(st.floats(0, 1), st.booleans())
 def test_the_log_loss_of_any_score_is_finite(score, truth):
-    assert 0 <= log_loss(score, truth) <= -log(1e-6)
+    assert 0 <= BINARY.loss(score, truth) <= -log(1e-6)
 
 
 @pytest.mark.parametrize(
     ("score", "truth", "likelihood"), [(0.8, True, 0.8), (0.8, False, 0.2), (0.5, True, 0.5)]
 )
 def test_the_log_loss_is_that_of_the_truths_likelihood(score, truth, likelihood):
-    assert log_loss(score, truth) == pytest.approx(-log(likelihood))
+    assert BINARY.loss(score, truth) == pytest.approx(-log(likelihood))

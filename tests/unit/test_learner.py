@@ -19,9 +19,10 @@ from flows.core.concept_drift import Alarm, ConceptDrift
 from flows.core.drift import Position
 from flows.core.evaluation import Evaluation
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Policy, Settled
+from flows.core.learner import DeadLabel, Happening, Learner, Policy, Settled, Unlearned
 from flows.core.models import Model, ModelMessage, Prediction, first_model
 from flows.core.snapshots import Sealer
+from flows.core.tasks import TASKS
 
 NAMES = ("a", "b")
 START = 1_357_000_000_000
@@ -55,7 +56,7 @@ def learner(champion: Any = None, policy: Policy = POLICY) -> Learner:
     return Learner("p", policy, NAMES, first_model(champion or estimator()), Evaluation(make))
 
 
-def prediction(event_id: str, score: float = 0.5, time: int = START, **more: Any) -> Prediction:
+def prediction(event_id: str, score: Any = 0.5, time: int = START, **more: Any) -> Prediction:
     served = {"version": "v1", "shadows": {}, "features": [1.0, 2.0], **more}
     return Prediction(event_id, time, score, served["version"], served["shadows"], served["features"])
 
@@ -391,3 +392,67 @@ def test_a_learner_that_was_stored_and_restored_ends_as_if_it_had_never_stopped(
     assert flow.scores == UNINTERRUPTED.scores
     assert flow.happenings == UNINTERRUPTED.happenings
     assert flow.state() == UNINTERRUPTED.state()
+
+
+class Detector:
+    """A detector of anomalies that keeps what it learned and flags what is above 0.5."""
+
+    def __init__(self) -> None:
+        self.lessons: list[Any] = []
+
+    def score_one(self, features: dict[str, Any]) -> float:
+        return float(features["a"])
+
+    def classify(self, score: float) -> bool:
+        return score > 0.5
+
+    def learn_one(self, features: dict[str, Any]) -> None:
+        self.lessons.append(features)
+
+
+STRANGE, USUAL = {"score": 0.9, "anomaly": 1.0}, {"score": 0.1, "anomaly": 0.0}
+ANOMALY = TASKS["anomaly"]
+
+
+def watching() -> Learner:
+    model = first_model(Detector(), ANOMALY)
+    return Learner("p", POLICY, NAMES, model, Evaluation(ANOMALY.metrics, ANOMALY))
+
+
+def test_a_detector_of_anomalies_learns_what_was_served_at_once_and_is_judged_when_a_label_comes():
+    learning = watching()
+    assert list(learning.predicted(prediction("a", STRANGE, START + 7, features=[0.9, 2.0]))) == []
+    assert learning.champion.estimator.lessons == [{"a": 0.9, "b": 2.0}]
+    assert (learning.champion.learned, learning.steps, learning.learned_until) == (1, 1, START + 7)
+    assert learning.evaluation.labels == 0
+    assert list(learning.labelled(label("a", True))) == []
+    assert (learning.champion.learned, learning.steps, learning.evaluation.labels) == (1, 2, 1)
+    assert learning.evaluation.values()["model"]["Precision"] == 1.0
+
+
+def test_what_a_detector_of_anomalies_cannot_learn_is_told_with_its_prediction():
+    learning = watching()
+    assert list(learning.predicted(prediction("a", USUAL, features=[0.1]))) == [
+        Unlearned("its prediction was made with another feature plan")
+    ]
+    (unlearned,) = learning.predicted(prediction("b", USUAL, features=["text", 1.0]))
+    assert unlearned.detail.startswith("model v1 cannot learn it: ValueError")
+    assert learning.champion.learned == 0
+
+
+def test_of_two_detectors_of_anomalies_the_one_with_fewer_wrong_flags_is_promoted():
+    learning = watching()
+    message = ModelMessage("p", "challenger", START, Model("v2", Detector(), 9, ANOMALY), {})
+    list(learning.challenged(message))
+    happened: list[Happening] = []
+    for number in range(POLICY.block * 40):
+        truth = number % 3 == 0
+        right, wrong = (STRANGE, USUAL) if truth else (USUAL, STRANGE)
+        served = wrong if number % 2 else right
+        event = prediction(str(number), served, shadows={"v2": right}, features=[0.1, 1.0])
+        happened += [*learning.predicted(event), *learning.labelled(label(str(number), truth))]
+        if learning.challenger is None:
+            break
+    roles = [(each.role, each.model.version) for each in happened if isinstance(each, Settled)]
+    assert roles == [("champion", "v2"), ("retired", "v1")]
+    assert learning.champion.learned == 9 + number + 1

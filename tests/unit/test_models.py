@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import linear_model, preprocessing, tree
 
-from flows.core.models import UNDECIDED, Lineup, Model, first_model
+from flows.core.models import Lineup, Model, first_model
+from flows.core.tasks import UNDECIDED
 
 
 class Answers:
@@ -53,6 +54,17 @@ def test_a_scaler_that_one_infinity_poisoned_is_told_by_its_score():
         model.learn({"a": value}, True)
     with pytest.raises(ArithmeticError):
         model.score({"a": 1.0})
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+def test_a_feature_that_is_no_finite_number_is_neither_scored_nor_learned(value):
+    model = first_model(preprocessing.StandardScaler() | linear_model.LogisticRegression())
+    model.learn({"a": 1.0, "b": 2.0}, True)
+    before = model.score({"a": 1.0, "b": 3.0})
+    with pytest.raises(ArithmeticError, match=f"feature 'b' is {value}"):
+        model.score({"a": 1.0, "b": value})
+    assert model.learn({"a": 1.0, "b": value}, True) == f"ArithmeticError: feature 'b' is {value}"
+    assert (model.learned, model.score({"a": 1.0, "b": 3.0})) == (1, before)
 
 
 def test_learning_counts_the_labels_and_says_what_went_wrong():

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 
 import pytest
-from river import linear_model, metrics
+from river import anomaly, linear_model, metrics
 
 from flows.core.schema import Flag, Text, Time
 from flows.errors import ConfigError
@@ -44,10 +44,9 @@ def test_a_declaration_cannot_be_changed():
 
 
 def test_the_default_metrics_are_made_anew_each_time():
-    first, second = SHOP.metrics(), SHOP.metrics()
-    assert [type(metric) for metric in first] == [metrics.ROCAUC, metrics.LogLoss]
-    first.update(True, {True: 0.9, False: 0.1})
-    assert second[1].get() == 0.0
+    first, second = SHOP.evaluation().values(), SHOP.evaluation().values()
+    assert list(first["model"]) == ["ROCAUC", "LogLoss"]
+    assert first == second
 
 
 def test_the_data_set_is_what_the_named_function_gives_for_the_events_asked_for():
@@ -87,6 +86,40 @@ def test_a_drift_policy_that_cannot_be_is_refused_where_it_is_declared(declared,
     with pytest.raises(ConfigError) as error:
         DriftPolicy(**declared)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"task": "ranking"}, "no task 'ranking'; declare one of binary, multiclass, regression, anomaly"),
+        ({"target": "stolen"}, "'stolen' is no field of topic 'chargebacks'; declare it there as Flag()"),
+        ({"task": "regression"}, "task 'regression' needs the target 'fraud' of topic 'chargebacks' as a"),
+        ({"task": "multiclass"}, "as a required Text(), not Flag(required=True)"),
+        (
+            {"labels": Stream("chargebacks", "id", "at", {**FIELDS, "fraud": Flag(required=False)})},
+            "as a required Flag(), not Flag(required=False)",
+        ),
+    ],
+)
+def test_a_target_that_the_task_cannot_learn_is_refused_where_it_is_declared(declared, said):
+    with pytest.raises(ConfigError) as error:
+        replace(SHOP, **declared)
+    assert said in str(error.value)
+
+
+def test_a_model_is_made_for_the_task_and_refused_if_it_does_not_fit():
+    model = replace(
+        SHOP, task="anomaly", model=lambda: anomaly.QuantileFilter(anomaly.LODA(), q=0.9)
+    ).new_model()
+    assert (model.version, model.learned, model.task.name) == ("v1", 0, "anomaly")
+    with pytest.raises(ConfigError, match=r"pipeline 'fraud': the model: .*it fits task='regression'"):
+        replace(SHOP, model=linear_model.LinearRegression).new_model()
+
+
+def test_the_metrics_are_those_declared_or_those_of_the_task():
+    declared = replace(SHOP, metrics=metrics.MCC)
+    assert list(declared.evaluation().values()["model"]) == ["MCC"]
+    assert list(replace(SHOP, task="anomaly").evaluation().values()["model"]) == ["Precision", "Recall", "F1"]
 
 
 @pytest.mark.parametrize(("period", "milliseconds"), [(None, None), (timedelta(days=1), 86_400_000)])

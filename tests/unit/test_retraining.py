@@ -1,7 +1,10 @@
 from typing import Any
 
+from river import anomaly, compose
+
 from flows.core.models import Model, Prediction
 from flows.core.retraining import train
+from flows.core.tasks import TASKS
 
 
 class Notebook:
@@ -42,3 +45,9 @@ def test_a_prediction_made_with_another_feature_plan_is_left_out():
     other = Prediction("o", 0, 0.5, "v1", {}, [1])
     model = train(Model("v2", Notebook()), ("a", "b"), [other, *served("a")], {"o": True, "a": True})
     assert [features["a"] for features, _ in model.estimator.lessons] == [97]
+
+
+def test_a_model_that_needs_no_labels_is_trained_on_every_event():
+    detector = anomaly.QuantileFilter(compose.Select("a") | anomaly.LODA(seed=1), q=0.9)
+    model = Model("v2", detector, task=TASKS["anomaly"])
+    assert train(model, ("a", "b"), served("a", "b", "c"), {"a": True}).learned == 3

@@ -168,6 +168,24 @@ def pipeline(**fields: object) -> Pipeline:
 PLAN = FeaturePlan("s", (View("v", "shop", "orders", (Aggregate("n", "count", "", 1, "int"),)),))
 
 
+@pytest.mark.parametrize(
+    ("task", "field", "label", "score"),
+    [
+        ("multiclass", Text(), "string", "map<string, double>"),
+        ("regression", Number(), "double", "double"),
+        ("anomaly", Flag(), "bool", "map<string, double>"),
+    ],
+)
+def test_label_and_score_have_the_type_of_the_task(task, field, label, score):
+    of_task = replace(
+        pipeline(shop=Text()),
+        task=task,
+        labels=Stream("labels", "id", "at", {"id": Text(), "at": Time(), "bad": field}),
+    )
+    schema = schema_of(of_task, PLAN)
+    assert (str(schema.field("label").type), str(schema.field("score").type)) == (label, score)
+
+
 def test_columns_have_the_type_of_their_field_and_an_entity_that_is_an_input_has_one():
     fields = {"shop": Text(), "price": Number(), "gift": Flag(), "due": Time(), "code": Text()}
     schema = schema_of(pipeline(**fields), PLAN)

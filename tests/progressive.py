@@ -1,0 +1,84 @@
+"""A backtest of a pipeline, and River's progressive validation of the same events."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import orjson
+from river import evaluate
+
+from flows.backtest import Backtest, Progress
+from flows.core.broker import Outgoing
+from flows.core.learner import Learner, Policy
+from flows.core.models import Prediction
+from flows.core.plan import FeaturePlan
+from flows.core.transforms import Transformer
+from flows.pipeline import Pipeline, Stream
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+class Served(NamedTuple):
+    """One event as River sees it: features beside its time and the delay of its label (ms)."""
+
+    x: dict[str, Any]
+    truth: bool
+
+
+class Run:
+    """A backtest, and each prediction that it served."""
+
+    def __init__(self, pipeline: Pipeline, plan: FeaturePlan, looked_up: Any = None, **policy: Any) -> None:
+        never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500)
+        self.names = (*pipeline.inputs, *plan.names)
+        learner = Learner(
+            pipeline.name,
+            never._replace(**policy),
+            self.names,
+            pipeline.new_model(),
+            pipeline.evaluation(),
+        )
+        self.test = Backtest(pipeline, plan, learner, Transformer(plan, {}), looked_up or {})
+        self.predictions: list[Prediction] = []
+        self.progress: list[Progress] = []
+        predicted = learner.predicted
+
+        def observed(prediction: Prediction) -> Any:
+            self.predictions.append(prediction)
+            return predicted(prediction)
+
+        learner.predicted = observed
+
+    def over(self, records: list[Outgoing]) -> "Run":
+        self.progress = list(self.test.run(records))
+        return self
+
+    def dataset(self, records: list[Outgoing], labels: Stream, target: str) -> list[Served]:
+        """What was served as a data set of River, in the order of the events."""
+        known = {}
+        for record in records:
+            if record.topic == labels.topic:
+                payload = orjson.loads(record.value)
+                known[payload[labels.id]] = (record.timestamp, payload[target])
+        rows = []
+        for prediction in self.predictions:
+            at, truth = known[prediction.id]
+            features = dict(zip(self.names, prediction.features, strict=True))
+            rows.append(Served({**features, "_time": prediction.time, "_delay": at - prediction.time}, truth))
+        return rows
+
+    @property
+    def values(self) -> dict[str, float]:
+        return self.test.learner.evaluation.values()["model"]
+
+
+def by_river(rows: list[Served], model: Any, metric: Any, delayed: bool) -> tuple[Any, list[Any]]:
+    """The metric of River's progressive validation, and each of its predictions, in the labels' order."""
+    delays: dict[str, Any] = {}
+    if delayed:
+        delays = {
+            "moment": lambda x: datetime.fromtimestamp(x["_time"] / 1000, UTC),
+            "delay": lambda x, _: timedelta(milliseconds=x["_delay"]),
+        }
+    steps = evaluate.iter_progressive_val_score(rows, model, metric, step=1, yield_predictions=True, **delays)
+    return metric, [step["Prediction"] for step in steps]
