@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from flows.core.drift import Gate, Level, Position
+from flows.core.drift import Gate, Level, Over, Position
 from flows.core.feature_drift import Kind, floats
 
 Fault = Literal["null", "range", "unseen", "rate"]
@@ -88,12 +88,16 @@ class DataQuality:
         self._interval: int | None = None  # the number of the one that fills
         self._finished = 0
         self._rows = 0
+        self._raised = False  # since the last interval without a finding
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[Alarm]:
-        """Take in a batch of rows with their event times (ms); where batches are cut changes nothing."""
-        alarms: list[Alarm] = []
+    ) -> list[Alarm | Over]:
+        """Take in a batch of rows with their event times (ms); where batches are cut changes nothing.
+
+        An alarm, or a warning, is over with the first judged interval without a finding.
+        """
+        alarms: list[Alarm | Over] = []
         oldest = 0 if self._interval is None else self._interval
         numbers = np.maximum.accumulate(
             np.maximum(np.asarray(times, dtype=np.int64) // self._policy.interval, oldest)
@@ -112,7 +116,7 @@ class DataQuality:
     def _learning(self) -> bool:
         return self._finished < max(self._policy.warm_up, self._rate.parts)
 
-    def _advance(self, number: int, position: Position) -> Iterator[Alarm]:
+    def _advance(self, number: int, position: Position) -> Iterator[Alarm | Over]:
         """Finish the intervals before `number`; of those without any row as many as tell something new."""
         if self._interval is None:
             self._interval = number
@@ -121,16 +125,20 @@ class DataQuality:
             yield from self._finish(interval, position)
         self._interval = number
 
-    def _finish(self, interval: int, position: Position) -> Iterator[Alarm]:
+    def _finish(self, interval: int, position: Position) -> Iterator[Alarm | Over]:
         findings, width = self._findings(interval), self._rows
         for watch in self._watches:
             watch.clear()
         self._rows, self._finished = 0, self._finished + 1
         if not findings:
+            if self._raised and width >= _LEAST_ROWS:
+                self._raised = False
+                yield Over(position)
             return
         level, end = findings[0].level, (interval + 1) * self._policy.interval
         if self._gate.is_open(level, 0, end):
             self._gate.close(level, end)
+            self._raised = True
             yield Alarm(level, findings, width, interval * self._policy.interval, position)
 
     def _findings(self, interval: int) -> tuple[Finding, ...]:

@@ -51,6 +51,7 @@ _STATE = {
     f"flows.core.{module}"
     for module in (
         "broker",
+        "cloudevents",
         "concept_drift",
         "contest",
         "data_quality",
@@ -61,6 +62,7 @@ _STATE = {
         "learner",
         "models",
         "recent",
+        "watch",
     )
 }
 
