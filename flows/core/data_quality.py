@@ -2,7 +2,8 @@
 
 What is usual is learned in the first intervals; then each interval is compared with it. A share of bad values
 alarms on how much it rose, as long as that is more than chance: a fault in a source breaks many values at
-once. With a period the rate is that usual in the same part of it.
+once. With a period the rate and the shares are those usual in the same part of it: after a night without
+events many a window is empty, and its mean null.
 """
 
 from abc import ABC, abstractmethod
@@ -36,12 +37,12 @@ class QualityPolicy(NamedTuple):
     """When data are bad.
 
     `interval`, `cool_down` and `period`, a multiple of the interval, are in milliseconds of event time;
-    `warm_up` is in intervals, and lasts a period at least. `warning` and `alarm` are rises of a share;
-    `rate_warning` and `rate_alarm` factors by which the events become more or fewer.
+    `warm_up` is in intervals, by default a week of hours, and lasts a period at least. `warning` and `alarm`
+    are rises of a share; `rate_warning` and `rate_alarm` factors by which the events become more or fewer.
     """
 
     interval: int = 3_600_000
-    warm_up: int = 24
+    warm_up: int = 168
     warning: float = 0.05
     alarm: float = 0.2
     rate_warning: float = 2.0
@@ -73,14 +74,15 @@ class Alarm(NamedTuple):
 class DataQuality:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    A row behind the newest interval counts in that one. State: a few numbers for each column, and at most
-    1,000 categories; one number for each interval of a period.
+    A row behind the newest interval counts in that one. State: for each column three numbers for each
+    interval of a period, and at most 1,000 categories.
     """
 
     def __init__(self, columns: Mapping[str, Column], policy: QualityPolicy) -> None:
         self._policy = policy
+        parts = policy.period // policy.interval if policy.period else 1
         self._watches: list[_Watch] = [
-            (_Numbers if column.kind == "number" else _Categories)(name, column)
+            (_Numbers if column.kind == "number" else _Categories)(name, column, parts)
             for name, column in columns.items()
         ]
         self._rate = _Rate(policy)
@@ -146,11 +148,11 @@ class DataQuality:
         if self._learning:
             self._rate.learn(interval, self._rows)
             for watch in self._watches:
-                watch.learn()
+                watch.learn(interval)
             return ()
         found = [*self._rate.findings(interval, self._rows)]
         for watch in self._watches:
-            found += watch.findings(self._policy)
+            found += watch.findings(interval, self._policy)
         return tuple(sorted(found, key=lambda each: (each.level, -abs(each.after - each.before))))
 
 
@@ -183,34 +185,36 @@ class _Watch(ABC):
 
     faults: tuple[Fault, ...]
 
-    def __init__(self, name: str, column: Column) -> None:
+    def __init__(self, name: str, column: Column, parts: int) -> None:
         self._name = name
         self._column = column
-        self._usual = dict.fromkeys(("rows", *self.faults), 0)
-        self._now = dict(self._usual)
+        self._now = dict.fromkeys(("rows", *self.faults), 0)
+        self._usual = [dict(self._now) for _ in range(parts)]
 
     @abstractmethod
     def add(self, values: Sequence[Any], learning: bool) -> None:
         """Take in the values of some rows; in the warm-up they also say what is usual."""
 
-    def learn(self) -> None:
+    def learn(self, interval: int) -> None:
         """The interval was a usual one."""
+        usual = self._usual[interval % len(self._usual)]
         for name, count in self._now.items():
-            self._usual[name] += count
+            usual[name] += count
 
     def clear(self) -> None:
         """Begin a new interval."""
         self._now = dict.fromkeys(self._now, 0)
 
-    def findings(self, policy: QualityPolicy) -> Iterator[Finding]:
+    def findings(self, interval: int, policy: QualityPolicy) -> Iterator[Finding]:
         """The shares that rose."""
         if self._now["rows"] < _LEAST_ROWS:
             return
-        usual, now = self._usual["rows"], self._now["rows"]
+        counts = self._usual[interval % len(self._usual)]
+        usual, now = counts["rows"], self._now["rows"]
         for fault in self.faults:
-            before, after = self._usual[fault] / max(1, usual), self._now[fault] / now
+            before, after = counts[fault] / max(1, usual), self._now[fault] / now
             level = _level(after - before, policy.warning, policy.alarm)
-            chance = (self._usual[fault] + 1) / (usual + 2)  # by Laplace, so that it is never 0
+            chance = (counts[fault] + 1) / (usual + 2)  # by Laplace, so that it is never 0
             if level and after - before > _ERRORS * sqrt(chance * (1 - chance) * (1 / now + 1 / (usual + 1))):
                 yield Finding(self._name, fault, level, before, after)
 
@@ -220,8 +224,8 @@ class _Numbers(_Watch):
 
     faults = ("null", "range")
 
-    def __init__(self, name: str, column: Column) -> None:
-        super().__init__(name, column)
+    def __init__(self, name: str, column: Column, parts: int) -> None:
+        super().__init__(name, column, parts)
         self._seen = (inf, -inf)
 
     def add(self, values: Sequence[Any], learning: bool) -> None:
@@ -239,8 +243,8 @@ class _Numbers(_Watch):
 class _Categories(_Watch):
     faults = ("null", "unseen")
 
-    def __init__(self, name: str, column: Column) -> None:
-        super().__init__(name, column)
+    def __init__(self, name: str, column: Column, parts: int) -> None:
+        super().__init__(name, column, parts)
         self._seen: set[str] = set()
 
     def add(self, values: Sequence[Any], learning: bool) -> None:

@@ -93,7 +93,7 @@ def dirt(running: Engine, random: Random) -> list[Outgoing]:
 def drive(running: Engine, project: Project) -> tuple[Learner, list[object]]:
     """The same records through the core, in the order of their time."""
     pipeline = running.pipeline
-    learner = running.learner(running.names(running.plan()))
+    learner = running.learner(running.plan())
     decoder = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
     records: list[Record] = project.records("flight_labels") + project.records("predictions")
     happenings: list[object] = []

@@ -10,6 +10,7 @@ from river import evaluate, linear_model, metrics, preprocessing
 
 from flows.backtest import Backtest, Progress, questions
 from flows.core.broker import Outgoing
+from flows.core.drift import Position
 from flows.core.evaluation import Evaluation
 from flows.core.learner import Learner, Policy
 from flows.core.models import Prediction, first_model
@@ -73,9 +74,9 @@ class Run:
         self.progress: list[Progress] = []
         predicted = learner.predicted
 
-        def observed(prediction: Prediction) -> Any:
+        def observed(prediction: Prediction, place: Position) -> Any:
             self.predictions.append(prediction)
-            return predicted(prediction)
+            return predicted(prediction, place)
 
         learner.predicted = observed
 
