@@ -369,7 +369,7 @@ class Flow:
             learning.champion.learned,
             learning.champion.estimator["LogisticRegression"].weights,
             learning.challenger and learning.challenger.version,
-            (learning.pending, learning.expired, learning.signals, learning.now, learning.learned_until),
+            (learning.pending, learning.expired, learning.now, learning.learned_until),
         )
 
 
