@@ -2,7 +2,8 @@
 
 Each kind has a detector of its own (`concept_drift`, `feature_drift`, `data_quality`). Labels are looked at
 one by one. Served predictions are kept until there are enough of them to look at together, which costs a
-fraction; how many is counted in the stream, so that neither batches nor restarts change a signal.
+fraction; data quality is also looked at when an interval has passed. Both are told by the stream itself, so
+that neither batches nor restarts change a signal.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,8 +71,8 @@ class _Seen(NamedTuple):
 class Watch:
     """Watches one pipeline. `detector` names the one in `concept`.
 
-    State: that of the detectors, at most 256 served predictions, and a signal for each kind and severity that
-    is not over.
+    State: that of the detectors, at most 512 served predictions, and a signal for each kind and severity that is
+    not over.
     """
 
     def __init__(self, pipeline: str, detector: Detector, concept: ConceptDrift, watched: Watched) -> None:
@@ -86,7 +87,8 @@ class Watch:
         self._quality = DataQuality(watched.columns, watched.quality)
         names = list(watched.columns)
         self._slices = [names.index(name) for name in watched.slices]
-        self._served: list[_Served] = []
+        self._kept: list[_Served] = []  # for feature and prediction drift
+        self._interval: list[_Served] = []  # for data quality
         self._raised: dict[DriftKind, int] = {}
         self._open: dict[tuple[DriftKind, Severity], DriftSignal] = {}
 
@@ -94,10 +96,17 @@ class Watch:
         """A prediction was served; those made with another feature plan are left out."""
         if not self._watched.columns or len(features) != len(self._watched.columns):
             return
-        self._served.append(_Served(features, _said(score), moment))
-        age = moment.time - self._served[0].moment.time
-        if len(self._served) >= TOGETHER or age >= self._watched.quality.interval:
-            yield from self._look()
+        served = _Served(features, _said(score), moment)
+        self._kept.append(served)
+        self._interval.append(served)
+        if len(self._kept) >= TOGETHER:
+            kept, self._kept = self._kept, []
+            yield from self._look(("feature", "prediction"), kept)
+        length = self._watched.quality.interval
+        is_past = moment.time // length > self._interval[0].moment.time // length
+        if is_past or len(self._interval) >= TOGETHER:
+            interval, self._interval = self._interval, []
+            yield from self._look(("quality",), interval)
 
     def judged(
         self, error: float, wrong: bool, features: Sequence[Any], moment: Moment
@@ -117,20 +126,19 @@ class Watch:
         """A challenger was better and is the champion now: the concept drift is answered, and so over."""
         yield from self._over("concept", moment)
 
-    def _look(self) -> Iterator[DriftSignal]:
-        served, self._served = self._served, []
+    def _look(self, kinds: Sequence[DriftKind], served: Sequence[_Served]) -> Iterator[DriftSignal]:
         rows = [each.features for each in served]
         times = [each.moment.time for each in served]
         positions = [each.moment.position for each in served]
         moments = {each.moment.position: each.moment for each in served}
-        for kind in self._watched.kinds:
-            found: Sequence[feature_drift.Alarm | data_quality.Alarm | Over] = ()
+        for kind in [kind for kind in kinds if kind in self._watched.kinds]:
+            found: Sequence[feature_drift.Alarm | data_quality.Alarm | Over]
             if kind == "feature":
                 found = self._features.update(rows, times, positions)
             elif kind == "prediction":
                 said = [(each.said,) for each in served]
                 found = self._of_predictions(served[0].said).update(said, times, positions)
-            elif kind == "quality":
+            else:
                 found = self._quality.update(rows, times, positions)
             for each in found:
                 moment = moments[each.position]
