@@ -71,8 +71,8 @@ class _Seen(NamedTuple):
 class Watch:
     """Watches one pipeline. `detector` names the one in `concept`.
 
-    State: that of the detectors, at most 512 served predictions, and a signal for each kind and severity that is
-    not over.
+    State: that of the detectors, at most 512 served predictions, and a signal for each kind and severity
+    that is not over.
     """
 
     def __init__(self, pipeline: str, detector: Detector, concept: ConceptDrift, watched: Watched) -> None:
