@@ -21,8 +21,9 @@ from flows.adapters.stateful import timed_stateful
 from flows.adapters.webhooks import Endpoint, Exchange, Message, Sender
 from flows.core import alertmanager
 from flows.core.broker import Outgoing, Record
-from flows.core.cloudevents import CONTENT_TYPE, DriftSignal, Kind, Severity
+from flows.core.cloudevents import CONTENT_TYPE, DriftSignal, Severity
 from flows.core.deadletter import dead_letter
+from flows.core.drift import DriftKind
 from flows.core.webhooks import Answer, Ended, Filter, Outbox
 from flows.errors import ConfigError, InvalidRecord
 from flows.settings import WebhookSettings, webhook_variable
@@ -81,7 +82,7 @@ def _target(webhook: WebhookSettings, pipelines: Iterable[str]) -> Target:
     wants = Filter(webhook.pipelines, webhook.kinds, webhook.severities)
     for field, chosen, known in (
         ("PIPELINES", wants.pipelines, pipelines),
-        ("KINDS", wants.kinds, get_args(Kind)),
+        ("KINDS", wants.kinds, get_args(DriftKind)),
         ("SEVERITIES", wants.severities, get_args(Severity)),
         ("FORMAT", {webhook.format}, ("cloudevents", "alertmanager")),
     ):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from flows.core.baselines import Score
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import DriftSignal
+from flows.core.drift import Position
 from flows.core.engine import Answer, FeatureEngine
 from flows.core.features import Question
 from flows.core.labels import Label
@@ -71,6 +72,7 @@ class Backtest:
         )
         self._labels = pipeline.labels.decoder()
         self._offset = 0
+        self._predicted = 0
 
     def run(self, records: Iterable[Outgoing]) -> Iterator[Progress]:
         """Drive the core; yields after each batch."""
@@ -106,7 +108,9 @@ class Backtest:
             return
         self.served[question.id] = score
         prediction = Prediction(question.id, question.time, score, champion.version, {}, served)
-        yield from self.learner.predicted(prediction)
+        place = Position(self._pipeline.topic("predictions"), 0, self._predicted)
+        self._predicted += 1
+        yield from self.learner.predicted(prediction, place)
 
     def _learn(self, record: Record) -> Iterator[Happening]:
         try:

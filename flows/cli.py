@@ -262,7 +262,7 @@ def backtest(
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):
             looked_up = running.looked_up(plan, questions(running.pipeline, records))
-    learner = running.learner(running.names(plan))
+    learner = running.learner(plan)
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
     began, signals, dead = time.monotonic(), [], 0
     with progress("backtesting", len(records)) as advance:

@@ -23,7 +23,7 @@ from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
 from flows.core.deadletter import dead_letter
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Unlearned
+from flows.core.learner import DeadLabel, Happening, Learner, Unlearned, position
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.schema import iso
 from flows.core.tasks import task_of
@@ -69,7 +69,7 @@ class _Learn:
         self._interval = running.settings.model_seconds
         self._labels = pipeline.labels.decoder()
         self._task = task_of(pipeline.task)
-        fresh = (running.learner(running.names(running.plan())), 0, 0)
+        fresh = (running.learner(running.plan()), 0, 0)
         stored: tuple[Learner, int, int] = self._sealer.open_state(state) if state else fresh
         # how many steps of the learner the last models, and labels the last metrics, on the topics know of
         self._learner, self._published, self._measured = stored
@@ -114,7 +114,7 @@ class _Learn:
             event_id, at, payload = self._labels.decode(record)
             yield from self._learner.labelled(Label(event_id, at, payload[self._pipeline.target], record))
         elif record.topic == self._pipeline.topic("predictions"):
-            yield from self._learner.predicted(self._served(record))
+            yield from self._learner.predicted(self._served(record), position(record))
         elif dict(record.headers).get("role") == b"challenger":
             yield from self._learner.challenged(self._sealer.read(record))
 
@@ -135,7 +135,8 @@ class _Learn:
             yield self._model(happening.role, happening.model)
 
     def _signal(self, signal: DriftSignal) -> Outgoing:
-        telemetry.DRIFT_SIGNALS.labels(signal.detector).inc()
+        if signal.status == "firing":
+            telemetry.DRIFT_SIGNALS.labels(signal.kind, signal.detector, signal.severity).inc()
         identity = signal.id.encode()
         headers = (("id", identity), ("content-type", CONTENT_TYPE.encode()))
         topic = self._pipeline.topic("drift")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from inspect import signature
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from flows.core.broker import Outgoing
 from flows.core.concept_drift import make_detector
 from flows.core.data_quality import QualityPolicy
 from flows.core.decode import Decoder
-from flows.core.drift import Detector
+from flows.core.drift import Detector, DriftKind
 from flows.core.evaluation import Evaluation
 from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
@@ -42,15 +42,16 @@ class Stream:
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """When a rise of the error is drift.
+    """When a rise of the error, or a change of what is served, is drift.
 
     `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), `options`
     are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels, nor within
     `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector
     or an argument that River does not have.
 
-    `period` is that of the seasons, such as a day: features and the rate of events are compared with the same
-    part of it. It is for `features` and `quality`, which no flow asks for yet.
+    `period` is that of the seasons: features and the rate of events are compared with the same part of it.
+    `slices` are those `inputs`, texts or flags, by which an alarm tells where the change is largest. `kinds`
+    are the kinds of drift that are watched.
     """
 
     delta: float = 0.002
@@ -58,7 +59,9 @@ class DriftPolicy:
     cool_down: timedelta = timedelta(days=7)
     detector: Detector = "adwin"
     options: Mapping[str, Any] = field(default_factory=dict)
-    period: timedelta | None = None
+    period: timedelta | None = timedelta(days=1)
+    slices: tuple[str, ...] = ()
+    kinds: tuple[DriftKind, ...] = ("concept", "feature", "prediction", "quality")
 
     def __post_init__(self) -> None:
         if self.detector == "adwin" and self.options:
@@ -66,6 +69,10 @@ class DriftPolicy:
         make_detector(self.detector, self.options)
         if self.period is not None and (self.period <= timedelta(0) or self.period % timedelta(hours=1)):
             raise ConfigError(f"a drift period must be whole hours, and is {self.period}")
+        if unknown := [kind for kind in self.kinds if kind not in get_args(DriftKind)]:
+            raise ConfigError(
+                f"there is no kind of drift {unknown[0]!r}; choose among {', '.join(get_args(DriftKind))}"
+            )
 
     def features(self) -> FeaturePolicy:
         """The figures for feature and prediction drift."""

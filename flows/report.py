@@ -15,6 +15,7 @@ from flows.core.schema import iso
 if TYPE_CHECKING:
     from flows.verify import Verification, ViewResult  # which needs DuckDB
 
+_NAMED = 2  # columns that moved furthest, in a table
 _SHOWN = 10  # explained or mismatched rows that a table shows
 
 
@@ -36,12 +37,15 @@ def drift_row(signal: DriftSignal) -> dict[str, Any]:
     """What a table says of a drift signal."""
     return {
         "time": iso(signal.time),
+        "kind": signal.kind,
+        "status": signal.status,
         "detector": signal.detector,
         "severity": signal.severity,
         "before": signal.estimate_before,
         "after": signal.estimate_after,
         "kept": signal.width,
         "since": iso(signal.since),
+        "columns": [column.name for column in signal.columns],
     }
 
 
@@ -88,15 +92,18 @@ def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:
 
 def drift_table(rows: Sequence[dict[str, Any]]) -> Table:
     """One row for each drift signal."""
-    table = Table("drift", "severity", "error before", "after", "labels kept", "since")
+    table = Table("drift", "kind", "severity", "before", "after", "records", "since", "status", "columns")
     for row in rows:
         table.add_row(
             row["time"],
+            row["kind"],
             row["severity"],
             f"{row['before']:.4f}",
             f"{row['after']:.4f}",
             f"{row['kept']:,}",
             row["since"],
+            row["status"],
+            ", ".join(row["columns"][:_NAMED]),
         )
     return table
 

@@ -48,8 +48,17 @@ def build(running: Engine) -> Dataflow:
     return dataflow
 
 
+def _asks_for_a_challenger(signal: DriftSignal) -> bool:
+    """Only an alarm that the error rose does.
+
+    A detector's warning may pass, features may move without the error, and from broken data there is nothing
+    good to learn.
+    """
+    return (signal.kind, signal.level, signal.status) == ("concept", "alarm", "firing")
+
+
 class _Retrain:
-    """Answers each drift signal with a challenger, unless too few labels came since the change."""
+    """Answers each alarm of concept drift with a challenger, unless too few labels came since the change."""
 
     def __init__(self, running: Engine) -> None:
         self._running = running
@@ -67,6 +76,8 @@ class _Retrain:
             signal = DriftSignal.from_json(record.value or b"")
         except InvalidRecord as fault:
             yield dead_letter(self._pipeline.topic("dead-letters"), record, fault.reason, str(fault))
+            return
+        if not _asks_for_a_challenger(signal):
             return
         broker = self._running.open_broker()
         try:

@@ -33,7 +33,7 @@ SETTINGS = (
     Setting("DRIFTLINE_WEBHOOK_URL", "", "where drift alerts are posted; without it they stay on the drift topic"),
     Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks); several with spaces between them while one replaces another"),
     Setting("DRIFTLINE_WEBHOOK_PIPELINES", "", "post the alerts of these pipelines only (names with commas between them); by default all"),
-    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post alerts of these kinds only, such as `concept`; by default all"),
+    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post alerts of these kinds only, `concept`, `feature`, `prediction` or `quality`; by default all"),
     Setting("DRIFTLINE_WEBHOOK_SEVERITIES", "", "post alerts of these severities only (`warning`, `critical`); by default all"),
     Setting("DRIFTLINE_WEBHOOK_FORMAT", "cloudevents", "the body: `cloudevents`, or `alertmanager` as Alertmanager posts it"),
     Setting("DRIFTLINE_WEBHOOK_NAME_*", "", "the same for a further endpoint of any name: `DRIFTLINE_WEBHOOK_ONCALL_URL`, `DRIFTLINE_WEBHOOK_ONCALL_SECRET` and so on"),

@@ -18,13 +18,15 @@ from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.adapters.seed import Seed
 from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
+from flows.core.data_quality import Column
 from flows.core.features import Question
 from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
 from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
-from flows.core.schema import Flag, Number, Text, Time, in_milliseconds
+from flows.core.schema import Field, Flag, Number, Text, Time, in_milliseconds
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
+from flows.core.watch import Watched
 from flows.core.windows import Value
 from flows.errors import ConfigError
 from flows.functions import load_function
@@ -166,7 +168,14 @@ class Engine:
         secret = self.settings.secret or _stored_secret(self.settings.state_dir / "secret")
         return Sealer(secret, functions_of=self.project.modules)
 
-    def learner(self, names: tuple[str, ...]) -> Learner:
+    def columns(self, plan: FeaturePlan) -> dict[str, Column]:
+        """What the columns of the model's features hold, for drift and data quality."""
+        fields = self.pipeline.events.fields
+        inputs = {name: _column(fields[name]) for name in self.pipeline.inputs}
+        dtypes = zip(plan.names, plan.dtypes, strict=True)
+        return inputs | {name: Column("category" if d == "string" else "number") for name, d in dtypes}
+
+    def learner(self, plan: FeaturePlan) -> Learner:
         """The learner of the pipeline before its first label."""
         pipeline = self.pipeline
         policy = Policy(
@@ -179,8 +188,15 @@ class Engine:
             block=pipeline.retrain.block,
             detector=pipeline.drift.detector,
             options=pipeline.drift.options,
+            watched=Watched(
+                self.columns(plan),
+                pipeline.drift.kinds,
+                pipeline.drift.features(),
+                pipeline.drift.quality(),
+                pipeline.drift.slices,
+            ),
         )
-        return Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
+        return Learner(pipeline.name, policy, self.names(plan), pipeline.new_model(), pipeline.evaluation())
 
     def waits_for(self) -> str | None:
         """What the flow is not ready for, if anything: its answer to `/readyz`."""
@@ -277,6 +293,20 @@ def _check_declaration(pipeline: Pipeline) -> None:
             raise ConfigError(
                 f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
             )
+    for name in pipeline.drift.slices:
+        if name not in pipeline.inputs or not isinstance(pipeline.events.fields[name], Text | Flag):
+            raise ConfigError(
+                f"the drift slice {name!r} must be one of the `inputs` of pipeline {pipeline.name!r} that is "
+                "a Text or a Flag"
+            )
+
+
+def _column(field: Field) -> Column:
+    """What a column of this event field holds; where no range is declared, it is learned."""
+    if not isinstance(field, Number):
+        return Column("category")
+    low = None if field.low == Number.low else field.low
+    return Column("number", low, None if field.high == Number.high else field.high)
 
 
 def _check_fields(view: View, stream: Stream) -> None:

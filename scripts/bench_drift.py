@@ -22,8 +22,9 @@ from rich.table import Table
 from river.drift import ADWIN
 from scipy.signal import lfilter
 
-from flows.core.concept_drift import ConceptDrift, make_detector
+from flows.core.concept_drift import Alarm, ConceptDrift, make_detector
 from flows.core.drift import Detector, Position
+from flows.core.feature_drift import Alarm as FeatureAlarm
 from flows.core.feature_drift import FeatureDrift, FeaturePolicy
 
 SEEDS = 30
@@ -96,8 +97,8 @@ def _notice(state: tuple[ConceptDrift, Random], rate: float) -> int | None:
 
 
 def _alarms(detector: ConceptDrift, wrong: bool, index: int) -> bool:
-    alarm = detector.update(float(wrong), wrong, index, Position("labels", 0, index))
-    return alarm is not None and alarm.level == "alarm"
+    found = detector.update(float(wrong), wrong, index, Position("labels", 0, index))
+    return isinstance(found, Alarm) and found.level == "alarm"
 
 
 def _rate(counts: Iterator[int]) -> str:
@@ -172,7 +173,8 @@ def feature_run(stream: int, seed: int) -> tuple[int, int, int | None]:
     detector = FeatureDrift(columns, FeaturePolicy(period=period))
     times = [index * MINUTE for index in range(ROWS)]
     places = [Position("predictions", 0, index) for index in range(ROWS)]
-    alarms = [a for a in detector.update(values.tolist(), times, places) if a.level == "alarm"]
+    found = detector.update(values.tolist(), times, places)
+    alarms = [a for a in found if isinstance(a, FeatureAlarm) and a.level == "alarm"]
     noticed = [a.position.offset + 1 - RISE for a in alarms if a.position.offset >= RISE]
     return adwin, len(alarms) - len(noticed), noticed[0] if noticed else None
 

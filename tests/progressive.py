@@ -43,9 +43,9 @@ class Run:
         self.progress: list[Progress] = []
         predicted = learner.predicted
 
-        def observed(prediction: Prediction) -> Any:
+        def observed(prediction: Prediction, *place: Any) -> Any:
             self.predictions.append(prediction)
-            return predicted(prediction)
+            return predicted(prediction, *place)
 
         learner.predicted = observed
 

@@ -9,12 +9,14 @@ from flows.core.cloudevents import DriftSignal, signal_id
 def signal(sequence: int, since: int = NOON) -> DriftSignal:
     """The signal that label `sequence` raised; ADWIN kept the labels from `since` (ms) on."""
     place = ("flight_labels", 0, sequence)
+    cause = ("flight_delays", "concept", "adwin", "critical", "firing")
     return DriftSignal(
-        id=signal_id("flight_delays", "adwin", *place),
+        id=signal_id(*cause, place),
         pipeline="flight_delays",
         model_version="v1",
         detector="adwin",
         kind="concept",
+        level="alarm",
         severity="critical",
         sequence=sequence,
         time=NOON + 10 * HOUR,

@@ -142,8 +142,8 @@ METRIC = Gauge(
 )
 DRIFT_SIGNALS = Counter(
     "driftline_drift_signals_total",
-    "Drift signals raised.",
-    ["detector"],
+    "Drift signals raised; those that a change is over do not count.",
+    ["kind", "detector", "severity"],
     registry=REGISTRY,
 )
 RETRAININGS = Counter(

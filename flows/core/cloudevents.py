@@ -5,25 +5,25 @@ Alertmanager says of an alert; objects are no attributes of a CloudEvent, so the
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 import orjson
 
-from flows.core.drift import Detector
+from flows.core.drift import ColumnMove, Detector, DriftKind, Level, Position, SliceMove
 from flows.core.schema import Field, Number, Text, Time, check, iso, milliseconds
 from flows.errors import InvalidRecord
 
 CONTENT_TYPE = "application/cloudevents+json"
 
-Kind = Literal["concept"]
+SignalDetector = Literal[Detector, "psi", "data_quality"]
 Severity = Literal["warning", "critical"]
 Status = Literal["firing", "resolved"]
 
 _TYPE = "io.driftline.drift."
-_KINDS: dict[str, Kind] = {_TYPE + kind: kind for kind in get_args(Kind)}
+_KINDS: dict[str, DriftKind] = {_TYPE + kind: kind for kind in get_args(DriftKind)}
 _COUNT = Number(low=0, high=2**63 - 1)
 _EVENT_FIELDS: dict[str, Field] = {
     "id": Text(),
@@ -37,12 +37,31 @@ _DATA_FIELDS: dict[str, Field] = {
     "pipeline": Text(),
     "topic": Text(),
     "detector": Text(),
+    "level": Text(),
     "severity": Text(),
     "status": Text(),
     "estimate_before": Number(),
     "estimate_after": Number(),
     "since": Time(),
     **_INTEGERS,
+}
+_NAME = Text(longest=1024)
+_NAME_OR_NULL = Text(required=False, longest=1024)
+_COLUMN_FIELDS: dict[str, Field] = {
+    "name": _NAME,
+    "before": Number(),
+    "after": Number(),
+    "psi": Number(required=False),
+    "p_value": Number(required=False),
+    "category": _NAME_OR_NULL,
+    "fault": _NAME_OR_NULL,
+}
+_SLICE_FIELDS: dict[str, Field] = {
+    "column": _NAME,
+    "value": _NAME,
+    "before": Number(),
+    "after": Number(),
+    "rows": _COUNT,
 }
 
 
@@ -55,33 +74,44 @@ def severity(before: float, after: float) -> Severity:
     return "critical" if after >= 1.5 * before else "warning"
 
 
-def signal_id(pipeline: str, detector: str, topic: str, partition: int, offset: int) -> str:
-    """The id of the signal that the label at this place raised: the same in every replay.
+def signal_id(
+    pipeline: str,
+    kind: DriftKind,
+    detector: str,
+    severity: Severity,
+    status: Status,
+    place: tuple[str, int, int],
+) -> str:
+    """The id of the signal that the record at this place raised: the same in every replay.
 
-    >>> signal_id("flight_delays", "adwin", "arrivals", 0, 4711)
-    'drift_55d18e2dbd0249317654f230e3b73cf4'
+    >>> signal_id("flight_delays", "concept", "adwin", "critical", "firing", ("arrivals", 0, 4711))
+    'drift_46c2b8ade2c2e2d55547c59e59aaad7e'
     """
-    cause = orjson.dumps([pipeline, detector, topic, partition, offset])
+    cause = orjson.dumps([pipeline, kind, detector, severity, status, *place])
     return f"drift_{sha256(cause).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True)
 class DriftSignal:
-    """One alarm of a drift detector.
+    """What a detector of drift raised, or that it is over.
 
-    `id` is what `signal_id` gives. `status` is "resolved" when the change that an earlier signal told of is
-    over. `sequence` counts the signals of the pipeline. `time` is the event time
-    (ms) at which the alarm was raised. The estimates are the mean error in the part of its window that the
-    detector dropped, and in the part that it kept, which is `width` labels wide, and the first of them came
-    at `since` (ms). `topic`, `partition` and `offset` are the place of the label
-    that raised the alarm.
+    `id` is what `signal_id` gives. `level` is the detector's own; `severity` says how bad it is. `sequence`
+    counts the signals of a kind. `time` is the event time (ms) at which it was raised. The estimates are
+    before the change and since: the mean error, that of the column which moved furthest, or the worst share
+    of bad values or number of events. The part since is `width` records wide and begins at `since` (ms).
+    `columns` are those that moved furthest and `slices` those of the error, or of the first column, that did.
+    `topic`, `partition` and `offset` are the place of the record that raised it.
+
+    `status` is "resolved" when the change is over. Such a signal is what `resolved` makes of the one that
+    fired: the same but for its id, and for when, where and under which model it ended.
     """
 
     id: str
     pipeline: str
     model_version: str
-    detector: Detector
-    kind: Kind
+    detector: SignalDetector
+    kind: DriftKind
+    level: Level
     severity: Severity
     sequence: int
     time: int
@@ -93,6 +123,21 @@ class DriftSignal:
     partition: int
     offset: int
     status: Status = "firing"
+    columns: tuple[ColumnMove, ...] = ()
+    slices: tuple[SliceMove, ...] = ()
+
+    def resolved(self, model_version: str, time: int, place: Position) -> "DriftSignal":
+        """The signal that the change is over, which the record at `place` showed at `time` (ms)."""
+        return replace(
+            self,
+            id=signal_id(self.pipeline, self.kind, self.detector, self.severity, "resolved", place),
+            model_version=model_version,
+            time=time,
+            topic=place.topic,
+            partition=place.partition,
+            offset=place.offset,
+            status="resolved",
+        )
 
     @property
     def source(self) -> str:
@@ -119,10 +164,12 @@ class DriftSignal:
     def annotations(self) -> dict[str, str]:
         """What a person is told, as Alertmanager has it."""
         place = f"{self.topic}/{self.partition}/{self.offset}"
+        moved = [*map(_column_moved, self.columns), *map(_slice_moved, self.slices)]
         return {
             "summary": f"{self.pipeline}: {self.kind} drift is {self.status} ({self.severity})",
             "description": f"{self.detector} saw {self.estimate_before:.4g} become {self.estimate_after:.4g} "
-            f"over {self.width} records since {iso(self.since)}; model {self.model_version}, at {place}",
+            f"over {self.width} records since {iso(self.since)}; model {self.model_version}, at {place}"
+            + "".join(f"; {each}" for each in moved),
         }
 
     def to_json(self) -> bytes:
@@ -136,7 +183,14 @@ class DriftSignal:
             "subject": self.model_version,
             "time": iso(self.time),
             "datacontenttype": "application/json",
-            "data": data | {"since": iso(self.since), "labels": self.labels, "annotations": self.annotations},
+            "data": data
+            | {
+                "since": iso(self.since),
+                "columns": [_without_nulls(column) for column in self.columns],
+                "slices": [slice_._asdict() for slice_ in self.slices],
+                "labels": self.labels,
+                "annotations": self.annotations,
+            },
         }
         return orjson.dumps(event)
 
@@ -153,10 +207,13 @@ class DriftSignal:
             model_version=event["subject"],
             kind=_KINDS[event["type"]],
             time=milliseconds(event["time"]),
+            columns=tuple(ColumnMove(**_known(column, _COLUMN_FIELDS)) for column in data["columns"]),
+            slices=tuple(SliceMove(**_known(slice_, _SLICE_FIELDS)) for slice_ in data["slices"]),
             **{name: data[name] for name in _DATA_FIELDS} | {"since": milliseconds(data["since"])},
         )
-        cause = (signal.pipeline, signal.detector, signal.topic, signal.partition, signal.offset)
-        for name, value in (("id", signal_id(*cause)), ("source", signal.source)):
+        cause = (signal.pipeline, signal.kind, signal.detector, signal.severity, signal.status)
+        place = (signal.topic, signal.partition, signal.offset)
+        for name, value in (("id", signal_id(*cause, place)), ("source", signal.source)):
             if event[name] != value:
                 raise InvalidRecord("schema", f"field {name!r} does not belong to the signal's data")
         return signal
@@ -204,10 +261,40 @@ def _decode(body: bytes) -> Any:
     for name in _INTEGERS:
         if type(data[name]) is not int:
             raise InvalidRecord("schema", f"field {name!r} must be a whole number")
-    _one_of(get_args(Detector), data["detector"], "detector")
+    _one_of(get_args(SignalDetector), data["detector"], "detector")
+    _one_of(get_args(Level), data["level"], "level")
     _one_of(get_args(Severity), data["severity"], "severity")
     _one_of(get_args(Status), data["status"], "status")
+    _check_list(data.get("columns"), _COLUMN_FIELDS, "columns")
+    _check_list(data.get("slices"), _SLICE_FIELDS, "slices")
     return event
+
+
+def _check_list(items: Any, fields: dict[str, Field], name: str) -> None:
+    if type(items) is not list:
+        raise InvalidRecord("schema", f"field {name!r} must be an array")
+    for item in items:
+        check(item, fields)
+
+
+def _known(item: dict[str, Any], fields: dict[str, Field]) -> dict[str, Any]:
+    """The fields that we know, of an object that may have others."""
+    return {name: item[name] for name in fields if name in item}
+
+
+def _without_nulls(column: ColumnMove) -> dict[str, Any]:
+    return {name: value for name, value in column._asdict().items() if value is not None}
+
+
+def _column_moved(column: ColumnMove) -> str:
+    of = column.category or column.fault
+    name = f"{column.name} ({of})" if of else column.name
+    psi = "" if column.psi is None else f" (PSI {column.psi:.2g})"
+    return f"{name} from {column.before:.4g} to {column.after:.4g}{psi}"
+
+
+def _slice_moved(move: SliceMove) -> str:
+    return f"where {move.column} is {move.value} from {move.before:.4g} to {move.after:.4g}"
 
 
 def _one_of(values: Collection[str], value: str, name: str) -> None:

@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, HDDMA, HDDMW
 
-from flows.core.drift import LEAST_IN_SLICE, Detector, Gate, Level, Position, SliceMove
+from flows.core.drift import LEAST_IN_SLICE, Detector, Gate, Level, Over, Position, SliceMove
 from flows.errors import ConfigError
+
+BLOCK = 500  # labels whose mean error says whether it is back
 
 
 class Alarm(NamedTuple):
@@ -108,13 +110,16 @@ class ConceptDrift:
         self._window = _Window()
         self._slices = _Slices(slices)
         self._warned = False
+        self._return: _Return | None = None  # while an alarm, or a warning, is not over
 
     def update(
         self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any] = ()
-    ) -> Alarm | None:
+    ) -> Alarm | Over | None:
         """Take in the error (0 to 1) that a label showed at `time` (ms), and whether the answer was wrong.
 
-        `slices` are the values of its event in the columns of the slices.
+        `slices` are the values of its event in the columns of the slices. An alarm, or a warning, is over
+        when the mean error of a block of 500 labels since is no more than a quarter of the rise above the
+        level before.
         """
         self._count += 1
         value = float(wrong) if self._bits else error
@@ -123,13 +128,14 @@ class ConceptDrift:
         self._detector.update(value)
         level = self._level()
         if level is None:
-            return None
+            return self._is_over(value, position)
         change, of_slices = self._change(), self._slices
         if level == "alarm":  # the detector begins anew, too
             self._window, self._slices = _Window(), _Slices(of_slices.columns)
         if change.after <= change.before or not self._gate.is_open(level, self._count, time):
             return None
         self._gate.close(level, time)
+        self._return = _Return(change)
         return Alarm(level, *change, position, of_slices.moved(change.since))
 
     def _level(self) -> Level | None:
@@ -139,12 +145,37 @@ class ConceptDrift:
             return "alarm"
         return "warning" if self._warned and not warned else None
 
+    def _is_over(self, value: float, position: Position) -> Over | None:
+        if self._return is None or not self._return.add(value):
+            return None
+        self._return = None
+        return Over(position)
+
     def _change(self) -> Change:
         if isinstance(self._detector, ADWIN):
             return self._window.cut(int(self._detector.width), self._detector.total)
         if isinstance(self._detector, KSWIN):
             return self._window.cut(len(self._detector.window), sum(self._detector.window))
         return self._window.best_cut()
+
+
+class _Return:
+    """Waits for the error to come back from a rise."""
+
+    def __init__(self, change: Change) -> None:
+        self._low_enough = change.before + (change.after - change.before) / 4
+        self._count = 0
+        self._total = 0.0
+
+    def add(self, value: float) -> bool:
+        """Take in one error; whether it ends a block that is back."""
+        self._count += 1
+        self._total += value
+        if self._count < BLOCK:
+            return False
+        mean = self._total / BLOCK
+        self._count, self._total = 0, 0.0
+        return mean <= self._low_enough
 
 
 class _Window:

@@ -2,7 +2,8 @@
 
 What is usual is learned in the first intervals; then each interval is compared with it. A share of bad values
 alarms on how much it rose, as long as that is more than chance: a fault in a source breaks many values at
-once. With a period the rate is that usual in the same part of it.
+once. With a period the rate and the shares are those usual in the same part of it: after a night without
+events many a window is empty, and its mean null.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from flows.core.drift import Gate, Level, Position
+from flows.core.drift import Gate, Level, Over, Position
 from flows.core.feature_drift import Kind, floats
 
 Fault = Literal["null", "range", "unseen", "rate"]
@@ -36,12 +37,12 @@ class QualityPolicy(NamedTuple):
     """When data are bad.
 
     `interval`, `cool_down` and `period`, a multiple of the interval, are in milliseconds of event time;
-    `warm_up` is in intervals, and lasts a period at least. `warning` and `alarm` are rises of a share;
-    `rate_warning` and `rate_alarm` factors by which the events become more or fewer.
+    `warm_up` is in intervals, by default a week of hours, and lasts a period at least. `warning` and `alarm`
+    are rises of a share; `rate_warning` and `rate_alarm` factors by which the events become more or fewer.
     """
 
     interval: int = 3_600_000
-    warm_up: int = 24
+    warm_up: int = 168
     warning: float = 0.05
     alarm: float = 0.2
     rate_warning: float = 2.0
@@ -73,14 +74,15 @@ class Alarm(NamedTuple):
 class DataQuality:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    A row behind the newest interval counts in that one. State: a few numbers for each column, and at most
-    1,000 categories; one number for each interval of a period.
+    A row behind the newest interval counts in that one. State: for each column three numbers for each
+    interval of a period, and at most 1,000 categories.
     """
 
     def __init__(self, columns: Mapping[str, Column], policy: QualityPolicy) -> None:
         self._policy = policy
+        parts = policy.period // policy.interval if policy.period else 1
         self._watches: list[_Watch] = [
-            (_Numbers if column.kind == "number" else _Categories)(name, column)
+            (_Numbers if column.kind == "number" else _Categories)(name, column, parts)
             for name, column in columns.items()
         ]
         self._rate = _Rate(policy)
@@ -88,12 +90,16 @@ class DataQuality:
         self._interval: int | None = None  # the number of the one that fills
         self._finished = 0
         self._rows = 0
+        self._raised = False  # since the last interval without a finding
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[Alarm]:
-        """Take in a batch of rows with their event times (ms); where batches are cut changes nothing."""
-        alarms: list[Alarm] = []
+    ) -> list[Alarm | Over]:
+        """Take in a batch of rows with their event times (ms); where batches are cut changes nothing.
+
+        An alarm, or a warning, is over with the first judged interval without a finding.
+        """
+        alarms: list[Alarm | Over] = []
         oldest = 0 if self._interval is None else self._interval
         numbers = np.maximum.accumulate(
             np.maximum(np.asarray(times, dtype=np.int64) // self._policy.interval, oldest)
@@ -112,7 +118,7 @@ class DataQuality:
     def _learning(self) -> bool:
         return self._finished < max(self._policy.warm_up, self._rate.parts)
 
-    def _advance(self, number: int, position: Position) -> Iterator[Alarm]:
+    def _advance(self, number: int, position: Position) -> Iterator[Alarm | Over]:
         """Finish the intervals before `number`; of those without any row as many as tell something new."""
         if self._interval is None:
             self._interval = number
@@ -121,16 +127,20 @@ class DataQuality:
             yield from self._finish(interval, position)
         self._interval = number
 
-    def _finish(self, interval: int, position: Position) -> Iterator[Alarm]:
+    def _finish(self, interval: int, position: Position) -> Iterator[Alarm | Over]:
         findings, width = self._findings(interval), self._rows
         for watch in self._watches:
             watch.clear()
         self._rows, self._finished = 0, self._finished + 1
         if not findings:
+            if self._raised and width >= _LEAST_ROWS:
+                self._raised = False
+                yield Over(position)
             return
         level, end = findings[0].level, (interval + 1) * self._policy.interval
         if self._gate.is_open(level, 0, end):
             self._gate.close(level, end)
+            self._raised = True
             yield Alarm(level, findings, width, interval * self._policy.interval, position)
 
     def _findings(self, interval: int) -> tuple[Finding, ...]:
@@ -138,11 +148,11 @@ class DataQuality:
         if self._learning:
             self._rate.learn(interval, self._rows)
             for watch in self._watches:
-                watch.learn()
+                watch.learn(interval)
             return ()
         found = [*self._rate.findings(interval, self._rows)]
         for watch in self._watches:
-            found += watch.findings(self._policy)
+            found += watch.findings(interval, self._policy)
         return tuple(sorted(found, key=lambda each: (each.level, -abs(each.after - each.before))))
 
 
@@ -175,34 +185,36 @@ class _Watch(ABC):
 
     faults: tuple[Fault, ...]
 
-    def __init__(self, name: str, column: Column) -> None:
+    def __init__(self, name: str, column: Column, parts: int) -> None:
         self._name = name
         self._column = column
-        self._usual = dict.fromkeys(("rows", *self.faults), 0)
-        self._now = dict(self._usual)
+        self._now = dict.fromkeys(("rows", *self.faults), 0)
+        self._usual = [dict(self._now) for _ in range(parts)]
 
     @abstractmethod
     def add(self, values: Sequence[Any], learning: bool) -> None:
         """Take in the values of some rows; in the warm-up they also say what is usual."""
 
-    def learn(self) -> None:
+    def learn(self, interval: int) -> None:
         """The interval was a usual one."""
+        usual = self._usual[interval % len(self._usual)]
         for name, count in self._now.items():
-            self._usual[name] += count
+            usual[name] += count
 
     def clear(self) -> None:
         """Begin a new interval."""
         self._now = dict.fromkeys(self._now, 0)
 
-    def findings(self, policy: QualityPolicy) -> Iterator[Finding]:
+    def findings(self, interval: int, policy: QualityPolicy) -> Iterator[Finding]:
         """The shares that rose."""
         if self._now["rows"] < _LEAST_ROWS:
             return
-        usual, now = self._usual["rows"], self._now["rows"]
+        counts = self._usual[interval % len(self._usual)]
+        usual, now = counts["rows"], self._now["rows"]
         for fault in self.faults:
-            before, after = self._usual[fault] / max(1, usual), self._now[fault] / now
+            before, after = counts[fault] / max(1, usual), self._now[fault] / now
             level = _level(after - before, policy.warning, policy.alarm)
-            chance = (self._usual[fault] + 1) / (usual + 2)  # by Laplace, so that it is never 0
+            chance = (counts[fault] + 1) / (usual + 2)  # by Laplace, so that it is never 0
             if level and after - before > _ERRORS * sqrt(chance * (1 - chance) * (1 / now + 1 / (usual + 1))):
                 yield Finding(self._name, fault, level, before, after)
 
@@ -212,8 +224,8 @@ class _Numbers(_Watch):
 
     faults = ("null", "range")
 
-    def __init__(self, name: str, column: Column) -> None:
-        super().__init__(name, column)
+    def __init__(self, name: str, column: Column, parts: int) -> None:
+        super().__init__(name, column, parts)
         self._seen = (inf, -inf)
 
     def add(self, values: Sequence[Any], learning: bool) -> None:
@@ -231,8 +243,8 @@ class _Numbers(_Watch):
 class _Categories(_Watch):
     faults = ("null", "unseen")
 
-    def __init__(self, name: str, column: Column) -> None:
-        super().__init__(name, column)
+    def __init__(self, name: str, column: Column, parts: int) -> None:
+        super().__init__(name, column, parts)
         self._seen: set[str] = set()
 
     def add(self, values: Sequence[Any], learning: bool) -> None:

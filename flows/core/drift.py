@@ -1,9 +1,10 @@
-"""What the three kinds of drift have in common: the levels, the place of an alarm, warm-up and cool-down."""
+"""What the kinds of drift have in common: the levels, the place of an alarm, warm-up and cool-down."""
 
 from typing import Literal, NamedTuple
 
 Detector = Literal["adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley", "kswin"]
 Level = Literal["warning", "alarm"]
+DriftKind = Literal["concept", "feature", "prediction", "quality"]
 
 
 class Position(NamedTuple):
@@ -12,6 +13,27 @@ class Position(NamedTuple):
     topic: str
     partition: int
     offset: int
+
+
+class Over(NamedTuple):
+    """What an alarm or a warning told of is over, as the record at `position` showed."""
+
+    position: Position
+
+
+class ColumnMove(NamedTuple):
+    """How a column changed: its mean, or the share of the `category` or of the `fault` that it tells of.
+
+    `psi` and `p_value` are those of feature drift; `fault` is one of data quality.
+    """
+
+    name: str
+    before: float
+    after: float
+    psi: float | None = None
+    p_value: float | None = None
+    category: str | None = None
+    fault: str | None = None
 
 
 class SliceMove(NamedTuple):

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.core.drift import LEAST_IN_SLICE, Gate, Level, Position, SliceMove
+from flows.core.drift import LEAST_IN_SLICE, Gate, Level, Over, Position, SliceMove
 
 Kind = Literal["number", "category"]
 Floats = NDArray[np.float64]
@@ -106,13 +106,18 @@ class FeatureDrift:
         self._gate = Gate(0, policy.cool_down)
         self._filling = _Filling(policy)
         self._comparison: _Comparison | None = None
+        self._raised = False  # since the last window without a difference
         self.furthest: tuple[Moved, ...] = ()
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[Alarm]:
-        """Take in a batch of rows with their event times (ms); where batches are cut changes no alarm."""
-        alarms, start = [], 0
+    ) -> list[Alarm | Over]:
+        """Take in a batch of rows with their event times (ms); where batches are cut changes no alarm.
+
+        An alarm, or a warning, is over with the first full window that does not differ from the reference.
+        """
+        alarms: list[Alarm | Over] = []
+        start = 0
         while start < len(rows):
             if self._comparison is None:
                 start += self._fill(rows[start:], times[start:])
@@ -132,18 +137,20 @@ class FeatureDrift:
             self._filling = _Filling(self._policy)
         return taken
 
-    def _judge(self, comparison: "_Comparison", time: int, position: Position) -> list[Alarm]:
+    def _judge(self, comparison: "_Comparison", time: int, position: Position) -> list[Alarm | Over]:
         furthest, policy = comparison.furthest(), self._policy
         self.furthest = tuple(furthest[:_NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
         since, width = comparison.since, comparison.width
         comparison.clear()
         if not moved:
-            return []
+            raised, self._raised = self._raised, False
+            return [Over(position)] if raised else []
         level: Level = "alarm" if moved[0].psi >= self._policy.alarm else "warning"
         if not self._gate.is_open(level, 0, time):
             return []
         self._gate.close(level, time)
+        self._raised = True
         if level == "alarm":
             self._comparison = None
         return [Alarm(level, moved, width, since, position)]

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from flows.core.broker import Record
-from flows.core.cloudevents import DriftSignal, severity, signal_id
-from flows.core.concept_drift import Alarm, ConceptDrift
+from flows.core.cloudevents import DriftSignal
+from flows.core.concept_drift import ConceptDrift
 from flows.core.contest import Contest
 from flows.core.drift import Detector, Position
 from flows.core.evaluation import Baselines, Evaluation
 from flows.core.labels import Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.tasks import Truth
+from flows.core.watch import Moment, Watch, Watched
 
 
 class Settled(NamedTuple):
@@ -52,6 +53,10 @@ class Policy(NamedTuple):
     block: int
     detector: Detector = "adwin"
     options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
+    watched: Watched = Watched()
+
+
+NOWHERE = Position("", 0, 0)
 
 
 Happening = DriftSignal | Settled | DeadLabel | Unlearned
@@ -72,7 +77,6 @@ class Learner:
         self.lineage: dict[str, Mapping[str, object]] = {champion.version: {}}
         self.evaluation = evaluation
         self.now = 0  # the newest event time seen (ms)
-        self.signals = 0
         self.learned_until = 0  # the time of the last label or event learned (ms)
         self.steps = 0  # labels judged and events learned without
         self._names = names
@@ -82,7 +86,10 @@ class Learner:
         self._baselines = Baselines(self._task)
         self._join = LabelJoin(policy.label_wait)
         options = {"delta": policy.delta} if policy.detector == "adwin" else policy.options
-        self._drift = ConceptDrift(policy.detector, options, policy.warm_up, policy.cool_down)
+        drift = ConceptDrift(
+            policy.detector, options, policy.warm_up, policy.cool_down, policy.watched.slices
+        )
+        self._watch = Watch(pipeline, policy.detector, drift, policy.watched)
         self._contest: Contest | None = None
 
     @property
@@ -95,9 +102,11 @@ class Learner:
         """How many predictions no label came for in time."""
         return self._join.expired
 
-    def predicted(self, prediction: Prediction) -> Iterator[Happening]:
-        """A prediction was served."""
+    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
+        """A prediction was served; its record stands at `place`."""
         yield from self._advance(prediction.time)
+        moment = Moment(prediction.time, place, self.champion.version)
+        yield from self._watch.served(prediction.features, self._task.said(prediction.score), moment)
         joined = self._join.predicted(self._baselines.beside(prediction))
         if joined is not None:
             yield from self._judge_and_learn(joined)
@@ -138,14 +147,16 @@ class Learner:
         prediction, label = joined.pending.prediction, joined.label
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
-        alarm = self._drift.update(error, wrong, label.time, _position(label.record))
-        if alarm is not None and alarm.level == "alarm":  # a warning asks for no challenger yet
-            yield self._signal(alarm, label.time)
+        moment = Moment(label.time, position(label.record), self.champion.version)
+        yield from self._watch.judged(error, wrong, prediction.features, moment)
         self._baselines.learn(label.truth)
         if self._task.learns_from_labels:
             for detail in self._learn(prediction, label.truth):
                 yield DeadLabel(label.record, "model", detail)
-        yield from self._compare(prediction, label.truth)
+        for settled in self._compare(prediction, label.truth):
+            yield settled
+            if settled.role == "champion":
+                yield from self._watch.promoted(moment._replace(version=settled.model.version))
         self._stepped(label.time)
 
     def _stepped(self, time: int) -> None:
@@ -181,27 +192,7 @@ class Learner:
         else:
             yield Settled("retired", challenger)
 
-    def _signal(self, alarm: Alarm, time: int) -> DriftSignal:
-        self.signals += 1
-        detector = self._policy.detector
-        return DriftSignal(
-            id=signal_id(self.pipeline, detector, *alarm.position),
-            pipeline=self.pipeline,
-            model_version=self.champion.version,
-            detector=detector,
-            kind="concept",
-            severity=severity(alarm.before, alarm.after),
-            sequence=self.signals,
-            time=time,
-            estimate_before=alarm.before,
-            estimate_after=alarm.after,
-            width=alarm.width,
-            since=alarm.since,
-            topic=alarm.position.topic,
-            partition=alarm.position.partition,
-            offset=alarm.position.offset,
-        )
 
-
-def _position(record: Record) -> Position:
+def position(record: Record) -> Position:
+    """The place of a record in the log."""
     return Position(record.topic, record.partition, record.offset)

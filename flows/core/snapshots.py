@@ -54,6 +54,7 @@ _STATE = {
         "baselines",
         "broker",
         "calibration",
+        "cloudevents",
         "concept_drift",
         "contest",
         "costs",
@@ -69,6 +70,7 @@ _STATE = {
         "skill",
         "slices",
         "tasks",
+        "watch",
     )
 }
 

@@ -78,6 +78,11 @@ class Task(ABC):
         """Whether a score, read back, has the form of this task's."""
         return not isinstance(score, Mapping)
 
+    def said(self, score: Any) -> float | str:
+        """The score as one number, or the name of a class, whose distribution is watched for drift."""
+        number: float = score
+        return number
+
     def learn(self, estimator: Any, features: Features, truth: Any) -> None:
         """Teach the estimator one event."""
         estimator.learn_one(features, truth)
@@ -167,6 +172,9 @@ class Multiclass(Task):
     def serves(self, score: Score) -> bool:
         return isinstance(score, Mapping)
 
+    def said(self, score: Mapping[str, float]) -> str:
+        return _likeliest(score) if score else ""
+
     def answer(self, score: Mapping[str, float], label: bool) -> Any:
         if not score:
             return None
@@ -242,6 +250,9 @@ class Anomaly(Task):
 
     def serves(self, score: Score) -> bool:
         return isinstance(score, Mapping) and score.keys() == {"score", "anomaly"}
+
+    def said(self, score: Mapping[str, float]) -> float:
+        return score["score"]
 
     def learn(self, estimator: Any, features: Features, truth: Any) -> None:
         score = estimator.score_one(features)

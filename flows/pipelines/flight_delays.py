@@ -92,7 +92,7 @@ pipeline = Pipeline(
     inputs=("carrier", "minute_of_day"),
     model=model,
     # weather alone moves the error every week: only a large change counts, and at most once a month
-    drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
+    drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30), slices=("carrier",)),
     retrain=RetrainPolicy(patience=10_000),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",

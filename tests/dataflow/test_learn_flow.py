@@ -15,7 +15,7 @@ from flows.core.broker import Broker, Outgoing, Record
 from flows.core.cloudevents import DriftSignal
 from flows.core.decode import Decoder
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Learner
+from flows.core.learner import DeadLabel, Learner, position
 from flows.core.models import Model, ModelMessage
 from flows.core.snapshots import Sealer
 from flows.errors import SnapshotError
@@ -93,13 +93,13 @@ def dirt(running: Engine, random: Random) -> list[Outgoing]:
 def drive(running: Engine, project: Project) -> tuple[Learner, list[object]]:
     """The same records through the core, in the order of their time."""
     pipeline = running.pipeline
-    learner = running.learner(running.names(running.plan()))
+    learner = running.learner(running.plan())
     decoder = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
     records: list[Record] = project.records("flight_labels") + project.records("predictions")
     happenings: list[object] = []
     for item in sorted(records, key=lambda r: (r.timestamp, r.topic != "flight_labels")):
         if item.topic != "flight_labels":
-            happenings += learner.predicted(predictions.decode(item))
+            happenings += learner.predicted(predictions.decode(item), position(item))
         elif b'"yes"' not in item.value and item.value != b"\xff":
             event_id, time, payload = decoder.decode(item)
             happenings += learner.labelled(Label(event_id, time, payload["late"], item))
@@ -130,6 +130,24 @@ def test_metrics_models_drift_and_dead_letters_are_those_of_the_core(project_on:
     dead = [h.reason.encode() for h in happenings if isinstance(h, DeadLabel)]
     assert sorted(reasons) == sorted([*dead, b"schema", b"not-json"])
     assert sorted(dead) == [b"duplicate", b"unknown-event"]
+
+
+def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:
+    running = project.engine(drift=DriftPolicy(period=timedelta(hours=1), kinds=("prediction",)))
+    random, records = Random(5), []
+    for number in range(5400):
+        answer = served(running, f"F{number:05}", NOON + number * MINUTE, True, True, random)
+        score = random.random() / (1 if number < 4200 else 3)
+        records.append(prediction(running, answer._replace(score=score)))
+    project.send(records)
+    run_flow(running, "learn")
+    _, happenings = drive(running, project)
+    (signal,) = [DriftSignal.from_json(r.value) for r in project.records("drift")]
+    assert happenings == [signal]
+    assert (signal.kind, signal.level, signal.status) == ("prediction", "alarm", "firing")
+    assert (signal.topic, signal.offset) == ("flight_delays.predictions", 4096 + 1000 - 1)
+    assert signal.columns[0].name == "prediction"
+    assert signal.estimate_after < signal.estimate_before
 
 
 def test_snapshots_carry_the_signature_of_the_project_and_of_no_other(project: Project) -> None:

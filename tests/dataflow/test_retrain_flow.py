@@ -1,5 +1,6 @@
 """The retrain flow: a drift signal is answered with a model that learned what came since the change."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -8,6 +9,7 @@ from made_flights import HOUR, MINUTE, NOON, label, prediction, served
 from signals import outgoing, signal
 
 from flows.core.broker import Outgoing
+from flows.core.cloudevents import signal_id
 from flows.core.models import ModelMessage
 from flows.core.retraining import train
 from flows.pipeline import RetrainPolicy
@@ -51,7 +53,7 @@ def test_a_signal_brings_a_challenger_that_learned_the_labels_since_the_change(p
         "trained_on": 200,
         "since": "2013-01-01T14:40:00.000Z",
     }
-    expected = running.learner(running.names(running.plan())).champion
+    expected = running.learner(running.plan()).champion
     train(expected, running.names(running.plan()), answers, recent)
     assert (
         message.model.estimator["LogisticRegression"].weights
@@ -81,6 +83,23 @@ def test_what_is_no_signal_becomes_a_dead_letter(project: Project, body: bytes) 
     run_flow(project.engine(), "retrain")
     (letter,) = project.records("dead-letters")
     assert (letter.value, dict(letter.headers)["reason"]) == (body, b"schema")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"level": "warning"}, {"status": "resolved"}, {"kind": "feature", "detector": "psi"}],
+    ids=["warning", "resolved", "feature"],
+)
+def test_only_an_alarm_of_concept_drift_brings_a_challenger(project: Project, change: dict) -> None:
+    other = replace(signal(1, SINCE), **change)
+    place = (other.topic, other.partition, other.offset)
+    cause = (other.pipeline, other.kind, other.detector, other.severity, other.status)
+    other = replace(other, id=signal_id(*cause, place))
+    running = project.engine(retrain=RetrainPolicy(minimum_labels=1))
+    project.send([*world(running)[2], outgoing(other)])
+    run_flow(running, "retrain")
+    assert challengers(project, running) == []
+    assert project.records("dead-letters") == []
 
 
 def test_a_flow_that_lost_its_state_sends_no_challenger_twice(project: Project) -> None:

@@ -100,7 +100,7 @@ def reasons(project: Project) -> list[bytes]:
 
 def by_the_core(project: Project, running: Engine) -> Any:
     """The learner, driven by hand with the same records in the order of their time."""
-    learner = running.learner(running.names(running.plan()))
+    learner = running.learner(running.plan())
     records = project.records("flight_labels") + project.records("predictions")
     for each in sorted(records, key=lambda r: (r.timestamp, r.topic != "flight_labels")):
         if each.topic == "flight_labels":

@@ -6,14 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.cloudevents import DriftSignal, signal_id
+from flows.core.drift import ColumnMove, Position, SliceMove
 from flows.errors import InvalidRecord
 
 SIGNAL = DriftSignal(
-    id=signal_id("flight delays", "adwin", "arrivals", 0, 4711),
+    id=signal_id("flight delays", "concept", "adwin", "critical", "firing", ("arrivals", 0, 4711)),
     pipeline="flight delays",
     model_version="m-12",
     detector="adwin",
     kind="concept",
+    level="alarm",
     severity="critical",
     sequence=3,
     time=1_372_650_000_123,
@@ -54,7 +56,7 @@ def test_a_signal_is_a_cloudevent_1_0_with_every_required_attribute():
 def test_a_signal_read_back_equals_the_one_written(time, since, before, after, offset, pipeline):
     signal = dataclasses.replace(
         SIGNAL,
-        id=signal_id(pipeline, "adwin", "arrivals", 0, offset),
+        id=signal_id(pipeline, "concept", "adwin", "critical", "firing", ("arrivals", 0, offset)),
         pipeline=pipeline,
         time=time,
         since=since,
@@ -81,6 +83,41 @@ def test_its_data_has_status_labels_and_annotations_as_alertmanager_has_them(sta
     assert "0.21 become 0.34" in data["annotations"]["description"]
 
 
+MOVED = dataclasses.replace(
+    SIGNAL,
+    columns=(
+        ColumnMove("distance", 710.0, 905.5, psi=0.31, p_value=1e-9),
+        ColumnMove("carrier", 0.25, 0.5, psi=0.27, p_value=1e-4, category="B6"),
+        ColumnMove("delay", 0.0, 0.4, fault="null"),
+    ),
+    slices=(SliceMove("origin", "JFK", 0.2, 0.5, 300),),
+)
+
+
+def test_the_columns_and_slices_that_moved_most_are_read_back_and_told_to_people():
+    assert DriftSignal.from_json(MOVED.to_json()) == MOVED
+    data = orjson.loads(MOVED.to_json())["data"]
+    assert data["columns"][2] == {"name": "delay", "before": 0.0, "after": 0.4, "fault": "null"}
+    description = data["annotations"]["description"]
+    for told in (
+        "distance from 710 to 905.5 (PSI 0.31)",
+        "carrier (B6) from 0.25 to 0.5 (PSI 0.27)",
+        "delay (null) from 0 to 0.4",
+        "where origin is JFK from 0.2 to 0.5",
+    ):
+        assert f"; {told}" in description
+
+
+def test_the_end_of_a_change_has_the_labels_and_figures_of_its_signal_and_an_id_of_its_own():
+    over = MOVED.resolved("m-13", SIGNAL.time + 5, Position("arrivals", 1, 9000))
+    assert over.labels == MOVED.labels
+    assert over.id != MOVED.id
+    assert (over.status, over.model_version, over.time) == ("resolved", "m-13", SIGNAL.time + 5)
+    assert (over.partition, over.offset, over.sequence) == (1, 9000, 3)
+    assert (over.since, over.columns, over.slices) == (MOVED.since, MOVED.columns, MOVED.slices)
+    assert DriftSignal.from_json(over.to_json()) == over
+
+
 def test_every_attribute_is_of_a_type_that_cloudevents_have():
     event = orjson.loads(SIGNAL.to_json())
     assert all(type(value) is str for name, value in event.items() if name != "data")
@@ -88,10 +125,11 @@ def test_every_attribute_is_of_a_type_that_cloudevents_have():
 
 
 def test_ids_differ_by_each_part_of_the_cause():
-    cause = ("p", "adwin", "labels", 0, 1)
-    others = [("q", *cause[1:]), ("p", "other", *cause[2:]), ("p", "adwin", "l", 0, 1)]
-    others += [("p", "adwin", "labels", 1, 1), ("p", "adwin", "labels", 0, 2)]
-    assert len({signal_id(*c) for c in [cause, *others]}) == 6
+    cause = ("p", "concept", "adwin", "critical", "firing", ("labels", 0, 1))
+    other = ("q", "feature", "psi", "warning", "resolved", ("l", 0, 1))
+    others = [(*cause[:index], part, *cause[index + 1 :]) for index, part in enumerate(other)]
+    others += [(*cause[:-1], place) for place in (("labels", 1, 1), ("labels", 0, 2))]
+    assert len({signal_id(*c) for c in [cause, *others]}) == 9
 
 
 def _without(*path):
@@ -120,17 +158,22 @@ DATA = sorted(orjson.loads(SIGNAL.to_json())["data"].keys() - {"labels", "annota
     "change",
     [_without(name) for name in ATTRIBUTES]
     + [_without("data", name) for name in DATA]
-    + [_with([], "data", name) for name in DATA]
+    + [_with(True, "data", name) for name in DATA]
     + [
         _with("0.3", "specversion"),
         _with("drift_0", "id"),
         _with("/driftline/other", "source"),
         _with("concept", "type"),
         _with("io.driftline.drift.feature", "type"),
+        _with("io.driftline.drift.other", "type"),
         _with("yesterday", "time"),
         _with([], "data"),
         _with("other", "data", "detector"),
         _with("mild", "data", "severity"),
+        _with("critical", "data", "level"),
+        _with([{}], "data", "columns"),
+        _with([{"name": "x", "before": 0, "after": "1"}], "data", "columns"),
+        _with(["JFK"], "data", "slices"),
         _with("over", "data", "status"),
         _with(0.5, "data", "width"),
         _with(-1, "data", "offset"),

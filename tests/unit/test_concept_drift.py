@@ -10,8 +10,8 @@ import pytest
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, FHDDM, HDDMA, HDDMW
 
-from flows.core.concept_drift import Alarm, ConceptDrift
-from flows.core.drift import Detector, Position
+from flows.core.concept_drift import BLOCK, Alarm, ConceptDrift
+from flows.core.drift import Detector, Over, Position
 from flows.core.snapshots import Sealer
 from flows.errors import ConfigError
 
@@ -55,7 +55,7 @@ def run(
         detector.update(error, error > 0.5, time, Position("labels", 0, index))
         for index, (error, time) in enumerate(zip(stream, at, strict=True), start)
     ]
-    return [(index, alarm) for index, alarm in enumerate(found, start) if alarm is not None]
+    return [(index, alarm) for index, alarm in enumerate(found, start) if isinstance(alarm, Alarm)]
 
 
 class Cut(NamedTuple):
@@ -242,6 +242,29 @@ def test_an_alarm_says_when_the_error_rose_and_from_what_to_what(name, seed):
     assert alarm.after == pytest.approx(mean(stream, window))
     assert alarm.before < 0.35 < alarm.after
     assert 200 <= alarm.since <= 320
+
+
+def test_an_alarm_is_over_once_when_the_error_is_back():
+    stream = errors(12, (2000, 0.1), (2000, 0.4), (4000, 0.1))
+    detector, found = ConceptDrift("adwin", {}, 0, 10**9), {}
+    for index, error in enumerate(stream):
+        seen = detector.update(error, error > 0.5, index, Position("labels", 0, index))
+        if seen is not None:
+            found[index] = seen
+    alarm, over = found
+    assert 2000 < alarm < 4000
+    assert 4000 < over <= 4000 + 2 * BLOCK
+    assert found[over] == Over(Position("labels", 0, over))
+
+
+def test_an_alarm_is_not_over_while_the_error_stays():
+    stream = errors(13, (2000, 0.1), (6000, 0.4))
+    detector = ConceptDrift("adwin", {}, 0, 10**9)
+    found = [
+        detector.update(error, error > 0.5, index, Position("labels", 0, index))
+        for index, error in enumerate(stream)
+    ]
+    assert [type(seen) for seen in found if seen is not None] == [Alarm]
 
 
 @pytest.mark.parametrize("name", BINARY)

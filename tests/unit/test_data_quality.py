@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows.core.data_quality import RATE, Alarm, Column, DataQuality, Finding, QualityPolicy
-from flows.core.drift import Position
+from flows.core.drift import Over, Position
 from flows.core.snapshots import Sealer
 
 HOUR, MINUTE = 3_600_000, 60_000
@@ -49,12 +49,16 @@ def watch(policy: QualityPolicy = POLICY, **columns: Column) -> DataQuality:
 
 
 def run(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -> list[Alarm]:
-    alarms = []
+    return [each for each in run_whole(detector, data, start, batch) if isinstance(each, Alarm)]
+
+
+def run_whole(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -> list[Alarm | Over]:
+    found = []
     for first in range(0, len(data), batch):
         part = data[first : first + batch]
         places = [Position("predictions", 0, start + first + index) for index in range(len(part))]
-        alarms += detector.update([row for _, row in part], [time for time, _ in part], places)
-    return alarms
+        found += detector.update([row for _, row in part], [time for time, _ in part], places)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -185,3 +189,26 @@ def test_a_column_of_ever_new_categories_has_no_unseen_ones_and_a_bounded_state(
     detector = watch(c=Column("category"))
     assert run(detector, data) == []
     assert len(Sealer(b"s" * 32).seal_state(detector)) < 30_000
+
+
+def test_bad_data_are_over_with_the_first_judged_interval_without_a_finding():
+    data = [(time, (None, c) if 20 * HOUR <= time < 23 * HOUR else (x, c)) for time, (x, c) in rows(26)]
+    few = [(time, row) for time, row in data if not 23 * HOUR <= time < 24 * HOUR - 50 * MINUTE]
+    quiet = [row for row in few if not 23 * HOUR <= row[0] < 24 * HOUR or row[0] % (5 * MINUTE) == 0]
+    found = run_whole(watch(POLICY._replace(cool_down=DAY)), quiet)
+    ended = next(index for index, (time, _) in enumerate(quiet) if time >= 25 * HOUR)
+    assert [type(each) for each in found] == [Alarm, Over]
+    assert found[1] == Over(Position("predictions", 0, ended))
+
+
+def test_with_a_period_a_share_is_compared_with_that_of_the_same_part_of_it():
+    def nightly(time: int) -> bool:
+        return time // HOUR % 24 == 3
+
+    data = [(time, (None if nightly(time) else x, c)) for time, (x, c) in rows(24 * 5)]
+    policy = POLICY._replace(warm_up=48, period=DAY)
+    assert run(watch(policy), data) == []
+    assert [alarm.since // HOUR % 24 for alarm in run(watch(policy._replace(period=None)), data)] == [3, 3, 3]
+    broken_by_day = [(t, (None if t // HOUR == 80 else x, c)) for t, (x, c) in data]
+    (alarm,) = run(watch(policy), broken_by_day)
+    assert alarm.findings == (Finding("x", "null", "alarm", 0.0, 1.0),)

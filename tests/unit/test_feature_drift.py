@@ -13,7 +13,7 @@ from river.drift import ADWIN
 from scipy import stats
 from scipy.signal import lfilter
 
-from flows.core.drift import Position
+from flows.core.drift import Over, Position
 from flows.core.feature_drift import KEPT, OTHER, Alarm, FeatureDrift, FeaturePolicy, _alike
 from flows.core.snapshots import Sealer
 
@@ -40,13 +40,19 @@ def numbers(*columns: Values) -> list[tuple[float, ...]]:
 def run(
     detector: FeatureDrift, rows: Sequence[Sequence[Any]], start: int = 0, batch: int = 10**9
 ) -> list[Alarm]:
-    alarms = []
+    return [each for each in run_whole(detector, rows, start, batch) if isinstance(each, Alarm)]
+
+
+def run_whole(
+    detector: FeatureDrift, rows: Sequence[Sequence[Any]], start: int = 0, batch: int = 10**9
+) -> list[Alarm | Over]:
+    found = []
     for first in range(0, len(rows), batch):
         part = rows[first : first + batch]
         indices = range(start + first, start + first + len(part))
         places = [Position("predictions", 0, index) for index in indices]
-        alarms += detector.update(part, [index * MINUTE for index in indices], places)
-    return alarms
+        found += detector.update(part, [index * MINUTE for index in indices], places)
+    return found
 
 
 def watch(*kinds: str, policy: FeaturePolicy = POLICY, slices: Sequence[str] = ()) -> FeatureDrift:
@@ -293,3 +299,14 @@ def test_scipys_statistics_are_imported_only_when_a_window_is_judged():
     code = "import sys, flows.core.feature_drift; print('scipy.stats' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+@pytest.mark.parametrize(("by", "level", "back"), [(0.45, "warning", 5000), (3.0, "alarm", 8000)])
+def test_a_change_is_over_with_the_first_window_that_is_like_the_reference(by, level, back):
+    values = np.random.default_rng(9).normal(size=9000)
+    values[3000:4000] += by  # one window
+    if level == "alarm":  # it begins a new reference, and what comes after that is like it
+        values[4000:] += by
+    alarm, over = run_whole(watch("number"), numbers(values))
+    assert (alarm.level, alarm.since) == (level, 3000 * MINUTE)
+    assert over == Over(Position("predictions", 0, back - 1 if level == "warning" else 4000 + 3000 - 1))

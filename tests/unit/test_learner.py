@@ -1,7 +1,7 @@
 """The learner: one label after the other is judged, watched, learned and compared."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import exp
 from typing import Any
@@ -84,7 +84,9 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
             order.append("evaluate")
 
     class Detector(ConceptDrift):
-        def update(self, error: float, wrong: bool, time: int, position: Position) -> None:
+        def update(
+            self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any]
+        ) -> None:
             order.append(("detect", error, wrong, time, position))
 
     class Pupil(Notebook):
@@ -287,14 +289,13 @@ def test_a_rise_of_the_error_is_signalled_with_the_place_of_the_label_that_raise
     number, signal = signals[0]
     assert 600 < number < 700
     assert isinstance(signal, DriftSignal)
-    assert signal.id == signal_id("p", "adwin", "labels", 0, number)
+    assert signal.id == signal_id("p", "concept", "adwin", signal.severity, "firing", ("labels", 0, number))
     assert (signal.pipeline, signal.model_version, signal.sequence) == ("p", "v1", 1)
     assert (signal.topic, signal.partition, signal.offset) == ("labels", 0, number)
     assert signal.time == START + number * 1000 + 5
     assert signal.since <= signal.time
     assert signal.estimate_before < signal.estimate_after
     assert [s.sequence for _, s in signals] == list(range(1, len(signals) + 1))
-    assert learning.signals == len(signals)
     assert DriftSignal.from_json(signal.to_json()) == signal
 
 
@@ -306,17 +307,22 @@ def test_the_declared_detector_raises_the_signals(detector):
     for number in range(1200):
         signals += join(learning, str(number), rng.random() < (0.1 if number < 600 else 0.9), score=0.1)
     assert {signal.detector for signal in signals} == {detector}
-    assert signals[0].id == signal_id("p", detector, "labels", 0, 0)
+    assert signals[0].id == signal_id(
+        "p", "concept", detector, signals[0].severity, "firing", ("labels", 0, 0)
+    )
     assert DriftSignal.from_json(signals[0].to_json()) == signals[0]
 
 
-def test_a_warning_of_the_detector_is_no_signal(monkeypatch):
+def test_a_warning_of_the_detector_is_a_signal_that_is_no_alarm(monkeypatch):
     class Wary(ConceptDrift):
-        def update(self, error: float, wrong: bool, time: int, position: Position) -> Alarm:
+        def update(
+            self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any]
+        ) -> Alarm:
             return Alarm("warning", 0.1, 0.2, 5, time, position)
 
     monkeypatch.setattr(module, "ConceptDrift", Wary)
-    assert join(learner(Notebook()), "a") == []
+    (signal,) = join(learner(Notebook()), "a")
+    assert (signal.kind, signal.level, signal.severity) == ("concept", "warning", "warning")
 
 
 class Flow:
@@ -364,7 +370,7 @@ class Flow:
             learning.champion.learned,
             learning.champion.estimator["LogisticRegression"].weights,
             learning.challenger and learning.challenger.version,
-            (learning.pending, learning.expired, learning.signals, learning.now, learning.learned_until),
+            (learning.pending, learning.expired, learning.now, learning.learned_until),
         )
 
 

@@ -12,11 +12,12 @@ from flows.core.cloudevents import DriftSignal, signal_id
 from flows.report import backtest_summary, drift_row, print_backtest, roc_auc
 
 SIGNAL = DriftSignal(
-    id=signal_id("p", "adwin", "labels", 0, 4711),
+    id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711)),
     pipeline="p",
     model_version="v1",
     detector="adwin",
     kind="concept",
+    level="alarm",
     severity="critical",
     sequence=1,
     time=1_357_035_300_000,
@@ -50,12 +51,15 @@ def test_the_area_under_the_roc_curve_is_the_share_of_pairs_in_the_right_order(r
 def test_a_drift_signal_is_told_with_times_that_a_reader_understands():
     assert drift_row(SIGNAL) == {
         "time": "2013-01-01T10:15:00.000Z",
+        "kind": "concept",
+        "status": "firing",
         "detector": "adwin",
         "severity": "critical",
         "before": 0.2,
         "after": 0.35,
         "kept": 12_345,
         "since": "2013-01-01T00:26:40.000Z",
+        "columns": [],
     }
 
 
