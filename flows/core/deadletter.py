@@ -12,6 +12,7 @@ Reason = Literal[
     "time",  # the event time is further ahead of the record's own timestamp than a clock can be wrong
     "late",  # the event time is further behind the newest of its topic than the pipeline allows
     "duplicate",  # the id was seen before
+    "corrected",  # a label with another truth than the one taken in before for its event
     "unknown-event",  # a label whose event never came within the label wait
     "transform",  # a feature's own function failed on the event
     "model",  # the model could not score or learn the record

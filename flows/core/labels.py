@@ -1,13 +1,16 @@
 """The label join: each label meets the prediction that was served for its event, once."""
 
+import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+import orjson
 
 from flows.core.baselines import Score
 from flows.core.broker import Record
 from flows.core.decode import Decoder
 from flows.core.models import Prediction
-from flows.core.recent import RecentIds
 from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
 
@@ -50,18 +53,22 @@ class Joined(NamedTuple):
     label: Label
 
 
+Repetition = Literal["duplicate", "corrected"]
+
+
 class LabelJoin:
     """Joins by event id whichever of the two comes first, within `wait` milliseconds of event time.
 
     At most `PENDING_LIMIT` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up as
-    if expired.
+    if expired. Pending predictions are kept compressed, and read when their label comes.
     """
 
     def __init__(self, wait: int) -> None:
         self._wait = wait
-        self._pending: dict[str, Pending] = {}
-        self._early: dict[str, Label] = {}
-        self._learned = RecentIds(LEARNED_LIMIT)
+        # ordered dicts, for the first item of a dict is behind all that were deleted before it
+        self._pending: OrderedDict[str, bytes] = OrderedDict()
+        self._early: OrderedDict[str, Label] = OrderedDict()
+        self._learned: OrderedDict[str, Truth] = OrderedDict()  # the truth that was learned
         self.expired = 0  # predictions that no label came for
 
     def __len__(self) -> int:
@@ -74,29 +81,31 @@ class LabelJoin:
             return None
         label = self._early.pop(event_id, None)
         if label is not None:
-            self._learned.add(event_id)
-            return Joined(pending, label)
-        self._pending[event_id] = pending
+            return self._joined(pending, label)
+        self._pending[event_id] = _pack(pending)
         if len(self._pending) > PENDING_LIMIT:
             self._give_up_oldest()
         return None
 
-    def is_duplicate(self, label: Label) -> bool:
-        """Whether a label of this event was taken in before."""
-        return label.id in self._learned or label.id in self._early
+    def repetition(self, label: Label) -> Repetition | None:
+        """What a label is whose event had one before: the same again, or a correction, with another truth."""
+        early = self._early.get(label.id)
+        truth = self._learned.get(label.id) if early is None else early.truth
+        if truth is None:
+            return None
+        return "duplicate" if truth == label.truth else "corrected"
 
     def labelled(self, label: Label) -> Joined | None:
-        """A label came, no duplicate; the prediction that it belongs to, unless that is still to come."""
-        pending = self._pending.pop(label.id, None)
-        if pending is None:
+        """A label came, no repetition; the prediction that it belongs to, unless that is still to come."""
+        packed = self._pending.pop(label.id, None)
+        if packed is None:
             self._early[label.id] = label
             return None
-        self._learned.add(label.id)
-        return Joined(pending, label)
+        return self._joined(_unpack(label.id, packed), label)
 
     def expire(self, now: int) -> Iterator[Label]:
         """Give up predictions older than the wait, and yield the labels whose event never came."""
-        while self._pending and self._oldest_pending().time < now - self._wait:
+        while self._pending and _time(next(iter(self._pending.values()))) < now - self._wait:
             self._give_up_oldest()
         while self._early:
             oldest = next(iter(self._early.values()))
@@ -104,9 +113,30 @@ class LabelJoin:
                 break
             yield self._early.pop(oldest.id)
 
-    def _oldest_pending(self) -> Prediction:
-        return next(iter(self._pending.values())).prediction
+    def _joined(self, pending: Pending, label: Label) -> Joined:
+        self._learned[label.id] = label.truth
+        if len(self._learned) > LEARNED_LIMIT:
+            self._learned.popitem(last=False)
+        return Joined(pending, label)
 
     def _give_up_oldest(self) -> None:
-        del self._pending[next(iter(self._pending))]
+        self._pending.popitem(last=False)
         self.expired += 1
+
+
+_TIME = 8  # bytes in front of a packed prediction, so that expiry need not unpack it
+
+
+def _pack(pending: Pending) -> bytes:
+    """A pending prediction in few bytes; its id is the key that it is kept under."""
+    (_, time, *served), *baselines = pending
+    return time.to_bytes(_TIME, signed=True) + zlib.compress(orjson.dumps([*served, *baselines]), level=1)
+
+
+def _unpack(event_id: str, packed: bytes) -> Pending:
+    *served, majority, no_change = orjson.loads(zlib.decompress(packed[_TIME:]))
+    return Pending(Prediction(event_id, _time(packed), *served), majority, no_change)
+
+
+def _time(packed: bytes) -> int:
+    return int.from_bytes(packed[:_TIME], signed=True)

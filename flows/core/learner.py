@@ -117,8 +117,8 @@ class Learner:
     def labelled(self, label: Label) -> Iterator[Happening]:
         """A label came."""
         yield from self._advance(label.time)
-        if self._join.is_duplicate(label):
-            yield DeadLabel(label.record, "duplicate", f"a label for {label.id!r} was taken in before")
+        if repetition := self._join.repetition(label):
+            yield DeadLabel(label.record, repetition, f"a label for {label.id!r} was taken in before")
             return
         joined = self._join.labelled(label)
         if joined is not None:

@@ -50,6 +50,7 @@ def test_the_reasons_are_those_that_the_documentation_explains():
         "late",
         "duplicate",
         "transform",
+        "corrected",
         "unknown-event",
         "model",
         "undeliverable",

@@ -1,5 +1,8 @@
 """The label join: early, late, twice, never, and how much it keeps."""
 
+import sys
+import tracemalloc
+from random import Random
 from typing import Any
 
 import pytest
@@ -39,13 +42,57 @@ def test_a_label_that_is_early_waits_for_its_prediction():
     assert list(join.expire(10 * WAIT)) == []
 
 
-def test_a_second_label_is_a_duplicate_before_and_after_its_prediction_came():
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_second_label_is_a_duplicate_or_a_correction_before_and_after_its_prediction_came(truth):
     join = LabelJoin(WAIT)
-    assert not join.is_duplicate(label("a"))
-    join.labelled(label("a"))
-    assert join.is_duplicate(label("a", truth=False))
+    again, other = label("a", truth=truth), label("a", truth=not truth)
+    assert join.repetition(again) is None
+    join.labelled(again)
+    assert (join.repetition(again), join.repetition(other)) == ("duplicate", "corrected")
     join.predicted(pending("a"))
-    assert join.is_duplicate(label("a"))
+    assert (join.repetition(again), join.repetition(other)) == ("duplicate", "corrected")
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+jsonable = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(), finite)
+
+
+@given(
+    st.builds(
+        Pending,
+        st.builds(
+            Prediction,
+            st.text(),
+            st.integers(-(2**62), 2**62),
+            finite,
+            st.text(),
+            st.dictionaries(st.text(), finite),
+            st.lists(jsonable),
+        ),
+        finite,
+        finite,
+    )
+)
+def test_what_waited_for_its_label_comes_back_to_the_last_bit(served):
+    join = LabelJoin(WAIT)
+    join.predicted(served)
+    joined = join.labelled(label(served.prediction.id))
+    assert repr(joined.pending) == repr(served)
+
+
+def test_a_million_that_wait_take_less_than_600_bytes_each():
+    """Features as of a flight, each value another, so that nothing but the digits can be compressed."""
+    random, join, count = Random(7), LabelJoin(WAIT), 4000
+    names = [f"2013-07-04-UA-{number:05}-EWR" for number in range(count)]
+    tracemalloc.start()
+    for name in names:
+        means = [random.uniform(0, 60) for _ in range(24)]
+        counts = [random.randrange(500) for _ in range(24)]
+        features = ["UA", 315, *means, *counts, *[None] * 24]
+        join.predicted(Pending(Prediction(name, 10**12, random.random(), "v1", {}, features), 0.2, 1.0))
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken / count + sys.getsizeof(names[0]) < 600
 
 
 def test_a_prediction_that_comes_again_changes_nothing():
@@ -53,7 +100,7 @@ def test_a_prediction_that_comes_again_changes_nothing():
     first = pending("a", time=1)
     join.predicted(first)
     assert join.predicted(pending("a", time=2)) is None
-    assert join.labelled(label("a")).pending is first
+    assert join.labelled(label("a")).pending == first
     assert join.predicted(pending("a", time=3)) is None
     assert len(join) == 0
 
@@ -113,7 +160,7 @@ def test_the_ids_of_labels_learned_are_bounded(monkeypatch):
     for event_id in "abc":
         join.predicted(pending(event_id))
         join.labelled(label(event_id))
-    assert [join.is_duplicate(label(event_id)) for event_id in "abc"] == [False, True, True]
+    assert [join.repetition(label(event_id)) for event_id in "abc"] == [None, "duplicate", "duplicate"]
 
 
 messages = st.lists(
@@ -130,7 +177,7 @@ def test_in_any_order_and_however_often_each_pair_is_joined_exactly_once(arrival
         result: Any = None
         if kind == "prediction":
             result = join.predicted(pending(event_id))
-        elif join.is_duplicate(label(event_id)):
+        elif join.repetition(label(event_id)):
             duplicates += 1
         else:
             result = join.labelled(label(event_id))
@@ -155,7 +202,7 @@ def test_what_expires_meanwhile_is_joined_never_or_once_and_always_accounted_for
         if kind == "prediction" and event_id not in predicted:
             predicted.add(event_id)
             joined += join.predicted(pending(event_id, now)) is not None
-        elif kind == "label" and not join.is_duplicate(label(event_id)):
+        elif kind == "label" and not join.repetition(label(event_id)):
             taken += 1
             joined += join.labelled(label(event_id, now)) is not None
         if data.draw(st.booleans()):

@@ -134,12 +134,13 @@ def test_the_baselines_answer_when_the_prediction_is_served_with_the_labels_know
     assert values["no-change"]["LogLoss"] == no_change.get()
 
 
-def test_a_second_label_is_a_dead_letter_and_is_learned_once():
+@pytest.mark.parametrize(("truth", "reason"), [(True, "duplicate"), (False, "corrected")])
+def test_a_second_label_is_a_dead_letter_and_is_learned_once(truth, reason):
     learning = learner(Notebook())
     join(learning, "a")
-    again = label("a", truth=False, offset=7)
+    again = label("a", truth=truth, offset=7)
     assert list(learning.labelled(again)) == [
-        DeadLabel(again.record, "duplicate", "a label for 'a' was taken in before")
+        DeadLabel(again.record, reason, "a label for 'a' was taken in before")
     ]
     assert learning.champion.learned == 1
 
