@@ -58,7 +58,7 @@ class Served:
 
         def observed(prediction: Prediction) -> Any:
             predictions.append(prediction)
-            return predicted(prediction)
+            return predicted(prediction, *place)
 
         learner.predicted = observed  # type: ignore[method-assign]
         transformer = Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
