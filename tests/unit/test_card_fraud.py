@@ -56,7 +56,7 @@ class Served:
         predictions: list[Prediction] = []
         predicted = learner.predicted
 
-        def observed(prediction: Prediction) -> Any:
+        def observed(prediction: Prediction, *place: Any) -> Any:
             predictions.append(prediction)
             return predicted(prediction, *place)
 
