@@ -7,7 +7,7 @@ the last bit. A value keeps every bit down to 2**-100, about 8e-31.
 
 UNIT = 2**100
 _UNIT = float(UNIT)
-_ONE = 1 / _UNIT
+ONE = 1 / _UNIT  # what one unit is worth
 _SQUARE = UNIT * UNIT
 
 
@@ -22,7 +22,7 @@ def fixed(value: float) -> int:
 
 def total(units: int) -> float:
     """The float nearest to so many units."""
-    return float(units) * _ONE
+    return float(units) * ONE
 
 
 def variance(count: int, units: int, squares: int) -> float | None:

@@ -21,8 +21,10 @@ from typing import Any, Literal
 import orjson
 
 from flows.core import exact
+from flows.core.exact import fixed
 from flows.core.followers import Follower, follower
 from flows.core.plan import NUMERIC, Aggregate, View, quantile
+from flows.core.window_reader import Feature, read_all
 
 Value = int | float | str | None
 Outcome = Literal["added", "duplicate", "late"]
@@ -50,29 +52,26 @@ class _Layout:
         self.kept: list[tuple[int, bool]] = []  # the columns whose values are, and whether these are numbers
         self.summed: list[tuple[int, int]] = []  # the columns, and powers, whose cumulative sums are
         self.followers: list[tuple[str, int, int]] = []  # kind, window and which of the kept
-        self.windows: list[tuple[int, list[_Read | None]]] = []  # None is the count
         self._view = view
-        lengths = list(dict.fromkeys(a.window for a in view.aggregates))
-        for length in lengths:
-            self.windows.append((length, [self._reader(a) for a in view.aggregates if a.window == length]))
-        windows = [lengths.index(a.window) for a in view.aggregates]
-        by_window = sorted(range(len(windows)), key=windows.__getitem__)
-        # where each aggregate stands among those of all windows, unless the view has them in that order
-        self.order = None if windows == sorted(windows) else [by_window.index(n) for n in range(len(windows))]
+        self.read = read_all([self._feature(aggregate) for aggregate in view.aggregates], view.excludes_own)
         self.numbered_sums, self.numbered_kept = list(enumerate(self.summed)), list(enumerate(self.kept))
-        self.numbered_windows = list(enumerate(self.windows))
         kept = {column for column, _ in self.kept}  # of the others the snapshot has what the sums tell
         self.only_summed = [n for n, (c, power) in enumerate(self.summed) if power == 1 and c not in kept]
 
-    def _reader(self, aggregate: Aggregate) -> _Read | None:
-        function = aggregate.function
+    def _feature(self, aggregate: Aggregate) -> Feature:
+        function, window = aggregate.function, aggregate.window
         if function == "count":
-            return None
+            return Feature(window, "count")
+        if function in ("sum", "mean"):
+            column = self._view.columns.index(aggregate.column)
+            return Feature(window, function, _index(self.summed, (column, 1)))
+        return Feature(window, self._reader(aggregate))
+
+    def _reader(self, aggregate: Aggregate) -> _Read:
+        function = aggregate.function
         if function == "time_since_last":
             return _time_since_last
         column = self._view.columns.index(aggregate.column)
-        if function in ("sum", "mean"):
-            return (_sum if function == "sum" else _mean)(_index(self.summed, (column, 1)))
         if function in ("var", "std"):
             first, second = _index(self.summed, (column, 1)), _index(self.summed, (column, 2))
             return (_variance if function == "var" else _deviation)(first, second)
@@ -98,7 +97,6 @@ class WindowState:
         "_layout",
         "_newest",
         "_seen",
-        "_starts",
         "_sums",
         "_times",
         "lateness",
@@ -117,7 +115,6 @@ class WindowState:
             [] if layout.excludes_own else _NO_IDS
         )  # beside the times, where a question must find its own record
         self._seen: dict[str, int] = {}  # id to time
-        self._starts = [0] * len(layout.windows)  # where each window last began: near where it will begin
         self._base = 0  # how many records were dropped before the first one here
         self._newest = _LONG_AGO  # the newest time seen, of a record or a question
         self.newest_record = _LONG_AGO
@@ -135,7 +132,7 @@ class WindowState:
         else:
             times.append(time)
             for which, (column, power) in layout.numbered_sums:
-                units, sums = exact.fixed(values[column]), self._sums[which]
+                units, sums = fixed(values[column]), self._sums[which]
                 sums.append(sums[-1] + (units if power == 1 else units * units))
             for which, (column, _) in layout.numbered_kept:
                 self._kept[which].append(values[column])
@@ -163,21 +160,10 @@ class WindowState:
         end = time - layout.delay
         stop = bisect_right(times, end) if times and times[-1] > end else len(times)
         own = self._position(own_id, stop) if layout.excludes_own and own_id is not None else -1
-        answer: list[Value] = []
-        starts = self._starts
-        for window, (length, reads) in layout.numbered_windows:
-            start, oldest = starts[window], end - length
-            while start < stop and times[start] <= oldest:
-                start += 1
-            if start and times[start - 1] > oldest:
-                start = bisect_right(times, oldest, 0, start)
-            starts[window] = start
-            excluded = own if own >= start else -1
-            count = stop - start - (excluded >= 0)
-            answer += [read(self, start, stop, excluded, time) if read else count for read in reads]
+        answer: list[Value] = layout.read(self, end, stop, own, time)
         if len(times) >= _WORTH_DROPPING:
             self._drop_expired()
-        return answer if layout.order is None else [answer[place] for place in layout.order]
+        return answer
 
     @property
     def expires(self) -> int:
@@ -258,7 +244,6 @@ class WindowState:
         del times[:expired]
         for column in (*self._kept, *self._sums):
             del column[:expired]
-        self._starts = [max(0, start - expired) for start in self._starts]
         self._base += expired
         for follows in self._followers:
             if follows.start < self._base:
@@ -268,21 +253,6 @@ class WindowState:
 def _time_since_last(state: WindowState, start: int, stop: int, own: int, time: int) -> float | None:
     newest = stop - 1 - (own == stop - 1)
     return (time - state._times[newest]) / 1000 if newest >= start else None
-
-
-def _sum(which: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float:
-        return exact.total(_units(state._sums[which], start, stop, own))
-
-    return read
-
-
-def _mean(which: int) -> _Read:
-    def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> float | None:
-        count = stop - start - (own >= 0)
-        return exact.total(_units(state._sums[which], start, stop, own)) / count if count else None
-
-    return read
 
 
 def _variance(first: int, second: int) -> Callable[..., float | None]:
