@@ -178,6 +178,7 @@ class _Learn:
             "labels": learner.evaluation.labels,
             "pending": learner.pending,
             "expired": learner.expired,
+            "assumed": learner.assumed,
             "metrics": values,
         }
         headers = (("id", f"metrics:{learner.evaluation.labels}".encode()),)
