@@ -129,7 +129,7 @@ def test_metrics_models_drift_and_dead_letters_are_those_of_the_core(project_on:
     reasons = [dict(letter.headers)["reason"] for letter in project_on.records("dead-letters")]
     dead = [h.reason.encode() for h in happenings if isinstance(h, DeadLabel)]
     assert sorted(reasons) == sorted([*dead, b"schema", b"not-json"])
-    assert sorted(dead) == [b"duplicate", b"unknown-event"]
+    assert sorted(dead) == [b"corrected", b"unknown-event"]
 
 
 def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:
