@@ -193,7 +193,7 @@ class Engine:
                 pipeline.drift.kinds,
                 pipeline.drift.features(),
                 pipeline.drift.quality(),
-                pipeline.drift.slices,
+                pipeline.slices,
             ),
         )
         return Learner(pipeline.name, policy, self.names(plan), pipeline.new_model(), pipeline.evaluation())
@@ -293,10 +293,10 @@ def _check_declaration(pipeline: Pipeline) -> None:
             raise ConfigError(
                 f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
             )
-    for name in pipeline.drift.slices:
+    for name in pipeline.slices:
         if name not in pipeline.inputs or not isinstance(pipeline.events.fields[name], Text | Flag):
             raise ConfigError(
-                f"the drift slice {name!r} must be one of the `inputs` of pipeline {pipeline.name!r} that is "
+                f"the slice {name!r} must be one of the `inputs` of pipeline {pipeline.name!r} that is "
                 "a Text or a Flag"
             )
 
