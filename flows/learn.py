@@ -215,6 +215,7 @@ class _Learn:
             "labels": learner.evaluation.labels,
             "pending": learner.pending,
             "expired": learner.expired,
+            "assumed": learner.assumed,
             "metrics": learner.evaluation.values(),
         }
 

@@ -20,7 +20,7 @@ from flows.core.intake import Intake
 from flows.core.models import Model
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Field, in_milliseconds
-from flows.core.tasks import TaskName, task_of
+from flows.core.tasks import TaskName, Truth, task_of
 from flows.errors import ConfigError
 
 
@@ -122,7 +122,8 @@ class Pipeline:
     `slices` are those `inputs`, texts or flags, by which a drift alarm tells where the change is largest, and
     by whose values a binary model is judged. `costs` are those of its wrong answers.
     `lateness` is how far (event time) a record may be behind the newest of its topic and still count.
-    `label_wait` is how long (event time) a prediction waits for its label, and a label for its event.
+    `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
+    prediction that got none is then forgotten, or learned with the `default_label`, if there is one.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
 
@@ -142,6 +143,7 @@ class Pipeline:
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     label_wait: timedelta = timedelta(days=7)
+    default_label: Truth | None = None
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
@@ -164,6 +166,8 @@ class Pipeline:
                 f"pipeline {self.name!r}: `costs` are numbers above 0, of a binary task; declare other ones "
                 "or none"
             )
+        if self.default_label is not None and (fault := field.fault(self.default_label)):
+            raise ConfigError(f"pipeline {self.name!r}: default_label {fault}, as the target is declared")
 
     def new_model(self, version: str = "v1") -> Model:
         """A model that has learned nothing; raises `ConfigError` if it does not fit the task."""

@@ -188,6 +188,7 @@ class Engine:
             block=pipeline.retrain.block,
             detector=pipeline.drift.detector,
             options=pipeline.drift.options,
+            default_label=pipeline.default_label,
             watched=Watched(
                 self.columns(plan),
                 pipeline.drift.kinds,

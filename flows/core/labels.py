@@ -70,6 +70,7 @@ class LabelJoin:
         self._early: OrderedDict[str, Label] = OrderedDict()
         self._learned: OrderedDict[str, Truth] = OrderedDict()  # the truth that was learned
         self.expired = 0  # predictions that no label came for
+        self.assumed = 0  # those of them that got the default label
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -103,15 +104,29 @@ class LabelJoin:
             return None
         return self._joined(_unpack(label.id, packed), label)
 
-    def expire(self, now: int) -> Iterator[Label]:
-        """Give up predictions older than the wait, and yield the labels whose event never came."""
-        while self._pending and _time(next(iter(self._pending.values()))) < now - self._wait:
+    def give_up(self, now: int) -> None:
+        """Forget the predictions that have waited for longer than the wait."""
+        while self._has_overdue(now):
             self._give_up_oldest()
+
+    def assume(self, now: int, truth: Truth, record: Record) -> Iterator[Joined]:
+        """Join them with this truth instead, known when the wait was over; `record` has moved the time."""
+        while self._has_overdue(now):
+            pending = _unpack(*self._pending.popitem(last=False))
+            self.assumed += 1
+            known = pending.prediction.time + self._wait
+            yield self._joined(pending, Label(pending.prediction.id, known, truth, record))
+
+    def expire(self, now: int) -> Iterator[Label]:
+        """Give up the labels whose event has not come within the wait, and yield them."""
         while self._early:
             oldest = next(iter(self._early.values()))
             if len(self._early) <= EARLY_LIMIT and oldest.time >= now - self._wait:
                 break
             yield self._early.pop(oldest.id)
+
+    def _has_overdue(self, now: int) -> bool:
+        return bool(self._pending) and _time(next(iter(self._pending.values()))) < now - self._wait
 
     def _joined(self, pending: Pending, label: Label) -> Joined:
         self._learned[label.id] = label.truth

@@ -54,6 +54,7 @@ class Policy(NamedTuple):
     detector: Detector = "adwin"
     options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
     watched: Watched = Watched()
+    default_label: Truth | None = None
 
 
 NOWHERE = Position("", 0, 0)
@@ -102,9 +103,14 @@ class Learner:
         """How many predictions no label came for in time."""
         return self._join.expired
 
+    @property
+    def assumed(self) -> int:
+        """How many predictions got the default label."""
+        return self._join.assumed
+
     def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
         """A prediction was served; its record stands at `place`."""
-        yield from self._advance(prediction.time)
+        yield from self._advance(prediction.time, Record(*place, prediction.time, None, None, ()))
         moment = Moment(prediction.time, place, self.champion.version)
         yield from self._watch.served(prediction.features, self._task.said(prediction.score), moment)
         joined = self._join.predicted(self._baselines.beside(prediction))
@@ -116,7 +122,7 @@ class Learner:
 
     def labelled(self, label: Label) -> Iterator[Happening]:
         """A label came."""
-        yield from self._advance(label.time)
+        yield from self._advance(label.time, label.record)
         if repetition := self._join.repetition(label):
             yield DeadLabel(label.record, repetition, f"a label for {label.id!r} was taken in before")
             return
@@ -135,13 +141,20 @@ class Learner:
         self.challenger = model
         self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
 
-    def _advance(self, time: int) -> Iterator[DeadLabel]:
-        """Event time has come to `time`: give up what has waited too long."""
-        if time > self.now:
-            self.now = time
-            for label in self._join.expire(time):
-                detail = f"no prediction for {label.id!r} within the label wait"
-                yield DeadLabel(label.record, "unknown-event", detail)
+    def _advance(self, time: int, record: Record) -> Iterator[Happening]:
+        """A record has brought event time to `time`: end what has waited too long."""
+        if time <= self.now:
+            return
+        self.now = time
+        default = self._policy.default_label
+        if default is None:
+            self._join.give_up(time)
+        else:
+            for joined in self._join.assume(time, default, record):
+                yield from self._judge_and_learn(joined)
+        for label in self._join.expire(time):
+            detail = f"no prediction for {label.id!r} within the label wait"
+            yield DeadLabel(label.record, "unknown-event", detail)
 
     def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
         prediction, label = joined.pending.prediction, joined.label

@@ -46,11 +46,11 @@ def replace_truth(label: Outgoing) -> Outgoing:
     return label._replace(value=orjson.dumps({**value, "late": not value["late"]}))
 
 
-def pieces(all_records: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
+def pieces(everything: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
     """One for each life of the flow, so that each has something to do."""
-    size = -(-len(all_records) // (KILLS + 1))
-    for start in range(0, len(all_records), size):
-        yield all_records[start : start + size]
+    size = -(-len(everything) // (KILLS + 1))
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]
 
 
 def outcome(project: Project) -> tuple[dict, list, Model]:
@@ -93,9 +93,6 @@ def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
     (metrics, dead, model), (clean_metrics, clean_dead, clean_model) = outcome(project), outcome(clean)
     assert metrics == clean_metrics
     assert (metrics["labels"], metrics["pending"], model.learned) == (EVENTS, 0, EVENTS)
-    import glob, shutil
-    shutil.rmtree("/tmp/cl/logs", ignore_errors=True); shutil.copytree(project.directory, "/tmp/cl/logs")
-    print("EXTRA", sorted(set(dead) - set(clean_dead)))
     assert dead == clean_dead
     assert {reason for _, reason in dead} == {b"duplicate", b"corrected"}
     names = engine.names(engine.plan())

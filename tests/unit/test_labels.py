@@ -39,7 +39,7 @@ def test_a_label_that_is_early_waits_for_its_prediction():
     assert join.labelled(early) is None
     assert join.predicted(served) == Joined(served, early)
     assert len(join) == 0
-    assert list(join.expire(10 * WAIT)) == []
+    assert expire(join, 10 * WAIT) == []
 
 
 @pytest.mark.parametrize("truth", [True, False])
@@ -105,13 +105,19 @@ def test_a_prediction_that_comes_again_changes_nothing():
     assert len(join) == 0
 
 
+def expire(join: LabelJoin, now: int) -> list[Label]:
+    """Both kinds, as the learner does."""
+    join.give_up(now)
+    return list(join.expire(now))
+
+
 def test_a_prediction_expires_when_the_wait_is_over_and_not_before():
     join = LabelJoin(WAIT)
     join.predicted(pending("a", time=0))
     join.predicted(pending("b", time=1))
-    assert list(join.expire(WAIT)) == []
+    assert expire(join, WAIT) == []
     assert (len(join), join.expired) == (2, 0)
-    list(join.expire(WAIT + 1))
+    expire(join, WAIT + 1)
     assert (len(join), join.expired) == (1, 1)
     assert join.labelled(label("b")) is not None
 
@@ -120,19 +126,19 @@ def test_a_label_whose_event_never_came_is_given_back_when_the_wait_is_over():
     join = LabelJoin(WAIT)
     unknown = label("x", time=7)
     join.labelled(unknown)
-    assert list(join.expire(WAIT + 7)) == []
-    assert list(join.expire(WAIT + 8)) == [unknown]
-    assert list(join.expire(WAIT + 8)) == []
+    assert expire(join, WAIT + 7) == []
+    assert expire(join, WAIT + 8) == [unknown]
+    assert expire(join, WAIT + 8) == []
     assert join.expired == 0
 
 
 def test_a_label_that_comes_after_its_prediction_expired_is_given_back_too():
     join = LabelJoin(WAIT)
     join.predicted(pending("a", time=0))
-    list(join.expire(2 * WAIT))
+    expire(join, 2 * WAIT)
     late = label("a", time=2 * WAIT)
     assert join.labelled(late) is None
-    assert list(join.expire(3 * WAIT + 1)) == [late]
+    assert expire(join, 3 * WAIT + 1) == [late]
 
 
 def test_more_predictions_than_the_limit_are_given_up_oldest_first(monkeypatch):
@@ -149,8 +155,8 @@ def test_more_labels_without_their_event_than_the_limit_are_given_back_oldest_fi
     join = LabelJoin(WAIT)
     for event_id in "abcde":
         join.labelled(label(event_id))
-    assert [given_up.id for given_up in join.expire(0)] == ["a", "b"]
-    assert list(join.expire(0)) == []
+    assert [given_up.id for given_up in expire(join, 0)] == ["a", "b"]
+    assert expire(join, 0) == []
     assert [i for i in "abcde" if join.predicted(pending(i)) is not None] == ["c", "d", "e"]
 
 
@@ -189,7 +195,7 @@ def test_in_any_order_and_however_often_each_pair_is_joined_exactly_once(arrival
     assert sorted(joined) == sorted(predicted & set(labelled))
     assert duplicates == len(labelled) - len(set(labelled))
     assert len(join) == len(predicted - set(labelled))
-    assert {given_up.id for given_up in join.expire(WAIT + 1)} == set(labelled) - predicted
+    assert {given_up.id for given_up in expire(join, WAIT + 1)} == set(labelled) - predicted
     assert join.expired == len(predicted - set(labelled))
 
 
@@ -206,8 +212,8 @@ def test_what_expires_meanwhile_is_joined_never_or_once_and_always_accounted_for
             taken += 1
             joined += join.labelled(label(event_id, now)) is not None
         if data.draw(st.booleans()):
-            given_back += len(list(join.expire(now)))
-    given_back += len(list(join.expire(len(arrivals) + 6)))
+            given_back += len(expire(join, now))
+    given_back += len(expire(join, len(arrivals) + 6))
     assert taken == joined + given_back
     assert len(predicted) == joined + join.expired
     assert len(join) == 0
@@ -218,5 +224,42 @@ def test_nothing_expires_at_its_own_time(wait):
     join = LabelJoin(wait)
     join.predicted(pending("a", time=50))
     join.labelled(label("b", time=50))
-    assert list(join.expire(50)) == []
+    assert expire(join, 50) == []
     assert join.expired == 0
+
+
+def test_a_default_label_is_assumed_when_the_wait_is_over_and_what_comes_then_repeats_or_corrects_it():
+    join = LabelJoin(WAIT)
+    for number, event_id in enumerate("abc"):
+        join.predicted(pending(event_id, time=number))
+    mover = label("x", time=WAIT + 2).record
+    assert list(join.assume(WAIT, False, mover)) == []
+    joined = list(join.assume(WAIT + 2, False, mover))
+    assert [(j.pending.prediction.id, j.label.id, j.label.time, j.label.truth) for j in joined] == [
+        ("a", "a", WAIT, False),
+        ("b", "b", WAIT + 1, False),
+    ]
+    assert all(j.label.record is mover for j in joined)
+    assert (join.assumed, join.expired, len(join)) == (2, 0, 1)
+    assert join.repetition(label("a", truth=False)) == "duplicate"
+    assert join.repetition(label("a", truth=True)) == "corrected"
+    assert join.labelled(label("c")) is not None
+
+
+@given(messages, st.data())
+def test_with_a_default_label_each_prediction_is_joined_exactly_once(arrivals, data):
+    join, joined = LabelJoin(wait=5), list[str]()
+    for now, (kind, event_id) in enumerate(arrivals):
+        result = None
+        if kind == "prediction":
+            result = join.predicted(pending(event_id, now))
+        elif not join.repetition(label(event_id)):
+            result = join.labelled(label(event_id, now))
+        joined += [] if result is None else [event_id]
+        if data.draw(st.booleans()):
+            assumed = join.assume(now, False, label(event_id).record)
+            joined += [each.pending.prediction.id for each in assumed]
+    end = len(arrivals) + 6
+    joined += [each.pending.prediction.id for each in join.assume(end, False, label("x").record)]
+    assert sorted(joined) == sorted({event_id for kind, event_id in arrivals if kind == "prediction"})
+    assert (len(join), join.expired) == (0, 0)

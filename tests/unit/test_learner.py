@@ -155,6 +155,18 @@ def test_a_label_whose_event_never_came_is_a_dead_letter_when_the_wait_is_over()
     assert (learning.expired, learning.pending) == (0, 2)
 
 
+def test_what_no_label_came_for_is_learned_with_the_default_label_and_a_later_one_is_a_correction():
+    learning = learner(policy=POLICY._replace(label_wait=1000, default_label=False))
+    list(learning.predicted(prediction("a", time=START)))
+    list(learning.predicted(prediction("b", time=START + 1)))
+    late = label("a", time=START + 1001, truth=True)
+    (dead,) = learning.labelled(late)
+    assert (dead.record, dead.reason) == (late.record, "corrected")
+    assert (learning.assumed, learning.expired, learning.pending) == (1, 0, 1)
+    assert (learning.evaluation.labels, learning.champion.learned) == (1, 1)
+    assert learning.learned_until == START + 1000
+
+
 def test_a_label_that_comes_after_its_prediction_expired_is_not_learned():
     learning = learner(policy=POLICY._replace(label_wait=1000))
     list(learning.predicted(prediction("a", time=START)))
