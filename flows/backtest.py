@@ -73,6 +73,7 @@ class Backtest:
             [pipeline.intake(plan)], plan, transformer, pipeline.topic("dead-letters"), looked_up
         )
         self._labels = pipeline.labels.decoder()
+        self.began = 0  # the event time (ms) of the first record
         self._offset = 0
         self._predicted = 0
 
@@ -80,6 +81,8 @@ class Backtest:
         """Drive the core; yields after each batch."""
         iterator = iter(records)
         while batch := list(islice(iterator, batch_size)):
+            if not self._offset:
+                self.began = batch[0].timestamp or 0
             yield self._batch([_in_log(record, self._offset + n) for n, record in enumerate(batch, 1)])
             self._offset += len(batch)
 

@@ -59,7 +59,7 @@ class History:
             _heat_map(self._test.compared),
             None if evaluation.calibration is None else _reliability(evaluation.calibration),
             _slices(evaluation),
-            _versions(learner, self._points[0][0] if self._points else learner.now),
+            _versions(learner, self._test.began),
         )
 
     def _note(self) -> None:
