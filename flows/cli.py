@@ -265,9 +265,9 @@ def backtest(
 
     running = engine(name)
     page = report or Path(f"backtest-{running.pipeline.name}.html")
-    _check_writable(page)
     plan = running.plan()
     records = dataset(running, events, data)
+    _check_writable(page)
     looked_up = {}
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):

@@ -19,7 +19,7 @@ from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.models import Model
 from flows.core.plan import FeaturePlan
-from flows.core.schema import Field, in_milliseconds
+from flows.core.schema import Field, Flag, Text, in_milliseconds
 from flows.core.tasks import TaskName, Truth, task_of
 from flows.errors import ConfigError
 
@@ -161,6 +161,12 @@ class Pipeline:
                 f"pipeline {self.name!r}: task {self.task!r} needs the target {self.target!r} of topic "
                 f"{topic!r} as a required {kind}(), not {field}"
             )
+        for name in self.slices:
+            if name not in self.inputs or not isinstance(self.events.fields.get(name), Text | Flag):
+                raise ConfigError(
+                    f"pipeline {self.name!r}: the slice {name!r} must be one of `inputs` that is a Text or a "
+                    "Flag"
+                )
         if self.costs is not None and (self.task != "binary" or not min(self.costs) > 0):
             raise ConfigError(
                 f"pipeline {self.name!r}: `costs` are numbers above 0, of a binary task; declare other ones "

@@ -294,12 +294,6 @@ def _check_declaration(pipeline: Pipeline) -> None:
             raise ConfigError(
                 f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
             )
-    for name in pipeline.slices:
-        if name not in pipeline.inputs or not isinstance(pipeline.events.fields[name], Text | Flag):
-            raise ConfigError(
-                f"the slice {name!r} must be one of the `inputs` of pipeline {pipeline.name!r} that is "
-                "a Text or a Flag"
-            )
 
 
 def _column(field: Field) -> Column:
