@@ -142,7 +142,7 @@ METRIC = Gauge(
 )
 RECENT_METRIC = Gauge(
     "driftline_recent_metric",
-    "The same over the last 1,000 labels.",
+    "Prequential quality over the last 1,000 labels, by metric name and predictor.",
     ["name", "predictor"],
     registry=REGISTRY,
 )

@@ -83,7 +83,7 @@ def dirt(running: Engine, random: Random) -> list[Outgoing]:
     early = served(running, "early", NOON + 50 * MINUTE, True, True, random)
     never = {"flight_id": "never", "known_at": NOON + 5, "late": True}
     return [
-        label("F00003", NOON + 2 * HOUR, True),  # the second one
+        label("F00003", NOON + 2 * HOUR, True),  # the second one, with another truth
         label("early", NOON + 40 * MINUTE, True),
         prediction(running, early),
         record("flight_labels", NOON + 5, never),
@@ -121,6 +121,7 @@ def test_metrics_models_drift_and_dead_letters_are_those_of_the_core(project_on:
     *_, last = project_on.values("metrics")
     assert last["labels"] == FLIGHTS + 1
     assert last["metrics"] == learner.evaluation.values()
+    assert last["assessment"] == orjson.loads(orjson.dumps(learner.evaluation.assessment()))
     assert (last["pending"], last["expired"]) == (0, 0)
     signals = [h for h in happenings if isinstance(h, DriftSignal)]
     assert len(signals) == 1
@@ -131,7 +132,7 @@ def test_metrics_models_drift_and_dead_letters_are_those_of_the_core(project_on:
     reasons = [dict(letter.headers)["reason"] for letter in project_on.records("dead-letters")]
     dead = [h.reason.encode() for h in happenings if isinstance(h, DeadLabel)]
     assert sorted(reasons) == sorted([*dead, b"schema", b"not-json"])
-    assert sorted(dead) == [b"duplicate", b"unknown-event"]
+    assert sorted(dead) == [b"corrected", b"unknown-event"]
 
 
 def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:

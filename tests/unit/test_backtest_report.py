@@ -8,11 +8,14 @@ import orjson
 import pytest
 from progressive import Run
 from river import linear_model, preprocessing
+from test_report import SIGNAL
 from test_report_page import SECTIONS, Page, chromium
 
+from flows.backtest import Progress
 from flows.backtest_report import POINTS, History
 from flows.core.broker import Outgoing
 from flows.core.data_quality import Column
+from flows.core.drift import Position
 from flows.core.feature_drift import FeaturePolicy
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Flag, Number, Text, Time
@@ -126,6 +129,15 @@ def test_marks_tell_when_which_drift_was_seen_and_where(report):
     assert kinds == {"concept", "feature"}
     assert all(mark.time > START + CHANGE * MINUTE for mark in report.marks)
     assert any("x" in mark.text.split("; ")[-1] for mark in report.marks)
+
+
+def test_what_is_over_again_is_no_mark():
+    run = Run(pipeline(), FeaturePlan("none", ()))
+    history = History(run.test, 3)
+    over = SIGNAL.resolved("v1", SIGNAL.time + 1, Position("labels", 0, 4712))
+    history.add(Progress(0, 0, 0, [SIGNAL, over]))
+    (mark,) = history.report().marks
+    assert mark == (SIGNAL.time, "critical", "concept drift: 0.2000 to 0.3500")
 
 
 def test_slices_calibration_versions_and_facts_are_those_of_the_run(report):
