@@ -6,6 +6,8 @@ same work (decode, features, score, encode; decode, join, evaluate, learn) in on
 features: the feature engine against a loop written by hand; what an event and an entity cost as the entities
 become many; rows written to the online stores against Feast's push; and how soon an event's row can be read.
 
+labels: memory and time of a prediction that waits for its label, a million of them, against plain objects.
+
 drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
 """
 
@@ -20,6 +22,7 @@ from typing import Any
 
 import bench_drift
 import bench_features
+import bench_labels
 import bench_online
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
@@ -42,6 +45,9 @@ def main() -> int:
     options = _options()
     if options.benchmark == "drift":
         return bench_drift.main()
+    if options.benchmark == "labels":
+        console.print(bench_labels.table(pending=1_000_000))
+        return 0
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     if options.benchmark == "features":
         features()
@@ -165,7 +171,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke", "features", "drift"])
+    parser.add_argument("benchmark", choices=["smoke", "features", "labels", "drift"])
     parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights for smoke (30000)")
     parser.add_argument(
         "--broker",
