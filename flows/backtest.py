@@ -16,6 +16,7 @@ from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import DriftSignal
 from flows.core.drift import Position
 from flows.core.engine import Answer, FeatureEngine
+from flows.core.feature_drift import Compared
 from flows.core.features import Question
 from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner, Unlearned
@@ -26,7 +27,7 @@ from flows.core.windows import Value
 from flows.errors import InvalidRecord
 from flows.pipeline import Pipeline
 
-_BATCH = 2000
+BATCH = 2000  # records
 
 
 class Progress(NamedTuple):
@@ -65,19 +66,23 @@ class Backtest:
     ) -> None:
         self.learner = learner
         self.served: dict[str, Score] = {}
+        self.compared: list[Compared] = []  # the windows of features, for the report
         self._pipeline = pipeline
         self._names = (*pipeline.inputs, *plan.names)
         self._engine = FeatureEngine(
             [pipeline.intake(plan)], plan, transformer, pipeline.topic("dead-letters"), looked_up
         )
         self._labels = pipeline.labels.decoder()
+        self.began = 0  # the event time (ms) of the first record
         self._offset = 0
         self._predicted = 0
 
-    def run(self, records: Iterable[Outgoing]) -> Iterator[Progress]:
+    def run(self, records: Iterable[Outgoing], batch_size: int = BATCH) -> Iterator[Progress]:
         """Drive the core; yields after each batch."""
         iterator = iter(records)
-        while batch := list(islice(iterator, _BATCH)):
+        while batch := list(islice(iterator, batch_size)):
+            if not self._offset:
+                self.began = batch[0].timestamp or 0
             yield self._batch([_in_log(record, self._offset + n) for n, record in enumerate(batch, 1)])
             self._offset += len(batch)
 
@@ -111,6 +116,9 @@ class Backtest:
         place = Position(self._pipeline.topic("predictions"), 0, self._predicted)
         self._predicted += 1
         yield from self.learner.predicted(prediction, place)
+        compared = self.learner.compared
+        if compared is not None and compared not in self.compared[-1:]:
+            self.compared.append(compared)
 
     def _learn(self, record: Record) -> Iterator[Happening]:
         try:

@@ -249,32 +249,53 @@ def backtest(
     name: Annotated[str, typer.Argument(help="The pipeline, where the project has several.")] = "",
     events: Annotated[int | None, typer.Option(min=1, help="Only the first N events.")] = None,
     data: DataOption = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where the page goes, if not to backtest-PIPELINE.html.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the pipeline's data set through the engine's core, in event-time order and without a broker."""
-    from flows.backtest import Backtest, questions
+    """Run the pipeline's data set through the engine's core, in event-time order and without a broker.
+
+    What came of it is told here, and shown by one self-contained HTML page.
+    """
+    from flows.backtest import BATCH, Backtest, questions
+    from flows.backtest_report import POINTS, History
     from flows.report import backtest_summary, print_backtest
+    from flows.report_page import render
 
     running = engine(name)
+    page = report or Path(f"backtest-{running.pipeline.name}.html")
     plan = running.plan()
     records = dataset(running, events, data)
+    _check_writable(page)
     looked_up = {}
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):
             looked_up = running.looked_up(plan, questions(running.pipeline, records))
     learner = running.learner(plan)
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
-    began, signals, dead = time.monotonic(), [], 0
+    began, history = time.monotonic(), History(test, records.events)
     with progress("backtesting", len(records)) as advance:
-        for step in test.run(records):
+        for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)
-            signals += step.signals
-            dead += step.dead_letters
-    summary = backtest_summary(test, signals, dead, time.monotonic() - began)
+            history.add(step)
+    summary = backtest_summary(test, history.signals, history.dead_letters, time.monotonic() - began)
+    page.write_text(render(history.report()), "utf-8")
     if as_json:
         sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
     else:
         print_backtest(out, summary)
+    err.print(f"the report is in {page}", highlight=False, soft_wrap=True)
+
+
+def _check_writable(page: Path) -> None:
+    """Raise `ConfigError` before the long run, not after it."""
+    try:
+        page.touch()
+    except OSError as error:
+        raise ConfigError(
+            f"the report cannot go to {page} ({error.strerror}); name another file with --report"
+        ) from None
 
 
 verify = typer.Typer(no_args_is_help=True, help="Check what was served against the log.")

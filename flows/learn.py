@@ -11,6 +11,7 @@ one snapshot with the offsets. Run it with `driftline run learn`, or with `pytho
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import bytewax.operators as op
 import orjson
@@ -33,6 +34,7 @@ from flows.wiring import Engine, drain_on_signals, engine
 OUTPUTS = ("models", "metrics", "drift", "dead-letters")
 
 _MEASURE_EVERY = 0.5  # seconds between metrics, which cost more than a model
+_ASSESS_EVERY = 5.0  # seconds between assessments, which take a tenth of a second
 
 
 def flow() -> Dataflow:
@@ -66,14 +68,16 @@ class _Learn:
         pipeline = running.pipeline
         self._pipeline = pipeline
         self._sealer = running.sealer()
+        self._drain = running.drain
         self._interval = running.settings.model_seconds
         self._labels = pipeline.labels.decoder()
         self._task = task_of(pipeline.task)
-        fresh = (running.learner(running.plan()), 0, 0)
-        stored: tuple[Learner, int, int] = self._sealer.open_state(state) if state else fresh
-        # how many steps of the learner the last models, and labels the last metrics, on the topics know of
-        self._learner, self._published, self._measured = stored
-        self._publish_at = self._measure_at = 0.0
+        fresh = (running.learner(running.plan()), 0, 0, 0)
+        stored: tuple[Learner, int, int, int] = self._sealer.open_state(state) if state else fresh
+        # how many steps of the learner the last models, and labels the last metrics and the last assessment,
+        # on the topics know of
+        self._learner, self._published, self._measured, self._assessed = stored
+        self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
         out: list[Outgoing] = []
@@ -86,19 +90,29 @@ class _Learn:
             out += self._models()
         if now >= self._measure_at:
             out += self._metrics()
+        if now >= self._assess_at:
+            out += self._assessment()
         return [out]
 
     def due(self) -> datetime | None:
-        learner = self._learner
-        if (self._published, self._measured) == (learner.steps, learner.evaluation.labels):
+        labels = self._learner.evaluation.labels
+        moments = []
+        if (self._published, self._measured) != (self._learner.steps, labels):
+            moments.append(self._publish_at)
+        if self._assessed != labels:
+            moments.append(self._assess_at)
+        if not moments:
             return None
-        return datetime.now(UTC) + timedelta(seconds=max(0.0, self._publish_at - time.monotonic()))
+        return datetime.now(UTC) + timedelta(seconds=max(0.0, min(moments) - time.monotonic()))
 
     def wake(self) -> Iterable[list[Outgoing]]:
-        return [self._models() + self._metrics()]
+        out = self._models() + self._metrics()
+        if self._drain.is_set() or time.monotonic() >= self._assess_at:
+            out += self._assessment()
+        return [out]
 
     def snapshot(self) -> bytes:
-        return self._sealer.seal_state((self._learner, self._published, self._measured))
+        return self._sealer.seal_state((self._learner, self._published, self._measured, self._assessed))
 
     def _take(self, record: Record) -> Iterator[Outgoing]:
         try:
@@ -169,9 +183,32 @@ class _Learn:
             return []
         telemetry.LABELS_JOINED.inc(learner.evaluation.labels - self._measured)
         self._measured = learner.evaluation.labels
-        values = learner.evaluation.values()
-        show(learner, values)
-        body = {
+        measured = self._measurements()
+        show(learner, measured["metrics"])
+        return [self._measured_record("metrics", measured)]
+
+    def _assessment(self) -> list[Outgoing]:
+        """The metrics once more, with all else that is known of the scores, if a label has come since.
+
+        It follows the plain metrics of the same labels, so that it is the last word on them also where a
+        crash comes between.
+        """
+        self._assess_at = time.monotonic() + _ASSESS_EVERY
+        evaluation = self._learner.evaluation
+        if self._assessed == evaluation.labels:
+            return []
+        out = self._metrics()
+        self._assessed = evaluation.labels
+        assessment = evaluation.assessment()
+        telemetry.assessed(assessment)
+        return [
+            *out,
+            self._measured_record("assessment", {**self._measurements(), "assessment": assessment}),
+        ]
+
+    def _measurements(self) -> dict[str, Any]:
+        learner = self._learner
+        return {
             "pipeline": self._pipeline.name,
             "time": iso(learner.learned_until),
             "model": learner.champion.version,
@@ -179,11 +216,14 @@ class _Learn:
             "pending": learner.pending,
             "expired": learner.expired,
             "assumed": learner.assumed,
-            "metrics": values,
+            "metrics": learner.evaluation.values(),
         }
-        headers = (("id", f"metrics:{learner.evaluation.labels}".encode()),)
+
+    def _measured_record(self, kind: str, body: Mapping[str, Any]) -> Outgoing:
+        learner = self._learner
+        headers = (("id", f"{kind}:{learner.evaluation.labels}".encode()),)
         topic = self._pipeline.topic("metrics")
-        return [Outgoing(topic, orjson.dumps(body), timestamp=learner.learned_until, headers=headers)]
+        return Outgoing(topic, orjson.dumps(body), timestamp=learner.learned_until, headers=headers)
 
     def _dead(self, record: Record, reason: str, detail: str) -> Outgoing:
         return dead_letter(self._pipeline.topic("dead-letters"), record, reason, detail)

@@ -10,6 +10,7 @@ from typing import Any, Protocol, get_args
 
 from flows.core.broker import Outgoing
 from flows.core.concept_drift import make_detector
+from flows.core.costs import Costs
 from flows.core.data_quality import QualityPolicy
 from flows.core.decode import Decoder
 from flows.core.drift import Detector, DriftKind
@@ -18,7 +19,7 @@ from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.models import Model
 from flows.core.plan import FeaturePlan
-from flows.core.schema import Field, in_milliseconds
+from flows.core.schema import Field, Flag, Text, in_milliseconds
 from flows.core.tasks import TaskName, Truth, task_of
 from flows.errors import ConfigError
 
@@ -50,8 +51,7 @@ class DriftPolicy:
     or an argument that River does not have.
 
     `period` is that of the seasons: features and the rate of events are compared with the same part of it.
-    `slices` are those `inputs`, texts or flags, by which an alarm tells where the change is largest. `kinds`
-    are the kinds of drift that are watched.
+    `kinds` are the kinds of drift that are watched.
     """
 
     delta: float = 0.002
@@ -60,7 +60,6 @@ class DriftPolicy:
     detector: Detector = "adwin"
     options: Mapping[str, Any] = field(default_factory=dict)
     period: timedelta | None = timedelta(days=1)
-    slices: tuple[str, ...] = ()
     kinds: tuple[DriftKind, ...] = ("concept", "feature", "prediction", "quality")
 
     def __post_init__(self) -> None:
@@ -120,6 +119,8 @@ class Pipeline:
     `task` says what is asked: "binary", "multiclass", "regression" or "anomaly"; `model` makes a fresh River
     estimator for it, `metrics` a River metric or several joined by `+`, if not those that the task has of its
     own. `target` is the label's field that holds the truth. For anomalies labels may be few or none.
+    `slices` are those `inputs`, texts or flags, by which a drift alarm tells where the change is largest, and
+    by whose values a binary model is judged. `costs` are those of its wrong answers.
     `lateness` is how far (event time) a record may be behind the newest of its topic and still count.
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
     prediction that got none is then forgotten, or learned with the `default_label`, if there is one.
@@ -136,6 +137,8 @@ class Pipeline:
     task: TaskName = "binary"
     metrics: Callable[[], Any] | None = None
     inputs: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    costs: Costs | None = None
     sources: tuple[Stream, ...] = ()
     drift: DriftPolicy = field(default_factory=DriftPolicy)
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
@@ -158,6 +161,17 @@ class Pipeline:
                 f"pipeline {self.name!r}: task {self.task!r} needs the target {self.target!r} of topic "
                 f"{topic!r} as a required {kind}(), not {field}"
             )
+        for name in self.slices:
+            if name not in self.inputs or not isinstance(self.events.fields.get(name), Text | Flag):
+                raise ConfigError(
+                    f"pipeline {self.name!r}: the slice {name!r} must be one of `inputs` that is a Text or a "
+                    "Flag"
+                )
+        if self.costs is not None and (self.task != "binary" or not min(self.costs) > 0):
+            raise ConfigError(
+                f"pipeline {self.name!r}: `costs` are numbers above 0, of a binary task; declare other ones "
+                "or none"
+            )
         if self.default_label is not None and (fault := field.fault(self.default_label)):
             raise ConfigError(f"pipeline {self.name!r}: default_label {fault}, as the target is declared")
 
@@ -173,7 +187,8 @@ class Pipeline:
     def evaluation(self) -> Evaluation:
         """The evaluation of a pipeline that has seen no label."""
         task = task_of(self.task)
-        return Evaluation(self.metrics or task.metrics, task)
+        places = {name: self.inputs.index(name) for name in self.slices}
+        return Evaluation(self.metrics or task.metrics, task, places, self.costs)
 
     def load_dataset(self, events: int | None = None, data: Path | None = None) -> Dataset:
         """The declared data set, or its first `events` events; raises `ConfigError` where there is none.

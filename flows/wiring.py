@@ -194,7 +194,7 @@ class Engine:
                 pipeline.drift.kinds,
                 pipeline.drift.features(),
                 pipeline.drift.quality(),
-                pipeline.drift.slices,
+                pipeline.slices,
             ),
         )
         return Learner(pipeline.name, policy, self.names(plan), pipeline.new_model(), pipeline.evaluation())
@@ -293,12 +293,6 @@ def _check_declaration(pipeline: Pipeline) -> None:
         if name not in pipeline.events.fields:
             raise ConfigError(
                 f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
-            )
-    for name in pipeline.drift.slices:
-        if name not in pipeline.inputs or not isinstance(pipeline.events.fields[name], Text | Flag):
-            raise ConfigError(
-                f"the drift slice {name!r} must be one of the `inputs` of pipeline {pipeline.name!r} that is "
-                "a Text or a Flag"
             )
 
 

@@ -1,5 +1,6 @@
 """The real systems that tests talk to. Where one cannot run its tests are skipped, but never in CI."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from harness import (
+    NOT_TESTED,
     DurableRedis,
     Project,
     answers_ping,
     free_port,
-    not_tested,
     server_port,
     unavailable,
     wait_until,
@@ -28,8 +29,9 @@ os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception th
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for reason in not_tested:
-        terminalreporter.write_line(f"NOT TESTED: {reason}", yellow=True)
+    reasons = (str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
+    for reason in sorted({reason for reason in reasons if NOT_TESTED in reason}):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True)
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,14 @@ class KafkaNode:
 def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], KafkaNode]]:
     """Start a Kafka node with an empty log; each is stopped at the end of the session."""
     watchers = []
+    turns = tmp_path_factory.getbasetemp().parent / "kafka.turns"  # only one process downloads it
 
     def start() -> KafkaNode:
         node = KafkaNode(tmp_path_factory.mktemp("kafka") / "node", server_port(), server_port())
         watchers.append(node.stopped_after_us())
-        node.command("start")
+        with turns.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            node.command("start")
         return node
 
     yield start

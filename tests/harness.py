@@ -34,16 +34,14 @@ PATIENCE = 60.0  # seconds; the machine may be busy
 DRIFTLINE = Path(sys.executable).with_name("driftline")
 
 
-not_tested: list[str] = []
+NOT_TESTED = "NOT TESTED: "  # begins the reason of a skip that the summary shows
 
 
 def unavailable(reason: str) -> None:
     """Skip what needs a system that this machine lacks; in CI that is a failure."""
     if os.environ.get("CI"):
         pytest.fail(reason)
-    if reason not in not_tested:
-        not_tested.append(reason)
-    pytest.skip(reason)
+    pytest.skip(NOT_TESTED + reason)
 
 
 def server_port() -> int:

@@ -1,9 +1,18 @@
 """Drift signals as the learner raises them."""
 
+from dataclasses import replace
+
 from made_flights import HOUR, NOON
 
 from flows.core.broker import Outgoing
 from flows.core.cloudevents import DriftSignal, signal_id
+
+
+def changed(signal: DriftSignal, **changes: object) -> DriftSignal:
+    """The signal with other data, and the id that belongs to them."""
+    other = replace(signal, **changes)  # type: ignore[arg-type]
+    cause = (other.pipeline, other.kind, other.detector, other.severity, other.status)
+    return replace(other, id=signal_id(*cause, (other.topic, other.partition, other.offset)))
 
 
 def signal(sequence: int, since: int = NOON) -> DriftSignal:

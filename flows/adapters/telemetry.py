@@ -140,6 +140,47 @@ METRIC = Gauge(
     ["name", "predictor"],
     registry=REGISTRY,
 )
+RECENT_METRIC = Gauge(
+    "driftline_recent_metric",
+    "Prequential quality over the last 1,000 labels, by metric name and predictor.",
+    ["name", "predictor"],
+    registry=REGISTRY,
+)
+FADING_LOSS = Gauge(
+    "driftline_fading_loss",
+    "Mean loss in which a label weighs 0.999 times as much as the one after it.",
+    ["loss", "predictor"],
+    registry=REGISTRY,
+)
+SKILL = Gauge(
+    "driftline_skill",
+    "Share of a baseline's mean loss that the model saves; of the error rate kappa-M and kappa-temporal.",
+    ["loss", "baseline"],
+    registry=REGISTRY,
+)
+CALIBRATION_ERROR = Gauge(
+    "driftline_calibration_error",
+    "Expected calibration error of a binary model's scores; NaN without labels.",
+    registry=REGISTRY,
+)
+SLICE_RATE = Gauge(
+    "driftline_slice_rate",
+    "Rates of the labels with a value of a declared column; NaN of few labels.",
+    ["column", "value", "rate"],
+    registry=REGISTRY,
+)
+FAIRNESS = Gauge(
+    "driftline_fairness",
+    "How far the values of a declared column are apart, by figure; NaN of few labels.",
+    ["column", "figure"],
+    registry=REGISTRY,
+)
+COST_PER_LABEL = Gauge(
+    "driftline_cost_per_label",
+    "What answers would have cost with this threshold: best, calibrated, half, never or always.",
+    ["threshold"],
+    registry=REGISTRY,
+)
 DRIFT_SIGNALS = Counter(
     "driftline_drift_signals_total",
     "Drift signals raised; those that a change is over do not count.",
@@ -199,6 +240,29 @@ REGISTRY.register(_MODEL_INFO)
 def models_in_service(roles: Mapping[str, str]) -> None:
     """Show these models, version to role, and no others."""
     _MODEL_INFO.roles = dict(roles)
+
+
+def assessed(assessment: Mapping[str, Any]) -> None:
+    """Show what an evaluation's assessment says."""
+    for predictor, metrics in assessment["recent"]["metrics"].items():
+        for name, value in metrics.items():
+            RECENT_METRIC.labels(name, predictor).set(value)
+    for loss, of in assessment["losses"].items():
+        for predictor, value in of["fading"].items():
+            FADING_LOSS.labels(loss, predictor).set(value)
+        for baseline, value in of["skill"].items():
+            SKILL.labels(loss, baseline).set(value)
+    if assessment["calibration"] is not None:
+        CALIBRATION_ERROR.set(assessment["calibration"]["expected_error"])
+    for column, table in assessment["slices"].items():
+        for group in table["groups"]:
+            for rate in ("positive", "true_positive", "false_positive", "error"):
+                SLICE_RATE.labels(column, group["value"], rate).set(group[rate])
+        for figure, value in table["fairness"].items():
+            FAIRNESS.labels(column, figure).set(value)
+    for threshold, cost in (assessment["costs"] or {}).items():
+        value = cost["cost"] if isinstance(cost, Mapping) else cost
+        COST_PER_LABEL.labels(threshold).set(value)
 
 
 def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:

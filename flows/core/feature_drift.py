@@ -88,13 +88,21 @@ class Alarm(NamedTuple):
     position: Position
 
 
+class Compared(NamedTuple):
+    """A full window that began at `since` (ms), and the PSI of each column in it."""
+
+    since: int
+    psi: Mapping[str, float]
+
+
 class FeatureDrift:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    `furthest` are the five columns that were furthest from the reference in the last full window, drifted or
-    not, for an alarm of another kind to name. `slices` names columns of categories by which the means of the
-    numbers are told apart. State: at most 4,096 rows while the reference fills; then 8 bytes for each column,
-    phase and bin, and 32 for each number and value of a slice's column (at most 51).
+    `furthest` are the five columns that were furthest from the reference in the last full window, drifted
+    or not, for an alarm of another kind to name; `compared` has the PSI of all. `slices` names columns of
+    categories by which the means of the numbers are told apart. State: at most 4,096 rows while the
+    reference fills; then 8 bytes for each column, phase and bin, and 32 for each number and value of a
+    slice's column (at most 51).
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class FeatureDrift:
         self._comparison: _Comparison | None = None
         self._raised = False  # since the last window without a difference
         self.furthest: tuple[Moved, ...] = ()
+        self.compared: Compared | None = None
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
@@ -142,6 +151,7 @@ class FeatureDrift:
         self.furthest = tuple(furthest[:_NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
         since, width = comparison.since, comparison.width
+        self.compared = Compared(since, {each.column: each.psi for each in furthest})
         comparison.clear()
         if not moved:
             raised, self._raised = self._raised, False

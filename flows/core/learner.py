@@ -14,6 +14,7 @@ from flows.core.concept_drift import ConceptDrift
 from flows.core.contest import Contest
 from flows.core.drift import Detector, Position
 from flows.core.evaluation import Baselines, Evaluation
+from flows.core.feature_drift import Compared
 from flows.core.labels import Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.tasks import Truth
@@ -107,6 +108,11 @@ class Learner:
     def assumed(self) -> int:
         """How many predictions got the default label."""
         return self._join.assumed
+
+    @property
+    def compared(self) -> Compared | None:
+        """The last window of features that was compared with the reference."""
+        return self._watch.compared
 
     def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
         """A prediction was served; its record stands at `place`."""

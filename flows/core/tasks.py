@@ -57,6 +57,7 @@ class Task(ABC):
     name: TaskName
     target: type[Field]  # of the label's field that holds the truth
     learns_from_labels = True  # or from each event as it is served
+    losses_named: tuple[str, ...] = ("error_rate",)
     _needs: str  # for the text of an error
 
     @abstractmethod
@@ -95,6 +96,10 @@ class Task(ABC):
     def loss(self, score: Any, truth: Any) -> float:
         """How bad a score was, for the contest of two models."""
 
+    def losses(self, score: Any, truth: Any) -> tuple[float, ...]:
+        """The losses that are published, one for each of `losses_named`; no answer is a wrong one."""
+        return (float(self.answer(score, label=True) != truth),)
+
     @abstractmethod
     def error_measure(self) -> ErrorMeasure:
         """A fresh measure of the error for drift detectors."""
@@ -113,6 +118,7 @@ class Binary(Task):
 
     name: TaskName = "binary"
     target: type[Field] = Flag
+    losses_named = ("error_rate", "brier_score")
     _needs = "a classifier"
 
     def fits(self, estimator: Any) -> bool:
@@ -132,6 +138,9 @@ class Binary(Task):
 
     def loss(self, score: float, truth: bool) -> float:
         return log_loss(score if truth else 1.0 - score)
+
+    def losses(self, score: float, truth: bool) -> tuple[float, ...]:
+        return float((score > 0.5) != truth), (score - truth) * (score - truth)
 
     def error_measure(self) -> ErrorMeasure:
         return _SquaredError()
@@ -199,6 +208,7 @@ class Regression(Task):
 
     name: TaskName = "regression"
     target: type[Field] = Number
+    losses_named = ("absolute_error", "squared_error")
     _needs = "a regressor"
 
     def fits(self, estimator: Any) -> bool:
@@ -214,6 +224,9 @@ class Regression(Task):
 
     def loss(self, score: float, truth: float) -> float:
         return (score - truth) * (score - truth)
+
+    def losses(self, score: float, truth: float) -> tuple[float, ...]:
+        return abs(score - truth), (score - truth) * (score - truth)
 
     def error_measure(self) -> ErrorMeasure:
         return _ScaledError()

@@ -14,7 +14,7 @@ from flows.core.cloudevents import DriftSignal, Severity, SignalDetector, severi
 from flows.core.concept_drift import ConceptDrift
 from flows.core.data_quality import Column, DataQuality, QualityPolicy
 from flows.core.drift import ColumnMove, Detector, DriftKind, Level, Over, Position, SliceMove
-from flows.core.feature_drift import FeatureDrift, FeaturePolicy, Moved
+from flows.core.feature_drift import Compared, FeatureDrift, FeaturePolicy, Moved
 
 TOGETHER = 256  # served predictions that are looked at together, at most
 NAMED = 5  # columns that a signal names
@@ -91,6 +91,11 @@ class Watch:
         self._interval: list[_Served] = []  # for data quality
         self._raised: dict[DriftKind, int] = {}
         self._open: dict[tuple[DriftKind, Severity], DriftSignal] = {}
+
+    @property
+    def compared(self) -> Compared | None:
+        """The last full window of the features, beside the reference."""
+        return self._features.compared
 
     def served(self, features: Sequence[Any], said: float | str, moment: Moment) -> Iterator[DriftSignal]:
         """The model said this of these features; those of another feature plan are left out."""

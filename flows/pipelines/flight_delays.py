@@ -90,9 +90,10 @@ pipeline = Pipeline(
     entities=("origin", "carrier", "route", "tail_number"),
     service="flight_delays",
     inputs=("carrier", "minute_of_day"),
+    slices=("carrier",),
     model=model,
     # weather alone moves the error every week: only a large change counts, and at most once a month
-    drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30), slices=("carrier",)),
+    drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
     retrain=RetrainPolicy(patience=10_000),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",

@@ -1,5 +1,6 @@
 """The metrics and the health server, over real HTTP."""
 
+import math
 import os
 import socket
 import subprocess
@@ -9,8 +10,14 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from river import metrics
 
 from flows.adapters import telemetry
+from flows.core.broker import Record
+from flows.core.costs import Costs
+from flows.core.evaluation import Evaluation
+from flows.core.labels import Joined, Label, Pending
+from flows.core.models import Prediction
 from flows.errors import ConfigError
 
 
@@ -45,6 +52,13 @@ METRICS = {
     "driftline_pending_labels",
     "driftline_labels_joined",
     "driftline_metric",
+    "driftline_recent_metric",
+    "driftline_fading_loss",
+    "driftline_skill",
+    "driftline_calibration_error",
+    "driftline_slice_rate",
+    "driftline_fairness",
+    "driftline_cost_per_label",
     "driftline_drift_signals",
     "driftline_retrainings",
     "driftline_model_info",
@@ -89,6 +103,29 @@ def test_what_is_counted_is_what_is_shown(server):
     assert rise("driftline_end_to_end_seconds_bucket", ("le", "0.0025")) == 0
     assert rise("driftline_end_to_end_seconds_bucket", ("le", "0.005")) == 1
     assert not [name for name, *_ in after if name.endswith("_created")]
+
+
+def test_an_assessment_is_shown_with_each_of_its_figures(server):
+    evaluation = Evaluation(metrics.Accuracy, slices={"country": 0}, costs=Costs(1, 4))
+    for number in range(200):
+        served = Prediction("a", 0, 0.8, "v1", {}, ["A" if number < 150 else "B"])
+        label = Label("a", 0, number % 4 > 0, Record("labels", 0, 0, 0, None, None, ()))
+        evaluation.update(Joined(Pending(served, 0.2, 0.0), label))
+    telemetry.assessed(evaluation.assessment())
+    shown = samples(server)
+    assert shown["driftline_recent_metric", ("name", "Accuracy"), ("predictor", "no-change")] == 0.25
+    assert shown["driftline_fading_loss", ("loss", "brier_score"), ("predictor", "model")] < 0.2
+    skill = shown["driftline_skill", ("baseline", "majority"), ("loss", "error_rate")]
+    assert skill == pytest.approx(1 - 0.25 / 0.75)
+    assert shown["driftline_calibration_error",] == pytest.approx(0.05)
+    by_country = [
+        shown["driftline_slice_rate", ("column", "country"), ("rate", "error"), ("value", value)]
+        for value in "AB"
+    ]
+    assert by_country == [pytest.approx(38 / 150), pytest.approx(math.nan, nan_ok=True)]
+    assert math.isnan(shown["driftline_fairness", ("column", "country"), ("figure", "parity_ratio")])
+    assert shown["driftline_cost_per_label", ("threshold", "half")] == 0.25
+    assert shown["driftline_cost_per_label", ("threshold", "never")] == 3.0
 
 
 def test_the_latency_buckets_run_from_50_microseconds_to_a_minute(server):

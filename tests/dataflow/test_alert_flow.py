@@ -4,7 +4,6 @@ import base64
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -12,7 +11,7 @@ from threading import Event, Thread
 import orjson
 import pytest
 from harness import PATIENCE, Project, run_flow, server_port, wait_until
-from signals import outgoing, signal
+from signals import changed, outgoing, signal
 
 from flows.adapters import telemetry
 from flows.adapters.receiver import Receiver
@@ -162,13 +161,13 @@ def test_an_endpoint_that_hangs_does_not_hold_up_another(project: Project, recei
 
 
 def test_each_endpoint_gets_what_it_wants_and_in_its_format(project: Project, receiver: Receiver) -> None:
-    project.send([outgoing(signal(1)), outgoing(replace(signal(2), severity="warning"))])
+    project.send([outgoing(signal(1)), outgoing(changed(signal(2), severity="warning"))])
     with Receiver(SECRET) as other:
         wants = {"SEVERITIES": "warning", "KINDS": "concept", "FORMAT": "alertmanager"}
         running = second(alerting(project, receiver.url), other.url, **wants).engine()
         run_flow(running, "alert", until=lambda _: len(receiver.alerts) == 2 and bool(other.alerts))
         (payload,) = other.alerts
-    assert payload == orjson.loads(alertmanager.body(replace(signal(2), severity="warning")))
+    assert payload == orjson.loads(alertmanager.body(changed(signal(2), severity="warning")))
     assert receiver.alerts == project.values("drift")
 
 

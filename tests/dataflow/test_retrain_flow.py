@@ -1,15 +1,13 @@
 """The retrain flow: a drift signal is answered with a model that learned what came since the change."""
 
-from dataclasses import replace
 from random import Random
 
 import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, label, prediction, served
-from signals import outgoing, signal
+from signals import changed, outgoing, signal
 
 from flows.core.broker import Outgoing
-from flows.core.cloudevents import signal_id
 from flows.core.models import ModelMessage
 from flows.core.retraining import train
 from flows.pipeline import RetrainPolicy
@@ -91,10 +89,7 @@ def test_what_is_no_signal_becomes_a_dead_letter(project: Project, body: bytes) 
     ids=["warning", "resolved", "feature"],
 )
 def test_only_an_alarm_of_concept_drift_brings_a_challenger(project: Project, change: dict) -> None:
-    other = replace(signal(1, SINCE), **change)
-    place = (other.topic, other.partition, other.offset)
-    cause = (other.pipeline, other.kind, other.detector, other.severity, other.status)
-    other = replace(other, id=signal_id(*cause, place))
+    other = changed(signal(1, SINCE), **change)
     running = project.engine(retrain=RetrainPolicy(minimum_labels=1))
     project.send([*world(running)[2], outgoing(other)])
     run_flow(running, "retrain")

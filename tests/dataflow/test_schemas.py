@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from harness import Project, run_flow
 from jsonschema import Draft202012Validator
 from made_flights import NOON, traffic
-from signals import outgoing, signal
+from signals import changed, outgoing, signal
 from test_learn_flow import DECLARED, world
 from typer.testing import CliRunner
 
@@ -145,7 +144,7 @@ def test_webhooks_of_the_alert_flow(
     project: Project, posted: tuple[Mapping[str, str], Posted], status: str
 ) -> None:
     settings, requests = posted
-    project.send([outgoing(replace(signal(1), status=status))])  # type: ignore[arg-type]
+    project.send([outgoing(changed(signal(1), status=status))])
     running = project.with_settings(**settings).engine()
     run_flow(running, "alert", until=lambda _: len(requests) == 3)
     for names, body in requests:

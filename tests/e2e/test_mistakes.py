@@ -77,6 +77,12 @@ def test_the_process_ends_with_the_code_and_the_line(project: Project, tmp_path:
         one_line(outcome.returncode, outcome.stdout, outcome.stderr, code)
 
 
+def test_a_report_that_cannot_be_written_before_the_backtest_runs(told: Told, applied: Project) -> None:
+    line = told(applied, "backtest", "--events", "10", "--report", "nowhere/page.html")
+    assert "the report cannot go to nowhere/page.html (No such file or directory)" in line
+    assert "--report" in line
+
+
 @pytest.mark.parametrize("command", ["run", "publish", "topics", "backtest", "tail predictions"])
 def test_a_project_that_was_not_applied(told: Told, bare: Project, command: str) -> None:
     assert "`driftline apply`" in told(bare, *command.split())

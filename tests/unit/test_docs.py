@@ -410,6 +410,7 @@ def test_the_backtest_of_the_how_to_beats_its_baselines(shop):
     assert summary["events"] == 2000
     losses = {name: metrics["LogLoss"] for name, metrics in summary["metrics"].items()}
     assert losses["model"] < min(losses["majority"], losses["no-change"])
+    assert "late_orders" in (shop.directory / "backtest-late_orders.html").read_text()
 
 
 def test_the_shop_runs_as_the_how_to_says(shop, running):

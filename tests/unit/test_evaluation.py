@@ -4,13 +4,18 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
 from river import metrics
 
 from flows.core.broker import Record
-from flows.core.evaluation import Baselines, Evaluation
+from flows.core.costs import Costs
+from flows.core.evaluation import KEPT, PREDICTORS, Baselines, Evaluation
 from flows.core.labels import Joined, Label, Pending
 from flows.core.models import Prediction
+from flows.core.snapshots import Sealer
+from flows.core.tasks import TASKS
 
 RECORD = Record("labels", 0, 0, 0, None, b"", ())
 Row = tuple[float, float, float, bool]  # scores of the model, the majority and no change, then the truth
@@ -105,3 +110,120 @@ def test_what_a_baseline_said_beside_a_prediction_stays_whatever_it_learns_later
     pending = baselines.beside(prediction(0.7))
     baselines.learn(False)
     assert pending == Pending(prediction(0.7), 1.0, 1.0)
+
+
+MINUTE = 60_000
+COUNTRIES = ("A", "B")
+
+
+def assessed(observed: list[Row], task: str = "binary", **declared: Any) -> Evaluation:
+    """A label a minute; the events are from two countries in turn."""
+    evaluation = Evaluation(TASKS[task].metrics, TASKS[task], **declared)
+    for n, (score, majority, no_change, truth) in enumerate(observed):
+        served = Prediction("a", 0, score, "v1", {}, [0, COUNTRIES[n % 2]])
+        pending = Pending(served, majority, no_change)
+        evaluation.update(Joined(pending, Label("a", n * MINUTE, truth, RECORD)))
+    return evaluation
+
+
+def test_the_last_labels_are_measured_as_if_there_had_been_no_others():
+    observed = rows(KEPT + 500)
+    recent = assessed(observed).assessment()["recent"]
+    assert recent == {"labels": 1000, "metrics": assessed(observed[-1000:]).values()}
+
+
+def test_the_last_day_is_measured_by_itself_and_says_when_labels_of_it_were_dropped():
+    observed = rows(KEPT + 500)
+    assert assessed(observed).assessment()["period"] == {
+        "labels": 1440,
+        "whole": True,
+        "metrics": assessed(observed[-1440:]).values(),
+    }
+    crowded = Evaluation(metrics.Accuracy)
+    for n in range(KEPT + 1):
+        crowded.update(Joined(Pending(prediction(), 0.5, 0.0), Label("a", n, True, RECORD)))
+    period = crowded.assessment()["period"]
+    assert (period["labels"], period["whole"]) == (KEPT, False)
+
+
+def test_the_error_rate_and_the_brier_score_have_their_skill_against_both_baselines():
+    observed = rows()
+    losses = assessed(observed).assessment()["losses"]
+    table, truths = np.array(observed, dtype=float)[:, :3], np.array([row[3] for row in observed])
+    errors = ((table > 0.5) != truths[:, None]).mean(axis=0)
+    squares = ((table - truths[:, None]) ** 2).mean(axis=0)
+    for name, expected in (("error_rate", errors), ("brier_score", squares)):
+        assert losses[name]["mean"] == pytest.approx(dict(zip(PREDICTORS, expected, strict=True)))
+        assert losses[name]["skill"] == pytest.approx(
+            {"majority": 1 - expected[0] / expected[1], "no-change": 1 - expected[0] / expected[2]}
+        )
+    weights = 0.999 ** np.arange(len(observed) - 1, -1, -1)
+    fading = (weights[:, None] * ((table > 0.5) != truths[:, None])).sum(axis=0) / weights.sum()
+    assert losses["error_rate"]["fading"] == pytest.approx(dict(zip(PREDICTORS, fading, strict=True)))
+
+
+def test_calibration_slices_and_costs_are_those_of_the_served_scores():
+    observed = rows(1000)
+    assessment = assessed(observed, slices={"country": 1}, costs=Costs(1, 4)).assessment()
+    brier = np.mean([(row[0] - row[3]) ** 2 for row in observed])
+    assert assessment["calibration"]["brier"]["score"] == pytest.approx(brier)
+    assert sum(row["labels"] for row in assessment["calibration"]["bins"]) == 1000
+    groups = {row["value"]: row for row in assessment["slices"]["country"]["groups"]}
+    for n, country in enumerate(COUNTRIES):
+        own = observed[n::2]
+        assert groups[country]["labels"] == 500
+        assert groups[country]["error"] == np.mean([(row[0] > 0.5) != row[3] for row in own])
+    cost = np.mean([4 * row[3] if row[0] <= 0.5 else not row[3] for row in observed])
+    assert assessment["costs"]["half"] == {"threshold": 0.5, "cost": pytest.approx(cost)}
+
+
+def test_a_prediction_with_the_features_of_another_plan_is_in_no_slice():
+    evaluation = Evaluation(metrics.Accuracy, slices={"country": 1})
+    served = prediction()._replace(features=[0])
+    evaluation.update(Joined(Pending(served, 0.5, 0.0), Label("a", 0, True, RECORD)))
+    assert evaluation.assessment()["slices"]["country"]["groups"] == []
+
+
+TRUTHS = {"multiclass": "a", "regression": 1.5, "anomaly": True}
+SCORES: dict[str, Any] = {
+    "multiclass": {"a": 0.4, "b": 0.6},
+    "regression": 1.0,
+    "anomaly": {"score": 0.3, "anomaly": 0.0},
+}
+LOSSES = {
+    "multiclass": {"error_rate": 1.0},
+    "regression": {"absolute_error": 0.5, "squared_error": 0.25},
+    "anomaly": {"error_rate": 1.0},
+}
+
+
+@pytest.mark.parametrize("task", TRUTHS)
+def test_other_tasks_have_losses_of_their_own_and_no_calibration_slices_or_costs(task):
+    evaluation = Evaluation(TASKS[task].metrics, TASKS[task])
+    baselines = Baselines(TASKS[task])
+    served = prediction()._replace(score=SCORES[task])
+    evaluation.update(Joined(baselines.beside(served), Label("a", 0, TRUTHS[task], RECORD)))
+    assessment = evaluation.assessment()
+    assert {name: of["mean"]["model"] for name, of in assessment["losses"].items()} == LOSSES[task]
+    assert (assessment["calibration"], assessment["slices"], assessment["costs"]) == (None, {}, None)
+
+
+def test_an_assessment_is_ready_for_json_also_before_the_first_label():
+    for evaluation in (
+        assessed([]),
+        assessed(rows(3), slices={"country": 1}, costs=Costs(1, 1)),
+        assessed([], slices={"country": 1}, costs=Costs(1, 1)),
+    ):
+        assert b"NaN" not in orjson.dumps(evaluation.assessment())
+
+
+def test_an_evaluation_goes_on_from_its_snapshot_as_if_nothing_had_been():
+    sealer, observed = Sealer(b"secret"), rows(300)
+    declared = {"slices": {"country": 1}, "costs": Costs(1, 4)}
+    resumed = sealer.open_state(sealer.seal_state(assessed(observed[:200], **declared)))
+    straight = assessed(observed, **declared)
+    for n, (score, majority, no_change, truth) in enumerate(observed[200:], 200):
+        served = Prediction("a", 0, score, "v1", {}, [0, COUNTRIES[n % 2]])
+        label = Label("a", n * MINUTE, truth, RECORD)
+        resumed.update(Joined(Pending(served, majority, no_change), label))
+    assert orjson.dumps(resumed.assessment()) == orjson.dumps(straight.assessment())

@@ -6,6 +6,10 @@ from datetime import timedelta
 import pytest
 from river import anomaly, linear_model, metrics
 
+from flows.core.broker import Record
+from flows.core.costs import Costs
+from flows.core.labels import Joined, Label, Pending
+from flows.core.models import Prediction
 from flows.core.schema import Flag, Text, Time
 from flows.errors import ConfigError
 from flows.pipeline import OUTPUTS, DriftPolicy, Pipeline, Stream
@@ -105,6 +109,31 @@ def test_a_target_that_the_task_cannot_learn_is_refused_where_it_is_declared(dec
     with pytest.raises(ConfigError) as error:
         replace(SHOP, **declared)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"slices": ("country",)}, "the slice 'country' must be one of `inputs` that is a Text or a Flag"),
+        ({"inputs": ("at",), "slices": ("at",)}, "the slice 'at' must be"),
+        ({"costs": Costs(1, 0)}, "`costs` are numbers above 0, of a binary task"),
+        ({"costs": Costs(1, 4), "task": "anomaly"}, "`costs` are numbers above 0, of a binary task"),
+    ],
+)
+def test_slices_and_costs_that_cannot_be_are_refused_where_they_are_declared(declared, said):
+    with pytest.raises(ConfigError) as error:
+        replace(SHOP, **declared)
+    assert said in str(error.value)
+
+
+def test_slices_and_costs_are_judged_as_declared():
+    declared = replace(SHOP, inputs=("at", "id"), slices=("id",), costs=Costs(1, 4)).evaluation()
+    pending = Pending(Prediction("a", 0, 0.3, "v1", {}, [0, "a"]), 0.5, 0.0)
+    record = Record("chargebacks", 0, 0, 0, None, b"", ())
+    declared.update(Joined(pending, Label("a", 0, True, record)))
+    assessment = declared.assessment()
+    assert [group["value"] for group in assessment["slices"]["id"]["groups"]] == ["a"]
+    assert assessment["costs"]["half"] == {"threshold": 0.5, "cost": 4.0}
 
 
 def test_a_model_is_made_for_the_task_and_refused_if_it_does_not_fit():
