@@ -297,7 +297,8 @@ def _action(signal: DriftSignal, versions: Mapping[str, dict[str, Any]]) -> str:
             if "retired" in version["roles"]:
                 return f"{trained}, no better: retired {version['roles']['retired'][:10]}"
             return f"{trained}, still a challenger"
-    return "too few labels since the change: no challenger"
+    asks = signal.kind == "concept" and signal.level == "alarm" and signal.status == "firing"
+    return "too few labels since the change: no challenger" if asks else "asks for no challenger"
 
 
 def show(summary: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from harness import PATIENCE, Project, free_ports, wait_until
+from harness import PATIENCE, Project, free_ports, is_flow, wait_until
 from made_flights import NOON, event, traffic
 
 
@@ -41,6 +41,32 @@ def test_a_shutdown_before_the_flows_have_begun_is_none_the_less_clean(project: 
     with project.with_settings(HTTP_PORT=0).flows() as running:
         wait_until(lambda: "retrain" in running.pids(), PATIENCE)
         assert running.stop() == 0, running.said()
+
+
+def test_a_second_engine_on_the_same_state_refuses_and_the_first_goes_on(project: Project) -> None:
+    with project.with_settings(HTTP_PORT=0).flows("predict") as running:
+        project.send([event("F1", NOON)])
+        wait_until(lambda: len(project.records("predictions")) == 1, PATIENCE)
+        second = project.start(sys.executable, "-m", "flows.runner", "predict", DRIFTLINE_HTTP_PORT="0")
+        assert second.process.wait(PATIENCE) == 1
+        assert "another process runs predict of flight_delays already" in second.said()
+        project.send([event("F2", NOON + 1)])
+        wait_until(lambda: len(project.records("predictions")) == 2, PATIENCE)
+        assert running.stop() == 0, running.said()
+
+
+def test_flows_whose_supervisor_was_killed_drain_and_end(project: Project) -> None:
+    with project.with_settings(HTTP_PORT=0).flows("predict", "learn") as running:
+        project.send([event("F1", NOON)])
+        wait_until(lambda: len(project.records("predictions")) == 1, PATIENCE)
+        flows = running.pids()
+        running.process.kill()
+        wait_until(lambda: not any(map(is_flow, flows.values())), PATIENCE)
+    project.send([event("F2", NOON + 1)])
+    with project.with_settings(HTTP_PORT=0).flows("predict") as running:
+        wait_until(lambda: len(project.records("predictions")) == 2, PATIENCE)
+        assert running.stop() == 0, running.said()
+    assert [p["id"] for p in project.values("predictions")] == ["F1", "F2"]
 
 
 def test_events_can_be_published_before_any_flow_runs(project: Project) -> None:

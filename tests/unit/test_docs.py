@@ -37,7 +37,9 @@ from flows.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-HOW_TO, REFERENCE, ARCHITECTURE = (ROOT / "docs" / f"{n}.md" for n in ("how-to", "reference", "architecture"))
+HOW_TO, REFERENCE, ARCHITECTURE, RUNBOOK = (
+    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "runbook")
+)
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
 
@@ -159,8 +161,9 @@ def test_the_functions_of_features_are_those_of_the_code():
     assert set(re.findall(r"`([a-z_]+)`", sentence[1])) == set(FUNCTIONS)
 
 
-def test_each_test_that_the_architecture_names_exists():
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", ARCHITECTURE.read_text())
+@pytest.mark.parametrize("page", [ARCHITECTURE, RUNBOOK], ids=lambda page: page.stem)
+def test_each_test_that_a_page_names_exists(page):
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
     assert named
     for file, name in named:
         assert f"def {name}" in (ROOT / file).read_text(), f"{file}::{name}"
