@@ -154,7 +154,7 @@ DISAGREEMENTS = {
     "sources": (REPLACED + "pipeline = replace(pipeline, sources=())", "add it to `sources`"),
     "entities": (REPLACED + "pipeline = replace(pipeline, entities=())", "must declare the entity"),
     "target": (REPLACED + "pipeline = replace(pipeline, target='delayed')", "'delayed'"),
-    "inputs": (REPLACED + "pipeline = replace(pipeline, inputs=('weather',))", "'weather'"),
+    "inputs": (REPLACED + "pipeline = replace(pipeline, inputs=('weather',), slices=())", "'weather'"),
 }
 
 
