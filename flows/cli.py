@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows.cli_dead_letters import dead_letters
-from flows.cli_options import JsonOption, PipelineOption, moment
+from flows.cli_options import JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import in_milliseconds, iso
@@ -235,7 +235,7 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
         )
     broker.close()
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(rows)
         return
     table = Table("topic", "partitions", "records", "lag of the flows that read it")
     for row in rows:
@@ -282,7 +282,7 @@ def backtest(
     summary = backtest_summary(test, history.signals, history.dead_letters, time.monotonic() - began)
     page.write_text(render(history.report()), "utf-8")
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(summary)
     else:
         print_backtest(out, summary)
     err.print(f"the report is in {page}", highlight=False, soft_wrap=True)
@@ -354,7 +354,7 @@ def verify_features(
                 run.join(join, results, advance)
     if as_json:
         summary = verification_summary(run, results)
-        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
+        print_json(summary)
     else:
         print_verification(out, run, results)
     if any(result.mismatches or result.feast_mismatches for result in results):

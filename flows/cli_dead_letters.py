@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli_options import JsonOption, PipelineOption
+from flows.cli_options import JsonOption, PipelineOption, print_json
 from flows.core.broker import Broker
 from flows.core.deadletter import DeadLetter
 from flows.dead_letters import Wanted, check, inputs_of, letter_at, letters, replay
@@ -49,7 +48,7 @@ def list_letters(
             last.append(letter)
     if as_json:
         counted = [{"reason": r, "topic": t, "letters": n} for (r, t), n in sorted(counts.items())]
-        _print_json({"counts": counted, "newest": [_said(letter) for letter in last]})
+        print_json({"counts": counted, "newest": [_said(letter) for letter in last]})
         return
     console = Console()
     summary = Table("reason", "topic", "letters")
@@ -83,7 +82,7 @@ def show_letter(
         return
     headers = {name: value.decode(errors="backslashreplace") for name, value in letter.headers}
     value = letter.value.decode(errors="backslashreplace")
-    _print_json(_said(letter) | {"headers": headers, "value": value})
+    print_json(_said(letter) | {"headers": headers, "value": value})
 
 
 @dead_letters.command(
@@ -138,8 +137,3 @@ def _said(letter: DeadLetter) -> dict[str, Any]:
 
 def _short(detail: str) -> str:
     return detail if len(detail) <= _DETAIL else f"{detail[: _DETAIL - 3]}..."
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
-    sys.stdout.flush()

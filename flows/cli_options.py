@@ -1,7 +1,9 @@
-"""Options that several commands have, and how their texts are read."""
+"""Options that several commands have, how their texts are read, and how JSON is printed."""
 
+import sys
 from typing import Annotated
 
+import orjson
 import typer
 
 from flows.core.schema import milliseconds
@@ -19,3 +21,9 @@ def moment(option: str, text: str) -> int:
         return milliseconds(text)
     except ValueError as error:
         raise ConfigError(f"{option} {text!r} {error}") from None
+
+
+def print_json(value: object) -> None:
+    """Print the value for other programs, whatever the encoding of the terminal."""
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+    sys.stdout.flush()

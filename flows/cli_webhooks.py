@@ -1,16 +1,14 @@
 """`driftline webhooks`: tries the endpoints out, and posts past alerts again."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli_options import JsonOption, PipelineOption, moment
+from flows.cli_options import JsonOption, PipelineOption, moment, print_json
 from flows.runner import EXIT_FAULT, check_topics
 from flows.wiring import engine
 
@@ -67,8 +65,7 @@ def _report(results: Sequence["Redelivery"], as_json: bool) -> None:
     """Print what came of it; the exit code is 1 unless every endpoint took all."""
     if as_json:
         rows = [result._asdict() for result in results]
-        sys.stdout.buffer.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")
-        sys.stdout.flush()
+        print_json(rows)
     else:
         table = Table("endpoint", "url", "alerts", "taken", "last answer")
         for result in results:

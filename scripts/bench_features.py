@@ -136,11 +136,11 @@ def growth(sizes: Sequence[int]) -> Table:
 def _cost(size: int) -> tuple[float, float, float]:
     """CPU time of an event (us), and the live and the snapshot bytes of an entity, among `size` entities."""
     plan = FeaturePlan("growth", PLAN.views[:1], lateness=LATENESS)
-    engine, before = Engine(plan), _resident()
+    engine, before = Engine(plan), resident()
     for number in range(2 * size):
         if number % BATCH == 0:
             engine.run([_update(n, n % size, size) for n in range(number, min(number + BATCH, 2 * size))])
-    live = (_resident() - before) / size
+    live = (resident() - before) / size
     touched = random.Random(1).sample(range(size), 10_000)  # noqa: S311  as above
     costs = []
     for start in range(0, len(touched), BATCH):
@@ -164,7 +164,7 @@ def _update(number: int, entity: int, size: int) -> Update:
     )
 
 
-def _resident() -> int:
+def resident() -> int:
     """The memory (bytes) of this process that is in RAM."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -4,15 +4,14 @@ The predictions are made up, in the shape of the two shipped pipelines: 74 featu
 transaction. Each case runs in a process of its own, so that its memory is its own.
 """
 
-import os
 import pickle
 import random
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench_features import resident
 from rich.table import Table
 
 from flows.core.broker import Record
@@ -63,14 +62,14 @@ def table(pending: int) -> Table:
 
 def measure(shape: str, count: int) -> Cost:
     """The engine's label join with so many pending predictions."""
-    rng, join, before = random.Random(1), LabelJoin(10**12), _resident()  # noqa: S311  made-up data
+    rng, join, before = random.Random(1), LabelJoin(10**12), resident()  # noqa: S311  made-up data
     keeping = 0.0
     for number in range(count):
         pending = _pending(number, SHAPES[shape](rng))
         began = time.process_time()
         join.predicted(pending)
         keeping += time.process_time() - began
-    memory = (_resident() - before) / count
+    memory = (resident() - before) / count
     snapshot = len(pickle.dumps(join, protocol=5)) / count
     some = range(0, count, 100)
     began = time.process_time()
@@ -81,9 +80,9 @@ def measure(shape: str, count: int) -> Cost:
 
 def plain_memory(shape: str, count: int) -> float:
     """Bytes for each prediction in a dictionary of plain objects."""
-    rng, before = random.Random(1), _resident()  # noqa: S311  made-up data
+    rng, before = random.Random(1), resident()  # noqa: S311  made-up data
     kept = {_id(number): _pending(number, SHAPES[shape](rng)) for number in range(count)}
-    return (_resident() - before) / len(kept)
+    return (resident() - before) / len(kept)
 
 
 def _pending(number: int, features: list[Any]) -> Pending:
@@ -93,7 +92,3 @@ def _pending(number: int, features: list[Any]) -> Pending:
 
 def _id(number: int) -> str:
     return f"2013-07-04-UA-{number:07}-EWR"
-
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -22,8 +22,6 @@ PREDICTION = "prediction"  # the name of what the model says, among the columns
 _LARGEST = 1e150  # the largest number that a message takes
 _LONGEST = 256  # characters of a category
 
-Score = float | Mapping[Any, float]
-
 
 class Watched(NamedTuple):
     """What is watched beside the error.
