@@ -38,7 +38,7 @@ class Decoder:
             raise InvalidRecord("not-json", str(error)) from None
         self._check(payload)
         time = self._event_time(payload.get(self._time), record.timestamp)
-        return Decoded(payload[self._id], time, payload)
+        return tuple.__new__(Decoded, (payload[self._id], time, payload))
 
     def _event_time(self, value: Any, record_timestamp: int) -> int:
         try:

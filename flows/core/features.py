@@ -6,13 +6,14 @@ dataflow, where each entity is a key of its own, run the same code.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from flows.core.plan import FeaturePlan, View
 from flows.core.tiles import TileState
-from flows.core.windows import Value, WindowState
+from flows.core.windows import Value, WindowState, windows_of
 
 
 class Update(NamedTuple):
@@ -28,7 +29,8 @@ class Question(NamedTuple):
     """An event that asks for a prediction.
 
     `moment` is its time in microseconds, told apart from those of the same millisecond. `read` has, for each
-    stream of the plan, the next offset that was still to be read when the question's turn came.
+    stream of the plan, the next offset that was still to be read when the question's turn came. An event of
+    a feature `stream` is a record of it too, taken in before the question is asked.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Question(NamedTuple):
     payload: Mapping[str, Any]
     moment: int = 0
     read: tuple[int, ...] = ()
+    stream: str = ""
 
 
 class EntityKey(NamedTuple):
@@ -55,10 +58,10 @@ class EntityKey(NamedTuple):
 
 
 # What an entity does in a batch; a plain tuple, for there are some for every event. A record to add: the view
-# among those of the entity, the record's time, id and values. A question: _QUESTION, its time, its id, and
-# its row among the questions of the batch.
-Step = tuple[int, int, str, Any]
-_QUESTION = -1
+# among those of the entity (_NONE: no record), its time, id and values. Then a question to answer, of the
+# same time and id: its row among those of the batch (_NONE: no question).
+Step = tuple[int, int, str, Any, int]
+_NONE = -1
 
 _tuple = tuple.__new__  # makes a named tuple in a third of the time that its class takes
 
@@ -81,44 +84,78 @@ class Part(NamedTuple):
     late: int
 
 
+_Values = Callable[[Mapping[str, Any]], Any]
+
+
+class _Target(NamedTuple):
+    """Where the records of a stream go, or its events: to entities that take the same steps.
+
+    `before` and `last` are the views among those of each entity, with what they read of a payload.
+    """
+
+    before: list[tuple[int, _Values]]
+    last: tuple[int, _Values]
+    entities: list[str]
+
+
+_NOWHERE: list[_Target] = []
+
+
 class Splitter:
     """Sorts the records of a batch out by entity, each entity's steps in the order of the batch."""
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._entities = plan.entities
-        # by stream: a view's index and columns, and the entities whose view that is; they share the step
-        self._targets: dict[str, list[tuple[int, tuple[str, ...], list[str]]]] = {}
-        for stream in plan.streams:
-            views: dict[tuple[int, tuple[str, ...]], list[str]] = defaultdict(list)
-            for entity in plan.entities:
-                for index, view in enumerate(plan.views_of(entity)):
-                    if view.stream == stream:
-                        views[index, view.columns].append(entity)
-            self._targets[stream] = [(*key, entities) for key, entities in views.items()]
+        self._of_records = {stream: _targets(plan, stream) for stream in plan.streams}
+        self._of_events = {stream: _targets(plan, stream, asked=True) for stream in ("", *plan.streams)}
 
     def split(self, items: Iterable[Update | Question]) -> dict[EntityKey, list[Step]]:
         """The steps of each entity that the batch touches; an entity whose key is null has none."""
         steps: dict[str, dict[str | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
-        everywhere, targets = list(steps.items()), self._targets
-        row = 0
+        of_records, of_events = self._of_records, self._of_events
+        questions = 0
         for item in items:
-            payload = item.payload
-            if isinstance(item, Question):
-                step: Step = (_QUESTION, item.time, item.id, row)
-                for entity, by_value in everywhere:
-                    by_value[payload.get(entity)].append(step)
-                row += 1
-                continue
-            for view, columns, entities in targets.get(item.stream, ()):
-                step = (view, item.time, item.id, [payload[column] for column in columns])
+            payload, time, record_id = item.payload, item.time, item.id
+            if type(item) is Question:
+                targets, row = of_events[item.stream], questions
+                questions += 1
+            else:
+                targets, row = of_records.get(item.stream, _NOWHERE), _NONE
+            for before, (view, values), entities in targets:
+                step = (view, time, record_id, values(payload), row)
                 for entity in entities:
-                    steps[entity][payload.get(entity)].append(step)
+                    of_value = steps[entity][payload.get(entity)]
+                    for earlier, read in before:
+                        of_value.append((earlier, time, record_id, read(payload), _NONE))
+                    of_value.append(step)
         return {
             _tuple(EntityKey, (entity, value)): of_value
             for entity, by_value in steps.items()
             for value, of_value in by_value.items()
             if value is not None
         }
+
+
+def _targets(plan: FeaturePlan, stream: str, *, asked: bool = False) -> list[_Target]:
+    """Which entities have views of the stream; all entities, if something is asked."""
+    alike: dict[tuple[tuple[int, tuple[str, ...]], ...], list[str]] = defaultdict(list)
+    for entity in plan.entities:
+        views = enumerate(plan.views_of(entity))
+        fed = tuple((index, view.columns) for index, view in views if view.stream == stream)
+        if fed or asked:
+            alike[fed or ((_NONE, ()),)].append(entity)
+    targets = []
+    for fed, entities in alike.items():
+        *before, last = ((index, _reader(columns)) for index, columns in fed)
+        targets.append(_Target(before, last, entities))
+    return targets
+
+
+def _reader(columns: Sequence[str]) -> _Values:
+    """Gives the columns' values as a tuple."""
+    if len(columns) == 1:
+        return lambda payload: (payload[columns[0]],)
+    return itemgetter(*columns) if columns else lambda _: ()
 
 
 class EntityFeatures:
@@ -134,7 +171,7 @@ class EntityFeatures:
     ) -> None:
         self._key = key
         self._views = views
-        self._states = tuple([(TileState if view.slide else WindowState)(view, lateness) for view in views])
+        self._states = tuple([state_of(view, lateness) for view in views])
         if state is not None:
             for windows, saved in zip(self._states, _split(state), strict=True):
                 windows.restore(saved)
@@ -149,14 +186,15 @@ class EntityFeatures:
         late, states, time = 0, self._states, 0
         changed: set[int] = set()
         by_view: list[list[Value]] = []
-        for view, time, record_id, given in steps:
-            if view == _QUESTION:
-                by_view = [state.ask(time, record_id) for state in states]
-                answers.append((given, by_view[0] if len(by_view) == 1 else [*chain.from_iterable(by_view)]))
-            else:
-                late += states[view].add(time, record_id, given) == "late"
+        for view, time, record_id, values, row in steps:
+            if view != _NONE:
+                if states[view].add(time, record_id, values) == "late":
+                    late += 1
                 changed.add(view)
                 by_view = []
+            if row != _NONE:
+                by_view = [state.ask(time, record_id) for state in states]
+                answers.append((row, by_view[0] if len(by_view) == 1 else [*chain.from_iterable(by_view)]))
         return _tuple(Part, (self._key.entity, answers, self._rows(changed, time, by_view), late))
 
     @property
@@ -169,7 +207,7 @@ class EntityFeatures:
         parts = [state.snapshot() for state in self._states]
         return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
 
-    def _rows(self, changed: Iterable[int], time: int, by_view: Sequence[list[Value]]) -> list[Row]:
+    def _rows(self, changed: set[int], time: int, by_view: Sequence[list[Value]]) -> list[Row]:
         """The rows of the views `changed`; `by_view` has their answers as of `time`, if it is not empty."""
         rows = []
         for number in sorted(changed):
@@ -179,6 +217,11 @@ class EntityFeatures:
             values = by_view[number] if known else state.ask(newest)
             rows.append(_tuple(Row, (view.name, self._key.value, newest, values)))
         return rows
+
+
+def state_of(view: View, lateness: int) -> TileState | WindowState:
+    """A view's state for one entity that nothing is known of; `lateness` in ms."""
+    return TileState(view, lateness) if view.slide else windows_of(view, lateness)()
 
 
 def _split(state: bytes) -> Iterable[bytes]:

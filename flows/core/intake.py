@@ -12,6 +12,8 @@ from flows.core.moments import Moments
 from flows.core.recent import RecentIds
 from flows.errors import InvalidRecord
 
+_tuple = tuple.__new__  # makes a named tuple in a third of the time that its class takes
+
 DUPLICATE_WINDOW = 50_000  # records of a topic among whose ids a duplicate is recognised
 
 
@@ -53,7 +55,7 @@ class Intake:
                 decoder.decode,
                 RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())),
                 known["newest"].get(topic, 0),
-                topic in streams,
+                topic if topic in streams else "",
                 topic == events,
             )
             for topic, decoder in decoders.items()
@@ -69,7 +71,7 @@ class Intake:
                 batch.items.append(record)
                 continue
             topic = self._topics[record.topic]
-            if topic.is_stream:
+            if topic.stream:
                 self._next[record.topic] = record.offset + 1
             try:
                 self._admit(record, topic, batch)
@@ -86,7 +88,7 @@ class Intake:
 
     def _admit(self, record: Record, topic: "_Topic", batch: Batch) -> None:
         event_id, time, payload = topic.decode(record)
-        replay = _replay_of(record)
+        replay = _replay_of(record) if record.headers else None
         if (replay or event_id) in topic.seen:
             raise InvalidRecord("duplicate", f"a record {event_id!r} was taken in before")
         if time > topic.newest:
@@ -101,12 +103,13 @@ class Intake:
         topic.seen.add(event_id)
         if replay is not None:
             topic.seen.add(replay)
-        if topic.is_stream:
-            batch.items.append(Update(record.topic, event_id, time, payload))
         if topic.is_events:
-            read = tuple(self._next.values())
-            batch.items.append(Question(event_id, time, payload, self._moments.take(time), read))
+            moment, read = self._moments.take(time), tuple(self._next.values())
+            question = (event_id, time, payload, moment, read, topic.stream)
+            batch.items.append(_tuple(Question, question))
             batch.records.append(record)
+        else:
+            batch.items.append(Update(record.topic, event_id, time, payload))
 
 
 def _replay_of(record: Record) -> str | None:
@@ -124,5 +127,5 @@ class _Topic:
     decode: Callable[[Record], Decoded]
     seen: RecentIds
     newest: int  # event time (ms)
-    is_stream: bool
+    stream: str  # its own name if features are made of it, or empty
     is_events: bool

@@ -76,6 +76,9 @@ class View:
     delay: int = 0
     slide: int = 0
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # no two views of a plan share it; hashing every aggregate takes long
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that the aggregates read, each once, in order of first use."""

@@ -13,7 +13,7 @@ from signals import signal as drift_signal
 
 from flows.adapters.receiver import Receiver
 from flows.core.broker import Outgoing
-from flows.core.windows import WindowState
+from flows.core.windows import WindowState, windows_of
 from flows.pipelines.flights_data import records
 from flows.runner import FLOWS
 
@@ -117,7 +117,7 @@ def nothing_is_missing_online(project: Project, flights: list[Outgoing]) -> None
             payload = orjson.loads(record.value)
             if record.topic == view.stream and (key := payload[view.entity]):
                 values = [payload[column] for column in view.columns]
-                windows.setdefault(key, WindowState(view, 0)).add(
+                windows.setdefault(key, windows_of(view, 0)()).add(
                     record.timestamp, payload["flight_id"], values
                 )
                 newest[key] = record.timestamp

@@ -1,11 +1,12 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.schema import Field, Flag, Number, Text, Time, check, iso, milliseconds
+from flows.core.schema import Checker, Field, Flag, Number, Text, Time, check, iso, milliseconds
 from flows.errors import InvalidRecord
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
@@ -100,8 +101,35 @@ JSON = st.recursive(
 def test_whatever_is_sent_is_either_valid_or_refused_and_never_another_error(payload: Any) -> None:
     fields = {"a": Text(), "b": Number(0, 9), "c": Flag(required=False), "d": Time(required=False)}
     try:
-        check(payload, fields)
+        Checker(fields)(payload)
     except InvalidRecord:
         return
     assert type(payload["a"]) is str
     assert 0 <= payload["b"] <= 9
+
+
+FIELDS = st.one_of(
+    st.builds(Text, required=st.booleans(), longest=st.integers(1, 4)),
+    st.builds(Number, low=st.sampled_from([-math.inf, 0]), high=st.integers(1, 9), required=st.booleans()),
+    st.builds(Flag, required=st.booleans()),
+    st.builds(Time, required=st.booleans()),
+)
+VALUES = st.one_of(JSON, st.text(max_size=5), st.integers(-10, 10), st.integers(946684799999, 946684800001))
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "it's", 'a "name"']), FIELDS),
+    st.one_of(JSON, st.dictionaries(st.sampled_from(["a", "b", "it's", 'a "name"']), VALUES)),
+)
+def test_what_is_made_of_a_declaration_refuses_what_the_declaration_refuses(
+    fields: dict[str, Field], payload: Any
+) -> None:
+    assert reason(Checker(fields), payload) == reason(lambda given: check(given, fields), payload)
+
+
+def reason(checks: Callable[[Any], None], payload: Any) -> str | None:
+    try:
+        checks(payload)
+    except InvalidRecord as fault:
+        return str(fault)
+    return None

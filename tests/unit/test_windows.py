@@ -14,7 +14,7 @@ from flows.core import windows
 from flows.core.partials import DISTINCT
 from flows.core.plan import FUNCTIONS, NUMERIC, Aggregate, View
 from flows.core.tiles import TileState
-from flows.core.windows import Value, WindowState
+from flows.core.windows import Value, WindowState, windows_of
 
 LATENESS = 15
 LENGTHS = (5, 20, 60)
@@ -40,6 +40,10 @@ DELAYED_TILES = View("delayed tiles", "origin", "departures", AGGREGATES, delay=
 VIEWS = (VIEW, OWN, DELAYED, TILED, DELAYED_TILES)
 
 State = WindowState | TileState
+
+
+def state_of(view: View) -> State:
+    return TileState(view, LATENESS) if view.slide else windows_of(view, LATENESS)()
 
 
 class Add(NamedTuple):
@@ -75,7 +79,7 @@ OPERATIONS = st.lists(
 @pytest.fixture(autouse=True, scope="module")
 def _drop_expired_records_early() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_WORTH_DROPPING", 2)
+        patch.setattr(WindowState, "WORTH_DROPPING", 2)
         yield
 
 
@@ -129,7 +133,7 @@ COMPUTE: dict[str, Callable[[list], Value]] = {
 
 
 def fresh(view: View) -> State:
-    state = (TileState if view.slide else WindowState)(view, LATENESS)
+    state = state_of(view)
     state.ask(1000)  # both start at the same time
     return state
 
@@ -176,7 +180,7 @@ def apply(view: View, operation: object, state: State, oracle: Oracle) -> State:
 
 
 def copy(state: State, view: View = VIEW) -> State:
-    restored = (TileState if view.slide else WindowState)(view, LATENESS)
+    restored = state_of(view)
     restored.restore(state.snapshot())
     return restored
 
@@ -209,7 +213,7 @@ SUMS = View(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), FLOATS), max_size=60))
 def test_sums_of_fractions_do_not_drift(steps: list[tuple[int, float]]) -> None:
-    state, oracle, time = WindowState(SUMS, LATENESS), Oracle(SUMS), 0
+    state, oracle, time = windows_of(SUMS, LATENESS)(), Oracle(SUMS), 0
     for index, (ahead, value) in enumerate(steps):
         time += ahead
         state.add(time, str(index), (value,))
@@ -220,7 +224,7 @@ def test_sums_of_fractions_do_not_drift(steps: list[tuple[int, float]]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(FLOATS, min_size=1, max_size=20))
 def test_a_restored_sum_is_equal_to_the_last_bit(values: list[float]) -> None:
-    state = WindowState(SUMS, LATENESS)
+    state = windows_of(SUMS, LATENESS)()
     for time, value in enumerate(values):
         state.add(time, str(time), (value,))
         state.ask(time)
@@ -230,7 +234,7 @@ def test_a_restored_sum_is_equal_to_the_last_bit(values: list[float]) -> None:
 
 
 def test_a_huge_value_leaves_nothing_behind_when_it_goes() -> None:
-    state = WindowState(SUMS, LATENESS)
+    state = windows_of(SUMS, LATENESS)()
     state.add(0, "huge", (1e17,))
     state.add(10, "small", (0.25,))
     assert state.ask(10) == [1e17, 5e16]
@@ -260,7 +264,7 @@ ONE = View(
     ids=["before it", "its own time", "just inside", "as old as the window is long"],
 )
 def test_a_window_holds_a_record_from_its_time_until_its_length_has_passed(asked_at: int, count: int) -> None:
-    state = WindowState(ONE, LATENESS)
+    state = windows_of(ONE, LATENESS)()
     state.add(100, "r", (1,))
     assert state.ask(asked_at)[0] == count
 
@@ -269,14 +273,14 @@ def test_the_answer_has_the_order_of_the_view_also_where_its_windows_alternate()
     aggregates = [
         Aggregate(f"{f}_{w}", f, "x" if f == "sum" else "", w) for f in ("count", "sum") for w in (5, 9)
     ]
-    state = WindowState(View("v", "origin", "s", tuple(aggregates)), LATENESS)
+    state = windows_of(View("v", "origin", "s", tuple(aggregates)), LATENESS)()
     state.add(94, "old", (3,))
     state.add(100, "new", (4,))
     assert state.ask(100) == [1, 2, 4, 7]
 
 
 def test_the_own_record_is_left_out_though_it_is_the_largest_and_shares_its_time() -> None:
-    state = WindowState(ONE, LATENESS)
+    state = windows_of(ONE, LATENESS)()
     for id_, value in (("a", 5), ("own", 9), ("b", 7)):
         state.add(100, id_, (value,))
     assert state.ask(100) == [3, 9]
@@ -285,7 +289,7 @@ def test_the_own_record_is_left_out_though_it_is_the_largest_and_shares_its_time
 
 
 def test_a_record_behind_the_lateness_changes_nothing() -> None:
-    state = WindowState(ONE, LATENESS)
+    state = windows_of(ONE, LATENESS)()
     state.add(100, "new", (1,))
     before = state.snapshot()
     assert state.add(100 - LATENESS - 1, "old", (9,)) == "late"
@@ -294,7 +298,7 @@ def test_a_record_behind_the_lateness_changes_nothing() -> None:
 
 
 def test_a_question_older_than_the_lateness_does_not_spoil_the_answers_after_it() -> None:
-    state = WindowState(ONE, LATENESS)
+    state = windows_of(ONE, LATENESS)()
     for time in range(60):
         state.add(time, str(time), (time,))
     for time in (20, 59, 60):
@@ -307,7 +311,7 @@ def test_a_question_older_than_the_lateness_does_not_spoil_the_answers_after_it(
 
 @pytest.mark.parametrize("jitter", [0, 1], ids=["in order", "always out of order"])
 def test_expired_records_are_forgotten_whatever_the_order_of_records_and_questions(jitter: int) -> None:
-    state = WindowState(ONE, LATENESS)
+    state = windows_of(ONE, LATENESS)()
     for step in range(1_000):
         state.add(step * 2, f"even{step}", (1,))
         state.add(step * 2 - jitter, f"odd{step}", (1,))
@@ -320,7 +324,7 @@ def test_an_entity_keeps_no_more_records_than_the_bound_and_the_newest_ones_coun
 ) -> None:
     monkeypatch.setattr(windows, "RECORDS", 64)
     view = View("v", "o", "s", (Aggregate("n", "count", "", 10**6), Aggregate("s", "sum", "x", 10**6)))
-    state = WindowState(view, LATENESS)
+    state = windows_of(view, LATENESS)()
     for time in range(1_000):
         state.add(time, str(time), (time,))
         count, total = state.ask(time)
