@@ -124,6 +124,11 @@ OTHER_PLANS = Counter(
     ["plan"],
     registry=REGISTRY,
 )
+ENTITIES = Gauge(
+    "driftline_entities",
+    "Entities whose windows this process keeps.",
+    registry=REGISTRY,
+)
 PENDING_LABELS = Gauge(
     "driftline_pending_labels",
     "Predictions that wait for their label.",
