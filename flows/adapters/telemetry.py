@@ -134,6 +134,11 @@ PENDING_LABELS = Gauge(
     "Predictions that wait for their label.",
     registry=REGISTRY,
 )
+PENDING_EVICTED = Counter(
+    "driftline_pending_evicted_total",
+    "Predictions given up before their label wait was over, since more than `max_pending` waited.",
+    registry=REGISTRY,
+)
 LABELS_JOINED = Counter(
     "driftline_labels_joined_total",
     "Labels joined to the prediction that was served, and learned.",
