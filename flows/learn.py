@@ -163,8 +163,8 @@ class _Learn:
         if learner.evicted > self._evicted and not self._warned:
             self._warned = True
             _log.warning(
-                "more than max_pending = %d predictions wait for their label: the oldest are forgotten before "
-                "their label wait is over. Do labels come? If they do, raise max_pending or shorten label_wait",
+                "more than max_pending = %d predictions wait for their label: the oldest are forgotten before"
+                " their label wait is over. Do labels come? Then raise max_pending, or shorten label_wait",
                 self._pipeline.max_pending,
             )
         self._evicted = learner.evicted

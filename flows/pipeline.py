@@ -176,7 +176,9 @@ class Pipeline:
                 "or none"
             )
         if self.max_pending < 1:
-            raise ConfigError(f"pipeline {self.name!r}: max_pending must be at least 1, not {self.max_pending}")
+            raise ConfigError(
+                f"pipeline {self.name!r}: max_pending must be at least 1, not {self.max_pending}"
+            )
         if self.default_label is not None and (fault := field.fault(self.default_label)):
             raise ConfigError(f"pipeline {self.name!r}: default_label {fault}, as the target is declared")
 

@@ -1,4 +1,4 @@
-"""Made-up flights without an end, for the soak: a steady rate, entities that come and go, truths that change."""
+"""Made-up flights without an end, for the soak: entities come and go, and what makes flights late changes."""
 
 import heapq
 from collections.abc import Iterator

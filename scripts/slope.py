@@ -1,7 +1,7 @@
 """Whether a series of measurements grows: a robust slope with its confidence interval."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import theilslopes
@@ -16,10 +16,11 @@ class Slope(NamedTuple):
     low: float
     high: float
 
-    @property
-    def grows(self) -> bool:
-        """Whether it is clearly above zero."""
-        return self.low > 0
+    def verdict(self, little: float) -> Literal["flat", "slow", "grows"]:
+        """Whether it may be zero, is clearly above zero, or clearly more than `little`."""
+        if self.low > little:
+            return "grows"
+        return "slow" if self.low > 0 else "flat"
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> Slope:

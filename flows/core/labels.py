@@ -59,9 +59,9 @@ Repetition = Literal["duplicate", "corrected"]
 class LabelJoin:
     """Joins by event id whichever of the two comes first, within `wait` milliseconds of event time.
 
-    At most `limit` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up before their
-    time. A prediction that is given up so gets no default label: its own may still come. Pending predictions
-    are kept compressed, and read when their label comes.
+    At most `limit` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up before
+    their time. A prediction that is given up so gets no default label: its own may still come. Pending
+    predictions are kept compressed, and read when their label comes.
     """
 
     def __init__(self, wait: int, limit: int = MAX_PENDING) -> None:
