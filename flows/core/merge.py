@@ -5,6 +5,7 @@ log but nothing buffered is waited for; at the end of the log nobody waits, so a
 Within a partition the order of the log is kept: a record that is older than the one before it follows it.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
@@ -115,14 +116,16 @@ def _up_to(buffer: _Buffer, horizon: _Position | None, limit: int, size: int) ->
 
 def _fitting(ready: Sequence[_Entry], limit: int, size: int) -> int:
     """How many of the entries are no more than `limit`, and of `size` bytes in all; at least one."""
-    sizes = accumulate(entry[2] for entry in ready[:limit])
-    return max(sum(total <= size for total in sizes), min(1, len(ready)))
+    totals = list(accumulate(map(itemgetter(2), ready[:limit])))
+    return max(bisect_right(totals, size), min(1, len(ready)))
 
 
 def size_of(record: Record) -> int:
     """The bytes of a record's key, value and headers."""
-    headers = sum(len(name) + len(value) for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value)
+    return size
 
 
 def of_our_time(records: list[Record], now: int) -> list[Record]:
