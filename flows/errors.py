@@ -47,6 +47,17 @@ class SnapshotError(DriftlineError):
     """A model snapshot is unsigned, altered, of another project, or cannot be read."""
 
 
+class StateTooLarge(DriftlineError):
+    """What a step keeps under one key is more than the recovery store takes: let it keep less."""
+
+    def __init__(self, step: str, size: int, largest: int) -> None:
+        super().__init__(
+            f"the state of step {step!r} has {size:,} bytes under one key, and the recovery store takes "
+            f"{largest:,}; keep less: a smaller `max_pending` or `label_wait` for the learner, shorter or "
+            "tiled windows for predict"
+        )
+
+
 class InvalidRecord(Exception):
     """A record that the engine cannot use; `reason` is one of `flows.core.deadletter.Reason`."""
 

@@ -8,6 +8,7 @@ All learning state of a pipeline is one key, so that what was joined, learned, m
 one snapshot with the offsets. Run it with `driftline run learn`, or with `python -m bytewax.run flows.learn`.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,8 @@ OUTPUTS = ("models", "metrics", "drift", "dead-letters")
 
 _MEASURE_EVERY = 0.5  # seconds between metrics, which cost more than a model
 _ASSESS_EVERY = 5.0  # seconds between assessments, which take a tenth of a second
+
+_log = logging.getLogger("driftline.learn")
 
 
 def flow() -> Dataflow:
@@ -77,6 +80,9 @@ class _Learn:
         # how many steps of the learner the last models, and labels the last metrics and the last assessment,
         # on the topics know of
         self._learner, self._published, self._measured, self._assessed = stored
+        self._learner.limit_pending(pipeline.max_pending)
+        self._evicted = self._learner.evicted  # as the metrics know
+        self._warned = False
         self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -85,6 +91,7 @@ class _Learn:
             for records in values:
                 for record in records:
                     out += self._take(record)
+        self._show_pending()
         now = time.monotonic()
         if now >= self._publish_at:
             out += self._models()
@@ -147,6 +154,20 @@ class _Learn:
             yield self._dead(record, "model", happening.detail)
         else:
             yield self._model(happening.role, happening.model)
+
+    def _show_pending(self) -> None:
+        """Also while no label comes at all, which is when they become many."""
+        learner = self._learner
+        telemetry.PENDING_LABELS.set(learner.pending)
+        telemetry.PENDING_EVICTED.inc(learner.evicted - self._evicted)
+        if learner.evicted > self._evicted and not self._warned:
+            self._warned = True
+            _log.warning(
+                "more than max_pending = %d predictions wait for their label: the oldest are forgotten before"
+                " their label wait is over. Do labels come? Then raise max_pending, or shorten label_wait",
+                self._pipeline.max_pending,
+            )
+        self._evicted = learner.evicted
 
     def _signal(self, signal: DriftSignal) -> Outgoing:
         if signal.status == "firing":
@@ -231,7 +252,6 @@ class _Learn:
 
 def show(learner: Learner, values: Mapping[str, Mapping[str, float]]) -> None:
     """Set the gauges that tell how the learner stands; `values` are its metrics by predictor."""
-    telemetry.PENDING_LABELS.set(learner.pending)
     telemetry.MODEL_LABELS.set(learner.champion.learned)
     challenger = {} if learner.challenger is None else {learner.challenger.version: "challenger"}
     telemetry.models_in_service({learner.champion.version: "champion", **challenger})

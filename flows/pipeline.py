@@ -17,6 +17,7 @@ from flows.core.drift import Detector, DriftKind
 from flows.core.evaluation import Evaluation
 from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
+from flows.core.labels import MAX_PENDING
 from flows.core.models import Model
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Field, Flag, Text, in_milliseconds
@@ -123,7 +124,8 @@ class Pipeline:
     by whose values a binary model is judged. `costs` are those of its wrong answers.
     `lateness` is how far (event time) a record may be behind the newest of its topic and still count.
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
-    prediction that got none is then forgotten, or learned with the `default_label`, if there is one.
+    prediction that got none is then forgotten, or learned with the `default_label`, if there is one. At most
+    `max_pending` predictions wait; where more would, the oldest are forgotten before their time.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
 
@@ -144,6 +146,7 @@ class Pipeline:
     retrain: RetrainPolicy = field(default_factory=RetrainPolicy)
     label_wait: timedelta = timedelta(days=7)
     default_label: Truth | None = None
+    max_pending: int = MAX_PENDING
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
@@ -171,6 +174,10 @@ class Pipeline:
             raise ConfigError(
                 f"pipeline {self.name!r}: `costs` are numbers above 0, of a binary task; declare other ones "
                 "or none"
+            )
+        if self.max_pending < 1:
+            raise ConfigError(
+                f"pipeline {self.name!r}: max_pending must be at least 1, not {self.max_pending}"
             )
         if self.default_label is not None and (fault := field.fault(self.default_label)):
             raise ConfigError(f"pipeline {self.name!r}: default_label {fault}, as the target is declared")

@@ -180,6 +180,7 @@ class _Windows:
         self._name = ""
         self._expires = 0
         self._expired = False
+        telemetry.ENTITIES.inc()
         if stored is not None:
             self._name, self._expires = entity_state.name_and_expiry(stored)
             idle.put(self._name, self._expires)
@@ -192,6 +193,8 @@ class _Windows:
         ]
 
     def expired(self) -> bool:
+        if self._expired:
+            telemetry.ENTITIES.dec()
         return self._expired
 
     def snapshot(self) -> bytes:

@@ -189,6 +189,7 @@ class Engine:
             detector=pipeline.drift.detector,
             options=pipeline.drift.options,
             default_label=pipeline.default_label,
+            max_pending=pipeline.max_pending,
             watched=Watched(
                 self.columns(plan),
                 pipeline.drift.kinds,

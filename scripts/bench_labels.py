@@ -62,7 +62,7 @@ def table(pending: int) -> Table:
 
 def measure(shape: str, count: int) -> Cost:
     """The engine's label join with so many pending predictions."""
-    rng, join, before = random.Random(1), LabelJoin(10**12), resident()  # noqa: S311  made-up data
+    rng, join, before = random.Random(1), LabelJoin(10**12, count), resident()  # noqa: S311  made-up data
     keeping = 0.0
     for number in range(count):
         pending = _pending(number, SHAPES[shape](rng))

@@ -29,6 +29,8 @@ SlotOutput = tuple[str, list[Outgoing]]
 _COMMIT_EVERY = 0.01  # seconds
 _LAG_EVERY = 2.0  # seconds
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
+_BATCH_BYTES = 8 * 2**20  # of records in one batch, however few they are
+_BUFFER_BYTES = 8 * 2**20  # buffered of a partition before it is paused
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def snapshot(self) -> Offsets:
         return {f"{p.topic}/{p.partition}": offset for p, offset in self._offsets.items()}
 
+    def buffered_bytes(self) -> int:
+        """The size of the records that wait for their turn."""
+        return sum(map(self._merge.buffered_bytes, self._offsets))
+
     def close(self) -> None:
         self._commit_at = 0.0
         self._commit()
@@ -172,7 +178,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         records = self._consumer.poll(self._batch, wait)
         self._merge.add(of_our_time(records, time.time_ns() // 1_000_000))
         self._hold_back()
-        return self._merge.take(self._batch, self._consumer.has_backlog)
+        return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
 
     def _hold_back(self) -> None:
         """Pause the partitions that run ahead of the others, so that memory stays bounded.
@@ -181,8 +187,10 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         """
         full = set()
         for partition in self._offsets:
-            batches = 1 if partition in self._paused else _BUFFER_BATCHES
-            if self._merge.buffered(partition) > batches * self._batch:
+            share = 1 / _BUFFER_BATCHES if partition in self._paused else 1
+            records, size = share * _BUFFER_BATCHES * self._batch, share * _BUFFER_BYTES
+            merge = self._merge
+            if merge.buffered(partition) > records or merge.buffered_bytes(partition) > size:
                 full.add(partition)
         if full != self._paused:
             self._consumer.pause(list(full - self._paused))

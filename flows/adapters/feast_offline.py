@@ -129,10 +129,12 @@ def _row_groups(parts: Iterable[Path]) -> Iterator[pa.Table]:
     """The rows of all parts in tables of at least `_ROWS`, so that memory stays bounded."""
     tables: list[pa.Table] = []
     for part in parts:
-        tables.append(pq.read_table(part, partitioning=None))
-        if sum(table.num_rows for table in tables) >= _ROWS:
-            yield pa.concat_tables(tables).combine_chunks()
-            tables = []
+        with pq.ParquetFile(part) as file:
+            for group in range(file.num_row_groups):
+                tables.append(file.read_row_group(group))
+                if sum(table.num_rows for table in tables) >= _ROWS:
+                    yield pa.concat_tables(tables).combine_chunks()
+                    tables = []
     if tables:
         yield pa.concat_tables(tables).combine_chunks()
 

@@ -57,6 +57,7 @@ CONSUMER = {
     "queued.min.messages": "20000",
     "queued.max.messages.kbytes": "16384",
 }
+QUEUE = 32 * 2**10  # KiB that a producer holds at most; librdkafka's default is a gigabyte
 PRODUCER = {
     "compression.type": "lz4",
     "delivery.timeout.ms": "120000",
@@ -363,7 +364,10 @@ class KafkaProducer:
             "partitioner": "consistent_random",  # CRC-32 of the key; without a key any partition
             "on_delivery": self._delivered,
         }
-        self._client = _client(Producer, {**PRODUCER, **settings, **required}, health)
+        chosen = {**PRODUCER, **settings}
+        self.queue_kbytes = _room(chosen["message.max.bytes"])
+        queue = {"queue.buffering.max.kbytes": self.queue_kbytes}
+        self._client = _client(Producer, {**queue, **chosen, **required}, health)
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._check_topics(records)
@@ -483,6 +487,11 @@ def _client(kind: Any, settings: Mapping[str, Any], health: _Health) -> Any:
         if value and any(part in name for part in SECRET):
             text = text.replace(str(value), "***")
     raise ConfigError(f"a Kafka option is wrong: {text}")
+
+
+def _room(largest: str) -> int:
+    """The KiB that a producer's queue may hold: one that is smaller than a message would never take it."""
+    return max(QUEUE, 2 * int(largest) // 1024) if largest.isdecimal() else QUEUE
 
 
 def _partition_counts(client: Any) -> dict[str, int]:

@@ -27,6 +27,7 @@ logger = logging.getLogger("driftline.log")
 APPLICATION = 0x44524654  # "DRFT" in the file's header tells a log from any other SQLite file
 FORMAT = 1
 BUSY = 30.0  # seconds that a writer waits for the other writers
+POLL_BYTES = 16 * 2**20  # of records that one poll gives, however few they are
 STEP = 0.001  # seconds between two looks for news while a poll waits
 LONGEST_STEP = 0.01  # who waits longer for a record can wait for this too
 
@@ -222,23 +223,27 @@ class LogConsumer:
                 if cursor.position > cursor.end:
                     raise self._expired(cursor)
             behind = self._behind()
+            size = POLL_BYTES // max(1, len(behind))
             for waiting, cursor in zip(range(len(behind), 0, -1), behind, strict=True):
-                records += self._read_partition(cursor, -((len(records) - limit) // waiting))
+                records += self._read_partition(cursor, -((len(records) - limit) // waiting), size)
         return records
 
-    def _read_partition(self, cursor: _Cursor, limit: int) -> list[Record]:
+    def _read_partition(self, cursor: _Cursor, limit: int, size: int) -> list[Record]:
+        """Up to `limit` records, and none behind those that together have `size` bytes."""
         topic, partition = cursor.partition
         rows = self._connection.execute(
             "SELECT offset, timestamp, key, value, headers FROM records"
             " WHERE partition_id = ? AND offset >= ? ORDER BY offset LIMIT ?",
             (cursor.id, cursor.position, limit),
         )
-        records = [
-            Record(
-                topic, partition, offset, timestamp, key, value, unpack_headers(headers) if headers else ()
-            )
-            for offset, timestamp, key, value, headers in rows
-        ]
+        records = []
+        for offset, timestamp, key, value, packed in rows:
+            headers = unpack_headers(packed) if packed else ()
+            records.append(Record(topic, partition, offset, timestamp, key, value, headers))
+            size -= len(value or b"") + len(packed or b"")
+            if size <= 0:
+                break
+        rows.close()
         if limit and (not records or records[0].offset != cursor.position):
             raise self._expired(cursor)
         cursor.position += len(records)

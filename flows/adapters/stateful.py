@@ -9,6 +9,10 @@ from typing import Any, Protocol
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from flows.errors import StateTooLarge
+
+LARGEST = 999_000_000  # bytes; SQLite, where Bytewax stores a state as one value, takes a billion
+
 
 class Worker(Protocol):
     """The state of one key; the factory makes the worker anew from what `snapshot` gave."""
@@ -35,19 +39,23 @@ class TimedWorker(Worker, Protocol):
 
 
 class _Logic(StatefulBatchLogic[Any, Any, bytes]):
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, step_id: str, worker: Worker) -> None:
+        self._step_id = step_id
         self._worker = worker
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Any], bool]:
         return self._worker.take(values), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:
-        return self._worker.snapshot()
+        state = self._worker.snapshot()
+        if len(state) > LARGEST:
+            raise StateTooLarge(self._step_id, len(state), LARGEST)
+        return state
 
 
 class _ExpiringLogic(_Logic):
-    def __init__(self, worker: ExpiringWorker) -> None:
-        super().__init__(worker)
+    def __init__(self, step_id: str, worker: ExpiringWorker) -> None:
+        super().__init__(step_id, worker)
         self._expiring = worker
 
     def on_batch(self, values: list[Any]) -> tuple[Iterable[Any], bool]:
@@ -56,8 +64,8 @@ class _ExpiringLogic(_Logic):
 
 
 class _TimedLogic(_Logic):
-    def __init__(self, worker: TimedWorker) -> None:
-        super().__init__(worker)
+    def __init__(self, step_id: str, worker: TimedWorker) -> None:
+        super().__init__(step_id, worker)
         self._timed = worker
 
     def on_notify(self) -> tuple[Iterable[Any], bool]:
@@ -75,18 +83,18 @@ def stateful(step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], 
 
     `step_id` is part of the stored state's format: renaming the step orphans its state.
     """
-    return op.stateful_batch(step_id, up, lambda state: _Logic(make(state)))
+    return op.stateful_batch(step_id, up, lambda state: _Logic(step_id, make(state)))
 
 
 def expiring_stateful(
     step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], ExpiringWorker]
 ) -> KeyedStream[Any]:
     """Like `stateful`, but the state of a key is discarded when its worker says so."""
-    return op.stateful_batch(step_id, up, lambda state: _ExpiringLogic(make(state)))
+    return op.stateful_batch(step_id, up, lambda state: _ExpiringLogic(step_id, make(state)))
 
 
 def timed_stateful(
     step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], TimedWorker]
 ) -> KeyedStream[Any]:
     """Like `stateful`, for few keys: Bytewax looks at every key's timer each time."""
-    return op.stateful_batch(step_id, up, lambda state: _TimedLogic(make(state)))
+    return op.stateful_batch(step_id, up, lambda state: _TimedLogic(step_id, make(state)))

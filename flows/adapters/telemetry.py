@@ -124,9 +124,19 @@ OTHER_PLANS = Counter(
     ["plan"],
     registry=REGISTRY,
 )
+ENTITIES = Gauge(
+    "driftline_entities",
+    "Entities whose windows this process keeps.",
+    registry=REGISTRY,
+)
 PENDING_LABELS = Gauge(
     "driftline_pending_labels",
     "Predictions that wait for their label.",
+    registry=REGISTRY,
+)
+PENDING_EVICTED = Counter(
+    "driftline_pending_evicted_total",
+    "Predictions given up before their label wait was over, since more than `max_pending` waited.",
     registry=REGISTRY,
 )
 LABELS_JOINED = Counter(

@@ -14,7 +14,7 @@ from flows.core.models import Prediction
 from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
 
-PENDING_LIMIT = 1_000_000
+MAX_PENDING = 1_000_000
 EARLY_LIMIT = 200_000
 LEARNED_LIMIT = 200_000
 
@@ -59,17 +59,20 @@ Repetition = Literal["duplicate", "corrected"]
 class LabelJoin:
     """Joins by event id whichever of the two comes first, within `wait` milliseconds of event time.
 
-    At most `PENDING_LIMIT` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up as
-    if expired. Pending predictions are kept compressed, and read when their label comes.
+    At most `limit` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up before
+    their time. A prediction that is given up so gets no default label: its own may still come. Pending
+    predictions are kept compressed, and read when their label comes.
     """
 
-    def __init__(self, wait: int) -> None:
+    def __init__(self, wait: int, limit: int = MAX_PENDING) -> None:
+        self.limit = limit
         self._wait = wait
         # ordered dicts, for the first item of a dict is behind all that were deleted before it
         self._pending: OrderedDict[str, bytes] = OrderedDict()
         self._early: OrderedDict[str, Label] = OrderedDict()
         self._learned: OrderedDict[str, Truth] = OrderedDict()  # the truth that was learned
         self.expired = 0  # predictions that no label came for
+        self.evicted = 0  # those of them that had to go before their time
         self.assumed = 0  # those of them that got the default label
 
     def __len__(self) -> int:
@@ -84,8 +87,9 @@ class LabelJoin:
         if label is not None:
             return self._joined(pending, label)
         self._pending[event_id] = _pack(pending)
-        if len(self._pending) > PENDING_LIMIT:
+        while len(self._pending) > self.limit:
             self._give_up_oldest()
+            self.evicted += 1
         return None
 
     def repetition(self, label: Label) -> Repetition | None:

@@ -15,7 +15,7 @@ from flows.core.contest import Contest
 from flows.core.drift import Detector, Position
 from flows.core.evaluation import Baselines, Evaluation
 from flows.core.feature_drift import Compared
-from flows.core.labels import Joined, Label, LabelJoin
+from flows.core.labels import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.tasks import Truth
 from flows.core.watch import Moment, Watch, Watched
@@ -56,6 +56,7 @@ class Policy(NamedTuple):
     options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
     watched: Watched = Watched()
     default_label: Truth | None = None
+    max_pending: int = MAX_PENDING
 
 
 NOWHERE = Position("", 0, 0)
@@ -86,7 +87,7 @@ class Learner:
         self._task = champion.task
         self._error = self._task.error_measure()
         self._baselines = Baselines(self._task)
-        self._join = LabelJoin(policy.label_wait)
+        self._join = LabelJoin(policy.label_wait, policy.max_pending)
         options = {"delta": policy.delta} if policy.detector == "adwin" else policy.options
         drift = ConceptDrift(
             policy.detector, options, policy.warm_up, policy.cool_down, policy.watched.slices
@@ -105,6 +106,11 @@ class Learner:
         return self._join.expired
 
     @property
+    def evicted(self) -> int:
+        """How many of those were given up before their time, since more waited than may."""
+        return self._join.evicted
+
+    @property
     def assumed(self) -> int:
         """How many predictions got the default label."""
         return self._join.assumed
@@ -113,6 +119,10 @@ class Learner:
     def compared(self) -> Compared | None:
         """The last window of features that was compared with the reference."""
         return self._watch.compared
+
+    def limit_pending(self, limit: int) -> None:
+        """Let so many predictions wait from now on: what a restored learner's declaration says today."""
+        self._join.limit = limit
 
     def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
         """A prediction was served; its record stands at `place`."""

@@ -5,9 +5,11 @@ log but nothing buffered is waited for; at the end of the log nobody waits, so a
 Within a partition the order of the log is kept: a record that is older than the one before it follows it.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
+from itertools import accumulate
 from operator import itemgetter
 
 from flows.core.broker import Record, TopicPartition
@@ -16,19 +18,34 @@ from flows.core.decode import CLOCK_TOLERANCE
 _Position = tuple[int, int]  # the time that a record is merged at, then the rank of its topic
 
 
+_Entry = tuple[_Position, Record, int]  # and the record's size in bytes
+
+
 class _Buffer:
     """The records of one partition that wait for their turn, each with its position in the merged order."""
 
-    __slots__ = ("entries", "latest", "rank")
+    __slots__ = ("entries", "latest", "rank", "size")
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
         self.latest = -1
-        self.entries: deque[tuple[_Position, Record]] = deque()
+        self.entries: deque[_Entry] = deque()
+        self.size = 0
 
     def add(self, record: Record) -> None:
         self.latest = max(self.latest, record.timestamp)
-        self.entries.append(((self.latest, self.rank), record))
+        size = size_of(record)
+        self.size += size
+        self.entries.append(((self.latest, self.rank), record, size))
+
+    def take(self) -> _Entry:
+        entry = self.entries.popleft()
+        self.size -= entry[2]
+        return entry
+
+    def put_back(self, entry: _Entry) -> None:
+        self.entries.appendleft(entry)
+        self.size += entry[2]
 
 
 class EventTimeMerge:
@@ -50,18 +67,24 @@ class EventTimeMerge:
         """How many records of `partition` wait for their turn."""
         return len(self._buffers[partition].entries)
 
-    def take(self, limit: int, has_backlog: Callable[[TopicPartition], bool]) -> list[Record]:
-        """At most `limit` records whose turn has come, in order.
+    def buffered_bytes(self, partition: TopicPartition) -> int:
+        """The size of the records of `partition` that wait for their turn."""
+        return self._buffers[partition].size
 
-        `has_backlog` tells whether the log holds more of a partition than has been added.
+    def take(self, limit: int, size: int, has_backlog: Callable[[TopicPartition], bool]) -> list[Record]:
+        """At most `limit` records of `size` bytes in all whose turn has come, in order.
+
+        One record is given however large it is. `has_backlog` tells whether the log holds more of a partition
+        than has been added.
         """
         horizon = self._horizon(has_backlog)
-        ready: list[tuple[_Position, Record]] = []
+        ready: list[_Entry] = []
         for buffer in self._buffers.values():
-            ready += _up_to(buffer, horizon, limit)
+            ready += _up_to(buffer, horizon, limit, size)
         ready.sort(key=itemgetter(0))
-        self._put_back(ready[limit:])
-        return [record for _, record in ready[:limit]]
+        count = _fitting(ready, limit, size)
+        self._put_back(ready[count:])
+        return [record for _, record, _ in ready[:count]]
 
     def _horizon(self, has_backlog: Callable[[TopicPartition], bool]) -> _Position | None:
         """The last position that no record still in the log can come before; None where there is no limit."""
@@ -72,18 +95,37 @@ class EventTimeMerge:
         ]
         return min(waited_for, default=None)
 
-    def _put_back(self, rest: Sequence[tuple[_Position, Record]]) -> None:
+    def _put_back(self, rest: Sequence[_Entry]) -> None:
         for entry in reversed(rest):
             record = entry[1]
-            self._buffers[TopicPartition(record.topic, record.partition)].entries.appendleft(entry)
+            self._buffers[TopicPartition(record.topic, record.partition)].put_back(entry)
 
 
-def _up_to(buffer: _Buffer, horizon: _Position | None, limit: int) -> list[tuple[_Position, Record]]:
-    taken: list[tuple[_Position, Record]] = []
-    entries = buffer.entries
-    while entries and len(taken) < limit and (horizon is None or entries[0][0] <= horizon):
-        taken.append(entries.popleft())
+def _up_to(buffer: _Buffer, horizon: _Position | None, limit: int, size: int) -> list[_Entry]:
+    taken: list[_Entry] = []
+    entries, least = buffer.entries, buffer.size - size
+    while (
+        entries
+        and len(taken) < limit
+        and buffer.size >= least
+        and (horizon is None or entries[0][0] <= horizon)
+    ):
+        taken.append(buffer.take())
     return taken
+
+
+def _fitting(ready: Sequence[_Entry], limit: int, size: int) -> int:
+    """How many of the entries are no more than `limit`, and of `size` bytes in all; at least one."""
+    totals = list(accumulate(map(itemgetter(2), ready[:limit])))
+    return max(bisect_right(totals, size), min(1, len(ready)))
+
+
+def size_of(record: Record) -> int:
+    """The bytes of a record's key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value)
+    return size
 
 
 def of_our_time(records: list[Record], now: int) -> list[Record]:

@@ -15,6 +15,7 @@ from flows.core.cloudevents import DriftSignal
 Result = Literal["delivered", "gone", "rejected", "blocked", "failed"]
 
 _OF_THE_REQUEST = (400, 413, 415, 422)  # no later attempt with the same body would be answered otherwise
+MOST = 1000  # alerts that wait for one endpoint; all of them are in each snapshot
 _THROTTLES = (429, 502, 503, 504)
 
 
@@ -113,7 +114,8 @@ class Outbox:
     """The alerts of one endpoint: one at a time and in order, so that none is resolved before it fires.
 
     Made anew from what `state` gave it goes on where it was, also with its pauses and with what it knows
-    of an endpoint that is gone. `waiting` are the alerts, `attempts` those made for the first of them.
+    of an endpoint that is gone. At most `MOST` alerts wait; what comes beyond ends as failed. `waiting` are
+    the alerts, `attempts` those made for the first of them.
     """
 
     def __init__(self, retries: Retries = Retries(), state: Any = ((), 0, 0.0, 0, 0.0, False)) -> None:
@@ -137,9 +139,14 @@ class Outbox:
         return waiting, self.attempts, self._since, self._failures, self._not_before, self.disabled
 
     def put(self, records: Iterable[Record]) -> list[Ended]:
-        """Take these alerts; those that end at once, since the endpoint is gone."""
-        self.waiting.extend(records)
-        return self._abandon() if self.disabled else []
+        """Take these alerts; those that end at once, since the endpoint is gone or too many wait."""
+        ended = []
+        for record in records:
+            if len(self.waiting) < MOST:
+                self.waiting.append(record)
+            else:
+                ended.append(Ended(record, "failed", f"{MOST:,} alerts wait for this endpoint already"))
+        return ended + self._abandon() if self.disabled else ended
 
     def due(self) -> float | None:
         """When the next attempt may begin, if any alert waits."""

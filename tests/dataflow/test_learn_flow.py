@@ -12,6 +12,7 @@ import pytest
 from harness import Project, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, label, prediction, record, served
 
+from flows.adapters import telemetry
 from flows.core import predictions
 from flows.core.broker import Broker, Outgoing, Record
 from flows.core.cloudevents import DriftSignal
@@ -133,6 +134,25 @@ def test_metrics_models_drift_and_dead_letters_are_those_of_the_core(project_on:
     dead = [h.reason.encode() for h in happenings if isinstance(h, DeadLabel)]
     assert sorted(reasons) == sorted([*dead, b"schema", b"not-json"])
     assert sorted(dead) == [b"corrected", b"unknown-event"]
+
+
+def test_predictions_that_no_label_comes_for_are_bounded_counted_and_warned_of_once(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = project.with_settings(BATCH=20).engine(max_pending=100)
+    random, before = Random(3), telemetry.PENDING_EVICTED._value.get()
+    answers = [served(running, f"F{n:05}", NOON + n * MINUTE, True, True, random) for n in range(250)]
+    project.send([prediction(running, answer) for answer in answers])
+    run_flow(running, "learn")
+    assert telemetry.PENDING_LABELS._value.get() == 100
+    assert telemetry.PENDING_EVICTED._value.get() - before == 150
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "driftline.learn"]
+    assert "max_pending = 100" in warning
+
+    again = project.engine(max_pending=70)  # the limit is that of today's declaration, not of the state
+    project.send([prediction(again, served(again, "late", NOON + HOUR * 5, True, True, random))])
+    run_flow(again, "learn")
+    assert telemetry.PENDING_LABELS._value.get() == 70
 
 
 def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:

@@ -69,6 +69,22 @@ def test_a_full_queue_waits(kafka: str, topic: str) -> None:
     assert producer.send([Outgoing(topic, b"")] * 2_000) == {TopicPartition(topic, 0): 2_000}
 
 
+@pytest.mark.parametrize(
+    ("options", "kbytes"),
+    [
+        ({}, 32 * 1024),
+        ({"message.max.bytes": "100000000"}, 195_312),  # a smaller one would never take such a message
+    ],
+)
+def test_a_producers_queue_is_bounded_and_takes_the_largest_message(options, kbytes):
+    assert KafkaBroker(NOBODY, options).producer().queue_kbytes == kbytes
+
+
+def test_records_larger_than_the_queue_by_far_are_sent(kafka: str, topic: str) -> None:
+    producer = KafkaBroker(kafka, {"queue.buffering.max.kbytes": "2048"}).producer()
+    assert producer.send([Outgoing(topic, bytes(1_000_000))] * 20) == {TopicPartition(topic, 0): 20}
+
+
 def test_the_end_of_a_transaction_is_no_backlog(kafka: str, topic: str) -> None:
     partition = TopicPartition(topic, 0)
     foreign = Client({"bootstrap.servers": kafka, "transactional.id": topic})

@@ -141,13 +141,31 @@ def test_a_label_that_comes_after_its_prediction_expired_is_given_back_too():
     assert expire(join, 3 * WAIT + 1) == [late]
 
 
-def test_more_predictions_than_the_limit_are_given_up_oldest_first(monkeypatch):
-    monkeypatch.setattr(module, "PENDING_LIMIT", 3)
-    join = LabelJoin(WAIT)
+def test_more_predictions_than_the_limit_are_given_up_oldest_first_and_counted():
+    join = LabelJoin(WAIT, limit=3)
     for event_id in "abcde":
         join.predicted(pending(event_id))
-    assert (len(join), join.expired) == (3, 2)
+    assert (len(join), join.expired, join.evicted) == (3, 2, 2)
     assert [i for i in "abcde" if join.labelled(label(i)) is not None] == ["c", "d", "e"]
+
+
+def test_a_lower_limit_holds_from_the_next_prediction_on():
+    join = LabelJoin(WAIT, limit=5)
+    for event_id in "abcde":
+        join.predicted(pending(event_id))
+    join.limit = 2
+    join.predicted(pending("f"))
+    assert (len(join), join.evicted) == (2, 4)
+
+
+def test_what_had_to_go_before_its_time_gets_no_default_label():
+    join = LabelJoin(WAIT, limit=1)
+    join.predicted(pending("a"))
+    join.predicted(pending("b"))
+    assumed = join.assume(2 * WAIT, False, label("x").record)
+    assert [each.label.id for each in assumed] == ["b"]
+    assert join.labelled(label("a")) is None  # its own label is not taken for a repetition of a guess
+    assert (join.expired, join.assumed) == (1, 1)
 
 
 def test_more_labels_without_their_event_than_the_limit_are_given_back_oldest_first(monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.broker import Record, TopicPartition
-from flows.core.merge import EventTimeMerge, merged
+from flows.core.merge import EventTimeMerge, merged, size_of
 
 SOURCES, EVENTS, LABELS = (TopicPartition(topic, 0) for topic in ("sources", "events", "labels"))
 RANKED = [SOURCES, EVENTS, LABELS, TopicPartition("labels", 1)]
@@ -54,8 +54,8 @@ class Reader:
     def has_backlog(self, partition: TopicPartition) -> bool:
         return self.read[partition] < len(self.log[partition])
 
-    def take(self, limit: int = 1000) -> list[Record]:
-        return self.merge.take(limit, self.has_backlog)
+    def take(self, limit: int = 1000, size: int = 10**9) -> list[Record]:
+        return self.merge.take(limit, size, self.has_backlog)
 
 
 def times(records: list[Record]) -> list[int]:
@@ -165,3 +165,28 @@ def test_a_record_without_a_timestamp_goes_first_and_holds_nobody_up():
 @given(logs)
 def test_whole_partitions_are_merged_in_the_same_order(log):
     assert list(merged(log[partition] for partition in RANKED if partition in log)) == in_order(log)
+
+
+sized = st.lists(st.tuples(st.sampled_from(RANKED), st.integers(0, 20), st.integers(0, 40)), max_size=40)
+
+
+@given(sized, st.integers(1, 10), st.integers(1, 100))
+def test_batches_of_bounded_size_keep_the_order_and_lose_nothing(drawn, limit, size):
+    log: Log = defaultdict(list)
+    for partition, time, length in drawn:
+        log[partition].append(Record(*partition, len(log[partition]), time, None, b"x" * length, ()))
+    reader, given_back = Reader(log), list[Record]()
+    reader.add_all()
+    while batch := reader.take(limit, size):
+        assert len(batch) <= limit
+        assert len(batch) == 1 or sum(map(size_of, batch)) <= size
+        given_back += batch
+        for partition, records in log.items():
+            left = [r for r in records if r not in given_back]
+            assert reader.merge.buffered_bytes(partition) == sum(map(size_of, left))
+    assert given_back == in_order(log)
+
+
+def test_a_records_size_is_that_of_all_that_it_holds():
+    assert size_of(Record("t", 0, 0, 0, b"key", b"value", (("a", b"bc"),))) == 3 + 5 + 3
+    assert size_of(Record("t", 0, 0, 0, None, None, ())) == 0

@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from flows.adapters import feast_offline
 from flows.adapters.feast_offline import FAN_IN, OfflineStore
+from flows.arrow import write_whole
 from flows.core.features import Row
 from flows.core.plan import LATENESS, Aggregate, FeaturePlan, View
 from flows.core.served import ServedRow
@@ -373,3 +376,13 @@ def test_the_whole_service_is_read_at_once(flights):
     answer = store.get_historical_features(frame, service, full_feature_names=True).to_df()
     expected = [value for i in range(8) for value in [i, i + 0.5, i + 1.5] * 3]
     assert answer[list(plan.names)].iloc[0].tolist() == expected
+
+
+def test_merging_reads_a_row_group_at_a_time_however_large_a_part_has_become(tmp_path, monkeypatch):
+    monkeypatch.setattr(feast_offline, "_ROWS", 10)
+    part = tmp_path / "1-part.parquet"
+    table = pa.table({"n": list(range(50))})
+    write_whole(part, (table.slice(start, 10) for start in range(0, 50, 10)), table.schema)
+    groups = list(feast_offline._row_groups([part]))
+    assert [group.num_rows for group in groups] == [10] * 5
+    assert pa.concat_tables(groups).equals(table)

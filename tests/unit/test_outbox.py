@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from signals import signal
 
 from flows.core.broker import Record
-from flows.core.webhooks import Answer, Ended, Filter, Outbox, Retries, judge
+from flows.core.webhooks import MOST, Answer, Ended, Filter, Outbox, Retries, judge
 
 TAKEN = Answer("delivered", "answered 200")
 FAILED = Answer("failed", "answered 500")
@@ -203,3 +203,14 @@ def test_a_filter_wants_what_is_in_each_of_its_sets_and_an_empty_one_wants_all(w
     chosen = Filter(**{name: frozenset(values) for name, values in wanted.items()})
     assert chosen.takes(signal(1)) is takes
     assert chosen.takes(replace(signal(1), status="resolved")) is takes
+
+
+def test_more_alerts_than_may_wait_end_as_failed_and_those_that_wait_are_not_touched():
+    box = outbox(*range(MOST))
+    assert [(e.record, e.result) for e in box.put([alert(MOST), alert(MOST + 1)])] == [
+        (alert(MOST), "failed"),
+        (alert(MOST + 1), "failed"),
+    ]
+    assert list(box.waiting) == [alert(n) for n in range(MOST)]
+    box.answered(TAKEN, 0.0, 1.0)
+    assert box.put([alert(MOST + 2)]) == []

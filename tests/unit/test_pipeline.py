@@ -156,3 +156,8 @@ def test_features_and_data_quality_go_by_the_declared_period_and_cool_down(perio
     policy = DriftPolicy(period=period, cool_down=timedelta(seconds=7))
     for figures in (policy.features(), policy.quality()):
         assert (figures.period, figures.cool_down) == (milliseconds, 7000)
+
+
+def test_that_no_prediction_may_wait_is_refused():
+    with pytest.raises(ConfigError, match="'fraud': max_pending must be at least 1, not 0"):
+        replace(SHOP, max_pending=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.adapters.bytewax_io import Inputs, MergedSource
 from flows.adapters.log import LogBroker
 from flows.core.broker import Outgoing, TopicSpec
+from flows.core.merge import size_of
 from flows.wiring import Telemetry
 
 
@@ -28,3 +29,28 @@ def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_pat
         assert read == [10, 10, 5]
         rest = slot.next_awake() - datetime.now(UTC)
         assert timedelta(seconds=30) < rest <= timedelta(seconds=60)
+
+
+def test_what_a_slot_holds_of_large_records_is_bounded_also_where_one_topic_waits_for_another(
+    tmp_path: Path,
+) -> None:
+    """Each partition may have its buffer and one poll; without a bound in bytes all 96 MB would be read."""
+    record, count = 64 * 2**10, 512
+
+    def open_log() -> LogBroker:
+        return LogBroker(tmp_path / "log.db")
+
+    with closing(open_log()) as log, closing(log.producer()) as producer:
+        log.create_topics([TopicSpec(topic) for topic in ("a", "b", "c")])
+        for topic, first in (("a", 0), ("b", 10_000), ("c", 20_000)):  # b and c wait for all of a
+            producer.send([Outgoing(topic, bytes(record), timestamp=first + n) for n in range(count)])
+    source = MergedSource(open_log, "group", Inputs(["a", "b", "c"]), 1, 1000, Telemetry(), threading.Event())
+    read, most = list[tuple[str, int]](), 0
+    with closing(source.build_part("records", "0", None)) as slot:
+        while len(read) < 3 * count:
+            for _, records in slot.next_batch():
+                assert sum(map(size_of, records)) <= 8 * 2**20
+                read += [(r.topic, r.offset) for r in records]
+            most = max(most, slot.buffered_bytes())
+    assert read == [(topic, offset) for topic in "abc" for offset in range(count)]
+    assert 8 * 2**20 < most <= 3 * 8 * 2**20 + 16 * 2**20
