@@ -80,19 +80,20 @@ def tune_garbage_collection() -> None:
 
 
 def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE) -> None:
-    """Run `dataflow` with recovery on."""
+    """Run `dataflow` with recovery on; raises `StateError` when its state cannot be stored."""
     from bytewax.recovery import RecoveryConfig
     from bytewax.run import cli_main
 
     directory = running.recovery_dir(flow)
     recovery.prepare(directory, running.pipeline.partitions)
-    cli_main(
-        dataflow,
-        process_id=place.number,
-        addresses=list(place.addresses) or None,
-        epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
-        recovery_config=RecoveryConfig(directory),
-    )
+    with recovery.running(directory):
+        cli_main(
+            dataflow,
+            process_id=place.number,
+            addresses=list(place.addresses) or None,
+            epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
+            recovery_config=RecoveryConfig(directory),
+        )
 
 
 @contextmanager

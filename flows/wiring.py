@@ -28,7 +28,7 @@ from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 from flows.core.watch import Watched
 from flows.core.windows import Value
-from flows.errors import ConfigError
+from flows.errors import ConfigError, StoreError
 from flows.functions import load_function
 from flows.pipeline import OUTPUTS, Pipeline, Stream
 from flows.project import Project
@@ -85,6 +85,18 @@ class Engine:
                 f"pipeline {self.pipeline.name!r} has no feature plan yet; run `driftline apply`"
             )
         return FeaturePlan.from_json(self.plan_file.read_bytes())
+
+    def keep_plan(self, plan: FeaturePlan) -> None:
+        """Leave the plan where the flows find it; raises `StoreError`, and the one that was there stays."""
+        file = self.plan_file
+        unfinished = file.with_name(f"{file.name}.tmp")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(plan.to_json())
+            unfinished.replace(file)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise StoreError(f"the feature plan cannot go to {file}: {error.strerror}; make room") from error
 
     def topics(self) -> list[str]:
         """All topics of the pipeline, those that it reads first."""
