@@ -1,5 +1,6 @@
 """The composition root: what a flow is made of, put together from the project and the settings."""
 
+import logging
 import os
 import secrets
 import signal
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from flows.adapters.feast_online import OnlineStore
 
 
+_log = logging.getLogger("driftline.topics")
+
+
 class Telemetry:
     """Shows as metrics what the sources and sinks of this process do."""
 
@@ -50,10 +54,22 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.has_partitions = False
+        self.has_grown = False
 
     def assigned(self) -> None:
         """The source has its partitions, so the flow is ready."""
         self.has_partitions = True
+
+    def grown(self, topic: str, partitions: int) -> None:
+        """A topic got more partitions than are read; several slots of the flow notice it."""
+        if not self.has_grown:
+            self.has_grown = True
+            _log.warning(
+                "topic %r has %d partitions now, more than when the flow began; it ends, to be started again "
+                "with all of them",
+                topic,
+                partitions,
+            )
 
 
 @dataclass(frozen=True)

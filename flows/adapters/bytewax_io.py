@@ -21,13 +21,14 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
 from flows.core.merge import EventTimeMerge, of_our_time
+from flows.errors import BrokerError, UnknownTopic
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
 SlotBatch = tuple[str, list[Record]]
 SlotOutput = tuple[str, list[Outgoing]]
 
 _COMMIT_EVERY = 0.01  # seconds
-_LAG_EVERY = 2.0  # seconds
+_LOOK_EVERY = 2.0  # seconds between looks at the topics: how far they go, and how many partitions they have
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 
 
@@ -54,6 +55,9 @@ class Watch(Protocol):
 
     def lag(self, partition: TopicPartition, records: int) -> None: ...
 
+    def grown(self, topic: str, partitions: int) -> None:
+        """A topic has that many partitions now, more than are read; the flow ends, to be started again."""
+
     def written(self, records: Sequence[Outgoing]) -> None: ...
 
 
@@ -62,7 +66,8 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
 
     `idle` (seconds) is how long an empty poll waits, and `pace` how long the source rests after a batch that
     was not full, for sinks that work better on fewer and larger ones. When `drain` is set the source ends, so
-    that the flow stores its state and stops.
+    that the flow stores its state and stops. The source sets it itself when a topic got more partitions: who
+    reads which is settled at the start.
     """
 
     def __init__(
@@ -92,15 +97,16 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSource:
         broker = self._open_broker()
-        partitions = self._partitions(broker, int(for_part))
+        counts = broker.topics()
+        partitions = self._partitions(counts, int(for_part))
         offsets = {p: _resume_at(broker, p, resume_state or self._inputs.start) for p in partitions}
+        topics = _Topics(broker, {topic: counts[topic] for topic, _ in partitions}, self._watch)
         consumer = broker.consumer(self._group, offsets)
         self._watch.assigned()
         timing = (self._idle, self._pace)
-        return SlotSource(for_part, broker, consumer, offsets, self._batch, self._watch, self._drain, *timing)
+        return SlotSource(for_part, topics, consumer, offsets, self._batch, self._watch, self._drain, *timing)
 
-    def _partitions(self, broker: Broker, slot: int) -> list[TopicPartition]:
-        counts = broker.topics()
+    def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
         own = [
             TopicPartition(topic, p)
             for topic in self._inputs.topics
@@ -118,7 +124,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def __init__(
         self,
         slot: str,
-        broker: Broker,
+        topics: _Topics,
         consumer: Consumer,
         offsets: dict[TopicPartition, int],
         batch: int,
@@ -128,7 +134,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         pace: float,
     ) -> None:
         self._slot = slot
-        self._broker = broker
+        self._topics = topics
         self._consumer = consumer
         self._watch = watch
         self._offsets = offsets
@@ -141,10 +147,11 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}  # so that what was resumed from is shown
         self._commit_at = 0.0
-        self._lag_at = 0.0
+        self._look_at = 0.0
 
     def next_batch(self) -> Iterable[SlotBatch]:
         self._commit()
+        self._look()
         if self._drain.is_set():
             raise StopIteration
         records = self._take(wait=0.0) or self._take(wait=self._idle)
@@ -196,11 +203,38 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._consumer.commit(self._offsets)
             self._committed = dict(self._offsets)
             self._commit_at = now + _COMMIT_EVERY
-        if now >= self._lag_at:
-            self._lag_at = now + _LAG_EVERY
-            for partition, offset in self._offsets.items():
-                end = self._broker.offsets(partition.topic)[partition.partition][1]
-                self._watch.lag(partition, end - offset)
+
+    def _look(self) -> None:
+        """Show the lag; end the flow where a topic got partitions that nobody reads before it starts anew."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
+            if self._topics.have_grown(self._offsets):
+                self._drain.set()
+
+
+class _Topics:
+    """The topics that a slot reads; `counts` has the partitions that each had when the flow began."""
+
+    def __init__(self, broker: Broker, counts: Mapping[str, int], watch: Watch) -> None:
+        self._broker = broker
+        self._counts = counts
+        self._watch = watch
+
+    def have_grown(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Tell the watch how far `offsets` are behind; whether a topic has more partitions than before."""
+        try:
+            bounds = {topic: self._broker.offsets(topic) for topic in self._counts}
+        except UnknownTopic:
+            raise
+        except BrokerError:
+            return False  # an outage is no reason to end: the next look tells
+        for partition, offset in offsets.items():
+            self._watch.lag(partition, bounds[partition.topic][partition.partition][1] - offset)
+        grown = [topic for topic, count in self._counts.items() if len(bounds[topic]) > count]
+        for topic in grown:
+            self._watch.grown(topic, len(bounds[topic]))
+        return bool(grown)
 
 
 class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):

@@ -115,8 +115,10 @@ def test_a_full_disk_of_the_log_is_told_and_loses_and_repeats_nothing(project: P
             wait_until(lambda: crashes(running, "predict") >= 1, PATIENCE)
             with pytest.raises(BrokerError, match=r"database or disk is full; make room"):
                 LogBroker(log).create_topics([TopicSpec("more", 30_000)])
-            (project.directory / "one.jsonl").write_bytes(event("G1", NOON).value)
-            refused = project.run("publish", "one.jsonl")
+            (project.directory / "more.jsonl").write_bytes(
+                b"\n".join(event(f"G{n}", NOON).value for n in range(3_000))
+            )
+            refused = project.run("publish", "more.jsonl")
             said = running.said()
             disk.make_room()
             wait_until(lambda: predicted(project).total() >= 300, PATIENCE)
