@@ -36,9 +36,11 @@ class _Child:
         Where some ended in order, to be started again, the others are about to.
         """
         codes = [code for process in self.processes if (code := process.poll()) is not None]
-        if set(codes) == {EXIT_AGAIN} and len(codes) < len(self.processes):
-            return None
-        return EXIT_MISTAKE if EXIT_MISTAKE in codes else next(iter(codes), None)
+        if EXIT_MISTAKE in codes:
+            return EXIT_MISTAKE
+        if codes == [EXIT_AGAIN] * len(self.processes):
+            return EXIT_AGAIN
+        return next((code for code in codes if code != EXIT_AGAIN), None)
 
     def kill(self) -> None:
         """End what is left of it."""

@@ -251,7 +251,7 @@ class Engine:
         broadcast: Sequence[str] = (),
         *,
         start: Mapping[str, int] | None = None,
-        idle: float = 0.002,
+        idle: float = 0.003,
         pace: float = 0.0,
     ) -> MergedSource:
         """The source of a flow; `start`, `idle` and `pace` (seconds) are those of `MergedSource`."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Protocol
 
@@ -29,6 +29,8 @@ SlotOutput = tuple[str, list[Outgoing]]
 
 _COMMIT_EVERY = 0.01  # seconds
 _LOOK_EVERY = 2.0  # seconds between looks at the topics: how far they go, and how many partitions they have
+_SET_BACK = 0.5  # seconds; what is less the steps wait for
+_ALWAYS = datetime.fromtimestamp(0, UTC)
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 
 
@@ -79,7 +81,7 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         batch: int,
         watch: Watch,
         drain: threading.Event,
-        idle: float = 0.002,
+        idle: float = 0.003,
         pace: float = 0.0,
     ) -> None:
         self._open_broker = open_broker
@@ -141,8 +143,9 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._batch = batch
         self._drain = drain
         self._idle = idle
-        self._pace = timedelta(seconds=pace)
-        self._rest_until: datetime | None = None
+        self._pace = pace
+        self._rest_until = 0.0
+        self._clock = _ClockWatch()
         self._merge = EventTimeMerge(list(offsets))
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}  # so that what was resumed from is shown
@@ -152,20 +155,21 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def next_batch(self) -> Iterable[SlotBatch]:
         self._commit()
         self._look()
-        if self._drain.is_set():
+        rest = self._rest_until - time.monotonic()
+        if self._drain.wait(max(0.0, min(rest, self._idle))):
             raise StopIteration
-        records = self._take(wait=0.0) or self._take(wait=self._idle)
-        rests = self._pace and 0 < len(records) < self._batch
-        self._rest_until = datetime.now(UTC) + self._pace if rests else None
+        records = [] if rest > 0 else self._take(wait=0.0) or self._take(wait=self._idle)
         if not records:
-            return []
+            return [(self._slot, [])] if self._clock.was_set_back() else []
+        if len(records) < self._batch:
+            self._rest_until = time.monotonic() + self._pace
         for record in records:
             self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
         self._watch.read(records)
         return [(self._slot, records)]
 
-    def next_awake(self) -> datetime | None:
-        return self._rest_until
+    def next_awake(self) -> datetime:
+        return _ALWAYS  # Bytewax looks at the wall clock, and would sleep for an hour when that is set back
 
     def snapshot(self) -> Offsets:
         return {f"{p.topic}/{p.partition}": offset for p, offset in self._offsets.items()}
@@ -211,6 +215,22 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._look_at = now + _LOOK_EVERY
             if self._topics.have_grown(self._offsets):
                 self._drain.set()
+
+
+class _ClockWatch:
+    """Notices that the wall clock was set back, against the monotonic one.
+
+    The timers of Bytewax's steps stand by the wall clock. A step asks for its timer again when a batch comes,
+    so an empty one is sent then, or the step would wait as long as the clock was set back.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def was_set_back(self) -> bool:
+        """Whether it was, since this was last asked."""
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        return self._ahead < before - _SET_BACK
 
 
 class _Topics:
