@@ -34,6 +34,8 @@ OUTPUTS = ("dead-letters",)
 TIMEOUT = 5.0  # seconds; a shutdown has to wait for the exchanges under way
 _LOOK_EVERY = 0.02  # seconds between looks at the exchanges under way
 
+_BEGAN = time.time() - time.monotonic()
+
 _log = logging.getLogger("driftline.alert")
 
 
@@ -183,8 +185,11 @@ class _Courier:
         return self._outbox.put([record])
 
     def due(self) -> float | None:
-        """When to go on (seconds since 1970)."""
-        return time.time() + _LOOK_EVERY if self._exchange else self._outbox.due()
+        """When to go on (seconds since 1970, by the wall clock, as Bytewax's timers are)."""
+        if self._exchange:
+            return time.time() + _LOOK_EVERY
+        due = self._outbox.due()
+        return None if due is None else time.time() + due - _now()
 
     def go_on(self, draining: bool) -> list[Ended]:
         """See what came of the attempt under way, and begin the next when its time has come.
@@ -202,14 +207,14 @@ class _Courier:
 
     def _answered(self, answer: Answer) -> list[Ended]:
         self._exchange = None
-        ended = self._outbox.answered(answer, time.time(), random.random())  # noqa: S311 (spreads load)
+        ended = self._outbox.answered(answer, _now(), random.random())  # noqa: S311 (spreads load)
         if self._outbox.disabled:
             self._tell_disabled()
         return ended
 
     def _begin(self) -> list[Ended]:
         """Begin an attempt if it is time; what another version has stored may have to end instead."""
-        record = self._outbox.next(time.time())
+        record = self._outbox.next(_now())
         if record is None:
             return []
         body = record.value or b""
@@ -227,6 +232,11 @@ class _Courier:
             self.name,
             self._target.endpoint,
         )
+
+
+def _now() -> float:
+    """Seconds since 1970 by a clock that nobody sets back while the flow runs, for the pauses of outboxes."""
+    return _BEGAN + time.monotonic()
 
 
 def _outbox(endpoint: Endpoint, stored: tuple[str, Any] | None) -> Outbox:

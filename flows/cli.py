@@ -68,8 +68,7 @@ def apply(pipeline: PipelineOption = "") -> None:
         plans = [_compile(each) for each in running]
     broker = first.open_broker()
     for each, plan in zip(running, plans, strict=True):
-        each.plan_file.parent.mkdir(parents=True, exist_ok=True)
-        each.plan_file.write_bytes(plan.to_json())
+        each.keep_plan(plan)
         created = broker.create_topics(each.topic_specs())
         views = len(plan.views) + len(plan.lookups)
         err.print(

@@ -7,6 +7,7 @@ DriftlineError            something a person can act on; its text says what to d
 │   ├── OffsetExpired     a stored offset is no longer in the log
 │   └── DeliveryError     records were not acknowledged
 ├── StoreError            Feast, its registry or one of its stores fails
+├── StateError            the stored state of a flow cannot be read or written
 └── SnapshotError         a model snapshot is not ours or cannot be read
 InvalidRecord             bad input; never leaves a flow, it becomes a dead letter
 """
@@ -41,6 +42,10 @@ class DeliveryError(BrokerError):
 
 class StoreError(DriftlineError):
     """Feast, its registry or one of its stores fails."""
+
+
+class StateError(DriftlineError):
+    """The stored state of a flow cannot be read or written: look after the disk of the state directory."""
 
 
 class SnapshotError(DriftlineError):

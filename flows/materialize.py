@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import bytewax.operators as op
@@ -149,7 +150,7 @@ class _Stores(StatelessSinkPartition[Batch]):
         self._writes += 1
         if self._writes % FAN_IN == 0:
             for view in self._views:
-                self._offline.compact(view)
+                self._until_written(partial(self._offline.compact, view))
 
     def _until_written(self, write: Callable[[], None]) -> None:
         """Try until the store takes it; a shutdown meanwhile leaves the batch for the next start."""

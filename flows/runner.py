@@ -27,6 +27,7 @@ _PORTS = 10  # from a process's HTTP port to that of the flow's next process
 
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
+EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
 
 
 class Place(NamedTuple):
@@ -51,8 +52,8 @@ class Place(NamedTuple):
 SINGLE = Place()
 
 
-def run(flow: str, place: Place) -> None:
-    """Run `flow` until it is told to stop; raises `DriftlineError` for what a person must correct."""
+def run(flow: str, place: Place) -> int:
+    """Run `flow` until it ends in order; its exit code. Raises `DriftlineError`, for a person to act on."""
     running = engine()
     drain_on_signals(running)
     check_topics(running)
@@ -68,6 +69,7 @@ def run(flow: str, place: Place) -> None:
         telemetry.HealthServer(settings.http_host, _port(running, flow, place), running.waits_for),
     ):
         execute(running, flow, module.build(running), place)
+    return EXIT_AGAIN if running.watch.has_grown else 0
 
 
 def tune_garbage_collection() -> None:
@@ -80,19 +82,20 @@ def tune_garbage_collection() -> None:
 
 
 def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE) -> None:
-    """Run `dataflow` with recovery on."""
+    """Run `dataflow` with recovery on; raises `StateError` when its state cannot be stored."""
     from bytewax.recovery import RecoveryConfig
     from bytewax.run import cli_main
 
     directory = running.recovery_dir(flow)
     recovery.prepare(directory, running.pipeline.partitions)
-    cli_main(
-        dataflow,
-        process_id=place.number,
-        addresses=list(place.addresses) or None,
-        epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
-        recovery_config=RecoveryConfig(directory),
-    )
+    with recovery.running(directory):
+        cli_main(
+            dataflow,
+            process_id=place.number,
+            addresses=list(place.addresses) or None,
+            epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
+            recovery_config=RecoveryConfig(directory),
+        )
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def main(flow: str, place: Place) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
     logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
-        run(flow, place)
+        return run(flow, place)
     except Exception as error:
         cause = _deliberate(error)
         if cause is None:
@@ -155,7 +158,6 @@ def main(flow: str, place: Place) -> int:
             panic,
         )
         return EXIT_FAULT
-    return 0
 
 
 def _port(running: Engine, flow: str, place: Place) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from flows.runner import EXIT_MISTAKE, SINGLE, SUPERVISED, Place
+from flows.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, Place
 
 GRACE = 30.0  # seconds that a flow gets to drain
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is started again
@@ -30,10 +30,17 @@ class _Child:
     wait: float = _FIRST_WAIT
     restart_at: float | None = None
 
-    def crash(self) -> int | None:
-        """The exit code of a process that ended; one that says that a person must correct something first."""
+    def end(self) -> int | None:
+        """The exit code of a process that ended; one that says that a person must correct something first.
+
+        Where some ended in order, to be started again, the others are about to.
+        """
         codes = [code for process in self.processes if (code := process.poll()) is not None]
-        return EXIT_MISTAKE if EXIT_MISTAKE in codes else next(iter(codes), None)
+        if EXIT_MISTAKE in codes:
+            return EXIT_MISTAKE
+        if codes == [EXIT_AGAIN] * len(self.processes):
+            return EXIT_AGAIN
+        return next((code for code in codes if code != EXIT_AGAIN), None)
 
     def kill(self) -> None:
         """End what is left of it."""
@@ -93,12 +100,15 @@ class Supervisor:
         """Restart the child if it ended; the exit code if that would not help."""
         now = time.monotonic()
         if child.restart_at is None:
-            code = child.crash()
+            code = child.end()
             if code is None:
                 return None
             child.kill()
             if code == EXIT_MISTAKE:
                 return EXIT_MISTAKE
+            if code == EXIT_AGAIN:
+                self._start(child)
+                return None
             if now - child.started > _HEALTHY_AFTER:
                 child.wait = _FIRST_WAIT
             child.restart_at = now + child.wait
@@ -117,7 +127,7 @@ class Supervisor:
         deadline = time.monotonic() + GRACE
         codes = [self._wait_for(flow, process, deadline) for flow, process in processes]
         # the signal ends a flow that has not begun: nothing of it is lost
-        return 0 if all(code in (0, -signal.SIGTERM) for code in codes) else 1
+        return 0 if all(code in (0, EXIT_AGAIN, -signal.SIGTERM) for code in codes) else 1
 
     def _wait_for(self, flow: str, process: subprocess.Popen[bytes], deadline: float) -> int:
         try:

@@ -1,5 +1,6 @@
 """The composition root: what a flow is made of, put together from the project and the settings."""
 
+import logging
 import os
 import secrets
 import signal
@@ -28,7 +29,7 @@ from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 from flows.core.watch import Watched
 from flows.core.windows import Value
-from flows.errors import ConfigError
+from flows.errors import ConfigError, StoreError
 from flows.functions import load_function
 from flows.pipeline import OUTPUTS, Pipeline, Stream
 from flows.project import Project
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from flows.adapters.feast_online import OnlineStore
 
 
+_log = logging.getLogger("driftline.topics")
+
+
 class Telemetry:
     """Shows as metrics what the sources and sinks of this process do."""
 
@@ -50,10 +54,22 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.has_partitions = False
+        self.has_grown = False
 
     def assigned(self) -> None:
         """The source has its partitions, so the flow is ready."""
         self.has_partitions = True
+
+    def grown(self, topic: str, partitions: int) -> None:
+        """A topic got more partitions than are read; several slots of the flow notice it."""
+        if not self.has_grown:
+            self.has_grown = True
+            _log.warning(
+                "topic %r has %d partitions now, more than when the flow began; it ends, to be started again "
+                "with all of them",
+                topic,
+                partitions,
+            )
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,18 @@ class Engine:
                 f"pipeline {self.pipeline.name!r} has no feature plan yet; run `driftline apply`"
             )
         return FeaturePlan.from_json(self.plan_file.read_bytes())
+
+    def keep_plan(self, plan: FeaturePlan) -> None:
+        """Leave the plan where the flows find it; raises `StoreError`, and the one that was there stays."""
+        file = self.plan_file
+        unfinished = file.with_name(f"{file.name}.tmp")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(plan.to_json())
+            unfinished.replace(file)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise StoreError(f"the feature plan cannot go to {file}: {error.strerror}; make room") from error
 
     def topics(self) -> list[str]:
         """All topics of the pipeline, those that it reads first."""
@@ -224,7 +252,7 @@ class Engine:
         broadcast: Sequence[str] = (),
         *,
         start: Mapping[str, int] | None = None,
-        idle: float = 0.002,
+        idle: float = 0.003,
         pace: float = 0.0,
     ) -> MergedSource:
         """The source of a flow; `start`, `idle` and `pace` (seconds) are those of `MergedSource`."""

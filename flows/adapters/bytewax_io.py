@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Protocol
 
@@ -21,13 +21,16 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
 from flows.core.merge import EventTimeMerge, of_our_time
+from flows.errors import BrokerError, UnknownTopic
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
 SlotBatch = tuple[str, list[Record]]
 SlotOutput = tuple[str, list[Outgoing]]
 
 _COMMIT_EVERY = 0.01  # seconds
-_LAG_EVERY = 2.0  # seconds
+_LOOK_EVERY = 2.0  # seconds between looks at the topics: how far they go, and how many partitions they have
+_SET_BACK = 0.5  # seconds; what is less the steps wait for
+_ALWAYS = datetime.fromtimestamp(0, UTC)
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 _BATCH_BYTES = 8 * 2**20  # of records in one batch, however few they are
 _BUFFER_BYTES = 8 * 2**20  # buffered of a partition before it is paused
@@ -56,6 +59,9 @@ class Watch(Protocol):
 
     def lag(self, partition: TopicPartition, records: int) -> None: ...
 
+    def grown(self, topic: str, partitions: int) -> None:
+        """A topic has that many partitions now, more than are read; the flow ends, to be started again."""
+
     def written(self, records: Sequence[Outgoing]) -> None: ...
 
 
@@ -64,7 +70,8 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
 
     `idle` (seconds) is how long an empty poll waits, and `pace` how long the source rests after a batch that
     was not full, for sinks that work better on fewer and larger ones. When `drain` is set the source ends, so
-    that the flow stores its state and stops.
+    that the flow stores its state and stops. The source sets it itself when a topic got more partitions: who
+    reads which is settled at the start.
     """
 
     def __init__(
@@ -76,7 +83,7 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         batch: int,
         watch: Watch,
         drain: threading.Event,
-        idle: float = 0.002,
+        idle: float = 0.003,
         pace: float = 0.0,
     ) -> None:
         self._open_broker = open_broker
@@ -94,15 +101,16 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSource:
         broker = self._open_broker()
-        partitions = self._partitions(broker, int(for_part))
+        counts = broker.topics()
+        partitions = self._partitions(counts, int(for_part))
         offsets = {p: _resume_at(broker, p, resume_state or self._inputs.start) for p in partitions}
+        topics = _Topics(broker, {topic: counts[topic] for topic, _ in partitions}, self._watch)
         consumer = broker.consumer(self._group, offsets)
         self._watch.assigned()
         timing = (self._idle, self._pace)
-        return SlotSource(for_part, broker, consumer, offsets, self._batch, self._watch, self._drain, *timing)
+        return SlotSource(for_part, topics, consumer, offsets, self._batch, self._watch, self._drain, *timing)
 
-    def _partitions(self, broker: Broker, slot: int) -> list[TopicPartition]:
-        counts = broker.topics()
+    def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
         own = [
             TopicPartition(topic, p)
             for topic in self._inputs.topics
@@ -120,7 +128,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def __init__(
         self,
         slot: str,
-        broker: Broker,
+        topics: _Topics,
         consumer: Consumer,
         offsets: dict[TopicPartition, int],
         batch: int,
@@ -130,37 +138,40 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         pace: float,
     ) -> None:
         self._slot = slot
-        self._broker = broker
+        self._topics = topics
         self._consumer = consumer
         self._watch = watch
         self._offsets = offsets
         self._batch = batch
         self._drain = drain
         self._idle = idle
-        self._pace = timedelta(seconds=pace)
-        self._rest_until: datetime | None = None
+        self._pace = pace
+        self._rest_until = 0.0
+        self._clock = _ClockWatch()
         self._merge = EventTimeMerge(list(offsets))
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}  # so that what was resumed from is shown
         self._commit_at = 0.0
-        self._lag_at = 0.0
+        self._look_at = 0.0
 
     def next_batch(self) -> Iterable[SlotBatch]:
         self._commit()
-        if self._drain.is_set():
+        self._look()
+        rest = self._rest_until - time.monotonic()
+        if self._drain.wait(max(0.0, min(rest, self._idle))):
             raise StopIteration
-        records = self._take(wait=0.0) or self._take(wait=self._idle)
-        rests = self._pace and 0 < len(records) < self._batch
-        self._rest_until = datetime.now(UTC) + self._pace if rests else None
+        records = [] if rest > 0 else self._take(wait=0.0) or self._take(wait=self._idle)
         if not records:
-            return []
+            return [(self._slot, [])] if self._clock.was_set_back() else []
+        if len(records) < self._batch:
+            self._rest_until = time.monotonic() + self._pace
         for record in records:
             self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
         self._watch.read(records)
         return [(self._slot, records)]
 
-    def next_awake(self) -> datetime | None:
-        return self._rest_until
+    def next_awake(self) -> datetime:
+        return _ALWAYS  # Bytewax looks at the wall clock, and would sleep for an hour when that is set back
 
     def snapshot(self) -> Offsets:
         return {f"{p.topic}/{p.partition}": offset for p, offset in self._offsets.items()}
@@ -204,11 +215,54 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._consumer.commit(self._offsets)
             self._committed = dict(self._offsets)
             self._commit_at = now + _COMMIT_EVERY
-        if now >= self._lag_at:
-            self._lag_at = now + _LAG_EVERY
-            for partition, offset in self._offsets.items():
-                end = self._broker.offsets(partition.topic)[partition.partition][1]
-                self._watch.lag(partition, end - offset)
+
+    def _look(self) -> None:
+        """Show the lag; end the flow where a topic got partitions that nobody reads before it starts anew."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
+            if self._topics.have_grown(self._offsets):
+                self._drain.set()
+
+
+class _ClockWatch:
+    """Notices that the wall clock was set back, against the monotonic one.
+
+    The timers of Bytewax's steps stand by the wall clock. A step asks for its timer again when a batch comes,
+    so an empty one is sent then, or the step would wait as long as the clock was set back.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def was_set_back(self) -> bool:
+        """Whether it was, since this was last asked."""
+        before, self._ahead = self._ahead, time.time() - time.monotonic()
+        return self._ahead < before - _SET_BACK
+
+
+class _Topics:
+    """The topics that a slot reads; `counts` has the partitions that each had when the flow began."""
+
+    def __init__(self, broker: Broker, counts: Mapping[str, int], watch: Watch) -> None:
+        self._broker = broker
+        self._counts = counts
+        self._watch = watch
+
+    def have_grown(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Tell the watch how far `offsets` are behind; whether a topic has more partitions than before."""
+        try:
+            bounds = {topic: self._broker.offsets(topic) for topic in self._counts}
+        except UnknownTopic:
+            raise
+        except BrokerError:
+            return False  # an outage is no reason to end: the next look tells
+        for partition, offset in offsets.items():
+            self._watch.lag(partition, bounds[partition.topic][partition.partition][1] - offset)
+        grown = [topic for topic, count in self._counts.items() if len(bounds[topic]) > count]
+        for topic in grown:
+            self._watch.grown(topic, len(bounds[topic]))
+        return bool(grown)
 
 
 class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):

@@ -9,10 +9,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import chdir, closing, contextmanager, redirect_stdout
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import flows.quick_feast  # noqa: F401  first
 
@@ -30,6 +31,8 @@ from feast.errors import FeatureServiceNotFoundException
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.feature_view_projection import FeatureViewProjection
 from feast.infra.offline_stores.file_source import FileSource
+from feast.infra.registry.file import FileRegistryStore
+from feast.repo_config import RegistryConfig
 from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 from redis import RedisError
 
@@ -75,6 +78,27 @@ for _remark in ("Stream feature views are experimental", "On demand feature view
     warnings.filterwarnings("ignore", _remark)  # each time one is read
 
 
+class WholeFileRegistryStore(FileRegistryStore):  # type: ignore[misc]  # Feast is untyped
+    """Feast's registry in a file, which is replaced as a whole.
+
+    Feast's own empties the file first, and on a disk that gets full leaves a part there and says nothing.
+    """
+
+    def __init__(self, registry_config: RegistryConfig, repo_path: Path) -> None:
+        super().__init__(registry_config, repo_path)
+        self._file = repo_path / registry_config.path
+
+    def update_registry_proto(self, registry_proto: Any) -> None:
+        registry_proto.version_id = str(uuid4())
+        registry_proto.last_updated.FromDatetime(datetime.now(UTC))
+        unfinished = self._file.with_name(f"{self._file.name}.tmp")
+        try:
+            unfinished.write_bytes(registry_proto.SerializeToString())
+            unfinished.replace(self._file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
 def open_store(repo: Path, yaml: str) -> FeatureStore:
     """The feature store that the file `yaml` in `repo` describes; opening connects to nothing.
 
@@ -101,12 +125,13 @@ def apply(repo: Path, yaml: str) -> None:
     """Do what `feast apply` does: register what the repository declares and make the stores' tables.
 
     Raises `ConfigError` for a declaration that Python or Feast refuses, `StoreError` for a store that is
-    away.
+    away. What was registered before stays then.
     """
     store = open_store(repo, yaml)
     with _declared(repo.resolve(), store) as contents:
         try:
             _prepare_files(store)
+            _write_registry_whole(store)
             for view in contents.on_demand_feature_views:
                 _refer(view)
             new, old, _, _ = repo_operations.extract_objects_for_apply_delete(
@@ -446,6 +471,13 @@ def _prepare_files(store: FeatureStore) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
 
 
+def _write_registry_whole(store: FeatureStore) -> None:
+    """Let the store, which has not opened its registry yet, use the class above where that is a file."""
+    registry = store.config.registry
+    if registry.registry_type == "file" and not registry.registry_store_type and "://" not in registry.path:
+        registry.registry_store_type = f"{__name__}.{WholeFileRegistryStore.__name__}"
+
+
 @contextmanager
 def _declared(repo: Path, store: FeatureStore) -> Iterator[Any]:
     """What the repository's Python files declare.
@@ -481,7 +513,7 @@ def _contents(repo: Path, store: FeatureStore) -> Any:
 def _explained(error: Exception, doing: str) -> DriftlineError:
     """The error of Feast or a store as one line; a refused declaration is the user's to correct."""
     if isinstance(error, OSError | sqlite3.Error | RedisError):
-        return StoreError(f"{doing}: {_line(error)}; check that the store runs and can be written")
+        return StoreError(f"{doing}: {_line(error)}; check that the store runs and that its disk has room")
     return ConfigError(f"{doing}: {_line(error)}; correct the declarations and apply again")
 
 

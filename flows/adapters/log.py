@@ -405,9 +405,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise BrokerError(
-            f"the log {path} cannot be used: {error}; name another file, or remove it"
-        ) from error
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+        advice = "make room on its disk" if full else "name another file, or remove it"
+        raise BrokerError(f"the log {path} cannot be used: {error}; {advice}") from error
 
 
 @contextmanager

@@ -15,14 +15,16 @@ from pathlib import Path
 
 from bytewax.recovery import init_db_dir
 
+from flows.errors import StateError
+
 
 def prepare(directory: Path, partitions: int) -> None:
     """Make the directory unless it is there, and forget what an execution that crashed left unfinished.
 
     To be called before each execution. The processes of one cluster may all do so: none of them stores
-    anything before the last one has started.
+    anything before the last one has started. Raises `StateError` when the disk refuses.
     """
-    with _in_turn(directory):
+    with _explained(directory), _in_turn(directory):
         if directory.is_dir():
             forget_unfinished(directory)
         else:
@@ -44,6 +46,41 @@ def forget_unfinished(directory: Path) -> None:
         for part in parts:
             with part:
                 part.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (epoch,))
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[None]:
+    """Raise `StateError` where Bytewax could not store or read the state: it tells so by a Rust panic."""
+    try:
+        yield
+    except BaseException as panic:  # PanicException, which no module exports, is no Exception
+        if "SqliteFailure" in str(panic):
+            raise _refused(directory, _reason(str(panic))) from panic
+        raise
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise _refused(directory, str(error)) from error
+
+
+def _refused(directory: Path, reason: str) -> StateError:
+    return StateError(
+        f"the flow's state in {directory} cannot be stored: {reason}; make room on its disk and see that it "
+        "can be written, and the flow goes on from the state that it stored last"
+    )
+
+
+def _reason(panic: str) -> str:
+    """SQLite's own words in the text of a panic.
+
+    >>> _reason('SqliteFailure(Error { code: DiskFull }, Some("database or disk is full"))')
+    'database or disk is full'
+    """
+    return panic.partition('Some("')[2].partition('"')[0] or panic
 
 
 def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
