@@ -112,7 +112,11 @@ class Project:
         return Project(directory, self.environment)
 
     def on_kafka(self, address: str) -> "Project":
-        """This project on Kafka, where its topics are made anew."""
+        """This project on Kafka, where its topics are made anew.
+
+        All are one engine to Kafka, so that none waits until it has forgotten those that were killed.
+        """
+        (self.directory / ".driftline" / "engine").write_text("tests")
         moved = self.with_settings(BROKER=f"kafka://{address}")
         moved.make_topics()
         return moved
