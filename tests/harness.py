@@ -274,7 +274,7 @@ def forget_progress(running: Engine, flow: str) -> None:
     """Let the flow's group show no progress, so that what it shows next is that of the coming run."""
     with closing(running.open_broker()) as broker:
         group, topics = running.pipeline.group(flow), inputs(running, flow)
-        begin = {TopicPartition(topic, n): 0 for topic in topics for n in range(running.pipeline.partitions)}
+        begin = {TopicPartition(topic, n): 0 for topic in topics for n in range(len(broker.offsets(topic)))}
         with closing(broker.consumer(group, begin)) as consumer:
             consumer.commit(begin)
             wait_until(

@@ -1,56 +1,21 @@
 """Several processes for one flow: killed, and of another number after a restart."""
 
 import os
-import shutil
 import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from harness import PATIENCE, Project, Running, lag, run_flow, wait_until
-from made_flights import MINUTE, NOON, departure, event
+from made_parted import flights, in_partitions, served
 
-from flows.core.broker import Outgoing
-
-PARTITIONS = 3
-MODULE = """
-from dataclasses import replace
-
-from flows.pipelines import flight_delays
-
-pipeline = replace(flight_delays.pipeline, name="parted", partitions=3)
-"""
 FLIGHTS = 1_500
-
-
-def flights(first: int, last: int) -> list[Outgoing]:
-    """Flights and departures, each partition with entities of its own: no order among them is promised."""
-    out: list[Outgoing] = []
-    for number in range(first, last):
-        own = number % PARTITIONS
-        of = {"origin": f"O{own}", "carrier": f"C{own}", "destination": f"D{own}", "tail": f"N{own}"}
-        time = NOON + number * MINUTE
-        out.append(event(f"F{number:05}", time, **of)._replace(partition=own))
-        left = departure(f"F{number:05}", time + 20 * MINUTE, number % 50, **of)
-        out.append(left._replace(partition=own))
-    return out
 
 
 @pytest.fixture(scope="module")
 def partitioned(applied: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The example with three partitions. For copying only."""
-    project = applied.copy_to(tmp_path_factory.mktemp("partitioned") / "project")
-    (project.directory / "three.py").write_text(MODULE)
-    (project.directory / "driftline.toml").write_text(
-        'feature_repo = "feature_repo"\npipelines = ["three", "flows.pipelines.flight_delays"]\n'
-    )
-    plans = project.directory / ".driftline" / "plans"
-    shutil.copy(plans / "flight_delays.json", plans / "parted.json")
-    return project.with_settings(PIPELINE="parted")
-
-
-def predictions(project: Project) -> dict[str, list]:
-    return {p["id"]: p["features"] for p in project.values("predictions")}
+    return in_partitions(applied.copy_to(tmp_path_factory.mktemp("partitioned") / "project"))
 
 
 def grown(project: Project, beyond: int) -> bool:
@@ -88,9 +53,9 @@ def test_killed_processes_and_another_number_of_them_lose_and_repeat_nothing(
     for records in parts:
         clean.send(records)
     run_flow(clean.engine(), "predict")
-    assert Counter(p["id"] for p in project.values("predictions")) == dict.fromkeys(predictions(clean), 1)
-    assert predictions(project) == predictions(clean)
-    assert len(predictions(clean)) == FLIGHTS
+    assert Counter(p["id"] for p in project.values("predictions")) == dict.fromkeys(served(clean), 1)
+    assert served(project) == served(clean)
+    assert len(served(clean)) == FLIGHTS
 
 
 def test_more_processes_than_partitions_are_refused(project: Project) -> None:
