@@ -65,7 +65,7 @@ def group(kafka: str) -> Group:
 def test_a_second_engine_refuses_and_says_where_the_first_is(group: Group) -> None:
     with group.member("first"):
         with pytest.raises(EngineConflict, match=r"on \S+ \(127\.0\.0\.1\), with another state directory"):
-            group.member("second").__enter__()
+            group.member("another").__enter__()
         assert group.engines() == ["first"]
 
 
