@@ -1,7 +1,8 @@
 """Which broker an address means."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -31,3 +32,32 @@ def open_broker(url: str, kafka_options: Mapping[str, str]) -> Broker:
         "the broker's address must be kafka://host:port[,host:port] or file:///absolute/path/log.db, "
         f"but it is {re.sub(CREDENTIALS, '***@', url)!r}"
     )
+
+
+def membership(
+    url: str,
+    kafka_options: Mapping[str, str],
+    group: str,
+    topic: str,
+    engine: str,
+    on_loss: Callable[[str], None],
+) -> AbstractContextManager[object]:
+    """The place of `engine` in `group` while a block runs; `flows.adapters.membership` says what that is.
+
+    The embedded log serves one machine, where a lock file tells engines apart: there nothing is taken.
+    """
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka import KafkaBroker
+        from flows.adapters.membership import Membership
+
+        return Membership(KafkaBroker(match[1], kafka_options), group, topic, engine, on_loss)
+    return nullcontext()
+
+
+def await_member(url: str, kafka_options: Mapping[str, str], group: str, engine: str) -> None:
+    """Wait until `engine` is in `group`; raises `EngineConflict` when another one is."""
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka import KafkaBroker
+        from flows.adapters.membership import await_member
+
+        await_member(KafkaBroker(match[1], kafka_options), group, engine)

@@ -6,6 +6,7 @@ DriftlineError            something a person can act on; its text says what to d
 │   ├── UnknownTopic      a topic that should exist does not
 │   ├── OffsetExpired     a stored offset is no longer in the log
 │   └── DeliveryError     records were not acknowledged
+├── EngineConflict        another engine runs the flow
 ├── StoreError            Feast, its registry or one of its stores fails
 ├── StateError            the stored state of a flow cannot be read or written
 └── SnapshotError         a model snapshot is not ours or cannot be read
@@ -38,6 +39,10 @@ class OffsetExpired(BrokerError):
 
 class DeliveryError(BrokerError):
     """The broker did not acknowledge records; the flow stops before it forgets them."""
+
+
+class EngineConflict(DriftlineError):
+    """Another engine runs the same flow of the same pipeline on the broker: let only one of them run."""
 
 
 class StoreError(DriftlineError):

@@ -11,12 +11,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import NamedTuple
 
 from flows.adapters import recovery, telemetry
-from flows.errors import ConfigError, DriftlineError, SnapshotError, UnknownTopic
+from flows.brokers import await_member, membership
+from flows.errors import ConfigError, DriftlineError, EngineConflict, SnapshotError, UnknownTopic
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
@@ -28,6 +29,7 @@ _PORTS = 10  # from a process's HTTP port to that of the flow's next process
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
 EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
+MISTAKES = (ConfigError, EngineConflict, SnapshotError, UnknownTopic)
 
 
 class Place(NamedTuple):
@@ -66,6 +68,7 @@ def run(flow: str, place: Place) -> int:
         os.nice(10)
     with (
         alone(running, place.name_of(flow)),
+        sole_engine(running, flow, place),
         telemetry.HealthServer(settings.http_host, _port(running, flow, place), running.waits_for),
     ):
         execute(running, flow, module.build(running), place)
@@ -117,6 +120,27 @@ def alone(running: Engine, flow: str) -> Iterator[None]:
         yield
 
 
+def sole_engine(running: Engine, flow: str, place: Place) -> AbstractContextManager[object]:
+    """Be the one engine that runs the flow on its Kafka, from whatever machine.
+
+    The first process of a cluster holds the engine's place; the others look whether its state is theirs.
+    Raises `EngineConflict`.
+    """
+    settings, pipeline = running.settings, running.pipeline
+    kafka = (settings.broker, settings.kafka_options)
+    group = f"{pipeline.group(flow)}.engine"
+    if place.number == 0:
+        return membership(*kafka, group, pipeline.topic("predictions"), running.identity(), _end_at_once)
+    await_member(*kafka, group, running.identity())
+    return nullcontext()
+
+
+def _end_at_once(reason: str) -> None:
+    """End the process as a crash does: whatever it still wrote would be another engine's to write."""
+    logging.getLogger("driftline").error("%s", reason)
+    os._exit(EXIT_MISTAKE)
+
+
 def drain_with_parent() -> None:
     """Drain when the supervisor is gone: the pipe that it holds to our standard input ends with it."""
 
@@ -148,7 +172,7 @@ def main(flow: str, place: Place) -> int:
             traceback.print_exc()
             return EXIT_FAULT
         logging.getLogger("driftline").error("%s", cause)
-        return EXIT_MISTAKE if isinstance(cause, ConfigError | SnapshotError | UnknownTopic) else EXIT_FAULT
+        return EXIT_MISTAKE if isinstance(cause, MISTAKES) else EXIT_FAULT
     except BaseException as panic:
         if type(panic).__name__ != "PanicException":  # Rust's, which no module exports
             raise

@@ -193,7 +193,7 @@ class Engine:
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""
-        secret = self.settings.secret or _stored_secret(self.settings.state_dir / "secret")
+        secret = self.settings.secret or _made_once(self.settings.state_dir / "secret")
         return Sealer(secret, functions_of=self.project.modules)
 
     def columns(self, plan: FeaturePlan) -> dict[str, Column]:
@@ -227,6 +227,10 @@ class Engine:
             ),
         )
         return Learner(pipeline.name, policy, self.names(plan), pipeline.new_model(), pipeline.evaluation())
+
+    def identity(self) -> str:
+        """What tells the state directory from any other that has not been copied from it."""
+        return _made_once(self.settings.state_dir / "engine").decode()
 
     def waits_for(self) -> str | None:
         """What the flow is not ready for, if anything: its answer to `/readyz`."""
@@ -375,8 +379,8 @@ def _columns_for(aggregate: Aggregate) -> tuple[tuple[type, ...], str]:
 _KINDS: dict[Kind, type] = {"string": Text, "number": Number, "flag": Flag, "time": Time}
 
 
-def _stored_secret(file: Path) -> bytes:
-    """The project's own secret, made on first use and readable by its owner only.
+def _made_once(file: Path) -> bytes:
+    """A random text of the project's own, made on first use and readable by its owner only.
 
     It appears as a whole, also when several flows make it at once: the first one's link stays.
     """

@@ -99,7 +99,7 @@ class KafkaBroker:
         self._health = _Health(servers)
         self._settings = {**CLIENT, **options, "bootstrap.servers": servers}
         self._admin = _client(AdminClient, self._settings, self._health)
-        self._members: dict[str, Any] = {}
+        self._readers: dict[str, Any] = {}
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> list[str]:
         existing = self.topics()
@@ -147,7 +147,7 @@ class KafkaBroker:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         wanted = [Assigned(*partition) for partition in self._partitions(topic)]
-        found = self._ask(lambda: self._member(group).committed(wanted, timeout=PATIENCE))
+        found = self._ask(lambda: self._reader(group).committed(wanted, timeout=PATIENCE))
         return {item.partition: item.offset for item in found if item.offset >= 0}
 
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> "KafkaConsumer":
@@ -158,21 +158,35 @@ class KafkaBroker:
     def producer(self) -> "KafkaProducer":
         return KafkaProducer(self._settings, _Health(self._health.servers))
 
+    def members(self, group: str) -> list[tuple[str, str]]:
+        """The client id and the address of each member of the group.
+
+        Not by the admin client's newer request, which can end the process when the connection to the group's
+        coordinator is lost (https://github.com/confluentinc/librdkafka/issues/4605).
+        """
+        with self._health.explained(self._admin):
+            found = self._admin.list_groups(group, PATIENCE)
+        return [(member.client_id, member.client_host) for each in found for member in each.members]
+
+    def member(self, group: str, options: Mapping[str, Any]) -> Consumer:
+        """A client with these options that is to join the group."""
+        own = {"group.id": group, "enable.auto.commit": False}
+        return _client(Consumer, {**self._settings, **own, **options}, _Health(self._health.servers))
+
     def close(self) -> None:
         """Let go of the clients that read groups; librdkafka frees an admin client itself."""
-        while self._members:
-            self._members.popitem()[1].close()
+        while self._readers:
+            self._readers.popitem()[1].close()
 
-    def _member(self, group: str) -> Any:
+    def _reader(self, group: str) -> Any:
         """A client that may ask for the offsets of `group`, which it never joins.
 
         The admin client's own request ends the process while the group's coordinator is new or on the move
         (https://github.com/confluentinc/librdkafka/issues/5040).
         """
-        if group not in self._members:
-            settings = {**self._settings, "group.id": group, "enable.auto.commit": False}
-            self._members[group] = _client(Consumer, settings, self._health)
-        return self._members[group]
+        if group not in self._readers:
+            self._readers[group] = self.member(group, {})
+        return self._readers[group]
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         counts = self.topics()

@@ -1,56 +1,26 @@
-"""Several processes for one flow: killed, and of another number after a restart."""
+"""Several processes for one flow, on one host or on two: killed, and of another number after a restart."""
 
 import os
-import shutil
 import signal
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from harness import PATIENCE, Project, Running, lag, run_flow, wait_until
-from made_flights import MINUTE, NOON, departure, event
+from made_parted import flights, in_partitions, served
+from namespaces import Host, two_hosts
 
 from flows.core.broker import Outgoing
 
-PARTITIONS = 3
-MODULE = """
-from dataclasses import replace
-
-from flows.pipelines import flight_delays
-
-pipeline = replace(flight_delays.pipeline, name="parted", partitions=3)
-"""
 FLIGHTS = 1_500
-
-
-def flights(first: int, last: int) -> list[Outgoing]:
-    """Flights and departures, each partition with entities of its own: no order among them is promised."""
-    out: list[Outgoing] = []
-    for number in range(first, last):
-        own = number % PARTITIONS
-        of = {"origin": f"O{own}", "carrier": f"C{own}", "destination": f"D{own}", "tail": f"N{own}"}
-        time = NOON + number * MINUTE
-        out.append(event(f"F{number:05}", time, **of)._replace(partition=own))
-        left = departure(f"F{number:05}", time + 20 * MINUTE, number % 50, **of)
-        out.append(left._replace(partition=own))
-    return out
 
 
 @pytest.fixture(scope="module")
 def partitioned(applied: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The example with three partitions. For copying only."""
-    project = applied.copy_to(tmp_path_factory.mktemp("partitioned") / "project")
-    (project.directory / "three.py").write_text(MODULE)
-    (project.directory / "driftline.toml").write_text(
-        'feature_repo = "feature_repo"\npipelines = ["three", "flows.pipelines.flight_delays"]\n'
-    )
-    plans = project.directory / ".driftline" / "plans"
-    shutil.copy(plans / "flight_delays.json", plans / "parted.json")
-    return project.with_settings(PIPELINE="parted")
-
-
-def predictions(project: Project) -> dict[str, list]:
-    return {p["id"]: p["features"] for p in project.values("predictions")}
+    return in_partitions(applied.copy_to(tmp_path_factory.mktemp("partitioned") / "project"))
 
 
 def grown(project: Project, beyond: int) -> bool:
@@ -83,17 +53,85 @@ def test_killed_processes_and_another_number_of_them_lose_and_repeat_nothing(
                 wait_until(lambda: grown(project, done + 499), PATIENCE)  # noqa: B023
                 assert running.stop() == 0, running.said()
 
-    clean = partitioned.copy_to(tmp_path / "clean")
+    assert_as_clean(project, partitioned.copy_to(tmp_path / "clean"), parts)
+
+
+def assert_as_clean(project: Project, clean: Project, parts: list[list[Outgoing]]) -> None:
+    """Its predictions are those of one process that ran through."""
     clean.make_topics()
     for records in parts:
         clean.send(records)
     run_flow(clean.engine(), "predict")
-    assert Counter(p["id"] for p in project.values("predictions")) == dict.fromkeys(predictions(clean), 1)
-    assert predictions(project) == predictions(clean)
-    assert len(predictions(clean)) == FLIGHTS
+    assert Counter(p["id"] for p in project.values("predictions")) == dict.fromkeys(served(clean), 1)
+    assert served(project) == served(clean)
+    assert len(served(clean)) == sum(map(len, parts)) // 2
 
 
 def test_more_processes_than_partitions_are_refused(project: Project) -> None:
     outcome = project.run("run", "predict", "--processes", "2")
     assert outcome.returncode == 2
     assert "--processes 2 is more than the 1 partitions of flight_delays" in outcome.stderr
+
+
+def start_on(hosts: Sequence[Host], projects: Sequence[Project]) -> list[Running]:
+    """The predict flow as one process on each host."""
+    addresses = [f"{host.address}:2101" for host in hosts]
+    return [
+        project.start(
+            *host.command,
+            *(sys.executable, "-m", "flows.runner", "predict"),
+            *("--process", str(number), "--addresses", *addresses),
+        )
+        for number, (host, project) in enumerate(zip(hosts, projects, strict=True))
+    ]
+
+
+def end(running: Sequence[Running]) -> None:
+    for each in running:
+        each.kill()
+
+
+def test_a_flow_on_two_hosts_of_which_one_is_killed_loses_and_repeats_nothing(
+    partitioned: Project, kafka: str, tmp_path: Path
+) -> None:
+    project = partitioned.copy_to(tmp_path / "project").on_kafka(kafka)
+    project = project.with_settings(HTTP_PORT=0, BATCH=20, EPOCH_SECONDS=0.2)
+    parts = [flights(0, 300), flights(300, 600)]
+    engine = project.engine()
+    with two_hosts() as hosts, project.broker() as broker:
+        for host in hosts:
+            host.reaches(int(kafka.rpartition(":")[2]))
+        project.send(parts[0])
+        running = start_on(hosts, [project, project])
+        try:
+            wait_until(lambda: grown(project, 50), PATIENCE)
+            running[1].process.kill()
+            assert running[0].process.wait(PATIENCE) == 1
+            assert "the processes of the flow have lost one another" in running[0].said()
+
+            running = start_on(hosts, [project, project])
+            project.send(parts[1])
+            wait_until(lambda: grown(project, 599) and lag(broker, engine, "predict") == 0, PATIENCE)
+            for each in running:
+                each.process.send_signal(signal.SIGTERM)
+            assert [each.process.wait(PATIENCE) for each in running] == [0, 0]
+        finally:
+            end(running)
+    assert_as_clean(project, partitioned.copy_to(tmp_path / "clean"), parts)
+
+
+def test_a_host_with_a_state_directory_of_its_own_is_refused(
+    partitioned: Project, kafka: str, tmp_path: Path
+) -> None:
+    project = partitioned.copy_to(tmp_path / "project").on_kafka(kafka).with_settings(HTTP_PORT=0)
+    other = project.copy_to(tmp_path / "other")
+    (other.directory / ".driftline" / "engine").write_text("elsewhere")
+    with two_hosts() as hosts:
+        for host in hosts:
+            host.reaches(int(kafka.rpartition(":")[2]))
+        running = start_on(hosts, [project, other])
+        try:
+            assert running[1].process.wait(PATIENCE) == 2
+            assert "with another state directory; all processes of a flow need the same" in running[1].said()
+        finally:
+            end(running)

@@ -47,6 +47,7 @@ SHOP = "run by this file in the shop of the how-to"
 WEBHOOKS = "run by tests/dataflow/test_webhooks_command.py in a project of its own"
 LETTERS = "run by tests/dataflow/test_dead_letters_command.py in a project of its own"
 CARDS = "run by tests/e2e/test_several_pipelines.py with a smaller file"
+HOSTS = "run by tests/e2e/test_cluster.py in two network namespaces"
 # Every command of the documentation, and what runs it.
 COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
@@ -55,6 +56,8 @@ COMMANDS = {
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "driftline run predict --processes 4": "run by tests/e2e/test_cluster.py with 2 and 3",
+    "python -m flows.runner predict --process 0 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
+    "python -m flows.runner predict --process 1 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
     "driftline --help": SHOP,
     "driftline apply": SHOP,
     "driftline backtest": SHOP,
