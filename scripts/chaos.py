@@ -1,19 +1,12 @@
 """Kills flows at random moments, on real Kafka and real Redis, and verifies what is left.
 
 All five flows run over real flights, under their supervisor, the predictor as one, two and three processes in
-turns. Each flow is killed (SIGKILL) equally often, at moments in which it has work: what is drawn from the seed is
-who and after how many predictions. Now and then the supervisor is killed. Then a verifier that reads only the topics
-and the online store prints what was lost, what is there twice, and what differs from a clean run.
+turns. Each flow is killed (SIGKILL) equally often, at moments in which it has work: the seed draws who, and
+after how many predictions. Now and then the supervisor is killed. Then a verifier that reads only the topics and
+the online store prints what was lost, what is there twice, and what differs from a clean run.
 
-examples:
-  scripts/chaos                                  50 kills during 200,000 events; 10 to 20 minutes
-  scripts/chaos --events 5000 --kills 10         a minute or two
-  scripts/chaos --seed 7 --seconds 1200          other moments, and no longer than 20 minutes
-  scripts/chaos verify                           the verifier once more over what the last run left, on a
-                                                 broker and a Redis that still run (DRIFTLINE_BROKER, DRIFTLINE_REDIS)
-
-It makes its own project in .driftline/chaos, anew on every run, and its own Kafka and Redis; DRIFTLINE_BROKER and
-DRIFTLINE_REDIS name others, whose topics flights, departures, arrivals and flight_labels are then deleted first.
+It makes its own project in .driftline/chaos, anew on every run, and its own Kafka and Redis. DRIFTLINE_BROKER
+names another Kafka, whose topics flights, departures, arrivals and flight_labels are then deleted first.
 """
 
 import argparse
@@ -45,6 +38,12 @@ SETTINGS = {
     "DRIFTLINE_EPOCH_SECONDS": "2",
 }
 
+EXAMPLES = """examples:
+  scripts/chaos                                  50 kills during 200,000 events
+  scripts/chaos --events 4000 --kills 10         two minutes
+  scripts/chaos --seed 7 --seconds 1200          other moments, and no longer than 20 minutes
+"""
+
 console = Console(highlight=False)
 
 
@@ -56,8 +55,6 @@ def main() -> int:
             broker = servers.enter_context(chaos_servers.kafka(HOME / "kafka"))
             redis = servers.enter_context(chaos_servers.redis(HOME / "redis"))
             environment = {**SETTINGS, "DRIFTLINE_BROKER": broker, "DRIFTLINE_REDIS": redis}
-            if options.what == "verify":
-                return report(verify(Site(HOME / "project", environment), HOME / "clean", options.seconds))
             plan = Plan(options.events, options.kills, options.seed)
             site = fresh_site(HOME / "project", environment)
             return run(site, plan, options.seconds, HOME / "clean")
@@ -70,7 +67,7 @@ def run(site: Site, plan: Plan, seconds: float, clean: Path) -> int:
     """One whole run; the exit code."""
     began, wanted = time.monotonic(), plan.kills
     console.print(
-        f"seed {plan.seed}: {plan.kills} kills during {plan.events:,} events, predict with {plan.phases} processes"
+        f"seed {plan.seed}: {wanted} kills, {plan.events:,} events, predict as {plan.phases} processes"
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
@@ -134,10 +131,10 @@ def report(checks: "Iterator[Check] | Sequence[Check]") -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="scripts/chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "what", nargs="?", choices=("run", "verify"), default="run", help="kill and verify, or verify only"
+        prog="scripts/chaos",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--events", type=int, default=200_000, help="flights to predict (200,000; at most 336,776)"

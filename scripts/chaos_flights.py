@@ -1,7 +1,7 @@
-"""Real flights for scripts/chaos: storms in the labels, entities that keep to one partition, and some bad records.
+"""Real flights for scripts/chaos: storms in the labels, entities that keep to one partition, bad records.
 
-Each origin has a partition, and the carriers and aircraft of each are told apart: what an entity is then does not
-depend on how far the partitions have come beside one another.
+Each origin has a partition, and the carriers and aircraft of each are told apart: what an entity is then does
+not depend on how far the partitions have come beside one another.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ assert len(_ORIGINS) == PARTITIONS
 
 
 def records(events: int) -> Iterator[Outgoing]:
-    """The records of the first `events` flights, by time, and of each 500 flights one that is bad in each way."""
+    """The records of the first `events` flights, by time, and now and then a bad one."""
     flights = schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))[:events]
     own = {name: flights[name] + "-" + flights["origin"] for name in ("carrier", "tailnum")}
     storms = {name.encode() for number, name in enumerate(flights["flight_id"]) if number // STORM % 4 == 3}

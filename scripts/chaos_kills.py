@@ -32,7 +32,7 @@ class TooSlow(Exception):
 
 
 class Kill(NamedTuple):
-    """One SIGKILL: of which process of which flow, after how many predictions, with how many records to go."""
+    """A SIGKILL: of which process of which flow, after how many predictions, with how many records to go."""
 
     flow: str
     process: str
@@ -44,8 +44,8 @@ class Kill(NamedTuple):
 class Plan:
     """What a seed makes of so many kills and events: victims by the number of predictions when they are due.
 
-    Each flow gets the same number of kills; the run has a phase for each number of processes at least, and every
-    second phase ends with a SIGKILL of the supervisor instead of a drain.
+    Each flow gets the same number of kills; the run has a phase for each number of processes at least, and
+    every second phase ends with a SIGKILL of the supervisor instead of a drain.
     """
 
     events: int
@@ -65,7 +65,7 @@ class Plan:
 
 
 class Chaos:
-    """One run; `advance` gets the number of predictions so far and what is going on, `say` a line for each kill."""
+    """One run; `advance` gets the number of predictions and what is going on, `say` a line for each kill."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ def _spans(records: Iterable[Outgoing]) -> Iterator[Sequence[Outgoing]]:
 
 
 class Supervisor:
-    """`driftline run` of these flows, by default of all five; at the end of the block nothing of it is left."""
+    """`driftline run` of these flows (by default of all); at the end of the block nothing of it is left."""
 
     def __init__(self, site: Site, number: int, processes: int, *flows: str) -> None:
         self._file: Path = site.directory / f"run-{number}.log"

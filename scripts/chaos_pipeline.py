@@ -1,7 +1,7 @@
 """The flight_delays example as scripts/chaos runs it: on three partitions, with a model that only counts.
 
-What a model that counts has learned does not depend on the order of its labels, so whatever the kills do to the
-order, it must end as one that learned each label once: bit for bit. Challengers come with every storm (see
+What a model that counts has learned does not depend on the order of its labels, so whatever the kills do to
+the order, it must end as one that learned each label once: bit for bit. Challengers come with storms (see
 chaos_flights) and never win, lest the champion that is compared be one that began in the middle.
 """
 
@@ -22,7 +22,7 @@ _VIEWS = [
 
 
 def prepare(x: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether the flights of the last three hours and of the last day were late, by view; the part of the day."""
+    """Whether the flights of the last 3 and 24 hours were late, by view; the part of the day."""
     marks = {
         f"{view}_{w}": (x[f"{view}__mean_delay_{w}"] or 0.0) > 10.0 for view in _VIEWS for w in ("3h", "24h")
     }

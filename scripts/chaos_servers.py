@@ -1,4 +1,4 @@
-"""The real Kafka and the real Redis of scripts/chaos, each with a directory of its own, stopped at the end."""
+"""The real Kafka and the real Redis of scripts/chaos, each in a directory of its own, stopped at the end."""
 
 import os
 import shutil

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Site:
     environment: Mapping[str, str]
 
     def with_settings(self, **changes: object) -> "Site":
-        """This site with other settings, named without their DRIFTLINE_."""
+        """The site with other settings, named without their DRIFTLINE_."""
         changed = {f"DRIFTLINE_{name}": str(value) for name, value in changes.items()}
         return Site(self.directory, {**self.environment, **changed})
 
@@ -100,7 +101,7 @@ class Log:
         return any(any(self.broker.committed(group, topic).values()) for topic in self.inputs(flow))
 
     def forget_progress(self, flow: str) -> None:
-        """Let a flow that was killed show no progress until it has resumed: what it had shown, it may repeat."""
+        """Let a flow that was killed show no progress until it has resumed, for it may go back."""
         begin = {
             TopicPartition(topic, number): 0
             for topic in self.inputs(flow)
@@ -108,6 +109,9 @@ class Log:
         }
         with closing(self.broker.consumer(self.running.pipeline.group(flow), begin)) as consumer:
             consumer.commit(begin)
+            deadline = time.monotonic() + 2
+            while self.has_begun(flow) and time.monotonic() < deadline:
+                time.sleep(0.02)
 
     def inputs(self, flow: str) -> list[str]:
         """The topics that the flow has to have read when it is done."""

@@ -1,8 +1,8 @@
 """What the kills have left, verified from the topics and the online store alone.
 
-It shares no code with the engine's suppression, joins or learners: it reads the topics, counts ids, learns the
-labels with River itself, and folds the feature rows. Beside that it lets the engine run once more without a kill,
-over copies of the topics, and compares.
+It shares no code with the engine's suppression, joins or learners: it reads the topics, counts ids, learns
+the labels with River itself, and folds the feature rows. Beside that it lets the engine run once more without
+a kill, over copies of the topics, and compares.
 """
 
 import math
