@@ -2,8 +2,8 @@
 
 All five flows run over real flights, under their supervisor, the predictor as one, two and three processes in
 turns. Each flow is killed (SIGKILL) equally often, at moments in which it has work: the seed draws who, and
-after how many predictions. Now and then the supervisor is killed. Then a verifier that reads only the topics and
-the online store prints what was lost, what is there twice, and what differs from a clean run.
+after how many predictions. Now and then the supervisor is killed. Then a verifier that reads only the topics
+and the online store prints what was lost, what is there twice, and what differs from a clean run.
 
 It makes its own project in .driftline/chaos, anew on every run, and its own Kafka and Redis. DRIFTLINE_BROKER
 names another Kafka, whose topics flights, departures, arrivals and flight_labels are then deleted first.
