@@ -10,6 +10,7 @@ names another Kafka, whose topics flights, departures, arrivals and flight_label
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ EXAMPLES = """examples:
   scripts/chaos                                  50 kills during 200,000 events
   scripts/chaos --events 4000 --kills 10         two minutes
   scripts/chaos --seed 7 --seconds 1200          other moments, and no longer than 20 minutes
+  scripts/chaos verify                           the verifier once more, over what the last run left
 """
 
 console = Console(highlight=False)
@@ -51,10 +53,14 @@ def main() -> int:
     """Kill and verify; the exit code."""
     options = _options()
     try:
+        if options.what == "run":
+            shutil.rmtree(HOME, ignore_errors=True)
         with ExitStack() as servers:
             broker = servers.enter_context(chaos_servers.kafka(HOME / "kafka"))
             redis = servers.enter_context(chaos_servers.redis(HOME / "redis"))
             environment = {**SETTINGS, "DRIFTLINE_BROKER": broker, "DRIFTLINE_REDIS": redis}
+            if options.what == "verify":
+                return report(verify(Site(HOME / "project", environment), HOME / "clean", options.seconds))
             plan = Plan(options.events, options.kills, options.seed)
             site = fresh_site(HOME / "project", environment)
             return run(site, plan, options.seconds, HOME / "clean")

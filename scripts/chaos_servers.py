@@ -14,7 +14,7 @@ from chaos_site import SCRIPTS
 
 @contextmanager
 def kafka(directory: Path) -> Iterator[str]:
-    """The address of DRIFTLINE_BROKER, or of a Kafka node with an empty log."""
+    """The address of DRIFTLINE_BROKER, or of a Kafka node whose log lies in the directory."""
     if given := os.environ.get("DRIFTLINE_BROKER"):
         yield given
         return
@@ -26,7 +26,7 @@ def kafka(directory: Path) -> Iterator[str]:
         "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(controller),
     }
     # not to a pipe, whose end the node would keep open
-    subprocess.run([SCRIPTS / "kafka", "start", "--fresh"], env=environment, check=True)
+    subprocess.run([SCRIPTS / "kafka", "start"], env=environment, check=True)
     try:
         yield f"kafka://127.0.0.1:{port}"
     finally:
@@ -35,11 +35,10 @@ def kafka(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def redis(directory: Path) -> Iterator[str]:
-    """The address of an empty Redis that keeps what it acknowledged."""
+    """The address of a Redis that keeps in the directory what it acknowledged."""
     if not shutil.which("redis-server"):
         raise SystemExit("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     durable = ["--appendonly", "yes", "--appendfsync", "always"]

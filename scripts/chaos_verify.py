@@ -108,7 +108,7 @@ def learned_once(log: Log) -> Check:
         "labels judged": (last["labels"], labels),
         "labels learned": (champion(log).learned, labels),
         "labels counted for calibration": (
-            sum(row["count"] for row in assessed["calibration"]["bins"]),
+            sum(row["labels"] for row in assessed["calibration"]["bins"]),
             labels,
         ),
         "predictions without a label": (
@@ -193,7 +193,7 @@ def _run_clean(site: Site, log: Log, directory: Path, seconds: float) -> Site:
     with clean.log() as copy:
         producer = copy.broker.producer()
         for topic in (pipeline.labels.topic, pipeline.topic("predictions"), pipeline.topic("features")):
-            for records in _batches(log.records(topic)):
+            for records in _batches(log.records(topic), COPIED):
                 producer.send([_again(record) for record in records])
         producer.close()
         deadline = time.monotonic() + seconds
@@ -271,7 +271,7 @@ def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator
     store = FeatureStore(repo_path=str(repo), fs_yaml_file=repo / site.environment["DRIFTLINE_FEATURE_STORE"])
     for view in log.running.plan().views:
         names = [aggregate.name for aggregate in view.aggregates]
-        for keys in _batches(key for name, key in wanted if name == view.name):
+        for keys in _batches((key for name, key in wanted if name == view.name), KEYS):
             answer = store.get_online_features(
                 features=[f"{view.name}:{name}" for name in names],
                 entity_rows=[{view.entity: key} for key in keys],
@@ -321,9 +321,9 @@ def _again(record: Record) -> Outgoing:
     )
 
 
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(items)
-    while batch := list(islice(iterator, COPIED)):
+    while batch := list(islice(iterator, size)):
         yield batch
 
 
