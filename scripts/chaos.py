@@ -35,8 +35,8 @@ SETTINGS = {
     "DRIFTLINE_SECRET": "chaos",
     "DRIFTLINE_HTTP_PORT": "0",
     # small batches and long epochs: a kill comes between two snapshots
-    "DRIFTLINE_BATCH": "200",
-    "DRIFTLINE_EPOCH_SECONDS": "2",
+    "DRIFTLINE_BATCH": "500",
+    "DRIFTLINE_EPOCH_SECONDS": "3",
 }
 
 EXAMPLES = """examples:
@@ -142,6 +142,7 @@ def _options() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("what", nargs="?", choices=("run", "verify"), default="run", help="by default run")
     parser.add_argument(
         "--events", type=int, default=200_000, help="flights to predict (200,000; at most 336,776)"
     )

@@ -21,7 +21,7 @@ from flows.runner import FLOWS
 SECRET = "whsec_" + "MDEy" * 8
 PROCESSES = (2, 1, 3)  # of the predict flow, in turns
 SPAN = 3_600_000  # ms of event time that are sent together: the sources first, as `driftline publish` does
-BACKLOG = 4_000  # records that predictor and learner may be behind, so that there is a middle of things
+BACKLOG = 8_000  # records that predictor and learner may be behind, so that there is a middle of things
 TICK = 0.03  # seconds
 QUIET = 1.5  # seconds without work, before all is done
 DRAINED = 45.0  # seconds that a supervisor may need to drain its flows
