@@ -77,7 +77,8 @@ class Chaos:
     ) -> None:
         self._site = site
         self._plan = plan
-        self._deadline = time.monotonic() + seconds
+        self._began = time.monotonic()
+        self._deadline = self._began + seconds
         self._say = say
         self._advance = advance
         self._quiet_since = inf
@@ -86,6 +87,7 @@ class Chaos:
         self.supervisors = 0  # that were killed
         self.alerts: list[str] = []
         self.repeated_alerts = 0
+        self.took = 0.0  # seconds
 
     def run(self, records: Iterable[Outgoing]) -> None:
         """Send the records and kill; raises `TooSlow`."""
@@ -100,6 +102,7 @@ class Chaos:
                     self._phase(site, number, processes)
             self.alerts = [alert["id"] for alert in receiver.alerts]
             self.repeated_alerts = receiver.repeats
+        self.took = time.monotonic() - self._began
 
     def by_flow(self) -> Counter[str]:
         """How often each flow was killed."""

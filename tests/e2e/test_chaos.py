@@ -51,21 +51,23 @@ LabelJoin.labelled = labelled
 )
 
 
+@pytest.mark.timeout(900)  # on a machine that is busy with other things; else a minute
 def test_eight_kills_and_a_supervisors_lose_and_repeat_nothing(
     kafka: str, durable_redis: DurableRedis, tmp_path: Path
 ) -> None:
     servers = {"DRIFTLINE_BROKER": f"kafka://{kafka}", "DRIFTLINE_REDIS": durable_redis.address}
     site = fresh_site(tmp_path / "project", {**chaos.SETTINGS, **servers})
     plan = Plan(EVENTS, KILLS, SEED)
-    run = Chaos(site, plan, 4 * PATIENCE, print, lambda *_: None)
+    run = Chaos(site, plan, 6 * PATIENCE, print, lambda *_: None)
     run.run(chaos_flights.records(EVENTS))
     assert set(run.by_flow()) == set(FLOWS)
     checks = [
         *chaos.killed(run, KILLS),
         *chaos.alerted(site, run),
-        *chaos_verify.verify(site, tmp_path / "clean", 2 * PATIENCE),
+        *chaos_verify.verify(site, tmp_path / "clean", 4 * PATIENCE),
     ]
-    assert {check.name: check.wrong for check in checks if check.wrong} == {}
+    chaos.console.print(chaos.kills_table(run))
+    assert chaos.report(checks) == 0
     assert all(check.checked for check in checks)
 
 
@@ -151,7 +153,7 @@ def test_without_acknowledgement_before_the_snapshot_the_verifier_finds_predicti
 ) -> None:
     send(counting)
     # what is not waited for stays in the client for as long as it may linger
-    project = counting.with_settings(EPOCH_SECONDS=0.1, KAFKA_LINGER_MS=900_000 if patch else 5)
+    project = counting.with_settings(EPOCH_SECONDS=0.1, KAFKA_LINGER_MS=100_000 if patch else 5)
     first = start(project, "predict", patch)
     try:
         wait_until(lambda: read_all(project, "predict"), PATIENCE)
