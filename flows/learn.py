@@ -53,15 +53,12 @@ def build(running: Engine) -> Dataflow:
     topics = [pipeline.labels.topic, pipeline.topic("predictions")]
 
     dataflow = Dataflow("learn")
-    records = op.input("records", dataflow, running.source("learn", topics, [pipeline.topic("models")]))
-    of_model = op.map("by_model", records, _by_model)
-    learned = timed_stateful("learn", of_model, lambda state: _Learn(running, state))
+    # One slot, so that no partition runs ahead of the others in event time: its time would end their waiting.
+    source = running.source("learn", [pipeline.topic("models"), *topics], slots=1)
+    records = op.input("records", dataflow, source)
+    learned = timed_stateful("learn", records, lambda state: _Learn(running, state))
     op.output("publish", learned, running.sink(OUTPUTS))
     return dataflow
-
-
-def _by_model(keyed: tuple[str, list[Record]]) -> tuple[str, list[Record]]:
-    return "0", keyed[1]
 
 
 class _Learn:

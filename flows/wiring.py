@@ -255,18 +255,22 @@ class Engine:
         topics: Sequence[str],
         broadcast: Sequence[str] = (),
         *,
+        slots: int | None = None,
         start: Mapping[str, int] | None = None,
         idle: float = 0.003,
         pace: float = 0.0,
     ) -> MergedSource:
-        """The source of a flow; `start`, `idle` and `pace` (seconds) are those of `MergedSource`."""
+        """The source of a flow, with a slot for each partition of the pipeline unless told otherwise.
+
+        `start`, `idle` and `pace` (seconds) are those of `MergedSource`.
+        """
         inputs = Inputs(topics, broadcast, start or {})
         group = self.pipeline.group(flow)
         return MergedSource(
             self.open_broker,
             group,
             inputs,
-            self.pipeline.partitions,
+            slots or self.pipeline.partitions,
             self.settings.batch,
             self.watch,
             self.drain,

@@ -43,6 +43,7 @@ pipeline = replace(
     drift=DriftPolicy(warm_up=500, cool_down=timedelta(days=1)),
     # too few blocks before the patience ends for any challenger to win
     retrain=RetrainPolicy(minimum_labels=50, patience=1_000, block=500),
-    # labels may stand in the log before their predictions while the predictor is down
-    label_wait=timedelta(days=7),
+    # The replay is a thousand times as fast as the flights: a minute in which the predictor, or one partition
+    # of it, is down is as many days in which labels stand in the log before their predictions.
+    label_wait=timedelta(days=60),
 )

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from harness import Project, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, label, prediction, record, served
+from made_parted import PARTITIONS, in_partitions
 
 from flows.adapters import telemetry
 from flows.core import predictions
@@ -320,3 +321,23 @@ def test_what_was_learned_but_not_yet_published_when_the_flow_crashed_is_publish
     run_flow(running, "learn")
     assert project.values("metrics")[-1]["labels"] == 201
     assert running.sealer().read(project.records("models")[-1]).model.learned == 201
+
+
+def test_partitions_that_go_back_for_weeks_are_read_beside_one_another_and_no_wait_ends_early(
+    project: Project,
+) -> None:
+    """A month on each of three partitions, where a label is waited for three days."""
+    project = in_partitions(project)
+    project.make_topics()
+    running, random, sent = project.engine(), Random(3), list[Outgoing]()
+    for partition in range(PARTITIONS):
+        for day in range(30):
+            flight, time = f"F{partition}-{day}", NOON + 24 * HOUR * day
+            told = prediction(running, served(running, flight, time, day % 2 == 0, True, random))
+            sent += [told, label(flight, time + 24 * HOUR, day % 2 == 0)]
+            sent[-2:] = [record._replace(partition=partition) for record in sent[-2:]]
+    project.send(sent)
+    run_flow(running, "learn")
+    assert project.records("dead-letters") == []
+    *_, last = project.values("metrics")
+    assert (last["labels"], last["expired"]) == (30 * PARTITIONS, 0)
