@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from by_hand import DAY, LATENESS, ByHand
+from by_hand import DAY, LATENESS, ByHand, Windows
 from rich.table import Table
 
 from flows.core.broker import Record
@@ -118,19 +118,50 @@ def speed(warm: int, events: int, runs: int) -> Table:
 
 
 def growth(sizes: Sequence[int]) -> Table:
-    """What an event costs among so many entities, and the memory that each of these takes.
+    """What an event costs among so many entities, by hand too, and the memory that each of these takes.
 
     Equal at all sizes: each entity has 2 records, 12 hours of event time are filled, and each of the 10,000
     events measured is the only one of its entity.
     """
-    table = Table("entities", "us/event", "ratio", "live bytes/entity", "snapshot bytes/entity", "ratio")
-    base = 0.0
+    memory = "live bytes/entity", "snapshot bytes/entity", "ratio"
+    table = Table("entities", "by hand, us/event", "ratio", "engine, us/event", "ratio", *memory)
+    base = by_hand_base = 0.0
     for size in sizes:
-        cost, live, stored = _cost(size)
-        base = base or cost
-        memory = f"{live:,.0f}", f"{stored:,.0f}", f"{live / stored:.1f}"
-        table.add_row(f"{size:,}", f"{cost:.1f}", f"{cost / base:.2f}", *memory)
+        (cost, live, stored), by_hand = _cost(size), _cost_by_hand(size)
+        base, by_hand_base = base or cost, by_hand_base or by_hand
+        costs = f"{by_hand:.1f}", f"{by_hand / by_hand_base:.2f}", f"{cost:.1f}", f"{cost / base:.2f}"
+        table.add_row(f"{size:,}", *costs, f"{live:,.0f}", f"{stored:,.0f}", f"{live / stored:.1f}")
     return table
+
+
+def _cost_by_hand(size: int) -> float:
+    """CPU time of an event (us) of the plain loop's windows among `size` entities."""
+    customers: dict[str, Windows] = {}
+
+    def take(update: Update) -> list[Any]:
+        customer = update.payload["customer_id"]
+        windows = customers.get(customer)
+        if windows is None:
+            windows = customers[customer] = Windows(0)
+        return windows.take(update.time, update.payload["amount"])
+
+    for number in range(2 * size):
+        take(_update(number, number % size, size))
+    costs = []
+    for updates in _touches(size):
+        began = time.process_time()
+        for update in updates:
+            take(update)
+        costs.append((time.process_time() - began) * 1e6 / BATCH)
+    return statistics.median(costs)
+
+
+def _touches(size: int) -> Iterator[list[Update]]:
+    """Batches of events, each of another entity."""
+    touched = random.Random(1).sample(range(size), 10_000)  # noqa: S311  as above
+    updates = [_update(2 * size + number, entity, size) for number, entity in enumerate(touched)]
+    for start in range(0, len(updates), BATCH):
+        yield updates[start : start + BATCH]
 
 
 def _cost(size: int) -> tuple[float, float, float]:
@@ -141,19 +172,14 @@ def _cost(size: int) -> tuple[float, float, float]:
         if number % BATCH == 0:
             engine.run([_update(n, n % size, size) for n in range(number, min(number + BATCH, 2 * size))])
     live = (resident() - before) / size
-    touched = random.Random(1).sample(range(size), 10_000)  # noqa: S311  as above
     costs = []
-    for start in range(0, len(touched), BATCH):
-        updates = [
-            _update(2 * size + start + n, e, size) for n, e in enumerate(touched[start : start + BATCH])
-        ]
-        items = [i for u in updates for i in (u, Question(u.id, u.time, u.payload))]
+    for updates in _touches(size):
+        items = [Question(u.id, u.time, u.payload, stream=u.stream) for u in updates]
         began = time.process_time()
         engine.run(items)
         costs.append((time.process_time() - began) * 1e6 / BATCH)
-    stored = statistics.mean(
-        len(engine.entities[EntityKey("customer_id", f"c{e}")].snapshot()) for e in touched
-    )
+    touched = [u.payload["customer_id"] for updates in _touches(size) for u in updates]
+    stored = statistics.mean(len(engine.entities[EntityKey("customer_id", c)].snapshot()) for c in touched)
     return statistics.median(costs), live, stored
 
 

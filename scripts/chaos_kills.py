@@ -44,13 +44,14 @@ class Kill(NamedTuple):
 class Plan:
     """What a seed makes of so many kills and events: victims by the number of predictions when they are due.
 
-    Each flow gets the same number of kills; the run has a phase for each number of processes at least, and
-    every second phase ends with a SIGKILL of the supervisor instead of a drain.
+    Each of the `flows` gets the same number of kills; the run has a phase for each number of processes at
+    least, and every second phase ends with a SIGKILL of the supervisor instead of a drain.
     """
 
     events: int
     kills: int
     seed: int
+    flows: Sequence[str] = FLOWS
     phases: list[int] = field(init=False)
     due: list[tuple[int, str]] = field(init=False)
 
@@ -58,7 +59,7 @@ class Plan:
         self.random = Random(self.seed)  # noqa: S311 (no secret)
         number = max(len(PROCESSES), self.kills // 6)
         self.phases = [PROCESSES[n % len(PROCESSES)] for n in range(number)]
-        victims = [FLOWS[n % len(FLOWS)] for n in range(self.kills)]
+        victims = [self.flows[n % len(self.flows)] for n in range(self.kills)]
         self.random.shuffle(victims)
         moments = sorted(self.random.randrange(self.events // 50, self.events * 9 // 10) for _ in victims)
         self.due = list(zip(moments, victims, strict=True))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -164,7 +165,8 @@ class KafkaBroker:
         Not by the admin client's newer request, which can end the process when the connection to the group's
         coordinator is lost (https://github.com/confluentinc/librdkafka/issues/4605).
         """
-        with self._health.explained(self._admin):
+        with self._health.explained(self._admin), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
             found = self._admin.list_groups(group, PATIENCE)
         return [(member.client_id, member.client_host) for each in found for member in each.members]
 

@@ -1,13 +1,38 @@
-"""What happens to a whole run: a shutdown under load."""
+"""What happens to a whole run: a shutdown under load, a broker that is killed."""
 
+import os
+import signal
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from harness import PATIENCE, Project, wait_until
+from made_flights import traffic
 
 from flows.pipelines.flights_data import records
 
 EVENTS = 1_000  # within the label wait, so that labels may stand in the log beforehand
 SETTINGS = {"HTTP_PORT": 0, "BATCH": 20, "EPOCH_SECONDS": 0.2}
+
+
+class Node(Protocol):
+    address: str
+    folder: Path
+
+    def command(self, name: str) -> None: ...
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # that of a zombie is empty
+    except OSError:
+        return False
 
 
 def written(project: Project, kind: str) -> int:
@@ -37,3 +62,23 @@ def test_a_shutdown_under_load_is_in_order_and_the_next_start_loses_and_repeats_
     counts = Counter(prediction["id"] for prediction in project.values("predictions"))
     assert (len(counts), set(counts.values())) == (EVENTS, {1})
     assert project.records("dead-letters") == []
+
+
+def test_a_broker_that_is_killed_in_the_middle_of_a_run_loses_and_repeats_nothing(
+    project: Project, kafka_node: Callable[[], Node]
+) -> None:
+    node = kafka_node()
+    project = project.on_kafka(node.address).with_settings(**SETTINGS)
+    sent = traffic(600)
+    half = len(sent) // 2
+    project.send(sent[:half])
+    with project.flows("predict", "learn", "alert", "retrain") as running:
+        wait_until(lambda: written(project, "predictions") > 100, PATIENCE)
+        kill(int((node.folder / "pid").read_text()))
+        node.command("start")
+        project.send(sent[half:])
+        wait_until(lambda: learned(project)[0] == 600, PATIENCE)
+        assert running.stop() == 0, running.said()
+    assert project.records("dead-letters") == []
+    assert learned(project) == (600, 0, 0)
+    assert Counter(p["id"] for p in project.values("predictions")) == {f"F{n:05}": 1 for n in range(600)}
