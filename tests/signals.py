@@ -12,7 +12,7 @@ def changed(signal: DriftSignal, **changes: object) -> DriftSignal:
     """The signal with other data, and the id that belongs to them."""
     other = replace(signal, **changes)  # type: ignore[arg-type]
     cause = (other.pipeline, other.kind, other.detector, other.severity, other.status)
-    return replace(other, id=signal_id(*cause, (other.topic, other.partition, other.offset)))
+    return replace(other, id=signal_id(*cause, (other.topic, other.partition, other.offset), other.since))
 
 
 def signal(sequence: int, since: int = NOON) -> DriftSignal:
@@ -20,7 +20,7 @@ def signal(sequence: int, since: int = NOON) -> DriftSignal:
     place = ("flight_labels", 0, sequence)
     cause = ("flight_delays", "concept", "adwin", "critical", "firing")
     return DriftSignal(
-        id=signal_id(*cause, place),
+        id=signal_id(*cause, place, since),
         pipeline="flight_delays",
         model_version="v1",
         detector="adwin",

@@ -81,13 +81,17 @@ def signal_id(
     severity: Severity,
     status: Status,
     place: tuple[str, int, int],
+    since: int,
 ) -> str:
     """The id of the signal that the record at this place raised: the same in every replay.
 
-    >>> signal_id("flight_delays", "concept", "adwin", "critical", "firing", ("arrivals", 0, 4711))
-    'drift_46c2b8ade2c2e2d55547c59e59aaad7e'
+    One record may close several windows, so it takes the time (ms) at which the change began, too.
+
+    >>> place = ("arrivals", 0, 4711)
+    >>> signal_id("flight_delays", "concept", "adwin", "critical", "firing", place, since=1357035300000)
+    'drift_588828905753d70aeb540df7a9eb2102'
     """
-    cause = orjson.dumps([pipeline, kind, detector, severity, status, *place])
+    cause = orjson.dumps([pipeline, kind, detector, severity, status, *place, since])
     return f"drift_{sha256(cause).hexdigest()[:32]}"
 
 
@@ -130,7 +134,9 @@ class DriftSignal:
         """The signal that the change is over, which the record at `place` showed at `time` (ms)."""
         return replace(
             self,
-            id=signal_id(self.pipeline, self.kind, self.detector, self.severity, "resolved", place),
+            id=signal_id(
+                self.pipeline, self.kind, self.detector, self.severity, "resolved", place, self.since
+            ),
             model_version=model_version,
             time=time,
             topic=place.topic,
@@ -213,7 +219,7 @@ class DriftSignal:
         )
         cause = (signal.pipeline, signal.kind, signal.detector, signal.severity, signal.status)
         place = (signal.topic, signal.partition, signal.offset)
-        for name, value in (("id", signal_id(*cause, place)), ("source", signal.source)):
+        for name, value in (("id", signal_id(*cause, place, signal.since)), ("source", signal.source)):
             if event[name] != value:
                 raise InvalidRecord("schema", f"field {name!r} does not belong to the signal's data")
         return signal

@@ -180,8 +180,9 @@ class Watch:
     def _signal(self, seen: _Seen, moment: Moment) -> DriftSignal:
         number = self._raised[seen.kind] = self._raised.get(seen.kind, 0) + 1
         place = moment.position
+        cause = (self._pipeline, seen.kind, seen.detector, seen.severity)
         signal = DriftSignal(
-            id=signal_id(self._pipeline, seen.kind, seen.detector, seen.severity, "firing", place),
+            id=signal_id(*cause, "firing", place, seen.since),
             pipeline=self._pipeline,
             model_version=moment.version,
             detector=seen.detector,

@@ -10,7 +10,9 @@ from flows.core.drift import ColumnMove, Position, SliceMove
 from flows.errors import InvalidRecord
 
 SIGNAL = DriftSignal(
-    id=signal_id("flight delays", "concept", "adwin", "critical", "firing", ("arrivals", 0, 4711)),
+    id=signal_id(
+        "flight delays", "concept", "adwin", "critical", "firing", ("arrivals", 0, 4711), 1_372_550_000_000
+    ),
     pipeline="flight delays",
     model_version="m-12",
     detector="adwin",
@@ -56,7 +58,7 @@ def test_a_signal_is_a_cloudevent_1_0_with_every_required_attribute():
 def test_a_signal_read_back_equals_the_one_written(time, since, before, after, offset, pipeline):
     signal = dataclasses.replace(
         SIGNAL,
-        id=signal_id(pipeline, "concept", "adwin", "critical", "firing", ("arrivals", 0, offset)),
+        id=signal_id(pipeline, "concept", "adwin", "critical", "firing", ("arrivals", 0, offset), since),
         pipeline=pipeline,
         time=time,
         since=since,
@@ -125,11 +127,11 @@ def test_every_attribute_is_of_a_type_that_cloudevents_have():
 
 
 def test_ids_differ_by_each_part_of_the_cause():
-    cause = ("p", "concept", "adwin", "critical", "firing", ("labels", 0, 1))
-    other = ("q", "feature", "psi", "warning", "resolved", ("l", 0, 1))
+    cause = ("p", "concept", "adwin", "critical", "firing", ("labels", 0, 1), 7)
+    other = ("q", "feature", "psi", "warning", "resolved", ("l", 0, 1), 8)
     others = [(*cause[:index], part, *cause[index + 1 :]) for index, part in enumerate(other)]
-    others += [(*cause[:-1], place) for place in (("labels", 1, 1), ("labels", 0, 2))]
-    assert len({signal_id(*c) for c in [cause, *others]}) == 9
+    others += [(*cause[:-2], place, 7) for place in (("labels", 1, 1), ("labels", 0, 2))]
+    assert len({signal_id(*c) for c in [cause, *others]}) == 10
 
 
 def _without(*path):

@@ -302,7 +302,9 @@ def test_a_rise_of_the_error_is_signalled_with_the_place_of_the_label_that_raise
     number, signal = signals[0]
     assert 600 < number < 700
     assert isinstance(signal, DriftSignal)
-    assert signal.id == signal_id("p", "concept", "adwin", signal.severity, "firing", ("labels", 0, number))
+    assert signal.id == signal_id(
+        "p", "concept", "adwin", signal.severity, "firing", ("labels", 0, number), signal.since
+    )
     assert (signal.pipeline, signal.model_version, signal.sequence) == ("p", "v1", 1)
     assert (signal.topic, signal.partition, signal.offset) == ("labels", 0, number)
     assert signal.time == START + number * 1000 + 5
@@ -321,7 +323,7 @@ def test_the_declared_detector_raises_the_signals(detector):
         signals += join(learning, str(number), rng.random() < (0.1 if number < 600 else 0.9), score=0.1)
     assert {signal.detector for signal in signals} == {detector}
     assert signals[0].id == signal_id(
-        "p", "concept", detector, signals[0].severity, "firing", ("labels", 0, 0)
+        "p", "concept", detector, signals[0].severity, "firing", ("labels", 0, 0), signals[0].since
     )
     assert DriftSignal.from_json(signals[0].to_json()) == signals[0]
 

@@ -12,7 +12,7 @@ from flows.core.cloudevents import DriftSignal, signal_id
 from flows.report import backtest_summary, drift_row, print_backtest, roc_auc
 
 SIGNAL = DriftSignal(
-    id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711)),
+    id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711), 1_357_000_000_000),
     pipeline="p",
     model_version="v1",
     detector="adwin",

@@ -102,7 +102,9 @@ def test_a_feature_that_rises_is_one_alarm_that_names_it_and_where_it_rose_most(
     assert (signal.detector, signal.level, signal.width, signal.sequence) == ("psi", "alarm", 500, 1)
     assert signal.since == START + CHANGE
     assert signal.time == START + signal.offset * MINUTE
-    assert signal.id == signal_id("p", "feature", "psi", "critical", "firing", place(signal.offset))
+    assert signal.id == signal_id(
+        "p", "feature", "psi", "critical", "firing", place(signal.offset), signal.since
+    )
     assert DriftSignal.from_json(signal.to_json()) == signal
 
 
@@ -113,7 +115,7 @@ def test_after_an_alarm_a_window_like_the_new_reference_resolves_it():
     alarm, over = run(watch(), changed(longer))
     assert over == replace(
         alarm,
-        id=signal_id("p", "feature", "psi", "critical", "resolved", place(over.offset)),
+        id=signal_id("p", "feature", "psi", "critical", "resolved", place(over.offset), alarm.since),
         status="resolved",
         time=START + over.offset * MINUTE,
         offset=over.offset,
@@ -172,6 +174,16 @@ def labels(watching: Watch, count: int, rate: float, start: int = 0) -> Iterator
         row = (700.0, 0.0, "UA" if wrong else rng.choice(["AA", "UA"]))
         moment = Moment(START + index * MINUTE, Position("labels", 0, index), "v1")
         yield from watching.judged(float(wrong), wrong, row, moment)
+
+
+def test_windows_that_one_event_closes_after_a_gap_are_signals_of_their_own():
+    policy = QualityPolicy(warm_up=48, cool_down=0, period=DAY)
+    watching = watch(WATCHED._replace(quality=policy))
+    last = (START + 10 * DAY, *stationary()[-1][1:])
+    raised = run(watching, [*stationary(), last])
+    at_once = [signal for signal in raised if signal.offset == len(stationary())]
+    assert len(at_once) > 1
+    assert len({signal.id for signal in at_once}) == len(at_once)
 
 
 def test_an_error_that_rises_is_concept_drift_that_names_the_slices_and_the_features_that_moved():
