@@ -21,7 +21,6 @@ from flows.runner import FLOWS
 SECRET = "whsec_" + "MDEy" * 8
 PROCESSES = (2, 1, 3)  # of the predict flow, in turns
 SPAN = 3_600_000  # ms of event time that are sent together: the sources first, as `driftline publish` does
-BACKLOG = 8_000  # records that predictor and learner may be behind, so that there is a middle of things
 TICK = 0.03  # seconds
 QUIET = 1.5  # seconds without work, before all is done
 DRAINED = 45.0  # seconds that a supervisor may need to drain its flows
@@ -45,13 +44,15 @@ class Plan:
     """What a seed makes of so many kills and events: victims by the number of predictions when they are due.
 
     Each of the `flows` gets the same number of kills; the run has a phase for each number of processes at
-    least, and every second phase ends with a SIGKILL of the supervisor instead of a drain.
+    least, and every second phase ends with a SIGKILL of the supervisor instead of a drain. Predictor and learner
+    may be `backlog` records behind, so that there is a middle of things.
     """
 
     events: int
     kills: int
     seed: int
     flows: Sequence[str] = FLOWS
+    backlog: int = 8_000
     phases: list[int] = field(init=False)
     due: list[tuple[int, str]] = field(init=False)
 
@@ -98,7 +99,7 @@ class Chaos:
             site = self._site.with_settings(**webhook)
             with site.log() as log:
                 self._log = log
-                self._feed = _Feed(log, records)
+                self._feed = _Feed(log, records, self._plan.backlog)
                 for number, processes in enumerate(self._plan.phases, 1):
                     self._phase(site, number, processes)
             self.alerts = [alert["id"] for alert in receiver.alerts]
@@ -178,8 +179,9 @@ class Chaos:
 class _Feed:
     """Sends the records in event-time order, and keeps the flows a bounded number of records behind."""
 
-    def __init__(self, log: Log, records: Iterable[Outgoing]) -> None:
+    def __init__(self, log: Log, records: Iterable[Outgoing], backlog: int) -> None:
         self._log = log
+        self._backlog = backlog
         self._producer = log.broker.producer()
         self._chunks = _spans(records)
         self._next = next(self._chunks, None)
@@ -193,7 +195,7 @@ class _Feed:
         """Send until the backlog is large enough again."""
         if self._next is None:
             return
-        room = BACKLOG - max(self._log.lag(flow) for flow in ("predict", "learn"))
+        room = self._backlog - max(self._log.lag(flow) for flow in ("predict", "learn"))
         while self._next is not None and room > 0:
             sources = [record for record in self._next if record.topic != self._events]
             events = [record for record in self._next if record.topic == self._events]

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from harness import (
+    KAFKA_SCRIPT,
     NOT_TESTED,
     DurableRedis,
+    KafkaNode,
     Project,
     answers_ping,
     free_port,
@@ -22,9 +23,6 @@ from harness import (
 
 import flows.quick_feast  # noqa: F401  before any test loads Feast
 
-KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
-NEEDS_INSTALLATION = 3  # the script's exit code
-
 os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception that a test wants
 
 
@@ -32,47 +30,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = (str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     for reason in sorted({reason for reason in reasons if NOT_TESTED in reason}):
         terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True)
-
-
-@dataclass(frozen=True)
-class KafkaNode:
-    """A Kafka of its own for the tests; its jars are shared with `scripts/kafka`."""
-
-    folder: Path
-    port: int
-    controller_port: int
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "DRIFTLINE_KAFKA_NODE": str(self.folder),
-            "DRIFTLINE_KAFKA_PORT": str(self.port),
-            "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
-        }
-
-    def command(self, name: str) -> None:
-        # to a file: the node inherits a pipe's end and would keep it open
-        output = self.folder.with_suffix(".txt")
-        with output.open("w") as stream:
-            code = subprocess.call([KAFKA_SCRIPT, name], env=self.environment, stdout=stream, stderr=stream)
-        if code == NEEDS_INSTALLATION:
-            unavailable(output.read_text().strip())
-        assert code == 0, output.read_text()
-
-    def stopped_after_us(self) -> subprocess.Popen[bytes]:
-        """A process that stops the node when this one closes its pipe or dies in whatever way."""
-        return subprocess.Popen(
-            ["sh", "-c", 'cat; exec "$0" stop', KAFKA_SCRIPT],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,8 @@ from flows.wiring import Engine
 BUILD = {"predict": predict, "learn": learn, "alert": alert, "retrain": retrain}
 PATIENCE = 60.0  # seconds; the machine may be busy
 DRIFTLINE = Path(sys.executable).with_name("driftline")
-
+KAFKA_SCRIPT = Path(__file__).parent.parent / "scripts" / "kafka"
+NEEDS_INSTALLATION = 3  # the exit code of that script
 
 NOT_TESTED = "NOT TESTED: "  # begins the reason of a skip that the summary shows
 
@@ -67,6 +68,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def answers_ping(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
@@ -74,6 +83,56 @@ def answers_ping(port: int) -> bool:
             return connection.recv(16).startswith(b"+PONG")
     except OSError:
         return False
+
+
+@dataclass(frozen=True)
+class KafkaNode:
+    """A Kafka of its own for the tests; its jars are shared with `scripts/kafka`."""
+
+    folder: Path
+    port: int
+    controller_port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DRIFTLINE_KAFKA_NODE": str(self.folder),
+            "DRIFTLINE_KAFKA_PORT": str(self.port),
+            "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
+        }
+
+    def command(self, name: str) -> None:
+        # to a file: the node inherits a pipe's end and would keep it open
+        output = self.folder.with_suffix(".txt")
+        with output.open("w") as stream:
+            code = subprocess.call([KAFKA_SCRIPT, name], env=self.environment, stdout=stream, stderr=stream)
+        if code == NEEDS_INSTALLATION:
+            unavailable(output.read_text().strip())
+        assert code == 0, output.read_text()
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "pid").read_text())
+
+    def kill(self) -> None:
+        """SIGKILL; a process that ends keeps its ports for some moments."""
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_open, (self.port, self.controller_port))))
+
+    def stopped_after_us(self) -> subprocess.Popen[bytes]:
+        """A process that stops the node when this one closes its pipe or dies in whatever way."""
+        return subprocess.Popen(
+            ["sh", "-c", 'cat; exec "$0" stop', KAFKA_SCRIPT],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
 
 class DurableRedis:

@@ -58,6 +58,7 @@ CONSUMER = {
     "queued.min.messages": "20000",
     "queued.max.messages.kbytes": "16384",
 }
+REMEMBERED = 12 * 3_600_000  # ms; half of what Kafka's producer.id.expiration.ms is by default
 QUEUE = 32 * 2**10  # KiB that a producer holds at most; librdkafka's default is a gigabyte
 PRODUCER = {
     "compression.type": "lz4",
@@ -87,6 +88,7 @@ MOVING = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     }
 )
+PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
@@ -387,13 +389,15 @@ class KafkaProducer:
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._check_topics(records)
+        self._client.poll(0)
+        self._health.lost_connection = False
         self._ends = {}
         self._failures = []
         try:
             for record in records:
                 self._enqueue(record)
         finally:
-            self._drain()
+            self._drain(records)
         if self._failures:
             raise DeliveryError(
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
@@ -402,7 +406,7 @@ class KafkaProducer:
         return self._ends
 
     def close(self) -> None:
-        self._drain()
+        self._drain(())
 
     def _check_topics(self, records: Sequence[Outgoing]) -> None:
         targets = {(record.topic, record.partition or 0) for record in records}
@@ -429,15 +433,17 @@ class KafkaProducer:
             else:
                 return
 
-    def _drain(self) -> None:
+    def _drain(self, records: Sequence[Outgoing]) -> None:
         # in steps, so that Python handles signals meanwhile
         while self._client.flush(0.5):
             self._health.raise_if_hopeless()
+            if self._health.lost_connection and _may_be_written_twice(records):
+                self._client.purge()
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         topic, number, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
-            self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {error.str()}")
+            self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {_why(error)}")
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
         else:
@@ -450,6 +456,7 @@ class _Health:
     def __init__(self, servers: str) -> None:
         self.servers = servers
         self.misses_topic = False
+        self.lost_connection = False
         self._silent_until: dict[int, float] = {}
         self._last: KafkaError | None = None
         self._hopeless: KafkaError | None = None
@@ -462,6 +469,8 @@ class _Health:
         self._warn(error)
         if error.code() in GONE:
             self.misses_topic = True
+        if error.code() == KafkaError._TRANSPORT:
+            self.lost_connection = True
         if error.fatal() or error.code() in HOPELESS:
             self._hopeless = error
 
@@ -505,6 +514,17 @@ def _client(kind: Any, settings: Mapping[str, Any], health: _Health) -> Any:
     raise ConfigError(f"a Kafka option is wrong: {text}")
 
 
+def _may_be_written_twice(records: Sequence[Outgoing]) -> bool:
+    """Whether a broker that restarts may take the records again, if their acknowledgement was lost with it.
+
+    It tells what an idempotent producer sends again by the producer's last sequence number, and forgets that when
+    it starts if the producer's last record is a day old (`producer.id.expiration.ms`) - by the record's own time,
+    which in a replay of history is long ago. Who sends such records has to look which of them are on the topic.
+    """
+    oldest = min((record.timestamp for record in records if record.timestamp), default=None)
+    return oldest is not None and time.time() * 1000 - oldest > REMEMBERED
+
+
 def _room(largest: str) -> int:
     """The KiB that a producer's queue may hold: one that is smaller than a message would never take it."""
     return max(QUEUE, 2 * int(largest) // 1024) if largest.isdecimal() else QUEUE
@@ -528,6 +548,12 @@ def _refused(record: Outgoing, error: KafkaError) -> DeliveryError:
     return DeliveryError(
         f"a record of {len(record.value):,} bytes for topic {record.topic!r} was refused: {error.str()}"
     )
+
+
+def _why(error: KafkaError) -> str:
+    if error.code() in PURGED:
+        return "the connection was lost, and a Kafka that restarts might take such old records twice"
+    return str(error.str())
 
 
 def _size_of(message: Message) -> int:

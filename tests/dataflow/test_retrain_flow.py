@@ -46,7 +46,7 @@ def test_a_signal_brings_a_challenger_that_learned_the_labels_since_the_change(p
     assert len(recent) == 200
     assert message.lineage == {
         "parent": "v1",
-        "drift": signal(3).id,
+        "drift": signal(3, SINCE).id,
         "plan": running.plan().hash,
         "trained_on": 200,
         "since": "2013-01-01T14:40:00.000Z",

@@ -21,6 +21,7 @@ from chaos_kills import Chaos, Plan
 from chaos_site import Log, fresh_site
 
 EVENTS, KILLS, SEED = 2_000, 6, 1
+BACKLOG = 300  # records; else the predictor has read all before it is killed
 # so few events have hardly a drift for the other flows to be at work for; tests/e2e/test_kills.py kills these
 KILLED = ("predict", "learn", "materialize")
 PARTED = 300  # flights of the tests of the verifier
@@ -56,7 +57,7 @@ def test_six_kills_and_a_supervisors_lose_and_repeat_nothing(
 ) -> None:
     servers = {"DRIFTLINE_BROKER": f"kafka://{kafka}", "DRIFTLINE_REDIS": durable_redis.address}
     site = fresh_site(tmp_path / "project", {**chaos.SETTINGS, **servers})
-    plan = Plan(EVENTS, KILLS, SEED, KILLED)
+    plan = Plan(EVENTS, KILLS, SEED, KILLED, BACKLOG)
     run = Chaos(site, plan, 6 * PATIENCE, print, lambda *_: None)
     run.run(chaos_flights.records(EVENTS))
     assert set(run.by_flow()) == set(KILLED)

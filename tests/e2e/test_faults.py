@@ -1,38 +1,15 @@
 """What happens to a whole run: a shutdown under load, a broker that is killed."""
 
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
-from harness import PATIENCE, Project, wait_until
+from harness import PATIENCE, KafkaNode, Project, wait_until
 from made_flights import traffic
 
 from flows.pipelines.flights_data import records
 
 EVENTS = 1_000  # within the label wait, so that labels may stand in the log beforehand
 SETTINGS = {"HTTP_PORT": 0, "BATCH": 20, "EPOCH_SECONDS": 0.2}
-
-
-class Node(Protocol):
-    address: str
-    folder: Path
-
-    def command(self, name: str) -> None: ...
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not is_alive(pid))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # that of a zombie is empty
-    except OSError:
-        return False
 
 
 def written(project: Project, kind: str) -> int:
@@ -65,7 +42,7 @@ def test_a_shutdown_under_load_is_in_order_and_the_next_start_loses_and_repeats_
 
 
 def test_a_broker_that_is_killed_in_the_middle_of_a_run_loses_and_repeats_nothing(
-    project: Project, kafka_node: Callable[[], Node]
+    project: Project, kafka_node: Callable[[], KafkaNode]
 ) -> None:
     node = kafka_node()
     project = project.on_kafka(node.address).with_settings(**SETTINGS)
@@ -74,7 +51,7 @@ def test_a_broker_that_is_killed_in_the_middle_of_a_run_loses_and_repeats_nothin
     project.send(sent[:half])
     with project.flows("predict", "learn", "alert", "retrain") as running:
         wait_until(lambda: written(project, "predictions") > 100, PATIENCE)
-        kill(int((node.folder / "pid").read_text()))
+        node.kill()
         node.command("start")
         project.send(sent[half:])
         wait_until(lambda: learned(project)[0] == 600, PATIENCE)

@@ -12,8 +12,7 @@ from random import Random
 
 import orjson
 import pytest
-from conftest import KafkaNode
-from harness import PATIENCE, Project, wait_until
+from harness import PATIENCE, KafkaNode, Project, wait_until
 from made_flights import traffic
 
 from flows.core.broker import Outgoing
@@ -68,7 +67,7 @@ def test_a_kafka_that_hardly_answers_and_then_stands_still_costs_bounded_memory_
     project: Project, kafka_node: Callable[[], KafkaNode]
 ) -> None:
     node = kafka_node()
-    kafka = int((node.folder / "pid").read_text())
+    kafka = node.pid
     project = project.on_kafka(node.address).with_settings(HTTP_PORT=0, EPOCH_SECONDS=1)
     events = [record for record in traffic(EVENTS) if record.topic != "flight_labels"]
     with project.flows("predict") as running, project.broker() as broker:
