@@ -34,7 +34,7 @@ SlotSink._is_written = lambda self, record: False
 """
 NO_ACKNOWLEDGEMENT = """
 from flows.adapters.kafka import KafkaProducer
-KafkaProducer._drain = lambda self: None
+KafkaProducer._drain = lambda *_: None
 """
 NO_LABEL_GUARD = """
 from flows.core.labels import LabelJoin
