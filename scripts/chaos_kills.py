@@ -44,8 +44,8 @@ class Plan:
     """What a seed makes of so many kills and events: victims by the number of predictions when they are due.
 
     Each of the `flows` gets the same number of kills; the run has a phase for each number of processes at
-    least, and every second phase ends with a SIGKILL of the supervisor instead of a drain. Predictor and learner
-    may be `backlog` records behind, so that there is a middle of things.
+    least, and every second phase ends with a SIGKILL of the supervisor instead of a drain. Predictor and
+    learner may be `backlog` records behind, so that there is a middle of things.
     """
 
     events: int

@@ -517,9 +517,9 @@ def _client(kind: Any, settings: Mapping[str, Any], health: _Health) -> Any:
 def _may_be_written_twice(records: Sequence[Outgoing]) -> bool:
     """Whether a broker that restarts may take the records again, if their acknowledgement was lost with it.
 
-    It tells what an idempotent producer sends again by the producer's last sequence number, and forgets that when
-    it starts if the producer's last record is a day old (`producer.id.expiration.ms`) - by the record's own time,
-    which in a replay of history is long ago. Who sends such records has to look which of them are on the topic.
+    It tells what an idempotent producer sends again by the producer's last sequence number, and forgets that
+    when it starts if the producer's last record is a day old (`producer.id.expiration.ms`): by the record's
+    own time, which in a replay of history is long ago. The sender has to look which of them are on the topic.
     """
     oldest = min((record.timestamp for record in records if record.timestamp), default=None)
     return oldest is not None and time.time() * 1000 - oldest > REMEMBERED

@@ -1,15 +1,12 @@
 """The alert flow: each drift signal reaches the webhook, or is a dead letter that says why."""
 
-import base64
-import hmac
 from collections.abc import Iterator
-from contextlib import contextmanager
-from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
 import orjson
 import pytest
+from endpoints import SECRET, endpoint
 from harness import PATIENCE, Project, run_flow, server_port, wait_until
 from signals import changed, outgoing, signal
 
@@ -19,8 +16,6 @@ from flows.alert import _Deliver, build, targets_of
 from flows.core import alertmanager
 from flows.core.webhooks import Outbox
 from flows.errors import ConfigError
-
-SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest.fixture
@@ -37,52 +32,6 @@ def second(project: Project, url: str, **fields: str) -> Project:
 
 def alerting(project: Project, url: str) -> Project:
     return project.with_settings(WEBHOOK_URL=url, WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW_PRIVATE="true")
-
-
-@contextmanager
-def endpoint(*answers: int, port: int = 0, taken: list[str] | None = None) -> Iterator[tuple[str, list[int]]]:
-    """An endpoint that gives these answers in turn, the last one for ever; its URL, and what it answered.
-
-    The answer 0 is none: it hangs until the endpoint closes. What it answered with 200 is `taken`, by id.
-    """
-    given: list[int] = []
-    closing = Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            answer = answers[min(len(given), len(answers) - 1)]
-            if taken is not None and answer == 200:
-                assert is_signed(self.headers, body)
-                taken.append(self.headers["webhook-id"])
-            given.append(answer)
-            if answer:
-                self.send_response(answer)
-                self.send_header("location", "http://127.0.0.1:9/elsewhere")
-                self.send_header("retry-after", "1")
-                self.end_headers()
-            else:
-                closing.wait(PATIENCE)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", given
-    finally:
-        closing.set()
-        server.shutdown()
-        server.server_close()
-
-
-def is_signed(headers: Message, body: bytes) -> bool:
-    """Whether the request is signed with SECRET, by the text of the specification."""
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    due = base64.b64encode(hmac.digest(bytes(range(32)), signed, "sha256")).decode()
-    return f"v1,{due}" in headers["webhook-signature"].split(" ")
 
 
 def test_each_signal_is_posted_once_with_the_very_body_that_stands_on_the_topic(

@@ -1,12 +1,14 @@
-"""A clock that is set back an hour while the flows run."""
+"""A clock that is set back while the flows run."""
 
 import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
+from endpoints import SECRET, endpoint
 from harness import PATIENCE, Project, lag, run_flow, unavailable, wait_until
 from made_flights import traffic
+from signals import outgoing, signal
 
 FLIGHTS = 200
 SLEEP = """
@@ -23,19 +25,48 @@ def faketime() -> str:
     return str(next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")))
 
 
+class Clock:
+    """The clock of the project's flows, by `environment`."""
+
+    def __init__(self, project: Project) -> None:
+        self._file = project.directory / "clock"
+        self.set(0)
+        (project.directory / "sitecustomize.py").write_text(SLEEP)
+        self.environment = {
+            "LD_PRELOAD": faketime(),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": f"{project.directory}:{os.environ.get('PYTHONPATH', '')}",
+        }
+
+    def set(self, seconds: int) -> None:
+        """So far from the true time; within a second the flows see it."""
+        self._file.write_text(f"{seconds:+}")
+
+
+def test_an_alert_that_waits_for_its_next_attempt_waits_no_longer_when_the_clock_is_set_back(
+    project: Project,
+) -> None:
+    clock = Clock(project)
+    project.send([outgoing(signal(1))])
+    with endpoint(429, 429, 429, 429, 200) as (url, given):  # with pauses of 1, 2, 4 and 8 seconds
+        webhook = {"WEBHOOK_URL": url, "WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW_PRIVATE": "true"}
+        alerting = project.with_settings(HTTP_PORT=0, **webhook)
+        with alerting.flows("alert", **clock.environment) as running:
+            wait_until(lambda: len(given) == 2, PATIENCE)
+            clock.set(-3600)
+            wait_until(lambda: given[-1] == 200, PATIENCE)
+            assert running.stop() == 0, running.said()
+    assert given == [429, 429, 429, 429, 200]
+    assert "starting it again" not in running.said()
+    assert project.records("dead-letters") == []
+
+
 def test_a_clock_that_is_set_back_stops_nothing_and_changes_nothing(
     project: Project, applied: Project
 ) -> None:
-    clock = project.directory / "clock"
-    clock.write_text("+0")
-    (project.directory / "sitecustomize.py").write_text(SLEEP)
-    environment = {
-        "LD_PRELOAD": faketime(),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONPATH": f"{project.directory}:{os.environ.get('PYTHONPATH', '')}",
-    }
+    clock = Clock(project)
     project = project.with_settings(HTTP_PORT=0, EPOCH_SECONDS=0.5)
     project.apply_feast()
     engine = project.engine()
@@ -44,7 +75,7 @@ def test_a_clock_that_is_set_back_stops_nothing_and_changes_nothing(
     flights = sum(record.topic == "flights" for record in sent[:half])
     labels = sum(record.topic == "flight_labels" for record in sent[:half])
     with (
-        project.flows("predict", "learn", "materialize", **environment) as running,
+        project.flows("predict", "learn", "materialize", **clock.environment) as running,
         project.broker() as broker,
     ):
 
@@ -55,7 +86,7 @@ def test_a_clock_that_is_set_back_stops_nothing_and_changes_nothing(
 
         project.send(sent[:half])
         wait_until(lambda: is_done(flights, labels), PATIENCE)
-        clock.write_text("-3600")
+        clock.set(-3600)
         project.send(sent[half:])
         wait_until(lambda: is_done(FLIGHTS, FLIGHTS), PATIENCE)
         assert running.stop() == 0, running.said()
