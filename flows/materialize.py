@@ -103,7 +103,7 @@ class _Decode:
         if record.topic == self._predictions:
             answer = self._answers.decode(record)
             if answer.plan != self._plan:
-                telemetry.OTHER_PLANS.labels(answer.plan).inc()
+                telemetry.OTHER_PLANS.inc()
             batch.served.extend(answer.rows)
         else:
             rows = feature_rows.decode(record)

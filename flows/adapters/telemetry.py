@@ -120,8 +120,7 @@ FEATURE_ROWS = Counter(
 )
 OTHER_PLANS = Counter(
     "driftline_predictions_of_other_plans_total",
-    "Predictions left out of the offline store, since they are of another feature plan, by its hash.",
-    ["plan"],
+    "Predictions left out of the offline store, since they are of another feature plan.",
     registry=REGISTRY,
 )
 ENTITIES = Gauge(
