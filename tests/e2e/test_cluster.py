@@ -14,7 +14,7 @@ from namespaces import Host, two_hosts
 
 from flows.core.broker import Outgoing
 
-FLIGHTS = 1_500
+PART = 200  # flights
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def test_killed_processes_and_another_number_of_them_lose_and_repeat_nothing(
     partitioned: Project, kafka: str, tmp_path: Path
 ) -> None:
     project = partitioned.copy_to(tmp_path / "project").on_kafka(kafka)
-    project = project.with_settings(HTTP_PORT=0, BATCH=20, EPOCH_SECONDS=0.2)
-    parts = [flights(0, 500), flights(500, 1_000), flights(1_000, FLIGHTS)]
+    project = project.with_settings(HTTP_PORT=0, BATCH=8, EPOCH_SECONDS=0.2)
+    parts = [flights(start, start + PART) for start in (0, PART, 2 * PART)]
     engine = project.engine()
     with project.broker() as broker:
         for processes, records in zip(("2", "3", "1"), parts, strict=True):
@@ -50,7 +50,7 @@ def test_killed_processes_and_another_number_of_them_lose_and_repeat_nothing(
                     wait_until(lambda: grown(project, done + 50), PATIENCE)  # noqa: B023
                     kill(running, "predict-1")
                 wait_until(lambda: lag(broker, engine, "predict") == 0, PATIENCE)
-                wait_until(lambda: grown(project, done + 499), PATIENCE)  # noqa: B023
+                wait_until(lambda: grown(project, done + PART - 1), PATIENCE)  # noqa: B023
                 assert running.stop() == 0, running.said()
 
     assert_as_clean(project, partitioned.copy_to(tmp_path / "clean"), parts)

@@ -8,7 +8,7 @@ from made_flights import HOUR, MINUTE, event_payload
 from flows.core.tasks import BINARY
 from flows.runner import FLOWS
 
-EVENTS = 3000
+EVENTS = 2000
 AFTER = 1_357_430_400_000  # 2013-01-06T00:00:00Z, when the last of those flights has landed
 
 
@@ -26,9 +26,18 @@ def all_is_read(project: Project) -> bool:
 
 
 def test_every_flight_is_predicted_once_every_label_learned_and_a_restart_goes_on_from_there(
-    project_on: Project, backtest: dict
+    project_on_kafka: Project, backtest: dict
 ) -> None:
-    project = project_on.with_settings(HTTP_PORT=0)
+    goes_through(project_on_kafka, backtest)
+
+
+@pytest.mark.long  # the README's shop is such a run, too
+def test_so_it_is_on_the_embedded_log(project: Project, backtest: dict) -> None:
+    goes_through(project, backtest)
+
+
+def goes_through(project: Project, backtest: dict) -> None:
+    project = project.with_settings(HTTP_PORT=0)
     with project.flows() as running:
         published = project.run("publish", "--events", str(EVENTS), "--bound-hours", "3")
         assert published.returncode == 0, published.stderr
