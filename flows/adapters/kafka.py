@@ -167,9 +167,9 @@ class KafkaBroker:
         Not by the admin client's newer request, which can end the process when the connection to the group's
         coordinator is lost (https://github.com/confluentinc/librdkafka/issues/4605).
         """
-        with self._health.explained(self._admin), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            found = self._admin.list_groups(group, PATIENCE)
+            found = self._ask(lambda: self._admin.list_groups(group, PATIENCE))
         return [(member.client_id, member.client_host) for each in found for member in each.members]
 
     def member(self, group: str, options: Mapping[str, Any]) -> Consumer:
