@@ -34,15 +34,16 @@ def kill(running: Running, process: str) -> None:
     wait_until(lambda: all(running.pids()[name] != pid for name, pid in before.items()), PATIENCE)
 
 
+@pytest.mark.long  # the short form of scripts/chaos kills clusters too
 def test_killed_processes_and_another_number_of_them_lose_and_repeat_nothing(
     partitioned: Project, kafka: str, tmp_path: Path
 ) -> None:
     project = partitioned.copy_to(tmp_path / "project").on_kafka(kafka)
     project = project.with_settings(HTTP_PORT=0, BATCH=8, EPOCH_SECONDS=0.2)
-    parts = [flights(start, start + PART) for start in (0, PART)]
+    parts = [flights(start, start + PART) for start in (0, PART, 2 * PART)]
     engine = project.engine()
     with project.broker() as broker:
-        for processes, records in zip(("3", "1"), parts, strict=True):
+        for processes, records in zip(("2", "3", "1"), parts, strict=True):
             done = len(project.records("predictions"))
             with project.flows("predict", "--processes", processes) as running:
                 project.send(records)

@@ -26,14 +26,13 @@ def test_a_shutdown_under_load_is_in_order_and_the_next_start_loses_and_repeats_
     project: Project,
 ) -> None:
     project = project.with_settings(**SETTINGS)
-    project.apply_feast()
     project.send(list(records(EVENTS)))
-    with project.flows() as running:
+    with project.flows("predict", "learn", "retrain") as running:
         wait_until(lambda: written(project, "predictions") > 50, PATIENCE)
         assert running.stop() == 0, running.said()
     assert "did not drain" not in running.said()
     assert written(project, "predictions") < EVENTS, "there was no load left"
-    with project.flows() as running:
+    with project.flows("predict", "learn") as running:
         wait_until(lambda: learned(project) == (EVENTS, 0, 0), PATIENCE)
         assert running.stop() == 0, running.said()
     counts = Counter(prediction["id"] for prediction in project.values("predictions"))
