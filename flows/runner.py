@@ -1,6 +1,7 @@
 """Runs one of the five flows in this process: `python -m flows.runner predict`."""
 
 import argparse
+import faulthandler
 import fcntl
 import gc
 import importlib
@@ -21,6 +22,7 @@ from flows.errors import ConfigError, DriftlineError, EngineConflict, SnapshotEr
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
+TELL_WHERE = signal.SIGQUIT  # makes a flow write what each of its threads is doing to standard error
 BACKGROUND = ("materialize", "retrain")  # long work that must not take the processor from an answer
 
 SUPERVISED = "--supervised"
@@ -163,6 +165,7 @@ def check_topics(running: Engine) -> None:
 
 def main(flow: str, place: Place) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
+    faulthandler.register(TELL_WHERE)
     logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         return run(flow, place)

@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from flows.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, Place
+from flows.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, TELL_WHERE, Place
 
 GRACE = 30.0  # seconds that a flow gets to drain
+_TELLING = 1.0  # seconds that it gets to tell where it stands
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is started again
 _HEALTHY_AFTER = 60.0  # seconds after which a crash is no longer counted with the one before
 
@@ -133,7 +134,10 @@ class Supervisor:
         try:
             return process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._say(f"{flow} did not drain within {GRACE:g} s; killed")
+            self._say(f"{flow} did not drain within {GRACE:g} s; killed. Where it stood:")
+            process.send_signal(TELL_WHERE)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_TELLING)  # it goes on when it has told
             process.kill()
             return process.wait()
 

@@ -211,7 +211,9 @@ class KafkaBroker:
         def ask() -> dict[TopicPartition, int]:
             futures = self._admin.list_offsets(request, request_timeout=PATIENCE)
             return {
-                TopicPartition(asked.topic, asked.partition): future.result().offset
+                TopicPartition(asked.topic, asked.partition): future.result(
+                    2 * PATIENCE
+                ).offset  # lest it never comes
                 for asked, future in futures.items()
             }
 
@@ -491,6 +493,8 @@ class _Health:
         """Turn what `client` raises into a `BrokerError`."""
         try:
             yield
+        except TimeoutError as error:
+            raise BrokerError(f"Kafka at {self.servers} left a question without an answer") from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() not in SILENCE:

@@ -1,11 +1,25 @@
-"""When a flow of several processes has ended, and how."""
+"""When a flow of several processes has ended, and how; what becomes of one that hangs."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import wait_until
 
-from flows.runner import EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE
-from flows.supervisor import _Child
+from flows.runner import EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE, TELL_WHERE
+from flows.supervisor import Supervisor, _Child
+
+HANGS = """
+import faulthandler, pathlib, sys, time
+faulthandler.register(int(sys.argv[1]))
+def in_a_hang():
+    pathlib.Path("hangs").touch()
+    time.sleep(600)
+in_a_hang()
+"""
 
 
 class Process:
@@ -33,3 +47,15 @@ def test_a_flow_has_ended_with_its_first_crash_and_in_order_when_all_its_process
 ) -> None:
     processes: Any = [Process(code) for code in codes]
     assert _Child("predict", processes).end() == end
+
+
+def test_a_flow_that_does_not_drain_tells_where_it_stood_before_it_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", HANGS, str(int(TELL_WHERE))])
+    wait_until((tmp_path / "hangs").exists)
+    said: list[str] = []
+    assert Supervisor({}, {}, said.append)._wait_for("learn", process, deadline=0.0) == -signal.SIGKILL
+    assert said == ["learn did not drain within 30 s; killed. Where it stood:"]
+    assert "in in_a_hang" in capfd.readouterr().err
