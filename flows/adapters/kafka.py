@@ -210,12 +210,9 @@ class KafkaBroker:
 
         def ask() -> dict[TopicPartition, int]:
             futures = self._admin.list_offsets(request, request_timeout=PATIENCE)
-            return {
-                TopicPartition(asked.topic, asked.partition): future.result(
-                    2 * PATIENCE
-                ).offset  # lest it never comes
-                for asked, future in futures.items()
-            }
+            # the timeout of a request is no promise that its answer comes
+            found = {asked: future.result(2 * PATIENCE) for asked, future in futures.items()}
+            return {TopicPartition(asked.topic, asked.partition): it.offset for asked, it in found.items()}
 
         return self._ask(ask)
 
