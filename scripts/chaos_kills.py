@@ -43,8 +43,8 @@ class Kill(NamedTuple):
 class Plan:
     """What a seed makes of so many kills and events: victims by the number of predictions when they are due.
 
-    Each of the `flows` gets the same number of kills; the run has a phase for each number of processes at
-    least, and every second phase ends with a SIGKILL of the supervisor instead of a drain. Predictor and
+    The `flows` run, and each gets the same number of kills; the run has a phase for each number of processes
+    at least, and every second phase ends with a SIGKILL of the supervisor instead of a drain. Predictor and
     learner may be `backlog` records behind, so that there is a middle of things.
     """
 
@@ -114,9 +114,9 @@ class Chaos:
         plan = self._plan
         last = number == len(plan.phases)
         until = plan.events * number // len(plan.phases)
-        with Supervisor(site, number, processes) as running:
+        with Supervisor(site, number, processes, *plan.flows) as running:
             self._running = running
-            while not (self._is_done() if last else self._predictions() >= until):
+            while not (self._is_done() if last else self._has_reached(until)):
                 self._tick(f"phase {number} of {len(plan.phases)}, predict with {processes}")
             if number % 2 or last:
                 running.drain()
@@ -127,7 +127,7 @@ class Chaos:
 
     def _tick(self, doing: str) -> None:
         if time.monotonic() > self._deadline:
-            lags = ", ".join(f"{flow} {self._log.lag(flow):,}" for flow in FLOWS)
+            lags = ", ".join(f"{flow} {self._log.lag(flow):,}" for flow in self._plan.flows)
             raise TooSlow(
                 f"{self._predictions():,} predictions, {len(self.kills)} kills; still to read: {lags}"
             )
@@ -166,10 +166,16 @@ class Chaos:
     def _predictions(self) -> int:
         return self._log.written("predictions")
 
+    def _has_reached(self, predictions: int) -> bool:
+        """Whether there are so many predictions, all flows, and no kill is due that may still come."""
+        reached = self._predictions() >= predictions and all(map(self._running.alive, self._plan.flows))
+        return reached and (not self._pending or self._is_done())
+
     def _is_done(self) -> bool:
         """Whether all is read, twice in a row: between two flows a record may be on its way."""
+        flows = self._plan.flows
         quiet = (
-            not self._feed.left and not any(map(self._work, FLOWS)) and all(map(self._running.alive, FLOWS))
+            not self._feed.left and not any(map(self._work, flows)) and all(map(self._running.alive, flows))
         )
         now = time.monotonic()
         self._quiet_since = min(self._quiet_since, now) if quiet else inf

@@ -88,10 +88,11 @@ class Log:
 
     def lag(self, flow: str) -> int:
         """How many records the flow has still to read."""
-        group = self.running.pipeline.group(flow)
+        group, topics = self.running.pipeline.group(flow), self.inputs(flow)
+        read = {topic: self.broker.committed(group, topic) for topic in topics}  # first, lest it be negative
         return sum(
-            end - self.broker.committed(group, topic).get(number, 0)
-            for topic in self.inputs(flow)
+            end - read[topic].get(number, 0)
+            for topic in topics
             for number, (_, end) in enumerate(self.broker.offsets(topic))
         )
 

@@ -361,10 +361,11 @@ def inputs(running: Engine, flow: str) -> list[str]:
 
 def lag(broker: Broker, running: Engine, flow: str) -> int:
     """How many records the flow has still to read."""
-    group = running.pipeline.group(flow)
+    group, topics = running.pipeline.group(flow), inputs(running, flow)
+    read = {topic: broker.committed(group, topic) for topic in topics}  # first, lest it be negative
     return sum(
-        end - broker.committed(group, topic).get(number, 0)
-        for topic in inputs(running, flow)
+        end - read[topic].get(number, 0)
+        for topic in topics
         for number, (_, end) in enumerate(broker.offsets(topic))
     )
 
