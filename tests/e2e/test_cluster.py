@@ -136,3 +136,35 @@ def test_a_host_with_a_state_directory_of_its_own_is_refused(
             assert "with another state directory; all processes of a flow need the same" in running[1].said()
         finally:
             end(running)
+
+
+def test_bytewax_itself_runs_a_flow_over_hosts_and_resumes_it(
+    partitioned: Project, kafka: str, tmp_path: Path
+) -> None:
+    project = partitioned.copy_to(tmp_path / "project").on_kafka(kafka)
+    project = project.with_settings(HTTP_PORT=0, BATCH=20)
+    state = project.directory / "state"
+    state.mkdir()
+    prepared = project.start(sys.executable, "-m", "bytewax.recovery", state, "2")
+    assert prepared.process.wait(PATIENCE) == 0, prepared.said()
+    recovery = ("-r", state, "-s", "1", "-b", "0")
+    parts = [flights(0, PART), flights(PART, 2 * PART)]
+    with two_hosts() as hosts:
+        for host in hosts:
+            host.reaches(int(kafka.rpartition(":")[2]))
+        addresses = ";".join(f"{host.address}:2101" for host in hosts)
+        for number, records in enumerate(parts, 1):
+            project.send(records)
+            command = (sys.executable, "-m", "bytewax.run", "flows.predict", *recovery, "-a", addresses)
+            running = [
+                project.start(*host.command, *command, "-i", str(process))
+                for process, host in enumerate(hosts)
+            ]
+            try:
+                wait_until(lambda: grown(project, number * PART - 1), PATIENCE)  # noqa: B023
+                for each in running:
+                    each.process.send_signal(signal.SIGTERM)
+                assert [each.process.wait(PATIENCE) for each in running] == [0, 0]
+            finally:
+                end(running)
+    assert_as_clean(project, partitioned.copy_to(tmp_path / "clean"), parts)
