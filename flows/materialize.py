@@ -160,6 +160,9 @@ class _Stores(StatelessSinkPartition[Batch]):
                 return write()
             except StoreError as error:
                 _log.warning("%s; trying again", error)
-                if self._drain.wait(wait):
+                until = time.monotonic() + wait
+                while time.monotonic() < until and not self._drain.is_set():
+                    time.sleep(0.05)  # the event is never waited for: see `flows.wiring.drain_on_signals`
+                if self._drain.is_set():
                     raise
                 wait = min(2 * wait, _LONGEST_WAIT)

@@ -70,7 +70,8 @@ class Supervisor:
         self._children = [_Child(flow) for flow in self._flows]
         for child in self._children:
             self._start(child)
-        while not self._stop.wait(0.1):
+        while not self._stop.is_set():  # a signal's handler sets it, so it must not be waited for
+            time.sleep(0.1)
             for child in self._children:
                 if (code := self._look_after(child)) is not None:
                     self._end()

@@ -308,7 +308,11 @@ def _project(directory: Path | None = None) -> tuple[Project, Settings]:
 
 
 def drain_on_signals(running: Engine) -> None:
-    """Let SIGTERM and Ctrl-C end the sources, so that the flow stores its state and exits with 0."""
+    """Let SIGTERM and Ctrl-C end the sources, so that the flow stores its state and exits with 0.
+
+    The main thread must ask `is_set` only, and never `wait` for the event: waiting takes a lock that setting
+    takes too, and the handler runs in the main thread, which would then wait for itself.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.drain.set())
 

@@ -158,7 +158,9 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._commit()
         self._look()
         rest = self._rest_until - time.monotonic()
-        if self._drain.wait(max(0.0, min(rest, self._idle))):
+        if rest > 0:
+            time.sleep(min(rest, self._idle))
+        if self._drain.is_set():  # never waited for: see `flows.wiring.drain_on_signals`
             raise StopIteration
         records = [] if rest > 0 else self._take(wait=0.0) or self._take(wait=self._idle)
         if not records:
