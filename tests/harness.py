@@ -29,6 +29,10 @@ from flows.retrain import build as retrain
 from flows.runner import execute
 from flows.wiring import Engine
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+from chaos_site import Log
+
 BUILD = {"predict": predict, "learn": learn, "alert": alert, "retrain": retrain}
 PATIENCE = 60.0  # seconds; the machine may be busy
 DRIFTLINE = Path(sys.executable).with_name("driftline")
@@ -347,33 +351,15 @@ def records_of(broker: Broker, topic: str) -> list[Record]:
     ]
 
 
-def inputs(running: Engine, flow: str) -> list[str]:
-    """The topics whose records the flow has to have read when it is done."""
-    pipeline = running.pipeline
-    return {
-        "predict": [stream.topic for stream in pipeline.feature_streams],
-        "learn": [pipeline.labels.topic, pipeline.topic("predictions")],
-        "materialize": [pipeline.topic("features"), pipeline.topic("predictions")],
-        "alert": [pipeline.topic("drift")],
-        "retrain": [pipeline.topic("drift")],
-    }[flow]
-
-
 def lag(broker: Broker, running: Engine, flow: str) -> int:
     """How many records the flow has still to read."""
-    group, topics = running.pipeline.group(flow), inputs(running, flow)
-    read = {topic: broker.committed(group, topic) for topic in topics}  # first, lest it be negative
-    return sum(
-        end - read[topic].get(number, 0)
-        for topic in topics
-        for number, (_, end) in enumerate(broker.offsets(topic))
-    )
+    return Log(running, broker).lag(flow)
 
 
 def forget_progress(running: Engine, flow: str) -> None:
     """Let the flow's group show no progress, so that what it shows next is that of the coming run."""
     with closing(running.open_broker()) as broker:
-        group, topics = running.pipeline.group(flow), inputs(running, flow)
+        group, topics = running.pipeline.group(flow), Log(running, broker).inputs(flow)
         begin = {TopicPartition(topic, n): 0 for topic in topics for n in range(len(broker.offsets(topic)))}
         with closing(broker.consumer(group, begin)) as consumer:
             consumer.commit(begin)

@@ -7,18 +7,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-from harness import PATIENCE, DurableRedis, Project, Running, lag, wait_until
-
-from flows.core.broker import Outgoing
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
 import chaos
 import chaos_flights
 import chaos_verify
+import pytest
 from chaos_kills import Chaos, Plan
 from chaos_site import Log, fresh_site
+from harness import PATIENCE, DurableRedis, Project, Running, lag, wait_until
+
+from flows.core.broker import Outgoing
 
 EVENTS, KILLS, SEED = 900, 3, 1
 BACKLOG = 300  # records; else the predictor has read all before it is killed

@@ -87,6 +87,13 @@ def start_on(hosts: Sequence[Host], projects: Sequence[Project]) -> list[Running
     ]
 
 
+def drain(running: Sequence[Running]) -> None:
+    """Let all drain at once: each waits for the others."""
+    for each in running:
+        each.process.send_signal(signal.SIGTERM)
+    assert [each.process.wait(PATIENCE) for each in running] == [0, 0]
+
+
 def end(running: Sequence[Running]) -> None:
     for each in running:
         each.kill()
@@ -113,9 +120,7 @@ def test_a_flow_on_two_hosts_of_which_one_is_killed_loses_and_repeats_nothing(
             running = start_on(hosts, [project, project])
             project.send(parts[1])
             wait_until(lambda: grown(project, 599) and lag(broker, engine, "predict") == 0, PATIENCE)
-            for each in running:
-                each.process.send_signal(signal.SIGTERM)
-            assert [each.process.wait(PATIENCE) for each in running] == [0, 0]
+            drain(running)
         finally:
             end(running)
     assert_as_clean(project, partitioned.copy_to(tmp_path / "clean"), parts)
@@ -162,9 +167,7 @@ def test_bytewax_itself_runs_a_flow_over_hosts_and_resumes_it(
             ]
             try:
                 wait_until(lambda: grown(project, number * PART - 1), PATIENCE)  # noqa: B023
-                for each in running:
-                    each.process.send_signal(signal.SIGTERM)
-                assert [each.process.wait(PATIENCE) for each in running] == [0, 0]
+                drain(running)
             finally:
                 end(running)
     assert_as_clean(project, partitioned.copy_to(tmp_path / "clean"), parts)
