@@ -160,9 +160,12 @@ class _Stores(StatelessSinkPartition[Batch]):
                 return write()
             except StoreError as error:
                 _log.warning("%s; trying again", error)
-                until = time.monotonic() + wait
-                while time.monotonic() < until and not self._drain.is_set():
-                    time.sleep(0.05)  # the event is never waited for: see `flows.wiring.drain_on_signals`
-                if self._drain.is_set():
+                if self._drains_within(wait):
                     raise
                 wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _drains_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while not self._drain.is_set() and time.monotonic() < until:
+            time.sleep(0.05)
+        return self._drain.is_set()

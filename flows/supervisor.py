@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from flows.core.drain import Drain
 from flows.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, TELL_WHERE, Place
 
 GRACE = 30.0  # seconds that a flow gets to drain
@@ -61,7 +61,7 @@ class Supervisor:
     ) -> None:
         self._environment = {**os.environ, **environment}
         self._say = say
-        self._stop = threading.Event()
+        self._drain = Drain()
         self._flows = flows
         self._children: list[_Child] = []
 
@@ -70,7 +70,7 @@ class Supervisor:
         self._children = [_Child(flow) for flow in self._flows]
         for child in self._children:
             self._start(child)
-        while not self._stop.is_set():  # a signal's handler sets it, so it must not be waited for
+        while not self._drain.is_set():
             time.sleep(0.1)
             for child in self._children:
                 if (code := self._look_after(child)) is not None:
@@ -81,7 +81,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Let `run` drain the flows and return."""
-        self._stop.set()
+        self._drain.set()
 
     def _start(self, child: _Child) -> None:
         places = cluster(self._flows[child.flow])

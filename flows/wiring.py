@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import tempfile
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from flows.adapters.seed import Seed
 from flows.brokers import open_broker
 from flows.core.broker import Broker, TopicSpec
 from flows.core.data_quality import Column
+from flows.core.drain import Drain
 from flows.core.features import Question
 from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
@@ -82,7 +82,7 @@ class Engine:
     project: Project
     settings: Settings
     pipeline: Pipeline
-    drain: threading.Event = field(default_factory=threading.Event)
+    drain: Drain = field(default_factory=Drain)
     watch: Telemetry = field(default_factory=Telemetry)
 
     def open_broker(self) -> Broker:
@@ -308,11 +308,7 @@ def _project(directory: Path | None = None) -> tuple[Project, Settings]:
 
 
 def drain_on_signals(running: Engine) -> None:
-    """Let SIGTERM and Ctrl-C end the sources, so that the flow stores its state and exits with 0.
-
-    The main thread must ask `is_set` only, and never `wait` for the event: waiting takes a lock that setting
-    takes too, and the handler runs in the main thread, which would then wait for itself.
-    """
+    """Let SIGTERM and Ctrl-C end the sources, so that the flow stores its state and exits with 0."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.drain.set())
 

@@ -8,7 +8,6 @@ the log, and does not write that again.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
+from flows.core.drain import Drain
 from flows.core.merge import EventTimeMerge, of_our_time
 from flows.errors import BrokerError, UnknownTopic
 
@@ -82,7 +82,7 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         slots: int,
         batch: int,
         watch: Watch,
-        drain: threading.Event,
+        drain: Drain,
         idle: float = 0.003,
         pace: float = 0.0,
     ) -> None:
@@ -133,7 +133,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         offsets: dict[TopicPartition, int],
         batch: int,
         watch: Watch,
-        drain: threading.Event,
+        drain: Drain,
         idle: float,
         pace: float,
     ) -> None:
@@ -160,7 +160,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         rest = self._rest_until - time.monotonic()
         if rest > 0:
             time.sleep(min(rest, self._idle))
-        if self._drain.is_set():  # never waited for: see `flows.wiring.drain_on_signals`
+        if self._drain.is_set():
             raise StopIteration
         records = [] if rest > 0 else self._take(wait=0.0) or self._take(wait=self._idle)
         if not records:

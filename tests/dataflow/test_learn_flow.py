@@ -313,7 +313,8 @@ def test_what_was_learned_but_not_yet_published_when_the_flow_crashed_is_publish
         while len(running.states) < stored + 3:  # each of them means that the epoch before is closed
             project.send([Outgoing("flight_labels", b"?", timestamp=NOON + 9 * HOUR)])
         project.send([Outgoing("flight_labels", b"crash", timestamp=NOON + 10 * HOUR)])
-        return running.drain.wait(60)
+        wait_until(running.drain.is_set, 60)
+        return True
 
     with pytest.raises(RuntimeError):
         run_flow(replace(running, watch=CrashAtGarbage()), "learn", until=crash_when_all_is_stored)

@@ -1,6 +1,5 @@
 """A slot of a source on the embedded log: when it rests."""
 
-import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ import pytest
 from flows.adapters.bytewax_io import Inputs, MergedSource
 from flows.adapters.log import LogBroker
 from flows.core.broker import Outgoing, TopicSpec
+from flows.core.drain import Drain
 from flows.core.merge import size_of
 from flows.wiring import Telemetry
 
@@ -22,7 +22,7 @@ def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_pat
     with closing(open_log()) as log, closing(log.producer()) as producer:
         log.create_topics([TopicSpec("events")])
         producer.send([Outgoing("events", b"{}", timestamp=1) for _ in range(25)])
-    drain = threading.Event()
+    drain = Drain()
     source = MergedSource(open_log, "group", Inputs(["events"]), 1, 10, Telemetry(), drain, pace=0.3)
     with closing(source.build_part("records", "0", None)) as slot, closing(open_log().producer()) as producer:
         assert [len(records) for _ in range(3) for _, records in slot.next_batch()] == [10, 10, 5]
@@ -39,7 +39,7 @@ def test_a_clock_that_is_set_back_wakes_the_steps_once_and_nothing_waits_for_it(
 ) -> None:
     with closing(LogBroker(tmp_path / "log.db")) as log:
         log.create_topics([TopicSpec("events")])
-    drain = threading.Event()
+    drain = Drain()
     source = MergedSource(
         lambda: LogBroker(tmp_path / "log.db"), "group", Inputs(["events"]), 1, 10, Telemetry(), drain
     )
@@ -64,7 +64,7 @@ def test_what_a_slot_holds_of_large_records_is_bounded_also_where_one_topic_wait
         log.create_topics([TopicSpec(topic) for topic in ("a", "b", "c")])
         for topic, first in (("a", 0), ("b", 10_000), ("c", 20_000)):  # b and c wait for all of a
             producer.send([Outgoing(topic, bytes(record), timestamp=first + n) for n in range(count)])
-    source = MergedSource(open_log, "group", Inputs(["a", "b", "c"]), 1, 1000, Telemetry(), threading.Event())
+    source = MergedSource(open_log, "group", Inputs(["a", "b", "c"]), 1, 1000, Telemetry(), Drain())
     read, most = list[tuple[str, int]](), 0
     with closing(source.build_part("records", "0", None)) as slot:
         while len(read) < 3 * count:
