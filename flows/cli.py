@@ -272,6 +272,7 @@ def backtest(
         with err.status("importing Feast and joining the batch views"):
             looked_up = running.looked_up(plan, questions(running.pipeline, records))
     learner = running.learner(plan)
+    tune_garbage_collection()
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
     began, history = time.monotonic(), History(test, records.events)
     with progress("backtesting", len(records)) as advance:

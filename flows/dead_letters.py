@@ -69,8 +69,7 @@ def letter_at(running: Engine, broker: Broker, place: str) -> DeadLetter:
 
 def inputs_of(running: Engine) -> list[str]:
     """The topics whose records may be sent again: those that others write."""
-    pipeline = running.pipeline
-    return [stream.topic for stream in (*pipeline.feature_streams, pipeline.labels)]
+    return [stream.topic for stream in running.pipeline.input_streams]
 
 
 def replay(broker: Broker, chosen: Iterable[DeadLetter], inputs: Collection[str]) -> Replayed:

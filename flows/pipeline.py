@@ -217,6 +217,11 @@ class Pipeline:
         return loaded
 
     @property
+    def input_streams(self) -> tuple[Stream, ...]:
+        """The streams that others write: the events, the sources, the labels."""
+        return (self.events, *self.sources, self.labels)
+
+    @property
     def feature_streams(self) -> tuple[Stream, ...]:
         """The streams that the predict flow reads: the sources, then the events."""
         return (*self.sources, self.events)

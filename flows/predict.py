@@ -40,7 +40,7 @@ class Sorted(NamedTuple):
 
     number: int
     batch: Batch
-    steps: dict[EntityKey, list[Step]]
+    steps: list[tuple[EntityKey, list[Step]]]
 
 
 class EntitySteps(NamedTuple):
@@ -159,7 +159,7 @@ class _ByEntity:
         times = [item.time for item in batch.items if not isinstance(item, Record)]
         self._now = max(self._now, *times) if times else self._now
         out: list[tuple[str, EntitySteps | Idle]] = [
-            (key.name, EntitySteps(slot, number, key, part)) for key, part in steps.items()
+            (key.name, EntitySteps(slot, number, key, part)) for key, part in steps
         ]
         return out + [(key, Idle(self._now)) for key in self._idle.due(self._now)]
 

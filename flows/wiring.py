@@ -116,9 +116,8 @@ class Engine:
 
     def topics(self) -> list[str]:
         """All topics of the pipeline, those that it reads first."""
-        pipeline = self.pipeline
-        inputs = [stream.topic for stream in (pipeline.events, *pipeline.sources, pipeline.labels)]
-        return [*inputs, *map(pipeline.topic, OUTPUTS)]
+        inputs = [stream.topic for stream in self.pipeline.input_streams]
+        return [*inputs, *map(self.pipeline.topic, OUTPUTS)]
 
     def topic_specs(self) -> list[TopicSpec]:
         """How all topics of the pipeline are made."""
@@ -315,7 +314,7 @@ def drain_on_signals(running: Engine) -> None:
 
 def _check_declaration(pipeline: Pipeline) -> None:
     """Raise `ConfigError` for a field that the declaration names but does not declare."""
-    for stream in (pipeline.events, *pipeline.sources, pipeline.labels):
+    for stream in pipeline.input_streams:
         for role, kind in ((stream.id, Text), (stream.time, Time)):
             field = stream.fields.get(role)
             if not isinstance(field, kind) or not field.required:

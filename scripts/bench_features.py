@@ -20,7 +20,7 @@ from rich.table import Table
 
 from flows.core.broker import Record
 from flows.core.decode import Decoder
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
+from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
 from flows.core.intake import Intake
 from flows.core.plan import Aggregate, FeaturePlan, View
 from flows.core.schema import Flag, Number, Text, Time, iso
@@ -82,13 +82,15 @@ class Engine:
         self._splitter, self._assembler, self._plan = Splitter(plan), Assembler(plan), plan
         self.entities: dict[EntityKey, EntityFeatures] = {}
 
-    def take(self, records: Sequence[Record]) -> list[list[Any]]:
-        return self.run(self._intake.take(records).items)
+    def take(self, records: Sequence[Record]) -> tuple[list[list[Any]], list[Row]]:
+        batch = self._intake.take(records)
+        return self.run(batch.items, len(batch.records))
 
-    def run(self, items: Sequence[Any]) -> list[list[Any]]:
-        """The vectors of the questions among the items."""
-        parts = [self._of(key).run(steps) for key, steps in self._splitter.split(items).items()]
-        return self._assembler.assemble(sum(type(item) is Question for item in items), parts)
+    def run(self, items: Sequence[Any], questions: int) -> tuple[list[list[Any]], list[Row]]:
+        """The vectors of so many questions among the items, and the rows for the stores."""
+        parts = [self._of(key).run(steps) for key, steps in self._splitter.split(items)]
+        vectors = self._assembler.assemble(questions, parts)
+        return vectors, [row for part in parts for row in part.rows]
 
     def _of(self, key: EntityKey) -> EntityFeatures:
         features = self.entities.get(key)
@@ -100,17 +102,17 @@ class Engine:
 def speed(warm: int, events: int, runs: int) -> Table:
     """12 windows on 2 entities: events per second of CPU time, by hand and of the engine, in turns.
 
-    Both must give equal vectors.
+    Both must give equal vectors and rows.
     """
     records = list(transactions(warm + events))
     rates: dict[type, list[float]] = {ByHand: [], Engine: []}
     for _ in range(runs):
-        answers = []
+        values = []
         for kind, measured in rates.items():
-            rate, vectors = _rate(kind(), records, warm)
+            rate, *came_of_it = _rate(kind(), records, warm)
             measured.append(rate)
-            answers.append(vectors)
-        _assert_equal(*answers)
+            values.append(_all_values(*came_of_it))
+        _assert_equal(*values)
     by_hand, engine = statistics.median(rates[ByHand]), statistics.median(rates[Engine])
     table = Table("12 windows, 2 entities", "by hand", "engine", "ratio")
     table.add_row("events/s", f"{by_hand:,.0f}", f"{engine:,.0f}", f"{engine / by_hand:.2f}")
@@ -170,13 +172,13 @@ def _cost(size: int) -> tuple[float, float, float]:
     engine, before = Engine(plan), resident()
     for number in range(2 * size):
         if number % BATCH == 0:
-            engine.run([_update(n, n % size, size) for n in range(number, min(number + BATCH, 2 * size))])
+            engine.run([_update(n, n % size, size) for n in range(number, min(number + BATCH, 2 * size))], 0)
     live = (resident() - before) / size
     costs = []
     for updates in _touches(size):
         items = [Question(u.id, u.time, u.payload, stream=u.stream) for u in updates]
         began = time.process_time()
-        engine.run(items)
+        engine.run(items, BATCH)
         costs.append((time.process_time() - began) * 1e6 / BATCH)
     touched = [u.payload["customer_id"] for updates in _touches(size) for u in updates]
     stored = statistics.mean(len(engine.entities[EntityKey("customer_id", c)].snapshot()) for c in touched)
@@ -195,14 +197,23 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _rate(engine: Any, records: list[Record], warm: int) -> tuple[float, list[list[Any]]]:
+def _rate(engine: Any, records: list[Record], warm: int) -> tuple[float, list[list[Any]], list[Any]]:
     for start in range(0, warm, BATCH):
         engine.take(records[start : start + BATCH])
     began = time.process_time()
-    vectors = []
+    vectors, rows = [], []
     for start in range(warm, len(records), BATCH):
-        vectors += engine.take(records[start : start + BATCH])
-    return (len(records) - warm) / (time.process_time() - began), vectors
+        of_batch = engine.take(records[start : start + BATCH])
+        vectors += of_batch[0]
+        rows.append(of_batch[1])
+    return (len(records) - warm) / (time.process_time() - began), vectors, rows
+
+
+def _all_values(vectors: list[list[Any]], rows: list[list[Any]]) -> list[list[Any]]:
+    """The vectors, and what the rows of each batch hold, in an order that does not depend on the engine."""
+    return vectors + [
+        [*row[:3], *row[3]] for of_batch in rows for row in sorted(of_batch, key=lambda r: r[:3])
+    ]
 
 
 def _assert_equal(one: list[list[Any]], other: list[list[Any]]) -> None:

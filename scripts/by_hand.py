@@ -14,8 +14,14 @@ DAY = 86_400_000  # milliseconds
 LATENESS = 3 * 3_600_000
 
 
+Row = tuple[str, str, int, list[Any]]  # for the stores: view, key, event time (ms), values
+
+
 class ByHand:
-    """The same in one plain loop: checks, duplicates, lateness, windows as lists with running sums."""
+    """The same in one plain loop: checks, duplicates, lateness, windows as lists with running sums.
+
+    As of the engine, a vector for each transaction comes of a batch, and a row for each entity that has one.
+    """
 
     def __init__(self) -> None:
         self.seen: OrderedDict[str, None] = OrderedDict()
@@ -23,8 +29,10 @@ class ByHand:
         self.customers: dict[str, Windows] = {}
         self.terminals: dict[str, Windows] = {}
 
-    def take(self, records: Sequence[Record]) -> list[list[Any]]:
+    def take(self, records: Sequence[Record]) -> tuple[list[list[Any]], list[Row]]:
         vectors = []
+        customer_rows: dict[str, Row] = {}
+        terminal_rows: dict[str, Row] = {}
         seen, customers, terminals = self.seen, self.customers, self.terminals
         for record in records:
             try:
@@ -70,8 +78,15 @@ class ByHand:
             of_terminal = terminals.get(terminal)
             if of_terminal is None:
                 of_terminal = terminals[terminal] = Windows(7 * DAY)
-            vectors.append(of_customer.take(time, amount) + of_terminal.take(time, fraud))
-        return vectors
+            answer, other = of_customer.take(time, amount), of_terminal.take(time, fraud)
+            vectors.append(answer + other)
+            newest = of_customer.newest
+            values = answer if time == newest else of_customer.answer()
+            customer_rows[customer] = ("customer_transactions", customer, newest, values)
+            newest = of_terminal.newest
+            values = other if time == newest else of_terminal.answer()
+            terminal_rows[terminal] = ("terminal_transactions", terminal, newest, values)
+        return vectors, [*customer_rows.values(), *terminal_rows.values()]
 
 
 class Windows:
@@ -137,6 +152,14 @@ class Windows:
         for length in (DAY, 7 * DAY, 30 * DAY):
             start = bisect_right(times, end - length)
             answer += [stop - start, sum(values[start:stop]) / (stop - start) if stop > start else None]
+        return answer
+
+    def answer(self) -> list[Any]:
+        """The answer as of the newest record."""
+        answer: list[Any] = []
+        for start, total in zip(self.starts, self.sums, strict=True):
+            count = self.stop - start
+            answer += [count, total / count if count else None]
         return answer
 
     def drop(self, count: int) -> None:

@@ -31,6 +31,7 @@ from flows.wiring import Engine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from chaos_kills import is_flow
 from chaos_site import Log
 
 BUILD = {"predict": predict, "learn": learn, "alert": alert, "retrain": retrain}
@@ -328,14 +329,6 @@ class Running:
         for pid in self.pids().values():
             if is_flow(pid):
                 os.kill(pid, signal.SIGKILL)
-
-
-def is_flow(pid: int) -> bool:
-    """Whether the process still is what it was: its number may have gone to another one."""
-    try:
-        return b"flows.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def topic_of(running: Engine, kind: str) -> str:

@@ -36,17 +36,14 @@ class Decoder:
             payload = orjson.loads(record.value or b"")
         except orjson.JSONDecodeError as error:
             raise InvalidRecord("not-json", str(error)) from None
-        self._check(payload)
-        time = self._event_time(payload.get(self._time), record.timestamp)
-        return tuple.__new__(Decoded, (payload[self._id], time, payload))
-
-    def _event_time(self, value: Any, record_timestamp: int) -> int:
+        if not self._check.is_fine(payload):
+            self._check(payload)
         try:
-            time = milliseconds(value)
+            time = milliseconds(payload.get(self._time))
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
-        if time > record_timestamp + CLOCK_TOLERANCE:
+        if time > record.timestamp + CLOCK_TOLERANCE:
             raise InvalidRecord(
                 "time", f"field {self._time!r} is more than an hour ahead of the record itself"
             )
-        return time
+        return tuple.__new__(Decoded, (payload[self._id], time, payload))

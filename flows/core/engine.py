@@ -74,7 +74,7 @@ class FeatureEngine:
             items += [item for item in batch.items if not isinstance(item, Record)]
             asked += batch.records
             dead += batch.dead
-        parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items).items()]
+        parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items)]
         self._forget_idle(items)
         answers = self._answers(items, asked, self._assembler.assemble(len(asked), parts), dead)
         return Computed(answers, [row for part in parts for row in part.rows], dead)

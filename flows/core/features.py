@@ -109,7 +109,7 @@ class Splitter:
         self._of_records = {stream: _targets(plan, stream) for stream in plan.streams}
         self._of_events = {stream: _targets(plan, stream, asked=True) for stream in ("", *plan.streams)}
 
-    def split(self, items: Iterable[Update | Question]) -> dict[EntityKey, list[Step]]:
+    def split(self, items: Iterable[Update | Question]) -> list[tuple[EntityKey, list[Step]]]:
         """The steps of each entity that the batch touches; an entity whose key is null has none."""
         steps: dict[str, dict[str | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
         of_records, of_events = self._of_records, self._of_events
@@ -128,12 +128,12 @@ class Splitter:
                     for earlier, read in before:
                         of_value.append((earlier, time, record_id, read(payload), _NONE))
                     of_value.append(step)
-        return {
-            _tuple(EntityKey, (entity, value)): of_value
+        return [
+            (_tuple(EntityKey, (entity, value)), of_value)
             for entity, by_value in steps.items()
             for value, of_value in by_value.items()
             if value is not None
-        }
+        ]
 
 
 def _targets(plan: FeaturePlan, stream: str, *, asked: bool = False) -> list[_Target]:
@@ -154,7 +154,8 @@ def _targets(plan: FeaturePlan, stream: str, *, asked: bool = False) -> list[_Ta
 def _reader(columns: Sequence[str]) -> _Values:
     """Gives the columns' values as a tuple."""
     if len(columns) == 1:
-        return lambda payload: (payload[columns[0]],)
+        (column,) = columns
+        return lambda payload: (payload[column],)
     return itemgetter(*columns) if columns else lambda _: ()
 
 
@@ -182,20 +183,36 @@ class EntityFeatures:
         A row is as of the view's newest record, so that the last one does not depend on how the records were
         cut into batches.
         """
+        return self._run_one(steps) if len(self._states) == 1 else self._run_all(steps)
+
+    def _run_one(self, steps: Iterable[Step]) -> Part:
+        """`_run_all` for an only view, as most entities have: its loops would cost as much as the windows."""
+        answers: list[tuple[int, list[Value]]] = []
+        state, late, time, row, changed = self._states[0], 0, 0, _NONE, False
+        for view, time, record_id, values, row in steps:
+            if view != _NONE:
+                late += state.add(time, record_id, values) == "late"
+                changed = True
+            if row != _NONE:
+                answers.append((row, state.ask(time, record_id)))
+        rows = [self._row(0, time, None if row == _NONE else answers[-1][1])] if changed else []
+        return _tuple(Part, (self._key.entity, answers, rows, late))
+
+    def _run_all(self, steps: Iterable[Step]) -> Part:
         answers: list[tuple[int, list[Value]]] = []
         late, states, time = 0, self._states, 0
         changed: set[int] = set()
-        by_view: list[list[Value]] = []
+        by_view: list[list[Value]] | None = None  # the answers after the last record
         for view, time, record_id, values, row in steps:
             if view != _NONE:
-                if states[view].add(time, record_id, values) == "late":
-                    late += 1
+                late += states[view].add(time, record_id, values) == "late"
                 changed.add(view)
-                by_view = []
+                by_view = None
             if row != _NONE:
                 by_view = [state.ask(time, record_id) for state in states]
-                answers.append((row, by_view[0] if len(by_view) == 1 else [*chain.from_iterable(by_view)]))
-        return _tuple(Part, (self._key.entity, answers, self._rows(changed, time, by_view), late))
+                answers.append((row, [*chain.from_iterable(by_view)]))
+        rows = [self._row(view, time, by_view[view] if by_view else None) for view in sorted(changed)]
+        return _tuple(Part, (self._key.entity, answers, rows, late))
 
     @property
     def expires(self) -> int:
@@ -207,16 +224,12 @@ class EntityFeatures:
         parts = [state.snapshot() for state in self._states]
         return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
 
-    def _rows(self, changed: set[int], time: int, by_view: Sequence[list[Value]]) -> list[Row]:
-        """The rows of the views `changed`; `by_view` has their answers as of `time`, if it is not empty."""
-        rows = []
-        for number in sorted(changed):
-            view, state = self._views[number], self._states[number]
-            newest = state.newest_record
-            known = by_view and newest == time and not view.excludes_own
-            values = by_view[number] if known else state.ask(newest)
-            rows.append(_tuple(Row, (view.name, self._key.value, newest, values)))
-        return rows
+    def _row(self, number: int, time: int, answer: list[Value] | None) -> Row:
+        """The row of a view as of its newest record; `answer` is the view's as of `time`, where known."""
+        view, state = self._views[number], self._states[number]
+        newest = state.newest_record
+        known = answer is not None and newest == time and not view.excludes_own
+        return _tuple(Row, (view.name, self._key.value, newest, answer if known else state.ask(newest)))
 
 
 def state_of(view: View, lateness: int) -> TileState | WindowState:
@@ -253,7 +266,10 @@ class Assembler:
         for entity, answers, _, _ in parts:
             places = self._places[entity]
             for row, answer in answers:
-                vector = vectors[row]
-                for place, answered in places:
-                    vector[place] = answer[answered]
+                if len(places) == 1:
+                    vectors[row][places[0][0]] = answer
+                else:
+                    vector = vectors[row]
+                    for place, answered in places:
+                        vector[place] = answer[answered]
         return vectors

@@ -109,7 +109,7 @@ class Intake:
             batch.items.append(_tuple(Question, question))
             batch.records.append(record)
         else:
-            batch.items.append(Update(record.topic, event_id, time, payload))
+            batch.items.append(_tuple(Update, (record.topic, event_id, time, payload)))
 
 
 def _replay_of(record: Record) -> str | None:

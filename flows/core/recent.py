@@ -1,15 +1,15 @@
 """The ids seen lately, to recognise duplicates in bounded memory."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 
-class RecentIds:
-    """Remembers the last `limit` ids."""
+class RecentIds(OrderedDict[str, None]):
+    """Remembers the last `limit` ids. It is the dictionary itself, so that `in` costs no call."""
 
-    def __init__(self, limit: int, ids: Sequence[str] = ()) -> None:
+    def __init__(self, limit: int, ids: Iterable[str] = ()) -> None:
+        super().__init__(dict.fromkeys(ids))
         self._limit = limit
-        self._ids = OrderedDict.fromkeys(ids)
 
     def add(self, item: str) -> bool:
         """Remember `item`; False if it was known already.
@@ -18,16 +18,13 @@ class RecentIds:
         >>> recent.add("a"), recent.add("a"), recent.add("b"), recent.add("a")
         (True, False, True, True)
         """
-        if item in self._ids:
+        if item in self:
             return False
-        self._ids[item] = None
-        if len(self._ids) > self._limit:
-            self._ids.popitem(last=False)
+        self[item] = None
+        if len(self) > self._limit:
+            self.popitem(last=False)
         return True
-
-    def __contains__(self, item: str) -> bool:
-        return item in self._ids
 
     def snapshot(self) -> list[str]:
         """The ids, oldest first."""
-        return list(self._ids)
+        return list(self)

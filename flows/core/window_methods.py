@@ -7,13 +7,15 @@ window holds it, from counts and units.
 
 >>> sums = [Sum(column=0, power=1)]
 >>> features = [Feature(3_600_000, "count"), Feature(3_600_000, "mean", 0)]
->>> print("\n".join(_ask(Needs(features, sums, kept=[], delay=0, reach=3_600_000, excludes_own=False))))
+>>> needs = Needs(features, sums, kept=[], delay=0, reach=3_600_000, excludes_own=False)
+>>> print("\n".join(_ask(needs, lateness=10_000)))
 def ask(self, time, own_id=None):
     if time > self.newest:
         self.newest = time
     times, start = self.times, 0
     stop = len(times)
-    if stop >= self.WORTH_DROPPING:
+    worth = self.WORTH_DROPPING
+    if stop >= worth and (times[worth - 1] <= self.newest - 3610000 or stop > self.RECORDS):
         stop = self.drop_expired()
     end = time - 0
     if stop and times[-1] > end:
@@ -73,7 +75,7 @@ def methods(needs: Needs, lateness: int) -> dict[str, Callable[..., Any]]:
     names: dict[str, Any] = {"bisect_right": bisect_right, "ONE": exact.ONE, "UNIT": float(exact.UNIT)}
     names |= {f"read{n}": feature.read for n, feature in enumerate(needs.features) if callable(feature.read)}
     made: dict[str, Callable[..., Any]] = {}
-    for lines in (_add(needs, lateness), _ask(needs)):
+    for lines in (_add(needs, lateness), _ask(needs, lateness)):
         exec("\n".join(lines), names, made)  # noqa: S102  of numbers and names made here
     return made
 
@@ -109,14 +111,16 @@ def _add(needs: Needs, lateness: int) -> Iterator[str]:
     yield "    return 'added'"
 
 
-def _ask(needs: Needs) -> Iterator[str]:
+def _ask(needs: Needs, lateness: int) -> Iterator[str]:
     """The answers as of `time`; what no later question can see is dropped first."""
     yield "def ask(self, time, own_id=None):"
     yield "    if time > self.newest:"
     yield "        self.newest = time"
     yield "    times, start = self.times, 0"
     yield "    stop = len(times)"
-    yield "    if stop >= self.WORTH_DROPPING:"
+    yield "    worth = self.WORTH_DROPPING"
+    expired = f"times[worth - 1] <= self.newest - {lateness + needs.reach}"
+    yield f"    if stop >= worth and ({expired} or stop > self.RECORDS):"
     yield "        stop = self.drop_expired()"
     yield f"    end = time - {needs.delay}"
     yield "    if stop and times[-1] > end:"

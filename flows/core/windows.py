@@ -28,7 +28,6 @@ from flows.core.window_methods import Feature, Needs, Sum, methods
 Value = int | float | str | None
 Outcome = Literal["added", "duplicate", "late"]
 
-RECORDS = 100_000  # of one view that are kept for one entity; the oldest leave early
 _LONG_AGO = -(2**62)
 _NO_IDS: list[str] = []
 _HEAD = Struct("<qqI")
@@ -101,6 +100,7 @@ class WindowState:
         "times",
     )
     WORTH_DROPPING = 64  # expired records that are dropped together, so that dropping costs nothing each
+    RECORDS = 100_000  # that are kept; the oldest leave early
     _layout: ClassVar[_Layout]
     _lateness: ClassVar[int]
 
@@ -191,15 +191,11 @@ class WindowState:
         return index if index < stop else -1
 
     def drop_expired(self) -> int:
-        """Forget the records that no window will hold again, if they are worth it; how many are left."""
+        """Forget what no window will hold again, and the oldest of too many records; how many are left."""
         times = self.times
-        horizon = self.newest - self._lateness - self._layout.reach
-        excess = len(times) - RECORDS
-        if times[self.WORTH_DROPPING - 1] > horizon and excess <= 0:
-            return len(times)
-        expired = bisect_right(times, horizon)
-        if excess > 0:
-            expired = max(expired, excess + RECORDS // 16)
+        expired = bisect_right(times, self.newest - self._lateness - self._layout.reach)
+        if (excess := len(times) - self.RECORDS) > 0:
+            expired = max(expired, excess + self.RECORDS // 16)
         if self._layout.excludes_own:
             for record_id in self.ids[:expired]:
                 del self.seen[record_id]

@@ -48,7 +48,7 @@ class Engine:
         self.parts: list[Part] = []
 
     def run(self, batch: list[Item]) -> list[list[Value]]:
-        self.parts = [self.entity(key).run(steps) for key, steps in Splitter(self.plan).split(batch).items()]
+        self.parts = [self.entity(key).run(steps) for key, steps in Splitter(self.plan).split(batch)]
         questions = sum(isinstance(item, Question) for item in batch)
         return Assembler(self.plan).assemble(questions, self.parts)
 

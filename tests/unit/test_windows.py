@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.core import windows
 from flows.core.partials import DISTINCT
 from flows.core.plan import FUNCTIONS, NUMERIC, Aggregate, View
 from flows.core.tiles import TileState
@@ -322,7 +321,7 @@ def test_expired_records_are_forgotten_whatever_the_order_of_records_and_questio
 def test_an_entity_keeps_no_more_records_than_the_bound_and_the_newest_ones_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(windows, "RECORDS", 64)
+    monkeypatch.setattr(WindowState, "RECORDS", 64)
     view = View("v", "o", "s", (Aggregate("n", "count", "", 10**6), Aggregate("s", "sum", "x", 10**6)))
     state = windows_of(view, LATENESS)()
     for time in range(1_000):
