@@ -71,7 +71,7 @@ def run(flow: str, place: Place) -> int:
     with (
         alone(running, place.name_of(flow)),
         sole_engine(running, flow, place),
-        telemetry.HealthServer(settings.http_host, _port(running, flow, place), running.waits_for),
+        telemetry.health_server(settings.http_host, _port(running, flow, place), running.waits_for),
     ):
         execute(running, flow, module.build(running), place)
     return EXIT_AGAIN if running.watch.has_grown else 0

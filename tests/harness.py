@@ -27,7 +27,7 @@ from flows.pipeline import Pipeline
 from flows.predict import build as predict
 from flows.retrain import build as retrain
 from flows.runner import execute
-from flows.wiring import Engine
+from flows.wiring import Engine, Telemetry
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -359,6 +359,19 @@ def forget_progress(running: Engine, flow: str) -> None:
             wait_until(
                 lambda: not any(n for topic in topics for n in broker.committed(group, topic).values())
             )
+
+
+class CrashAfter(Telemetry):
+    """Lets the flow crash when what it wrote stands on the topics and its epoch is still open."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self._left = batches
+
+    def written(self, records: object) -> None:
+        self._left -= 1
+        if not self._left:
+            raise RuntimeError("the crash that the test wants")
 
 
 def run_flow(

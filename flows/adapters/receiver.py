@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from threading import Lock, Thread
-from types import TracebackType
+from threading import Lock
 from typing import Any
 
 import orjson
 from standardwebhooks import Webhook, WebhookVerificationError
+
+from flows.background_server import BackgroundServer
 
 _LARGEST = 1_000_000  # bytes of a body
 _log = logging.getLogger(__name__)
@@ -35,24 +35,19 @@ class Receiver:
         self._webhook = Webhook(secret)
         self._seen: set[str] = set()
         self._lock = Lock()
-        self._server = _Server(("127.0.0.1", port), _handler(self))
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._server = BackgroundServer("127.0.0.1", port, _handler(self))
 
     @property
     def url(self) -> str:
         """Where to post to."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/"
+        return f"http://127.0.0.1:{self._server.port}/"
 
     def __enter__(self) -> "Receiver":
-        self._thread.start()
+        self._server.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def __exit__(self, *error: object) -> None:
+        self._server.__exit__(*error)
 
     def take(self, body: bytes | None, headers: Mapping[str, str]) -> int:
         """Take one request in (a body of None could not be read); the status of the answer."""
@@ -82,11 +77,6 @@ class Receiver:
             else:
                 self._seen.add(webhook_id)
                 self.alerts.append(alert)
-
-
-class _Server(ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:

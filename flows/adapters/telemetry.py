@@ -12,9 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
-from threading import Thread
-from types import TracebackType
 from typing import Any
 
 from prometheus_client import (
@@ -30,6 +27,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from flows.background_server import BackgroundServer
 from flows.core.broker import Outgoing, Record, TopicPartition
 from flows.core.predictions import PUBLISHED_AT
 from flows.errors import ConfigError
@@ -304,43 +302,23 @@ def records_written(records: Sequence[Outgoing]) -> None:
             DEAD_LETTERS.labels(headers["reason"].decode()).inc()
 
 
-class HealthServer:
-    """Serves /metrics, /healthz and /readyz from a thread while the `with` block runs.
+def health_server(host: str, port: int, ready: Callable[[], str | None]) -> BackgroundServer:
+    """Serves /metrics, /healthz and /readyz while its `with` block runs.
 
     `ready` returns None, or what the process still waits for; it is called from the server's threads.
-    Port 0 picks a free one, which `port` then tells. Raises `ConfigError` when it cannot listen.
+    Raises `ConfigError` when it cannot listen.
 
-    >>> with HealthServer("127.0.0.1", 0, ready=lambda: None) as server:
+    >>> with health_server("127.0.0.1", 0, ready=lambda: None) as server:
     ...     server.port > 0
     True
     """
-
-    def __init__(self, host: str, port: int, ready: Callable[[], str | None]) -> None:
-        try:
-            self._server = _Server((host, port), _handler(ready))
-        except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"cannot serve health and metrics on {host}:{port} ({error}); "
-                "set DRIFTLINE_HTTP_PORT to a free port, or to 0 to have one picked"
-            ) from None
-        self.port: int = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
-
-    def __enter__(self) -> "HealthServer":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingTCPServer):  # http.server's own looks its name up in the DNS, which can take seconds
-    allow_reuse_address = True
-    daemon_threads = True
+    try:
+        return BackgroundServer(host, port, _handler(ready))
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot serve health and metrics on {host}:{port} ({error}); "
+            "set DRIFTLINE_HTTP_PORT to a free port, or to 0 to have one picked"
+        ) from None
 
 
 def _handler(ready: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:

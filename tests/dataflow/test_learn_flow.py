@@ -9,7 +9,7 @@ from random import Random
 
 import orjson
 import pytest
-from harness import Project, run_flow, wait_until
+from harness import CrashAfter, Project, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, label, prediction, record, served
 from made_parted import PARTITIONS, in_partitions
 
@@ -52,19 +52,6 @@ class Observed(Engine):
 
         sealer.seal_state = note  # type: ignore[method-assign]
         return sealer
-
-
-class CrashAfter(Telemetry):
-    """Lets the flow crash when what it wrote stands on the topics and its epoch is still open."""
-
-    def __init__(self, batches: int) -> None:
-        super().__init__()
-        self._left = batches
-
-    def written(self, records: object) -> None:
-        self._left -= 1
-        if not self._left:
-            raise RuntimeError("the crash that the test wants")
 
 
 def world(running: Engine, flights: int = FLIGHTS, shadow: str = "") -> list[Outgoing]:

@@ -6,26 +6,13 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from harness import Project, run_flow
+from harness import CrashAfter, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
 
 from flows.core.broker import Outgoing
 from flows.core.feature_rows import decode
 from flows.core.models import Model, ModelMessage
-from flows.wiring import Engine, Telemetry
-
-
-class CrashAfter(Telemetry):
-    """Lets the flow crash when a batch of predictions stands on the topic and its epoch is still open."""
-
-    def __init__(self, batches: int) -> None:
-        super().__init__()
-        self._left = batches
-
-    def written(self, records: object) -> None:
-        self._left -= 1
-        if not self._left:
-            raise RuntimeError("the crash that the test wants")
+from flows.wiring import Engine
 
 
 def model_message(running: Engine, version: str, time: int) -> Outgoing:
