@@ -1,6 +1,7 @@
 """The report of a backtest: what is noted while it runs, and all that the page shows at its end."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
 from flows.backtest import Backtest, Progress
 from flows.core.calibration import Calibration
@@ -108,8 +109,9 @@ def _heat_map(windows: Sequence[Compared]) -> HeatMap | None:
     if not windows:
         return None
     rows = {name: [window.psi[name] for window in windows] for name in windows[0].psi}
-    furthest = sorted(rows, key=lambda name: -max(rows[name]))
-    return HeatMap([window.since for window in windows], {name: rows[name] for name in furthest})
+    furthest = sorted(rows, key=lambda name: -max(psi or 0.0 for psi in rows[name]))
+    shown = {name: [nan if psi is None else psi for psi in rows[name]] for name in furthest}
+    return HeatMap([window.since for window in windows], shown)
 
 
 def _reliability(calibration: Calibration) -> Reliability:

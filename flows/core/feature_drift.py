@@ -89,10 +89,10 @@ class Alarm(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A full window that began at `since` (ms), and the PSI of each column in it."""
+    """A full window that began at `since` (ms), and the PSI of each column in it; None for too few rows."""
 
     since: int
-    psi: Mapping[str, float]
+    psi: Mapping[str, float | None]
 
 
 class FeatureDrift:
@@ -151,7 +151,8 @@ class FeatureDrift:
         self.furthest = tuple(furthest[:_NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
         since, width = comparison.since, comparison.width
-        self.compared = Compared(since, {each.column: each.psi for each in furthest})
+        psi = dict.fromkeys(self._columns) | {each.column: each.psi for each in furthest}
+        self.compared = Compared(since, psi)
         comparison.clear()
         if not moved:
             raised, self._raised = self._raised, False
@@ -254,7 +255,7 @@ class _Comparison:
             each.clear()
 
     def furthest(self) -> list[Moved]:
-        """All columns, the one that is furthest from the reference first."""
+        """The columns that can be judged, the one that is furthest from the reference first."""
         from scipy.stats import false_discovery_control  # not at the start, which it would slow down
 
         results = [column.compare() for column in self._columns]
@@ -262,6 +263,7 @@ class _Comparison:
         columns = [
             Moved(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, self._moved_slices(name))
             for name, r, p in zip(self._names, results, adjusted, strict=True)
+            if r is not _NOTHING
         ]
         return sorted(columns, key=lambda moved: -moved.psi)
 

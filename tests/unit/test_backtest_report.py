@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from math import isnan
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ from flows.backtest_report import POINTS, History
 from flows.core.broker import Outgoing
 from flows.core.data_quality import Column
 from flows.core.drift import Position
-from flows.core.feature_drift import FeaturePolicy
+from flows.core.feature_drift import Compared, FeaturePolicy
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.watch import Watched
@@ -122,6 +123,16 @@ def test_the_heat_map_has_each_window_and_the_feature_that_moved_furthest_first(
     assert len(calm) == (CHANGE - REFERENCE) // WINDOW
     assert max(rows["x"][: len(calm)]) < 0.25 < max(rows["x"][len(calm) :])
     assert max(rows["steady"]) < 0.25
+
+
+def test_a_window_in_which_a_feature_could_not_be_judged_has_no_figure_in_the_heat_map():
+    run = Run(pipeline(), FeaturePlan("none", ()))
+    run.test.compared += [Compared(1, {"x": None, "y": 0.1}), Compared(2, {"x": 0.3, "y": None})]
+    windows, rows = History(run.test, 3).report().drift
+    assert windows == [1, 2]
+    assert list(rows) == ["x", "y"]
+    assert (isnan(rows["x"][0]), rows["x"][1]) == (True, 0.3)
+    assert (rows["y"][0], isnan(rows["y"][1])) == (0.1, True)
 
 
 def test_marks_tell_when_which_drift_was_seen_and_where(report):

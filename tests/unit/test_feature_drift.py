@@ -97,6 +97,21 @@ def test_a_category_that_moved_has_the_statistics_of_the_raw_windows(seed):
     )
 
 
+def test_a_column_without_values_in_a_window_is_not_judged_and_not_named():
+    rng = np.random.default_rng(1)
+    known, fades = rng.normal(size=3000).tolist(), rng.normal(size=2000).tolist()
+    detector = watch("number", "number", "category")
+    rows = [
+        *zip(known[:2000], fades, ["a", "b"] * 1000, strict=True),
+        *((x, None, None) for x in known[2000:]),
+    ]
+    assert run(detector, rows) == []
+    assert [moved.column for moved in detector.furthest] == ["number0"]
+    psi = detector.compared.psi
+    assert psi["number0"] < 0.1
+    assert (psi["number1"], psi["category2"]) == (None, None)
+
+
 def symmetric_entropy(first: Values, second: Values) -> float:
     return float(stats.entropy(first, second) + stats.entropy(second, first))
 
