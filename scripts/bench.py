@@ -63,8 +63,8 @@ def main() -> int:
 
 def features() -> None:
     """Print each table when it is measured."""
-    console.print(bench_features.speed(warm=360_000, events=50_000, runs=3))
     console.print(bench_features.growth([10_000, 100_000, 1_000_000]))
+    console.print(bench_features.speed(warm=360_000, events=50_000, runs=3))
     console.print(bench_online.writes())
     console.print(bench_online.freshness(events=100))
 

@@ -26,6 +26,7 @@ from flows.core.plan import Aggregate, FeaturePlan, View
 from flows.core.schema import Flag, Number, Text, Time, iso
 
 BATCH = 1000
+TOUCHED = 10_000  # entities whose events are measured, at each size
 START = 1_522_540_800_000  # 2018-04-01
 CUSTOMERS, TERMINALS, A_DAY = 5_000, 10_000, 9_600  # the Handbook's
 
@@ -123,66 +124,76 @@ def growth(sizes: Sequence[int]) -> Table:
     """What an event costs among so many entities, by hand too, and the memory that each of these takes.
 
     Equal at all sizes: each entity has 2 records, 12 hours of event time are filled, and each of the 10,000
-    events measured is the only one of its entity.
+    events measured is the only one of its entity. All sizes take turns, so that what else the machine does
+    meets them alike. It comes first in its process: memory that was freed would be taken for none.
     """
+    measured = [_Size(size) for size in sizes]
+    for turn in range(TOUCHED // BATCH):
+        for size in measured:
+            size.measure(turn)
     memory = "live bytes/entity", "snapshot bytes/entity", "ratio"
     table = Table("entities", "by hand, us/event", "ratio", "engine, us/event", "ratio", *memory)
-    base = by_hand_base = 0.0
-    for size in sizes:
-        (cost, live, stored), by_hand = _cost(size), _cost_by_hand(size)
-        base, by_hand_base = base or cost, by_hand_base or by_hand
-        costs = f"{by_hand:.1f}", f"{by_hand / by_hand_base:.2f}", f"{cost:.1f}", f"{cost / base:.2f}"
-        table.add_row(f"{size:,}", *costs, f"{live:,.0f}", f"{stored:,.0f}", f"{live / stored:.1f}")
+    first = measured[0]
+    for size in measured:
+        by_hand, engine = map(statistics.median, (size.by_hand, size.engine))
+        ratios = by_hand / statistics.median(first.by_hand), engine / statistics.median(first.engine)
+        costs = f"{by_hand:.1f}", f"{ratios[0]:.2f}", f"{engine:.1f}", f"{ratios[1]:.2f}"
+        stored = size.snapshot_bytes()
+        table.add_row(
+            f"{len(size):,}", *costs, f"{size.live:,.0f}", f"{stored:,.0f}", f"{size.live / stored:.1f}"
+        )
     return table
 
 
-def _cost_by_hand(size: int) -> float:
-    """CPU time of an event (us) of the plain loop's windows among `size` entities."""
-    customers: dict[str, Windows] = {}
+class _Size:
+    """The engine and the loop by hand among `size` entities.
 
-    def take(update: Update) -> list[Any]:
-        customer = update.payload["customer_id"]
-        windows = customers.get(customer)
-        if windows is None:
-            windows = customers[customer] = Windows(0)
-        return windows.take(update.time, update.payload["amount"])
+    `by_hand` and `engine` have the CPU time of an event (us) in each batch that was measured, and `live` the
+    bytes that an entity of the engine takes.
+    """
 
-    for number in range(2 * size):
-        take(_update(number, number % size, size))
-    costs = []
-    for updates in _touches(size):
-        began = time.process_time()
-        for update in updates:
-            take(update)
-        costs.append((time.process_time() - began) * 1e6 / BATCH)
-    return statistics.median(costs)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.by_hand: list[float] = []
+        self.engine: list[float] = []
+        before = resident()
+        self._engine = Engine(FeaturePlan("growth", PLAN.views[:1], lateness=LATENESS))
+        for start in range(0, 2 * size, BATCH):
+            self._engine.run([_update(n, n % size, size) for n in range(start, start + BATCH)], 0)
+        self.live = (resident() - before) / size
+        self._customers: dict[str, Windows] = {}
+        for number in range(2 * size):
+            self._take(_update(number, number % size, size))
+        self._touched = random.Random(1).sample(range(size), TOUCHED)  # noqa: S311  as above
 
+    def __len__(self) -> int:
+        return self._size
 
-def _touches(size: int) -> Iterator[list[Update]]:
-    """Batches of events, each of another entity."""
-    touched = random.Random(1).sample(range(size), 10_000)  # noqa: S311  as above
-    updates = [_update(2 * size + number, entity, size) for number, entity in enumerate(touched)]
-    for start in range(0, len(updates), BATCH):
-        yield updates[start : start + BATCH]
-
-
-def _cost(size: int) -> tuple[float, float, float]:
-    """CPU time of an event (us), and the live and the snapshot bytes of an entity, among `size` entities."""
-    plan = FeaturePlan("growth", PLAN.views[:1], lateness=LATENESS)
-    engine, before = Engine(plan), resident()
-    for number in range(2 * size):
-        if number % BATCH == 0:
-            engine.run([_update(n, n % size, size) for n in range(number, min(number + BATCH, 2 * size))], 0)
-    live = (resident() - before) / size
-    costs = []
-    for updates in _touches(size):
+    def measure(self, turn: int) -> None:
+        """Take in a batch of events, each of another entity that was not touched before."""
+        numbers = range(turn * BATCH, (turn + 1) * BATCH)
+        updates = [_update(2 * self._size + n, self._touched[n], self._size) for n in numbers]
         items = [Question(u.id, u.time, u.payload, stream=u.stream) for u in updates]
         began = time.process_time()
-        engine.run(items, BATCH)
-        costs.append((time.process_time() - began) * 1e6 / BATCH)
-    touched = [u.payload["customer_id"] for updates in _touches(size) for u in updates]
-    stored = statistics.mean(len(engine.entities[EntityKey("customer_id", c)].snapshot()) for c in touched)
-    return statistics.median(costs), live, stored
+        self._engine.run(items, BATCH)
+        between = time.process_time()
+        for update in updates:
+            self._take(update)
+        ended = time.process_time()
+        self.engine.append((between - began) * 1e6 / BATCH)
+        self.by_hand.append((ended - between) * 1e6 / BATCH)
+
+    def snapshot_bytes(self) -> float:
+        """The mean size of the snapshots of the entities that were touched."""
+        keys = [EntityKey("customer_id", f"c{entity}") for entity in self._touched]
+        return statistics.mean(len(self._engine.entities[key].snapshot()) for key in keys)
+
+    def _take(self, update: Update) -> list[Any]:
+        customer = update.payload["customer_id"]
+        windows = self._customers.get(customer)
+        if windows is None:
+            windows = self._customers[customer] = Windows(0)
+        return windows.take(update.time, update.payload["amount"])
 
 
 def _update(number: int, entity: int, size: int) -> Update:
