@@ -150,7 +150,7 @@ def test_what_came_from_the_engines_own_topics_is_left_alone(project: Project, s
             ["replay", "--reason", "bad-luck"],
             "there is no reason 'bad-luck'; the reasons are not-json, schema",
         ),
-        (["replay", "--topic", "flight_delays.drift"], "is no input; the inputs are departures, "),
+        (["replay", "--topic", "flight_delays.drift"], "is no input; the inputs are flights, departures, "),
         (["replay", "0/0"], "there is no dead letter at '0/0'; `driftline dead-letters list`"),
         (["list", "--reason", "bad-luck"], "there is no reason"),
     ],

@@ -70,7 +70,7 @@ def inputs(plan: FeaturePlan, records: Dataset) -> dict[str, dict[str, Any]]:
         questions = [each for each in batch if isinstance(each, Question)]
         parts = [
             entities.setdefault(key, EntityFeatures(key, plan.views_of(key.entity), plan.lateness)).run(steps)
-            for key, steps in Splitter(plan).split(batch).items()
+            for key, steps in Splitter(plan).split(batch)
         ]
         vectors = Assembler(plan).assemble(len(questions), parts)
         for question, vector in zip(questions, vectors, strict=True):

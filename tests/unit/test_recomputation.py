@@ -66,7 +66,7 @@ class Log:
 
     def _run(self, item: Update | Question) -> list:
         steps = self._splitter.split([item])
-        return [self._entity(key).run(of_key) for key, of_key in steps.items()]
+        return [self._entity(key).run(of_key) for key, of_key in steps]
 
     def _entity(self, key: EntityKey) -> EntityFeatures:
         if key not in self._entities:
