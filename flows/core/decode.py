@@ -36,8 +36,7 @@ class Decoder:
             payload = orjson.loads(record.value or b"")
         except orjson.JSONDecodeError as error:
             raise InvalidRecord("not-json", str(error)) from None
-        if not self._check.is_fine(payload):
-            self._check(payload)
+        self._check(payload)
         try:
             time = milliseconds(payload.get(self._time))
         except ValueError as error:

@@ -154,11 +154,11 @@ class Checker:
             names[f"field{number}"] = field
             if isinstance(field, Number):
                 names |= {f"low{number}": field.low, f"high{number}": field.high}
-        self.is_fine = eval(f"lambda p: ({_expression(fields)})", names)  # noqa: S307  of what is made here
+        self._is_fine = eval(f"lambda p: ({_expression(fields)})", names)  # noqa: S307  of what is made here
 
     def __call__(self, payload: Any) -> None:
         """Raise what `check` raises."""
-        if not self.is_fine(payload):
+        if not self._is_fine(payload):
             check(payload, self._fields)
 
 
