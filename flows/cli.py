@@ -317,7 +317,7 @@ def _checks() -> None:
 def verify_features(
     since: Annotated[
         str, typer.Option(help="Only questions from this event time on (ISO 8601 with an offset).")
-    ] = "2000-01-01T00:00:00Z",
+    ] = "1970-01-01T00:00:00Z",
     until: Annotated[
         str, typer.Option(help="Only questions before this event time.")
     ] = "2099-01-01T00:00:00Z",

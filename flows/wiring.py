@@ -321,10 +321,6 @@ def _check_declaration(pipeline: Pipeline) -> None:
                 raise ConfigError(
                     f"topic {stream.topic!r} must declare {role!r} as a required {kind.__name__}"
                 )
-    if not isinstance(pipeline.labels.fields.get(pipeline.target), Flag):
-        raise ConfigError(
-            f"topic {pipeline.labels.topic!r} must declare the target {pipeline.target!r} as a Flag"
-        )
     for name in pipeline.inputs:
         if name not in pipeline.events.fields:
             raise ConfigError(

@@ -7,7 +7,6 @@ from typing import Any
 
 from flows.errors import InvalidRecord
 
-_YEAR_2000 = 946_684_800_000
 _YEAR_2100 = 4_102_444_800_000
 
 
@@ -60,7 +59,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Time:
-    """A moment between the years 2000 and 2100.
+    """A moment between the years 1970 and 2100.
 
     Written as ISO 8601 with an offset, or as a whole number of milliseconds since 1970.
     """
@@ -82,7 +81,7 @@ Field = Text | Number | Flag | Time
 def milliseconds(value: Any) -> int:
     """A moment in milliseconds since 1970 (UTC), from ISO 8601 with an offset or from such a number.
 
-    Raises ValueError, with the reason, for anything else and for years outside 2000 to 2099.
+    Raises ValueError, with the reason, for anything else and for years outside 1970 to 2099.
 
     >>> milliseconds("2013-01-01T05:15:00-05:00")
     1357035300000
@@ -99,8 +98,8 @@ def milliseconds(value: Any) -> int:
         time = value
     else:
         raise ValueError(f"must be a time, not {_kind(value)}")
-    if not _YEAR_2000 <= time < _YEAR_2100:
-        raise ValueError("must be a time between the years 2000 and 2100")
+    if not 0 <= time < _YEAR_2100:
+        raise ValueError("must be a time between the years 1970 and 2100")
     return time
 
 

@@ -77,7 +77,7 @@ class AnswerDecoder:
 
 
 def _is_ours(moment: int) -> bool:
-    """Whether the moment (us) is between the years 2000 and 2100."""
+    """Whether the moment (us) is between the years 1970 and 2100."""
     try:
         milliseconds(moment // 1000)
     except ValueError:

@@ -48,8 +48,8 @@ def test_a_signal_is_a_cloudevent_1_0_with_every_required_attribute():
 
 
 @given(
-    time=st.integers(946_684_800_000, 4_102_444_799_999),
-    since=st.integers(946_684_800_000, 4_102_444_799_999),
+    time=st.integers(0, 4_102_444_799_999),
+    since=st.integers(0, 4_102_444_799_999),
     before=st.floats(0, 1),
     after=st.floats(0, 1),
     offset=st.integers(0, 2**63 - 1),

@@ -115,7 +115,7 @@ def test_a_missing_or_null_field_is_refused_and_named(name):
         ("at", -1),
         ("at", 2**64),
         ("at", "1970-01-01T00:00:00Z"),
-        ("at", "1999-12-31T23:59:59Z"),
+        ("at", "1969-12-31T23:59:59Z"),
         ("at", "2200-01-01T00:00:00Z"),
         ("at", "0001-01-01T00:00:00+23:59"),
         ("at", "9999-12-31T23:59:59-23:59"),
@@ -140,7 +140,7 @@ def test_an_event_time_further_ahead_of_its_record_is_refused_for_its_time(at):
 
 
 def test_an_old_event_is_valid_however_late_it_is_recorded():
-    assert decode(at="2000-01-01T00:00:00Z").time == 946_684_800_000
+    assert decode(at="1970-01-01T00:00:00Z").time == 0
 
 
 def test_a_field_that_is_not_declared_passes():
@@ -177,5 +177,5 @@ def test_no_bytes_whatever_raise_anything_but_invalid_record(value):
         assert str(fault)
     else:
         assert 0 < len(decoded.id) <= 256
-        assert 946_684_800_000 <= decoded.time <= NOW + HOUR
+        assert 0 <= decoded.time <= NOW + HOUR
         assert -1440 <= decoded.payload["delay"] <= 10_080

@@ -49,7 +49,7 @@ features = (
 predictions = st.builds(
     Prediction,
     id=st.text(min_size=1),
-    time=st.integers(946_684_800_000, 4_102_444_799_999),
+    time=st.integers(0, 4_102_444_799_999),
     score=st.floats(0, 1),
     version=st.text(min_size=1),
     shadows=st.dictionaries(st.text(), st.floats(0, 1)),

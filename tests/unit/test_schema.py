@@ -46,7 +46,7 @@ BAD: list[tuple[Field, Any, str]] = [
     (Time(), "2013-01-01T12:00:00", "offset from UTC"),
     (Time(), "2013-01-01", "offset from UTC"),
     (Time(), "2013-02-30T12:00:00Z", "ISO 8601"),
-    (Time(), "1999-12-31T23:59:59Z", "between the years"),
+    (Time(), "1969-12-31T23:59:59Z", "between the years"),
     (Time(), "2100-01-01T00:00:00Z", "between the years"),
     (Time(), NOON // 1000, "between the years"),
     (Time(), 10**400, "between the years"),
@@ -86,7 +86,7 @@ def test_fields_that_are_not_declared_pass_unread() -> None:
     check({"x": "a", "y": math.nan}, {"x": Text()})
 
 
-@given(st.integers(946_684_800_000, 4_102_444_799_999))
+@given(st.integers(0, 4_102_444_799_999))
 def test_a_time_survives_being_written_and_read(time: int) -> None:
     assert milliseconds(iso(time)) == milliseconds(time) == time
 
@@ -114,7 +114,7 @@ FIELDS = st.one_of(
     st.builds(Flag, required=st.booleans()),
     st.builds(Time, required=st.booleans()),
 )
-VALUES = st.one_of(JSON, st.text(max_size=5), st.integers(-10, 10), st.integers(946684799999, 946684800001))
+VALUES = st.one_of(JSON, st.text(max_size=5), st.integers(-10, 10), st.integers(-1, 1))
 
 
 @given(
