@@ -104,7 +104,7 @@ def replaced(place, value):
         ({"plan": "not a hash"}, "'plan' must be the hash"),
         ({"keys": ("north",)}, "'keys' must be those of shop, town"),
         ({"keys": ("north", 7)}, "must be a string or null"),
-        ({"moment": 0}, "'moment' must be"),
+        ({"moment": -1}, "'moment' must be"),
         ({"moment": NOON}, "'moment' must be"),  # milliseconds
         ({"features": (*INPUTS, *VALUES)}, "'features' must be an array of 7"),
         (replaced(2, 2.0), "view 'a' has the feature 'f0', which is no int"),
