@@ -105,7 +105,7 @@ def replaced(place, value):
         ({"keys": ("north",)}, "'keys' must be those of shop, town"),
         ({"keys": ("north", 7)}, "must be a string or null"),
         ({"moment": -1}, "'moment' must be"),
-        ({"moment": NOON}, "'moment' must be"),  # milliseconds
+        ({"moment": NOON * 10_000}, "'moment' must be"),
         ({"features": (*INPUTS, *VALUES)}, "'features' must be an array of 7"),
         (replaced(2, 2.0), "view 'a' has the feature 'f0', which is no int"),
         (replaced(2, True), "view 'a' has the feature 'f0', which is no int"),
