@@ -1,22 +1,50 @@
-"""An HTTP server that answers from a thread: what a flow tells of itself, and a receiver of webhooks."""
+"""An HTTP server that answers from threads: a flow's health and metrics, and the receiver of webhooks."""
 
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from threading import Thread
+from threading import Lock, Thread
+from typing import Any
+
+CONNECTIONS = 64  # open at a time
+DEADLINE = 10.0  # seconds from the connection to the end of its answer
+
+_log = logging.getLogger("driftline.http")
 
 
 class BackgroundServer(ThreadingTCPServer):  # http.server's own looks its name up in the DNS: seconds
-    """Answers while its `with` block runs; port 0 picks a free one, which `port` then tells.
+    """Answers one request for each connection while its `with` block runs; port 0 picks a free `port`.
 
-    Raises `OSError` or `OverflowError` when it cannot listen there.
+    Slow clients cannot take it away from others. At most `CONNECTIONS` are open; a further one replaces the
+    oldest, since an honest request is over in milliseconds. A connection that has no answer within `deadline`
+    seconds is closed. Raises `OSError` or `OverflowError` when it cannot listen there.
     """
 
     allow_reuse_address = True
     daemon_threads = True
+    block_on_close = False  # threads of closed connections end by themselves
+    request_queue_size = 2 * CONNECTIONS
 
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: type[BaseHTTPRequestHandler],
+        *,
+        deadline: float = DEADLINE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__((host, port), handler)
         self.port: int = self.server_address[1]
+        self._deadline = deadline
+        self._clock = clock
+        self._opened: dict[Any, float] = {}  # oldest first
+        self._lock = Lock()
         self._thread = Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> "BackgroundServer":
@@ -27,3 +55,34 @@ class BackgroundServer(ThreadingTCPServer):  # http.server's own looks its name 
         self.shutdown()
         self.server_close()
         self._thread.join()
+        with self._lock:
+            self._end_oldest(len(self._opened))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._end_oldest(len(self._opened) - CONNECTIONS + 1)
+            self._opened[request] = self._clock()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._opened.pop(request, None)
+            super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections that are past the deadline; the server's loop calls it."""
+        with self._lock:
+            latest = self._clock() - self._deadline
+            self._end_oldest(sum(opened <= latest for opened in self._opened.values()))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a handler raised; a client that disconnects is no fault of the server."""
+        level = logging.DEBUG if isinstance(sys.exception(), OSError) else logging.ERROR
+        _log.log(level, "the request from %s was not answered", client_address[0], exc_info=True)
+
+    def _end_oldest(self, count: int) -> None:
+        """Shut the oldest connections down, so that the threads that read or write them end."""
+        for request in list(self._opened)[: max(0, count)]:
+            del self._opened[request]
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)

@@ -33,10 +33,10 @@ def try_out(running: Engine, endpoint: str = "") -> list[Redelivery]:
     targets = _chosen(running, endpoint)
     identity, now = f"test_{secrets.token_hex(16)}", time.time_ns() // 1_000_000
     results = []
-    with closing(_sender(running)) as sender:
-        for target in targets:
-            answer = sender.post(target.endpoint, _trial(target, running.pipeline.name, identity, now))
-            results.append(_result(target, 1, int(answer.result == "delivered"), answer.detail))
+    sender = _sender(running)
+    for target in targets:
+        answer = sender.post(target.endpoint, _trial(target, running.pipeline.name, identity, now))
+        results.append(_result(target, 1, int(answer.result == "delivered"), answer.detail))
     return results
 
 
@@ -47,8 +47,8 @@ def replay(running: Engine, begin: int, end: int, endpoint: str = "") -> list[Re
     """
     targets = _chosen(running, endpoint)
     signals = [(signal, record) for signal, record in _signals(running) if begin <= signal.time < end]
-    with closing(_sender(running)) as sender:
-        return [_replay(sender, target, signals) for target in targets]
+    sender = _sender(running)
+    return [_replay(sender, target, signals) for target in targets]
 
 
 def _replay(sender: Sender, target: Target, signals: list[tuple[DriftSignal, Record]]) -> Redelivery:

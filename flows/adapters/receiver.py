@@ -81,8 +81,6 @@ class Receiver:
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10
-
         def do_POST(self) -> None:
             self.send_response(receiver.take(self._body(), dict(self.headers.items())))
             self.end_headers()

@@ -323,8 +323,6 @@ def health_server(host: str, port: int, ready: Callable[[], str | None]) -> Back
 
 def _handler(ready: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10
-
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             if path == "/metrics":

@@ -5,8 +5,8 @@ refuses an address that is not public unless that is allowed, and connects to th
 checked, so that the name cannot point elsewhere a moment later.
 
 What remains for the network to guard: there is no proxy, a public address may be routed to an inner
-service. The timeout holds for each wait for the peer; one that sends its headers byte by byte, or a name
-server that does not answer, is given up after four timeouts and left to its thread.
+service. An attempt ends, and its socket is closed, after two timeouts, however slowly the peer goes on. Only
+a name server that does not answer is left to its thread, after four timeouts.
 """
 
 import socket
@@ -18,18 +18,32 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Event, Thread
 from typing import NamedTuple
 
+import httpcore
 import httpx
 from standardwebhooks import Webhook
 
 from flows.core.webhooks import Answer, judge
 from flows.errors import ConfigError
+from flows.http_deadline import DeadlineBackend
 from flows.settings import DEFAULT_WEBHOOK, webhook_variable
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# The only IPv6 block of which IANA has assigned unicast addresses. Outside it lie IPv4-compatible and
+# -translated, local NAT64, site-local and SRv6 addresses, some of which `ipaddress` calls global.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NOT_GLOBAL = (
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+    IPv4Network("192.0.0.0/24"),  # protocol assignments (RFC 6890)
+    IPv4Network("192.88.99.0/24"),  # the former relays of 6to4 (RFC 7526)
+)
+
+
+_WHOLE = 2  # timeouts that an attempt may take after the host's name is resolved
+_ABANDONED = 4  # timeouts after which an attempt is left to its thread
 
 
 class Message(NamedTuple):
@@ -112,15 +126,11 @@ class Sender:
         self._allow_private = allow_private
         self._timeout = timeout
         self._clock = clock
-        # The bare transport follows no redirect, keeps no cookie and logs no URL, and as connections go
-        # by address, none is kept: the next host at the same address must prove its own name.
-        self._transport = httpx.HTTPTransport(
-            trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
-        )
+        self._tls = httpx.create_ssl_context(trust_env=False)
 
     def begin(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> "Exchange":
         """Post in a thread of its own; `attempt` chooses among the addresses of the host."""
-        return Exchange(lambda: self.post(endpoint, message, attempt), 4 * self._timeout)
+        return Exchange(lambda: self.post(endpoint, message, attempt), _ABANDONED * self._timeout)
 
     def post(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> Answer:
         """Post, and wait for what comes of it."""
@@ -135,35 +145,52 @@ class Sender:
         try:
             addresses = self._addresses(url)
             request = self._request(url, addresses[attempt % len(addresses)], headers, message.body)
-            with closing(self._transport.handle_request(request)) as response:
-                after = response.headers.get("retry-after", "")
-                return judge(response.status_code, after, self._clock())
+            return self._exchange(request)
         except _NotPublic as error:
             return Answer("blocked", str(error))
-        except httpx.TimeoutException:
+        except httpcore.TimeoutException:
             return _silent(self._timeout)
-        except httpx.ConnectError as error:
+        except httpcore.ConnectError as error:
             return Answer("failed", f"cannot connect: {error}")
-        except httpx.HTTPError as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             # other texts may quote headers
             return Answer("failed", f"the exchange broke off ({type(error).__name__})")
         except (OSError, UnicodeError):
             return Answer("failed", f"cannot resolve the host {url.host}")
 
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._transport.close()
+    def _exchange(self, request: httpcore.Request) -> Answer:
+        """Send the request over a connection of its own.
 
-    def _request(self, url: httpx.URL, address: str, headers: dict[str, str], body: bytes) -> httpx.Request:
+        The bare pool follows no redirect, keeps no cookie and logs no URL. Connections go by address, so none
+        is reused: the next host at the same address must prove its own name.
+        """
+        backend = DeadlineBackend(time.monotonic() + _WHOLE * self._timeout)
+        with (
+            httpcore.ConnectionPool(self._tls, network_backend=backend) as pool,
+            closing(pool.handle_request(request)) as response,
+        ):
+            after = httpx.Headers(response.headers).get("retry-after", "")
+            return judge(response.status, after, self._clock())
+
+    def _request(
+        self, url: httpx.URL, address: str, headers: dict[str, str], body: bytes
+    ) -> httpcore.Request:
         extensions = {
             "sni_hostname": url.raw_host.decode(),  # the certificate must be the host's, not the address's
             "timeout": httpx.Timeout(self._timeout).as_dict(),
         }
-        there = url.copy_with(host=address)
-        request = httpx.Request("POST", there, headers=headers, content=body, extensions=extensions)
+        request = httpx.Request("POST", url.copy_with(host=address), headers=headers, content=body)
         if url.userinfo:
             next(httpx.BasicAuth(url.username, url.password).auth_flow(request))
-        return request
+        there = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        return httpcore.Request(
+            "POST", there, headers=request.headers.raw, content=body, extensions=extensions
+        )
 
     def _addresses(self, url: httpx.URL) -> list[str]:
         port = url.port or {"http": 80, "https": 443}[url.scheme]
@@ -229,4 +256,6 @@ def _is_public(address: str) -> bool:
     if isinstance(ip, IPv6Address):
         carried = IPv4Address(ip.packed[-4:]) if ip in _NAT64 else ip.ipv4_mapped or ip.sixtofour
         ip = carried or ip
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_GLOBAL)

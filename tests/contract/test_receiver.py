@@ -33,7 +33,6 @@ def test_what_the_sender_posts_is_verified_and_kept_decoded(receiver):
     sender = Sender(allow_private=True)
     message = Message("drift_1", b'{"n": 1}', "application/json")
     assert sender.post(Endpoint(receiver.url, SECRET), message) == Answer("delivered", "answered 204")
-    sender.close()
     assert receiver.alerts == [{"n": 1}]
     assert (receiver.repeats, receiver.rejected) == (0, 0)
 

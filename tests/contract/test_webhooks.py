@@ -5,13 +5,14 @@ import hashlib
 import hmac
 import logging
 import pickle
+import select
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from contextlib import closing
+from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -107,8 +108,7 @@ class Outcome(NamedTuple):
 def posted(to, waits, message=MESSAGE, **options):
     """What came of one attempt at the clock's time."""
     options = {"allow_private": True, "timeout": 5.0} | options
-    with closing(Sender(clock=lambda: waits.now, **options)) as sender:
-        return sender.post(to, message)
+    return Sender(clock=lambda: waits.now, **options).post(to, message)
 
 
 def deliver(to, waits, jitter=lambda: 1.0, retries=None, **options):
@@ -116,12 +116,12 @@ def deliver(to, waits, jitter=lambda: 1.0, retries=None, **options):
     outbox = Outbox(retries or Retries())
     outbox.put([ALERT])
     options = {"allow_private": True, "timeout": 5.0} | options
-    with closing(Sender(clock=lambda: waits.now, **options)) as sender:
-        attempts = 1
-        while not (ended := outbox.answered(sender.post(to, MESSAGE, attempts - 1), waits.now, jitter())):
-            waits.asked.append(outbox.due() - waits.now)
-            waits.now = outbox.due()
-            attempts += 1
+    sender = Sender(clock=lambda: waits.now, **options)
+    attempts = 1
+    while not (ended := outbox.answered(sender.post(to, MESSAGE, attempts - 1), waits.now, jitter())):
+        waits.asked.append(outbox.due() - waits.now)
+        waits.now = outbox.due()
+        attempts += 1
     assert [each.record for each in ended] == [ALERT]
     return Outcome(ended[0].result, attempts, ended[0].detail)
 
@@ -332,10 +332,37 @@ PRIVATE = [
     "[::ffff:169.254.169.254]",
     "[64:ff9b::a00:1]",  # 10.0.0.1 through NAT64
     "[2002:a00:1::]",  # 10.0.0.1 through 6to4
+    "[::a00:1]",  # 10.0.0.1 as an IPv4-compatible address
+    "[::808:808]",
+    "[::ffff:0:a00:1]",  # 10.0.0.1 as an IPv4-translated address
+    "[64:ff9b:1::a00:1]",  # local-use NAT64
+    "[fec0::1]",  # site-local
+    "[2001:db8::1]",  # documentation
+    "[3fff::1]",
+    "[5f00::1]",  # SRv6
+    "[100::1]",  # discard-only
+    "[2001::1]",  # Teredo
+    "192.0.2.1",  # documentation
+    "198.18.0.1",  # benchmarks
+    "192.88.99.1",  # former 6to4 relays
+    "192.0.0.8",
 ]
 
 
+@pytest.fixture
+def no_connections(monkeypatch):
+    """Fails the test where a sender connects to an address that is not loopback."""
+    connect = socket.create_connection
+
+    def only_loopback(address, *args, **kwargs):
+        assert address[0].startswith("127.") or address[0] == "::1", f"connected to {address[0]}"
+        return connect(address, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "create_connection", only_loopback)
+
+
 @pytest.mark.parametrize("host", PRIVATE)
+@pytest.mark.usefixtures("no_connections")
 def test_hosts_at_addresses_that_are_not_public_are_refused_without_a_retry(host):
     with Server(200) as server:
         outcome = deliver(server.endpoint(host), Waits(), allow_private=False)
@@ -370,6 +397,16 @@ def names(monkeypatch):
     return known
 
 
+@pytest.mark.usefixtures("no_connections")
+@pytest.mark.parametrize("literal", [host for host in PRIVATE if host[-1] in "0123456789]" and ":" in host])
+def test_a_name_that_resolves_to_such_an_address_is_refused(names, literal):
+    names["hooks.example"] = [[literal.strip("[]")]]
+    assert (
+        posted(Endpoint("https://hooks.example/", SECRET), Waits(), allow_private=False).result == "blocked"
+    )
+
+
+@pytest.mark.usefixtures("no_connections")
 def test_a_host_with_one_private_address_among_public_ones_is_refused(names):
     names["hooks.example"] = [["8.8.8.8", "127.0.0.1"]]
     with Server(200) as server:
@@ -490,6 +527,29 @@ def test_a_hanging_endpoint_costs_no_more_than_the_timeout():
     assert 0.2 <= took < 5
 
 
+@pytest.fixture
+def dripping():
+    """A server that answers a header line every 20 ms, for as long as its client stays; says when it left."""
+    listener, left = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def drip():
+        with listener, listener.accept()[0] as client, suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not select.select([client], [], [], 0.02)[0] or client.recv(2**16):
+                client.sendall(b"x-drip: 1\r\n")
+        left.set()
+
+    threading.Thread(target=drip, daemon=True).start()
+    return listener.getsockname()[1], left
+
+
+def test_an_answer_that_drips_ends_at_a_deadline_and_its_socket_is_closed(dripping):
+    port, left = dripping
+    outcome = posted(Endpoint(f"http://127.0.0.1:{port}/", SECRET), Waits(), timeout=0.2)
+    assert outcome == Answer("failed", "no answer within 0.2 s")
+    assert left.wait(10)
+
+
 def test_an_exchange_is_given_up_however_slowly_the_endpoint_goes_on():
     hold = threading.Event()
     exchange = Exchange(lambda: hold.wait(30) and None, longest=0.05)
@@ -553,7 +613,6 @@ def test_a_receiver_that_misbehaves_gets_every_alert_at_least_once_with_one_id_a
         if outbox.due() is not None:  # it is down between two lives
             waits.now = max(waits.now, outbox.due())
             assert outbox.answered(sender.post(server.endpoint(), message), waits.now, 1.0) == []
-    sender.close()
     assert all(is_verified(request, KEY, int(request[1]["webhook-timestamp"])) for request in taken)
     ids = [headers["webhook-id"] for _, headers, _ in taken]
     assert list(dict.fromkeys(ids)) == [alert.key.decode() for alert in alerts]

@@ -1,6 +1,8 @@
 """Bytes to a checked payload: every kind of bad record, each with its reason."""
 
 import json
+import pickle
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from flows.core.broker import Record
 from flows.core.deadletter import REASONS
-from flows.core.decode import CLOCK_TOLERANCE, Decoded, Decoder
+from flows.core.decode import CLOCK_TOLERANCE, LARGEST, Decoded, Decoder
 from flows.core.plan import LATENESS
 from flows.core.schema import Flag, Number, Text, Time
 from flows.errors import InvalidRecord
@@ -112,7 +114,6 @@ def test_a_missing_or_null_field_is_refused_and_named(name):
         ("at", True),
         ("at", ""),
         ("at", -1),
-        ("at", -1),
         ("at", 2**64),
         ("at", "1969-01-01T00:00:00Z"),
         ("at", "1969-12-31T23:59:59Z"),
@@ -144,7 +145,41 @@ def test_an_old_event_is_valid_however_late_it_is_recorded():
 
 
 def test_a_field_that_is_not_declared_passes():
-    assert decode(more={"nested": [1, None]}).payload["more"] == {"nested": [1, None]}
+    assert decode(more="of it").payload["more"] == "of it"
+
+
+@pytest.mark.parametrize("more", [[], {}, [[[1]]], {"a": {"b": 1}}, "x" * 5000], ids=repr)
+@pytest.mark.parametrize("optional", [{}, {"late": True}])
+def test_of_a_nested_or_large_record_only_the_declared_fields_are_kept(more, optional):
+    payload = DECODER.decode(
+        record(orjson.dumps({"id": "a", "at": NOW, "delay": 7, **optional, "more": more}))
+    )
+    assert payload.payload == {"id": "a", "at": NOW, "delay": 7, **optional}
+
+
+def test_a_payload_as_deep_as_json_may_be_can_be_pickled_for_another_process():
+    deep = b"[" * 1000 + b"]" * 1000
+    with pytest.raises(RecursionError):
+        pickle.dumps(orjson.loads(deep))
+    pickle.dumps(DECODER.decode(record(b'{"more": %b,' % deep + orjson.dumps(GOOD)[1:])))
+
+
+def test_a_record_that_is_too_large_is_refused_before_it_is_decoded():
+    space = LARGEST - len(orjson.dumps(GOOD))
+    assert DECODER.decode(record(orjson.dumps(GOOD) + b" " * space)).id == "UA-1"
+    with pytest.raises(InvalidRecord, match="at most 1,048,576 bytes, not 1,048,577") as caught:
+        DECODER.decode(record(b"[" * (LARGEST + 1)))
+    assert caught.value.reason == "schema"
+
+
+def test_a_record_that_grows_a_hundredfold_when_it_is_decoded_leaves_only_its_fields():
+    explosive = b'{"more": [' + b"{}," * 300_000 + b"{}]," + orjson.dumps(GOOD)[1:]
+    tracemalloc.start()
+    decoded = [DECODER.decode(record(explosive)) for _ in range(3)]
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000 < 10_000_000 < peak
+    assert [each.payload for each in decoded] == [GOOD] * 3
 
 
 json_values = st.recursive(

@@ -304,6 +304,13 @@ def test_every_lasting_container_has_a_health_check_and_a_flows_own_port():
         assert f"http://127.0.0.1:{port}/readyz" in service["healthcheck"]["test"][-1]
 
 
+def test_no_container_has_capabilities_or_gains_privileges_or_writes_to_its_root_file_system():
+    for service in COMPOSE["services"].values():
+        assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+        assert service["read_only"]
+        assert "/tmp" in service["tmpfs"]  # noqa: S108
+
+
 def test_ports_are_published_on_loopback_only():
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", ())]
     assert ports
