@@ -270,7 +270,7 @@ def backtest(
     looked_up = {}
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):
-            looked_up = running.looked_up(plan, questions(running.pipeline, records))
+            looked_up = running.looked_up(plan, questions(running.pipeline, records, plan.key_kinds))
     learner = running.learner(plan)
     tune_garbage_collection()
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from flows.core.broker import Record
-from flows.core.schema import Checker, Field, milliseconds
+from flows.core.schema import Checker, Field, Time, milliseconds
 from flows.errors import InvalidRecord
 
 # How far (ms) an event time may be ahead of its record's timestamp. Less than the lateness that is allowed,
@@ -15,7 +15,10 @@ CLOCK_TOLERANCE = 3_600_000
 
 
 class Decoded(NamedTuple):
-    """A valid record: its id, its event time (ms) and its payload."""
+    """A valid record: its id as text, its event time (ms) and its payload.
+
+    In the payload times are in milliseconds and flags are true or false, however the record had them.
+    """
 
     id: str
     time: int
@@ -23,11 +26,14 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """Decodes the records of one stream. `id_field` and `time_field` are among `fields`."""
+    """Decodes the records of one stream. `id_field` and `time_field`, a `Time`, are among `fields`."""
 
     def __init__(self, id_field: str, time_field: str, fields: Mapping[str, Field]) -> None:
         self._id = id_field
         self._time = time_field
+        time = fields[time_field]
+        assert isinstance(time, Time)
+        self._read_time = time.read
         self._check = Checker({name: field for name, field in fields.items() if name != time_field})
 
     def decode(self, record: Record) -> Decoded:
@@ -37,12 +43,17 @@ class Decoder:
         except orjson.JSONDecodeError as error:
             raise InvalidRecord("not-json", str(error)) from None
         self._check(payload)
+        given = payload.get(self._time)
         try:
-            time = milliseconds(payload.get(self._time))
+            time = milliseconds(given) if type(given) is str else self._read_time(given)
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
         if time > record.timestamp + CLOCK_TOLERANCE:
             raise InvalidRecord(
                 "time", f"field {self._time!r} is more than an hour ahead of the record itself"
             )
-        return tuple.__new__(Decoded, (payload[self._id], time, payload))
+        payload[self._time] = time
+        event_id = payload[self._id]
+        if type(event_id) is not str:
+            event_id = str(event_id)
+        return tuple.__new__(Decoded, (event_id, time, payload))
