@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows import settings
 from flows.cli_dead_letters import dead_letters
 from flows.cli_options import JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
@@ -43,6 +44,8 @@ DataOption = Annotated[
 
 def main() -> None:
     """Run the command; a mistake of the user is one line that says what to do."""
+    for warning in settings.unknown():
+        err.print(f"[yellow]driftline:[/yellow] warning: {escape(warning)}", highlight=False, soft_wrap=True)
     try:
         app()
     except DriftlineError as error:
