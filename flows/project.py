@@ -90,8 +90,9 @@ def _check_topics(pipelines: Collection[Pipeline]) -> None:
             other = writers.get(collision_name(stream.topic), pipeline)
             if other is not pipeline and stream.topic not in other.output_topics:
                 raise ConfigError(
-                    f"pipeline {pipeline.name!r} reads topic {stream.topic!r}, whose name differs only in '.' "
-                    f"and '_' from a topic that pipeline {other.name!r} writes; Kafka refuses that, rename one"
+                    f"pipeline {pipeline.name!r} reads topic {stream.topic!r}, whose name differs only in "
+                    f"'.' and '_' from a topic that pipeline {other.name!r} writes; Kafka refuses that, so "
+                    "rename one"
                 )
 
 
