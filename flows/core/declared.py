@@ -157,7 +157,7 @@ def one_of(choice: Collection[Any]) -> Rule:
 
 def instance_of(*types: type) -> Rule:
     """The rule for an instance of one of the types."""
-    names = " or a ".join(each.__name__ for each in types)
+    names = " or ".join(each.__name__ for each in types)
 
     def rule(value: Any) -> str | None:
         return None if isinstance(value, types) else f"must be a {names}, got {shown(value)}"
@@ -174,6 +174,8 @@ def several(rule: Rule, example: str) -> Rule:
     """The rule for a tuple whose members each follow `rule`, and are all different."""
 
     def of_all(value: Any) -> str | None:
+        if type(value) is str:
+            return f"must be a tuple, got {shown(value)}; write {shown((value,))}"
         if not isinstance(value, tuple | list):
             return f"must be a tuple, such as {example}, got {shown(value)}"
         for number, each in enumerate(value):
