@@ -19,7 +19,7 @@ from rich.table import Table
 
 from flows import settings
 from flows.cli_dead_letters import dead_letters
-from flows.cli_options import JsonOption, PipelineOption, moment, print_json
+from flows.cli_options import BEGINNING, END, JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import in_milliseconds, iso
@@ -320,10 +320,8 @@ def _checks() -> None:
 def verify_features(
     since: Annotated[
         str, typer.Option(help="Only questions from this event time on (ISO 8601 with an offset).")
-    ] = "1970-01-01T00:00:00Z",
-    until: Annotated[
-        str, typer.Option(help="Only questions before this event time.")
-    ] = "2099-01-01T00:00:00Z",
+    ] = BEGINNING,
+    until: Annotated[str, typer.Option(help="Only questions before this event time.")] = END,
     feast: Annotated[
         bool, typer.Option("--feast/--no-feast", help="Compare with Feast's point-in-time join as well.")
     ] = True,

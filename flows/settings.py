@@ -110,16 +110,16 @@ def unknown(environment: Mapping[str, str] | None = None) -> Iterator[str]:
     env = os.environ if environment is None else environment
     for name in sorted(env):
         if name.startswith(_PREFIX) and name not in _KNOWN and not name.startswith(_PASSED_ON):
-            near = get_close_matches(name, _candidates(name), n=1, cutoff=0.75)
-            advice = f"did you mean {near[0]}?" if near else "docs/reference.md lists the settings"
+            near = get_close_matches(name.removeprefix(_PREFIX), _candidates(name), n=1)
+            advice = f"did you mean {_PREFIX}{near[0]}?" if near else "docs/reference.md lists the settings"
             yield f"{name} is no setting and is ignored; {advice}"
 
 
 def _candidates(name: str) -> list[str]:
-    """The settings, those of a family with the rest of this name."""
+    """The settings, those of a family with the rest of this name; without the prefix of all."""
     rest = "_".join(name.split("_")[2:])
-    families = [setting.removesuffix("*") + rest for setting in _KNOWN if setting.endswith("*")]
-    return [setting for setting in _KNOWN if not setting.endswith("*")] + families
+    names = [known.replace("*", rest) for known in _KNOWN if rest or "*" not in known]
+    return [each.removeprefix(_PREFIX) for each in sorted(names)]
 
 
 DEFAULT_WEBHOOK = "default"  # the name of the endpoint whose variables have none in them

@@ -14,7 +14,7 @@ Scalar = bool | int | float | str
 KeyKind = Literal["text", "integer"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 
-_YEAR_2100 = 4_102_444_800_000
+YEAR_2100 = 4_102_444_800_000  # the event times that are taken are from 1970 up to but not including this
 _YEAR_2001 = 978_307_200_000
 _EARLY = 49 * 86_400_000  # a time up to 2099, read as one of a unit 1000 times smaller, is before this
 _INT64 = (-(2**63), 2**63 - 1)
@@ -163,7 +163,7 @@ class Time:
         if kind is not int and kind is not float:
             raise ValueError(f"must be a time, not {_kind(value)}")
         time = value if kind is int and self.unit == "ms" else _scaled(value, _NANOSECONDS[self.unit])
-        if not _EARLY <= time < _YEAR_2100:
+        if not _EARLY <= time < YEAR_2100:
             self._refuse_others(value, time)
         return time
 
@@ -186,7 +186,7 @@ class Time:
         """Raise ValueError unless the number is a moment early in 1970 that is meant."""
         guess = next((u for u in _NANOSECONDS if u != self.unit and _is_of_our_days(value, u)), None)
         advice = guess and f"it looks like {_UNIT_NAMES[guess]}: declare Time(unit={guess!r})"
-        if not 0 <= time < _YEAR_2100:
+        if not 0 <= time < YEAR_2100:
             hint = f", got {value}; {advice}" if advice else ""
             raise ValueError(f"must be a time in {self.unit} between the years 1970 and 2100{hint}")
         if advice:
@@ -211,7 +211,7 @@ def _scaled(value: float, nanoseconds: int) -> int:
 
 def _is_of_our_days(value: float, unit: TimeUnit) -> bool:
     nanoseconds = _NANOSECONDS[unit]
-    return _YEAR_2001 * 10**6 <= value * nanoseconds < _YEAR_2100 * 10**6
+    return _YEAR_2001 * 10**6 <= value * nanoseconds < YEAR_2100 * 10**6
 
 
 def spelled(field: Field) -> str:
@@ -255,14 +255,14 @@ def milliseconds(value: Any) -> int:
         time = value
     else:
         raise ValueError(f"must be a time, not {_kind(value)}")
-    if not 0 <= time < _YEAR_2100:
+    if not 0 <= time < YEAR_2100:
         raise ValueError("must be a time between the years 1970 and 2100")
     return time
 
 
 def is_milliseconds(value: Any) -> bool:
     """Whether the value is a moment between the years 1970 and 2100 in whole milliseconds."""
-    return type(value) is int and 0 <= value < _YEAR_2100
+    return type(value) is int and 0 <= value < YEAR_2100
 
 
 def in_milliseconds(duration: timedelta) -> int:
