@@ -43,9 +43,11 @@ class Decoder:
         except orjson.JSONDecodeError as error:
             raise InvalidRecord("not-json", str(error)) from None
         self._check(payload)
-        given = payload.get(self._time)
         try:
+            given = payload[self._time]
             time = milliseconds(given) if type(given) is str else self._read_time(given)
+        except KeyError:
+            raise InvalidRecord("schema", f"field {self._time!r} is missing") from None
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
         if time > record.timestamp + CLOCK_TOLERANCE:
