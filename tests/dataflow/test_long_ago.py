@@ -7,12 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 from harness import Project, run_flow
-from made_flights import HOUR, MINUTE, arrival, departure, event, label
+from made_flights import HOUR, MINUTE, arrival, departure, event, event_payload, label, record
 from test_materialize_flow import run as run_materialize
 from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.core.broker import Outgoing
+from flows.core.schema import iso
 
 START = 831_427_200_000  # 1996-05-07T00:00:00Z
 FLIGHTS = 60
@@ -41,7 +42,7 @@ class Records:
             flight, time, late = f"F{number}", START + number * MINUTE, number % 3 == 0
             out += [event(flight, time), departure(flight, time + MINUTE, 30 * late)]
             out += [arrival(flight, time + HOUR, 30 * late), label(flight, time + HOUR, late)]
-        return iter(sorted(out, key=lambda record: record.timestamp or 0))
+        return iter(sorted(out, key=lambda each: each.timestamp or 0))
 
 
 def records(_events: int | None) -> Records:
@@ -88,8 +89,8 @@ def test_the_first_and_the_last_moment_of_the_range_are_served_stored_and_verifi
         LAST: "2099-12-31T23:59:59.999Z",
     }
     for number, moment in enumerate(moments):
-        written = departure(f"D{number}", moment, number), event(f"F{number}", moment)
-        project.send([record._replace(timestamp=moment) for record in written])
+        asked = event_payload(f"F{number}", moment) | {"scheduled_arrival": iso(moment)}
+        project.send([departure(f"D{number}", moment, number), record("flights", moment, asked)])
     running = project.engine()
     run_flow(running, "predict")
     run_materialize(running)
