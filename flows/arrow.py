@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.core.plan import Dtype
+from flows.core.schema import KeyKind
 
 TYPES: Mapping[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
+KEY_TYPES: Mapping[KeyKind, pa.DataType] = {"text": pa.string(), "integer": pa.int64()}
 
 
 def write_whole(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:

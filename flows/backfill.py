@@ -140,7 +140,7 @@ class Backfill:
         self._online = online
         self._rows: list[Row] = []
         self._served: list[ServedRow] = []
-        self._newest: dict[tuple[str, str], Row] = {}
+        self._newest: dict[tuple[str, str | int], Row] = {}
 
     def run(self, history: Iterable[Record]) -> Iterator[int]:
         """Read `history`; yields how many records it was after each batch. At the end all is written."""

@@ -22,6 +22,7 @@ from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner, Unlearned
 from flows.core.models import Prediction
 from flows.core.plan import FeaturePlan
+from flows.core.schema import KeyKind
 from flows.core.transforms import Transformer
 from flows.core.windows import Value
 from flows.errors import InvalidRecord
@@ -39,10 +40,12 @@ class Progress(NamedTuple):
     signals: list[DriftSignal]
 
 
-def questions(pipeline: Pipeline, records: Iterable[Outgoing]) -> Iterator[Question]:
-    """The valid events of a data set."""
+def questions(
+    pipeline: Pipeline, records: Iterable[Outgoing], keys: Mapping[str, KeyKind] = MappingProxyType({})
+) -> Iterator[Question]:
+    """The valid events of a data set; `keys` are the plan's `key_kinds`."""
     events = pipeline.events
-    decoder = events.decoder()
+    decoder = events.decoder(keys)
     for record in records:
         if record.topic == events.topic:
             with suppress(InvalidRecord):

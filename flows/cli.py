@@ -17,8 +17,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows import settings
 from flows.cli_dead_letters import dead_letters
-from flows.cli_options import JsonOption, PipelineOption, moment, print_json
+from flows.cli_options import BEGINNING, END, JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import in_milliseconds, iso
@@ -43,6 +44,8 @@ DataOption = Annotated[
 
 def main() -> None:
     """Run the command; a mistake of the user is one line that says what to do."""
+    for warning in settings.unknown():
+        err.print(f"[yellow]driftline:[/yellow] warning: {escape(warning)}", highlight=False, soft_wrap=True)
     try:
         app()
     except DriftlineError as error:
@@ -270,7 +273,7 @@ def backtest(
     looked_up = {}
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):
-            looked_up = running.looked_up(plan, questions(running.pipeline, records))
+            looked_up = running.looked_up(plan, questions(running.pipeline, records, plan.key_kinds))
     learner = running.learner(plan)
     tune_garbage_collection()
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
@@ -317,10 +320,8 @@ def _checks() -> None:
 def verify_features(
     since: Annotated[
         str, typer.Option(help="Only questions from this event time on (ISO 8601 with an offset).")
-    ] = "1970-01-01T00:00:00Z",
-    until: Annotated[
-        str, typer.Option(help="Only questions before this event time.")
-    ] = "2099-01-01T00:00:00Z",
+    ] = BEGINNING,
+    until: Annotated[str, typer.Option(help="Only questions before this event time.")] = END,
     feast: Annotated[
         bool, typer.Option("--feast/--no-feast", help="Compare with Feast's point-in-time join as well.")
     ] = True,

@@ -6,7 +6,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from flows.core.schema import milliseconds
+from flows.core.schema import YEAR_2100, milliseconds
 from flows.errors import ConfigError
 
 PipelineOption = Annotated[
@@ -15,8 +15,13 @@ PipelineOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+BEGINNING, END = "1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z"  # of the event times that are taken
+
+
 def moment(option: str, text: str) -> int:
     """The time (ms) that was given for an option; raises `ConfigError` for anything else."""
+    if text == END:
+        return YEAR_2100
     try:
         return milliseconds(text)
     except ValueError as error:

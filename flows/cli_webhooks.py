@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.cli_options import JsonOption, PipelineOption, moment, print_json
+from flows.cli_options import END, JsonOption, PipelineOption, moment, print_json
 from flows.runner import EXIT_FAULT, check_topics
 from flows.wiring import engine
 
@@ -43,7 +43,7 @@ def replay_alerts(
     since: Annotated[
         str, typer.Option(help="Only alerts from this event time on (ISO 8601 with an offset).")
     ],
-    until: Annotated[str, typer.Option(help="Only alerts before this event time.")] = "2099-01-01T00:00:00Z",
+    until: Annotated[str, typer.Option(help="Only alerts before this event time.")] = END,
     endpoint: EndpointOption = "",
     as_json: JsonOption = False,
     pipeline: PipelineOption = "",

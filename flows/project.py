@@ -3,13 +3,21 @@
 import importlib
 import sys
 import tomllib
-from collections.abc import Mapping
+import traceback
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any
 
+from flows.declaration import collision_name
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline
+
+_KEYS = ("feature_repo", "pipelines")
+# files that are no user's: frozen modules, the engine's, the standard library's and installed packages'
+_NOT_OWN = ("<", str(Path(__file__).resolve().parent), *map(get_path, ("stdlib", "purelib", "platlib")))
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,30 @@ def load(directory: Path) -> Project:
         if pipeline.name in pipelines:
             raise ConfigError(f"two pipelines are called {pipeline.name!r}; give each its own name")
         pipelines[pipeline.name] = pipeline
+    _check_topics(pipelines.values())
     return Project(directory, feature_repo, pipelines, tuple(modules))
+
+
+def _check_topics(pipelines: Collection[Pipeline]) -> None:
+    """Raise `ConfigError` where two pipelines would write one topic, or Kafka would refuse a topic."""
+    writers: dict[str, Pipeline] = {}
+    for pipeline in pipelines:
+        for topic in pipeline.output_topics:
+            other = writers.setdefault(collision_name(topic), pipeline)
+            if other is not pipeline:
+                raise ConfigError(
+                    f"pipelines {other.name!r} and {pipeline.name!r} would both write {topic!r}, since Kafka "
+                    "does not tell '.' and '_' in names apart; rename one of them"
+                )
+    for pipeline in pipelines:
+        for stream in pipeline.input_streams:
+            other = writers.get(collision_name(stream.topic), pipeline)
+            if other is not pipeline and stream.topic not in other.output_topics:
+                raise ConfigError(
+                    f"pipeline {pipeline.name!r} reads topic {stream.topic!r}, whose name differs only in "
+                    f"'.' and '_' from a topic that pipeline {other.name!r} writes; Kafka refuses that, so "
+                    "rename one"
+                )
 
 
 def _table(directory: Path) -> dict[str, Any] | None:
@@ -91,14 +122,21 @@ def _driftline(pyproject: Mapping[str, Any]) -> Any:
 def _checked(table: Any, file: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{file}: tool.driftline must be a table, [tool.driftline]")
+    for key in table:
+        if key not in _KEYS:
+            near = get_close_matches(key, _KEYS, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(_KEYS)}"
+            raise ConfigError(f"{file}: there is no key {key!r}; {advice}")
     return table
 
 
 def _pipeline(module: str) -> Pipeline:
     try:
         imported = importlib.import_module(module)
+    except ConfigError:  # it names the place of the declaration
+        raise
     except Exception as error:  # a declaration is the user's code
-        what = f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {error}{_place(error)}"
         raise ConfigError(f"[tool.driftline] pipelines: cannot import {module!r}: {what}") from error
     if not hasattr(imported, "pipeline"):
         raise ConfigError(f"[tool.driftline] pipelines: {module!r} defines no `pipeline`")
@@ -111,6 +149,15 @@ def _pipeline(module: str) -> Pipeline:
     return pipeline
 
 
+def _place(error: Exception) -> str:
+    """Where the user's own code failed, as " (file:line)", where it did."""
+    if isinstance(error, SyntaxError):
+        return ""  # its text says so itself
+    frames = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
+    own = [(file, line) for file, line in frames if not file.startswith(_NOT_OWN)]
+    return f" ({own[-1][0]}:{own[-1][1]})" if own else ""
+
+
 def _check_model(pipeline: Pipeline) -> None:
     try:
         pipeline.new_model()
@@ -119,4 +166,5 @@ def _check_model(pipeline: Pipeline) -> None:
     except Exception as error:  # a declaration is the user's code
         raise ConfigError(
             f"pipeline {pipeline.name!r}: its model cannot be made: {type(error).__name__}: {error}"
+            f"{_place(error)}"
         ) from error

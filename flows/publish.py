@@ -13,7 +13,6 @@ import orjson
 from flows.core.broker import Broker, Outgoing, Producer, TopicPartition
 from flows.core.plan import LATENESS
 from flows.core.predictions import PUBLISHED_AT
-from flows.core.schema import milliseconds
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 
@@ -208,7 +207,7 @@ class FileRecords:
         try:
             payload = orjson.loads(line)
             key = str(payload[self.stream.id]).encode()
-            event_time = milliseconds(payload[self.stream.time])
+            event_time = self.stream.event_time(payload[self.stream.time])
         except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
             raise ConfigError(f"{self.path}, line {number}: {error}") from None
         return Outgoing(self.stream.topic, line, key, timestamp=event_time)

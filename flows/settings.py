@@ -5,8 +5,9 @@ the documentation is checked against it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import nan
 from pathlib import Path
 from typing import NamedTuple
@@ -104,6 +105,23 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
     )
 
 
+def unknown(environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A warning for each variable that begins as a setting does and is none, with the nearest setting."""
+    env = os.environ if environment is None else environment
+    for name in sorted(env):
+        if name.startswith(_PREFIX) and name not in _KNOWN and not name.startswith(_PASSED_ON):
+            near = get_close_matches(name.removeprefix(_PREFIX), _candidates(name), n=1)
+            advice = f"did you mean {_PREFIX}{near[0]}?" if near else "docs/reference.md lists the settings"
+            yield f"{name} is no setting and is ignored; {advice}"
+
+
+def _candidates(name: str) -> list[str]:
+    """The settings, those of a family with the rest of this name; without the prefix of all."""
+    rest = "_".join(name.split("_")[2:])
+    names = [known.replace("*", rest) for known in _KNOWN if rest or "*" not in known]
+    return [each.removeprefix(_PREFIX) for each in sorted(names)]
+
+
 DEFAULT_WEBHOOK = "default"  # the name of the endpoint whose variables have none in them
 _WEBHOOK = "DRIFTLINE_WEBHOOK_"
 _WEBHOOK_FIELDS = ("URL", "SECRET", "PIPELINES", "KINDS", "SEVERITIES", "FORMAT")
@@ -171,6 +189,13 @@ def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
 _OF_THE_KAFKA_SCRIPT = [
     f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP")
 ]
+_PREFIX = "DRIFTLINE_"
+_KNOWN = {setting.name for setting in SETTINGS}
+_PASSED_ON = (
+    "DRIFTLINE_KAFKA_",  # to the Kafka clients, which refuse what they do not know
+    _WEBHOOK,  # `load` refuses those that are none
+    "DRIFTLINE_TEST_",  # of the tests
+)
 
 
 def _number(name: str, values: Mapping[str, str], low: float, high: float) -> float:

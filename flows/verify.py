@@ -15,7 +15,7 @@ from flows.adapters.recomputation import Recomputation, Served, StreamRecord
 from flows.core import predictions
 from flows.core.broker import Broker, Record, TopicPartition, read_range
 from flows.core.plan import View
-from flows.core.schema import Text, milliseconds
+from flows.core.schema import Key, Text, milliseconds
 from flows.errors import ConfigError, InvalidRecord, UnknownTopic
 from flows.pipeline import Stream
 from flows.wiring import Engine
@@ -44,7 +44,7 @@ class Mismatch(NamedTuple):
 
     view: str
     question: str
-    key: str | None
+    key: str | int | None
     served: Sequence[Any]
     expected: Sequence[Any]
 
@@ -166,7 +166,7 @@ class Verification:
         `results` are those of the views and of the transforms, which only Feast computes anew.
         """
         for first in range(0, self._recomputation.questions, _JOINED):
-            joined = point_in_time(self._recomputation.asked(first, first + _JOINED).to_pandas())
+            joined = point_in_time(_frame(self._recomputation.asked(first, first + _JOINED)))
             for result in results:
                 names, keys = self._compared(result.view)
                 compared, different = self._recomputation.differing(joined, names, keys)
@@ -204,7 +204,7 @@ class Verification:
     def _accepted(
         self, stream: Stream, refused: set[tuple[str, int, int]], advance: Advance
     ) -> Iterator[StreamRecord]:
-        decoder = stream.decoder()
+        decoder = stream.decoder(self._plan.key_kinds)
         reaches = [v.longest + v.delay + v.slide for v in self._plan.views if v.stream == stream.topic]
         earliest = self._since - max(reaches, default=1)
         for record in self._read(stream.topic, advance):
@@ -251,10 +251,18 @@ class Verification:
         return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(bounds)]
 
 
+def _frame(table: Any) -> Any:
+    """The table for pandas, in which integers stay integers beside nulls."""
+    import pandas as pd  # only where Feast is asked
+    import pyarrow as pa
+
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+
+
 def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
     while batch := list(islice(rows, _BATCH)):
         yield batch
 
 
 def _texts(stream: Stream) -> set[str]:
-    return {name for name, declared in stream.fields.items() if isinstance(declared, Text)}
+    return {name for name, declared in stream.fields.items() if isinstance(declared, Text | Key)}

@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,18 @@ from flows.core.features import Question
 from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
 from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
-from flows.core.schema import Field, Flag, Number, Text, Time, in_milliseconds
+from flows.core.schema import (
+    Field,
+    Flag,
+    Key,
+    KeyKind,
+    Number,
+    Text,
+    Time,
+    in_milliseconds,
+    resolved,
+    spelled,
+)
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 from flows.core.watch import Watched
@@ -130,19 +141,21 @@ class Engine:
 
     def check(self, plan: FeaturePlan) -> None:
         """Raise `ConfigError` unless the declaration agrees with itself and with the plan's views."""
-        _check_declaration(self.pipeline)
+        _check_keys(plan)
         streams = {stream.topic: stream for stream in self.pipeline.feature_streams}
+        events = _resolved(self.pipeline.events, plan)
+        _check_key_inputs(self.pipeline.inputs, events)
         for view in plan.views:
             if view.stream not in streams:
                 raise ConfigError(
                     f"view {view.name!r} reads topic {view.stream!r}, which is no source of pipeline "
                     f"{self.pipeline.name!r}; add it to `sources`"
                 )
-            _check_fields(view, streams[view.stream])
+            _check_fields(view, _resolved(streams[view.stream], plan))
         for transform in plan.transforms:
-            _check_inputs(f"on-demand view {transform.name!r}", transform.fields, self.pipeline.events)
+            _check_inputs(f"on-demand view {transform.name!r}", transform.fields, events)
         for lookup in plan.lookups:
-            _check_inputs(f"batch view {lookup.name!r}", lookup.keys, self.pipeline.events)
+            _check_inputs(f"batch view {lookup.name!r}", lookup.keys, events)
         for entity in plan.entities:
             if entity not in self.pipeline.entities or entity not in self.pipeline.events.fields:
                 raise ConfigError(f"pipeline {self.pipeline.name!r} must declare the entity field {entity!r}")
@@ -312,22 +325,6 @@ def drain_on_signals(running: Engine) -> None:
         signal.signal(number, lambda *_: running.drain.set())
 
 
-def _check_declaration(pipeline: Pipeline) -> None:
-    """Raise `ConfigError` for a field that the declaration names but does not declare."""
-    for stream in pipeline.input_streams:
-        for role, kind in ((stream.id, Text), (stream.time, Time)):
-            field = stream.fields.get(role)
-            if not isinstance(field, kind) or not field.required:
-                raise ConfigError(
-                    f"topic {stream.topic!r} must declare {role!r} as a required {kind.__name__}"
-                )
-    for name in pipeline.inputs:
-        if name not in pipeline.events.fields:
-            raise ConfigError(
-                f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
-            )
-
-
 def _column(field: Field) -> Column:
     """What a column of this event field holds; where no range is declared, it is learned."""
     if not isinstance(field, Number):
@@ -336,46 +333,96 @@ def _column(field: Field) -> Column:
     return Column("number", low, None if field.high == Number.high else field.high)
 
 
+def _resolved(stream: Stream, plan: FeaturePlan) -> Stream:
+    """The stream with the kinds that the plan gives its keys."""
+    return replace(stream, fields=resolved(stream.fields, plan.key_kinds))
+
+
+def _check_keys(plan: FeaturePlan) -> None:
+    """Raise `ConfigError` where views give one key two types: 1 and "1" would be two entities, or one."""
+    used = [(f"view {v.name!r}", v.entity, v.key) for v in plan.views]
+    used += [(f"batch view {one.name!r}", k.name, k.key_kind) for one in plan.lookups for k in one.keys]
+    first: dict[str, tuple[str, KeyKind]] = {}
+    for view, key, kind in used:
+        other, known = first.setdefault(key, (view, kind))
+        if kind != known:
+            raise ConfigError(
+                f"{other} and {view} give the key {key!r} two types, {_FEAST[known]} and {_FEAST[kind]}; "
+                "declare its entity once, with one value type"
+            )
+
+
+def _check_key_inputs(inputs: Iterable[str], events: Stream) -> None:
+    """Raise `ConfigError` for an input of which nobody says whether it is a text or an integer."""
+    for name in inputs:
+        if events.fields[name] == Key(events.fields[name].required):
+            raise ConfigError(
+                f"topic {events.topic!r}: the input {name!r} is the key of no entity in the plan; declare "
+                "it as Key(kind='text') or Key(kind='integer')"
+            )
+
+
 def _check_fields(view: View, stream: Stream) -> None:
     """Raise `ConfigError` unless the stream has the view's entity, and a number in each of its columns."""
-    if view.entity not in stream.fields:
+    field = stream.fields.get(view.entity)
+    if field is None:
         raise ConfigError(f"view {view.name!r} needs the field {view.entity!r} of topic {stream.topic!r}")
+    if not _holds_key(field, view.key):
+        better = "Key()" if view.key == "integer" else "Text() or Key()"
+        raise ConfigError(
+            f"view {view.name!r}: Feast declares its entity as {_FEAST[view.key]}, so topic {stream.topic!r} "
+            f"must declare the field {view.entity!r} as {better}, not {spelled(field)}"
+        )
     for aggregate in view.aggregates:
         if aggregate.column:
             _check_column(view, aggregate, stream)
 
 
+def _holds_key(field: Field, kind: KeyKind) -> bool:
+    return field == Key(field.required, kind) or (kind == "text" and isinstance(field, Text))
+
+
 def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
     """Raise `ConfigError` unless the stream has a column that the function can read."""
-    kinds, said = _columns_for(aggregate)
-    field = stream.fields.get(aggregate.column)
-    if field is None or not isinstance(field, kinds) or not field.required:
+    field, wanted = stream.fields.get(aggregate.column), _columns_for(aggregate)
+    if field is None or not field.required or not any(_is(field, kind) for kind in wanted):
         raise ConfigError(
             f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, which must be "
-            f"declared there as a required {said}"
+            f"declared there as a required {' or '.join(_NAMES[kind] for kind in wanted)}"
         )
+
+
+def _columns_for(aggregate: Aggregate) -> tuple[Kind, ...]:
+    if aggregate.dtype == "string":
+        return ("string",)
+    return ("string", "number", "flag") if aggregate.function == "count_distinct" else ("number", "flag")
 
 
 def _check_inputs(view: str, fields: Sequence[Input], events: Stream) -> None:
     """Raise `ConfigError` unless the events have the fields that the view reads."""
     for wanted in fields:
-        kind = _KINDS[wanted.kind]
-        if not isinstance(events.fields.get(wanted.name), kind):
+        if not _is(events.fields.get(wanted.name), wanted.kind):
             raise ConfigError(
                 f"{view} reads the field {wanted.name!r} of topic {events.topic!r}, which must be declared "
-                f"there as {kind.__name__}"
+                f"there as {_NAMES[wanted.kind]}"
             )
 
 
-def _columns_for(aggregate: Aggregate) -> tuple[tuple[type, ...], str]:
-    if aggregate.dtype == "string":
-        return (Text,), "Text"
-    if aggregate.function == "count_distinct":
-        return (Text, Number, Flag), "Text, Number or Flag"
-    return (Number, Flag), "Number or Flag"
+def _is(field: Field | None, kind: Kind) -> bool:
+    """Whether a field, whose kind of key is known, gives a view what it reads."""
+    if isinstance(field, Key):
+        return (kind, field.kind) in (("string", "text"), ("number", "integer"))
+    return isinstance(field, _KINDS[kind])
 
 
 _KINDS: dict[Kind, type] = {"string": Text, "number": Number, "flag": Flag, "time": Time}
+_NAMES: dict[Kind, str] = {
+    "string": "Text or Key(kind='text')",
+    "number": "Number or Key(kind='integer')",
+    "flag": "Flag",
+    "time": "Time",
+}
+_FEAST: dict[KeyKind, str] = {"text": "String", "integer": "Int64"}
 
 
 def _made_once(file: Path) -> bytes:

@@ -7,8 +7,8 @@ import orjson
 
 from flows.core.broker import Outgoing, Record
 from flows.core.features import Row
-from flows.core.plan import Dtype, View
-from flows.core.schema import Field, Text, Time, check
+from flows.core.plan import KEY_NAMES, KEY_TYPES, Dtype, View
+from flows.core.schema import Field, Text, check, is_milliseconds
 from flows.errors import InvalidRecord
 
 _LARGEST = 2**53  # up to here every whole number is a float too
@@ -18,7 +18,6 @@ _KINDS: dict[Dtype, tuple[type, ...]] = {
     "string": (str, type(None)),
 }
 _FIELDS: dict[str, Field] = {"view": Text(longest=2**20)}
-_TIME = Time()
 
 
 def encode(topic: str, rows: Iterable[Row]) -> list[Outgoing]:
@@ -55,14 +54,20 @@ def decode(record: Record) -> list[Row]:
 
 
 class ViewCheck:
-    """Checks that values are, in number and types, those of one view's features."""
+    """Checks that keys and values are, in number and types, those of one view."""
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._key = KEY_TYPES[view.key]
         self._kinds = [_KINDS[aggregate.dtype] for aggregate in view.aggregates]
 
+    def check_key(self, key: Any) -> None:
+        """Raise `InvalidRecord` unless it is a key of the view's entity."""
+        if type(key) is not self._key:
+            self._refuse(f"has the key {key!r}, which must be {KEY_NAMES[self._key]}")
+
     def check(self, values: Sequence[Any]) -> None:
-        """Raise `InvalidRecord` unless they are."""
+        """Raise `InvalidRecord` unless they are the view's features."""
         if len(values) != len(self._kinds):
             self._refuse(f"has {len(self._kinds)} features, not {len(values)}")
         for number, (kinds, value) in enumerate(zip(self._kinds, values, strict=True)):
@@ -86,6 +91,7 @@ class RowCheck:
         for row in rows:
             if row.view not in self._checks:
                 raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
+            self._checks[row.view].check_key(row.key)
             self._checks[row.view].check(row.values)
 
 
@@ -101,4 +107,4 @@ def _is_row(row: Any) -> bool:
     if type(row) is not list or len(row) != 3:
         return False
     key, time, values = row
-    return type(key) is str and type(time) is int and _TIME.fault(time) is None and type(values) is list
+    return type(key) in (str, int) and is_milliseconds(time) and type(values) is list

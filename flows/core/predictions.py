@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     `flows.core.features.Question`.
     """
 
-    keys: Sequence[str | None] = ()
+    keys: Sequence[str | int | None] = ()
     read: Sequence[int] = ()
     moment: int = 0
 
@@ -76,8 +76,8 @@ def decode_served(record: Record) -> Served:
     keys, read, moment = raw.get("keys"), raw.get("at"), raw["moment"]
     if type(keys) is not list or type(read) is not list or type(moment) is not int:
         raise InvalidRecord("schema", "not a prediction: 'keys', 'at' or 'moment' is missing")
-    if not all(key is None or type(key) is str for key in keys):
-        raise InvalidRecord("schema", "each of the 'keys' must be a string or null")
+    if not all(key is None or type(key) in (str, int) for key in keys):
+        raise InvalidRecord("schema", "each of the 'keys' must be a string, an integer or null")
     return Served(_prediction(raw), raw["plan"], Asked(keys, read, moment))
 
 

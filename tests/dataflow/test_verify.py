@@ -107,7 +107,7 @@ def test_feast_is_asked_once_for_each_question_with_the_fields_of_its_event(
 
 def joined(frame: pd.DataFrame) -> pa.Table:
     """What Feast would answer, wrong for the second question."""
-    return pa.table({"n": frame["n"], "clock__hour": [12, 12]})
+    return pa.table({"driftline_question": frame["driftline_question"], "clock__hour": [12, 12]})
 
 
 def test_only_the_questions_of_the_range_are_compared(project: Project) -> None:

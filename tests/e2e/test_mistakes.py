@@ -208,5 +208,23 @@ def test_an_unknown_kafka_option_and_no_secret_in_what_is_said(told: Told, proje
     assert "hush" not in line
 
 
+def test_a_mistyped_variable_is_a_warning_and_the_command_goes_on(project: Project) -> None:
+    outcome = project.run("topics", "--json", DRIFTLINE_BACH="5")
+    assert outcome.returncode == 0
+    assert outcome.stderr == (
+        "driftline: warning: DRIFTLINE_BACH is no setting and is ignored; did you mean DRIFTLINE_BATCH?\n"
+    )
+
+
+def test_no_name_of_a_pipeline_leads_out_of_the_state_directory(told: Told, bare: Project) -> None:
+    (bare.directory / "mine.py").write_text(
+        REPLACED + "pipeline = replace(pipeline, name='../../../outside/x')"
+    )
+    declare(bare, "mine")
+    line = told(bare, "apply")
+    assert f"{bare.directory / 'mine.py'}:3: pipeline '../../../outside/x': `name` must have only" in line
+    assert not list(bare.directory.parent.rglob("outside"))
+
+
 def test_a_store_configuration_that_is_not_there(told: Told, project: Project) -> None:
     assert "nowhere.yaml" in told(project, "apply", FEATURE_STORE="nowhere.yaml")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, View
 
 COUNT = Aggregate("count_1h", "count", "delay", 3_600_000)
 MEAN = Aggregate("mean_delay_1h", "mean", "delay", 3_600_000)
@@ -19,6 +19,7 @@ CHANGES = {
     "window": replace(PLAN, views=(replace(ORIGIN, aggregates=(replace(COUNT, window=1),)), CARRIER)),
     "own records": replace(PLAN, views=(replace(ORIGIN, excludes_own=False), CARRIER, ARRIVALS)),
     "stream": replace(PLAN, views=(replace(ORIGIN, stream="other"), CARRIER, ARRIVALS)),
+    "key": replace(PLAN, views=(replace(ORIGIN, key="integer"), CARRIER, replace(ARRIVALS, key="integer"))),
     "column": replace(PLAN, views=(ORIGIN, replace(CARRIER, aggregates=(replace(MEAN, column="fare"),)))),
 }
 
@@ -53,6 +54,17 @@ def test_a_plan_survives_being_written_and_read() -> None:
 
 def test_the_hash_is_the_same_in_every_process_and_release() -> None:
     assert PLAN.hash == "b9497eea0962"
+
+
+def test_the_kind_of_each_key_is_known_by_its_field_and_that_of_a_plan_without_is_text() -> None:
+    asked = Lookup("weather", (Input("station", "number"), Input("town", "string")), (), 1)
+    plan = replace(PLAN, views=(replace(CARRIER, key="integer"), ORIGIN), lookups=(asked,))
+    assert plan.key_kinds == {"carrier": "integer", "origin": "text", "station": "integer", "town": "text"}
+    assert plan.key_types == (int, str)
+    older = orjson.loads(plan.to_json())
+    for view in older["views"]:
+        del view["key"]
+    assert FeaturePlan.from_json(orjson.dumps(older)).key_types == (str, str)
 
 
 def test_the_hash_does_not_depend_on_the_order_of_keys_in_a_file() -> None:

@@ -161,6 +161,64 @@ def test_a_module_that_is_wrong_is_one_line_that_says_what(project, code, said):
     assert said in fault(project)
 
 
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (('target="late"', 'target="early"'), "the target 'early' is no field of topic 'labels'; declare it"),
+        (("entities=()", "entities='region'"), "`entities` must be a tuple, got 'region'; write ('region',)"),
+        (('"at": Time()}})', '"at": str}})'), "field 'at' must be a field, got the class str; write Text()"),
+        (
+            ("'fraud'", "'../../../outside/x'"),
+            "`name` must have only letters, digits, '.', '_' and '-', got '../",
+        ),
+        (("target=", "goal="), "unexpected keyword argument 'goal'"),
+        (("linear_model.L", "1 / 0 or linear_model.L"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_wrong_declaration_is_told_with_its_file_and_line(project, declared, said):
+    text = DECLARATION.format(name="fraud").replace("{{", "{").replace("}}", "}")
+    old, new = (part.replace("}}", "}") for part in declared)
+    assert old in text
+    file = project / "shop" / "fraud.py"
+    file.write_text(text.replace(old, new, 1))
+    told = fault(project)
+    assert said in told
+    line = int(told.partition(f"{file}:")[2].partition(":")[0].rstrip(")"))
+    assert (
+        "Pipeline(" in file.read_text().splitlines()[line - 1]
+        or new in file.read_text().splitlines()[line - 1]
+    )
+
+
+def test_pipelines_whose_topics_kafka_would_refuse_beside_one_another_are_refused(project):
+    (project / "shop" / "a.py").write_text(DECLARATION.format(name="cards.eu"))
+    (project / "shop" / "b.py").write_text(DECLARATION.format(name="cards_eu"))
+    declare(project, 'feature_repo = "features"\npipelines = ["shop.a", "shop.b"]')
+    said = fault(project)
+    assert "pipelines 'cards.eu' and 'cards_eu' would both write 'cards_eu.predictions'" in said
+    assert "rename one" in said
+
+
+def test_a_pipeline_may_read_what_another_one_writes_but_no_name_that_differs_in_the_dot(project):
+    declare(project, 'feature_repo = "features"\npipelines = ["shop.fraud", "shop.next"]')
+    text = DECLARATION.format(name="next")
+    (project / "shop" / "next.py").write_text(text.replace('"events"', '"fraud.predictions"'))
+    assert list(load(project).pipelines) == ["fraud", "next"]
+    del sys.modules["shop.next"]
+    (project / "shop" / "next.py").write_text(text.replace('"events"', '"fraud_predictions"'))
+    said = fault(project)
+    assert "pipeline 'next' reads topic 'fraud_predictions', whose name differs only in '.' and '_'" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("pipeline", "did you mean 'pipelines'?"), ("colour", "the keys are feature_repo, pipelines")],
+)
+def test_a_key_that_is_none_is_refused_with_the_nearest(project, key, said):
+    declare(project, f'pipelines = ["shop.fraud"]\n{key} = 1')
+    assert f"there is no key {key!r}; {said}" in fault(project)
+
+
 def test_the_only_pipeline_need_not_be_named(project):
     assert load(project).pipeline().name == load(project).pipeline("fraud").name == "fraud"
 

@@ -103,7 +103,7 @@ def replaced(place, value):
     [
         ({"plan": "not a hash"}, "'plan' must be the hash"),
         ({"keys": ("north",)}, "'keys' must be those of shop, town"),
-        ({"keys": ("north", 7)}, "must be a string or null"),
+        ({"keys": ("north", 7)}, "the key of 'town' must be a string or null"),
         ({"moment": -1}, "'moment' must be"),
         ({"moment": NOON * 10_000}, "'moment' must be"),
         ({"features": (*INPUTS, *VALUES)}, "'features' must be an array of 7"),

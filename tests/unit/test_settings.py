@@ -197,3 +197,33 @@ def test_no_other_module_reads_the_environment():
         if any(word in file.read_text() for word in ("os.environ", "getenv"))
     }
     assert readers <= {"settings.py", "supervisor.py"}  # which hands it on to the flows
+
+
+def warnings(*names: str) -> list[str]:
+    return list(settings.unknown(dict.fromkeys(names, "1")))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("DRIFTLINE_BROKR", "DRIFTLINE_BROKER"),
+        ("DRIFTLINE_STATEDIR", "DRIFTLINE_STATE_DIR"),
+        ("DRIFTLINE_EPOCH_SECOND", "DRIFTLINE_EPOCH_SECONDS"),
+        ("DRIFTLINE_KAFAK_SASL_PASSWORD", "DRIFTLINE_KAFKA_SASL_PASSWORD"),
+        ("DRIFTLINE_WEBHOK_URL", "DRIFTLINE_WEBHOOK_URL"),
+    ],
+)
+def test_a_mistyped_variable_is_told_with_the_nearest_setting(name, near):
+    assert warnings(name) == [f"{name} is no setting and is ignored; did you mean {near}?"]
+
+
+def test_a_variable_near_no_setting_is_told_with_where_they_are_listed():
+    assert warnings("DRIFTLINE_COLOUR") == [
+        "DRIFTLINE_COLOUR is no setting and is ignored; docs/reference.md lists the settings"
+    ]
+
+
+def test_settings_and_the_variables_of_scripts_and_of_other_programs_are_no_mistakes():
+    known = [s.name for s in SETTINGS if not s.name.endswith("*")]
+    passed_on = ("KAFKA_SASL_PASSWORD", "KAFKA_HOME", "KAFKA_NODE", "WEBHOOK_ONCALL_URL", "TEST_KAFKA")
+    assert warnings(*known, *(f"DRIFTLINE_{name}" for name in passed_on), "DRIFT", "PATH") == []
