@@ -117,7 +117,7 @@ class DeadLetters:
 
     def add(self, letter: Outgoing) -> None:
         """Count one."""
-        headers = {name: value.decode() for name, value in letter.headers}
+        headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
         reason = headers["reason"]
         self.number[reason] += 1
         if reason not in self.first:

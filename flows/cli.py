@@ -21,7 +21,7 @@ from flows.cli_dead_letters import dead_letters
 from flows.cli_options import JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
-from flows.core.schema import in_milliseconds, iso
+from flows.core.schema import in_milliseconds
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
@@ -203,7 +203,7 @@ def tail(
                 sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
                 sys.stdout.flush()
             else:
-                out.print(f"[dim]{iso(record.timestamp)}[/dim]", shown)
+                out.print(f"[dim]{shown['time']}[/dim]", shown)
             if number == count:
                 break
     except KeyboardInterrupt:
@@ -222,13 +222,14 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
     for name in running.topics():
         if name not in known:
             raise UnknownTopic(name)
-        ends = broker.offsets(name)
+        written, ends = broker.uncommitted().offsets(name), broker.offsets(name)
         read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
         rows.append(
             {
                 "topic": name,
                 "partitions": known[name],
                 "records": sum(end - start for start, end in ends),
+                "held_back": sum(high for _, high in written) - sum(end for _, end in ends),
                 "lag": {f: sum(end for _, end in ends) - done for f, done in read.items() if done},
             }
         )
@@ -241,6 +242,15 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
         lag = ", ".join(f"{flow} {behind}" for flow, behind in row["lag"].items())
         table.add_row(row["topic"], str(row["partitions"]), f"{row['records']:,}", lag)
     out.print(table)
+    for row in rows:
+        if row["held_back"] > 0:
+            out.print(
+                f"{row['topic']}: {row['held_back']:,} records cannot be read yet; somebody's transaction is "
+                "open",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 @app.command(epilog="Examples: driftline backtest · driftline backtest flight_delays --events 20000 --json")

@@ -113,9 +113,7 @@ class _Decode:
 
     def _dead(self, record: Record, fault: InvalidRecord) -> Outgoing:
         """Its id is this flow's own: what is no prediction is a dead letter of the learner, too."""
-        letter = dead_letter(self._dead_letters, record, fault.reason, str(fault))
-        (name, identity), *others = letter.headers
-        return letter._replace(headers=((name, identity + b":materialize"), *others))
+        return dead_letter(self._dead_letters, record, fault.reason, str(fault), "materialize")
 
 
 class _StoreSink(DynamicSink[Batch]):

@@ -196,7 +196,7 @@ class Verification:
     def _refused(self, advance: Advance) -> Iterator[tuple[str, int, int]]:
         """Where the records stood that became dead letters at the intake."""
         for record in self._read(self._running.pipeline.topic("dead-letters"), advance):
-            headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
             if headers.get("reason") in _REFUSED and headers.get("topic") in self._streams:
                 self.refused[headers["reason"]] += headers["topic"] in self._plan.streams
                 yield headers["topic"], int(headers["partition"]), int(headers["offset"])

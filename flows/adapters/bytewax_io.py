@@ -59,6 +59,9 @@ class Watch(Protocol):
 
     def lag(self, partition: TopicPartition, records: int) -> None: ...
 
+    def held_back(self, partition: TopicPartition, offset: int, records: int) -> None:
+        """So many records from `offset` on wait for an open transaction; 0 where none do."""
+
     def grown(self, topic: str, partitions: int) -> None:
         """A topic has that many partitions now, more than are read; the flow ends, to be started again."""
 
@@ -213,16 +216,27 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def _commit(self) -> None:
         """Show the group's offsets to lag tools; what the previous batches brought has gone downstream."""
         now = time.monotonic()
-        if now >= self._commit_at and self._committed != self._offsets:
+        if now < self._commit_at:
+            return
+        self._commit_at = now + _COMMIT_EVERY
+        self._pass_over()
+        if self._committed != self._offsets:
             self._consumer.commit(self._offsets)
             self._committed = dict(self._offsets)
-            self._commit_at = now + _COMMIT_EVERY
+
+    def _pass_over(self) -> None:
+        """Count as read what no poll gives, such as the end of a transaction behind the last record."""
+        for partition in self._offsets:
+            if not self._merge.buffered(partition):
+                self._offsets[partition] = self._consumer.position(partition)
 
     def _look(self) -> None:
-        """Show the lag; end the flow where a topic got partitions that nobody reads before it starts anew."""
+        """Show the lag and what is held back; end the flow where a topic got partitions that nobody reads."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY
+            for partition, offset in self._offsets.items():
+                self._watch.held_back(partition, offset, self._consumer.held_back(partition))
             if self._topics.have_grown(self._offsets):
                 self._drain.set()
 
@@ -341,10 +355,11 @@ def _resume_at(broker: Broker, partition: TopicPartition, stored: Mapping[str, i
 
 
 def _ids_behind(broker: Broker, partition: TopicPartition, offset: int) -> Iterable[tuple[str, bytes]]:
-    end = broker.offsets(partition.topic)[partition.partition][1]
-    for records in read_range(broker, partition, offset, end):
+    everything = broker.uncommitted()  # what was written behind somebody's open transaction is there, too
+    end = everything.offsets(partition.topic)[partition.partition][1]
+    for records in read_range(everything, partition, offset, end):
         yield from ((record.topic, _id(record)) for record in records if _id(record))
 
 
 def _id(record: Record | Outgoing) -> bytes:
-    return next((value for name, value in record.headers if name == "id"), b"")
+    return next((value for name, value in record.headers if name == "id"), None) or b""

@@ -124,7 +124,7 @@ def size_of(record: Record) -> int:
     """The bytes of a record's key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
-        size += len(name) + len(value)
+        size += len(name) + len(value or b"")
     return size
 
 
