@@ -226,6 +226,10 @@ class Pipeline:
         """The streams that the predict flow reads: the sources, then the events."""
         return (*self.sources, self.events)
 
+    def decoders(self) -> dict[str, Decoder]:
+        """The decoder of each topic that others write."""
+        return {stream.topic: stream.decoder() for stream in self.input_streams}
+
     def intake(self, plan: FeaturePlan, state: Mapping[str, Any] | None = None) -> Intake:
         """The intake of one slot; `state` is what `Intake.snapshot` gave."""
         decoders = {stream.topic: stream.decoder() for stream in self.feature_streams}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.adapters.recomputation import Recomputation, Served, StreamRecord
+from flows.arrow import TYPES, Fit
 from flows.core import predictions
 from flows.core.broker import Broker, Record, TopicPartition, read_range
 from flows.core.plan import View
@@ -84,6 +85,7 @@ class Verification:
         read = {*plan.streams, pipeline.events.topic} if plan.transforms else set(plan.streams)
         self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in read}
         texts = {topic: _texts(self._streams[topic]) for topic in plan.streams}
+        self._fits = Fit([TYPES[dtype] for dtype in plan.dtypes])
         self._requested = {field.name: field for t in plan.transforms for field in t.fields}
         self._recomputation = Recomputation(folder, plan, texts)
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
@@ -227,6 +229,8 @@ class Verification:
                 continue
             if plan != self._plan.hash:
                 self.left_out["of another plan"] += 1
+            elif not self._is_of_plan(prediction.features[inputs:], asked):
+                self.left_out["that the engine did not write"] += 1
             elif self._since <= prediction.time < self._until:
                 yield Served(
                     prediction.id,
@@ -237,6 +241,10 @@ class Verification:
                     asked.read,
                     prediction.features[inputs:],
                 )
+
+    def _is_of_plan(self, features: Sequence[Any], asked: predictions.Asked) -> bool:
+        numbers = len(self._plan.entities), len(self._plan.streams)
+        return self._fits(features) and (len(asked.keys), len(asked.read)) == numbers
 
     def _read(self, topic: str, advance: Advance) -> Iterator[Record]:
         for partition, start, stop in self._ranges(topic):

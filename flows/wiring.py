@@ -281,7 +281,7 @@ class Engine:
 
         `start`, `idle` and `pace` (seconds) are those of `MergedSource`.
         """
-        inputs = Inputs(topics, broadcast, start or {})
+        inputs = Inputs(topics, broadcast, start or {}, self.pipeline.decoders())
         group = self.pipeline.group(flow)
         return MergedSource(
             self.open_broker,
@@ -371,6 +371,11 @@ def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
         raise ConfigError(
             f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, which must be "
             f"declared there as a required {said}"
+        )
+    if isinstance(field, Number) and not (Number.low <= field.low and field.high <= Number.high):
+        raise ConfigError(
+            f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, whose range must "
+            f"be within {Number.low:g} and {Number.high:g}, so that sums and squares are finite"
         )
 
 

@@ -19,6 +19,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
+from flows.core.decode import Decoder
 from flows.core.drain import Drain
 from flows.core.merge import EventTimeMerge, of_our_time
 from flows.errors import BrokerError, UnknownTopic
@@ -42,11 +43,13 @@ class Inputs:
 
     Every slot reads its own partitions of `topics` and all partitions of `broadcast` topics. Without a stored
     state it begins at the offset of `start` ("topic/partition"), and where that has none at the beginning.
+    Records without a timestamp are merged by their event time, which the `decoders` of their topics give.
     """
 
     topics: Sequence[str]
     broadcast: Sequence[str] = ()
     start: Mapping[str, int] = field(default_factory=dict)
+    decoders: Mapping[str, Decoder] = field(default_factory=dict)
 
 
 class Watch(Protocol):
@@ -111,7 +114,10 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         consumer = broker.consumer(self._group, offsets)
         self._watch.assigned()
         timing = (self._idle, self._pace)
-        return SlotSource(for_part, topics, consumer, offsets, self._batch, self._watch, self._drain, *timing)
+        decoders = self._inputs.decoders
+        return SlotSource(
+            for_part, topics, consumer, offsets, decoders, self._batch, self._watch, self._drain, *timing
+        )
 
     def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
         own = [
@@ -134,12 +140,14 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         topics: _Topics,
         consumer: Consumer,
         offsets: dict[TopicPartition, int],
+        decoders: Mapping[str, Decoder],
         batch: int,
         watch: Watch,
         drain: Drain,
         idle: float,
         pace: float,
     ) -> None:
+        self._decoders = decoders
         self._slot = slot
         self._topics = topics
         self._consumer = consumer
@@ -192,7 +200,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
 
     def _take(self, wait: float) -> list[Record]:
         records = self._consumer.poll(self._batch, wait)
-        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000))
+        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000, self._decoders))
         self._hold_back()
         return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
 

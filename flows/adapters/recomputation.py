@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from flows.arrow import TYPES
+from flows.arrow import TYPES, column
 from flows.core import feature_sql as sql
 from flows.core.plan import FeaturePlan, View
 
@@ -193,7 +193,7 @@ class Recomputation:
         self._connection.unregister("empty")
 
     def _insert(self, table: str, columns: Sequence[list[Any]], schema: pa.Schema) -> None:
-        arrays = [_array(column, of_type) for column, of_type in zip(columns, schema.types, strict=True)]
+        arrays = [column(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
         self._connection.register("batch", pa.table(arrays, schema=schema))
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self._connection.unregister("batch")
@@ -230,10 +230,3 @@ def _questions_schema(plan: FeaturePlan) -> pa.Schema:
 def _requests_schema(plan: FeaturePlan) -> pa.Schema:
     fields = {field.name: field.kind for transform in plan.transforms for field in transform.fields}
     return pa.schema([("id", pa.string()), *((name, _REQUEST_TYPES[kind]) for name, kind in fields.items())])
-
-
-def _array(values: list[Any], of_type: pa.DataType) -> pa.Array:
-    """A column; true and false are numbers where the type is one."""
-    if of_type == pa.float64():
-        values = [None if value is None else float(value) for value in values]
-    return pa.array(values, of_type)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from flows.core import foreign
 from flows.core.broker import Record
 from flows.core.schema import Checker, Field, milliseconds
 from flows.errors import InvalidRecord
@@ -31,17 +32,23 @@ class Decoder:
         self._check = Checker({name: field for name, field in fields.items() if name != time_field})
 
     def decode(self, record: Record) -> Decoded:
-        """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used."""
+        """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used.
+
+        A record without a timestamp may have any event time.
+        """
         try:
             payload = orjson.loads(record.value or b"")
         except orjson.JSONDecodeError as error:
-            raise InvalidRecord("not-json", str(error)) from None
-        self._check(payload)
+            raise InvalidRecord("not-json", foreign.not_json(record, str(error))) from None
+        try:
+            self._check(payload)
+        except InvalidRecord as fault:
+            raise InvalidRecord(fault.reason, f"{fault}{foreign.envelope(payload)}") from None
         try:
             time = milliseconds(payload.get(self._time))
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
-        if time > record.timestamp + CLOCK_TOLERANCE:
+        if time > record.timestamp + CLOCK_TOLERANCE and record.timestamp >= 0:
             raise InvalidRecord(
                 "time", f"field {self._time!r} is more than an hour ahead of the record itself"
             )

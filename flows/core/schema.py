@@ -8,6 +8,7 @@ from typing import Any
 from flows.errors import InvalidRecord
 
 _YEAR_2100 = 4_102_444_800_000
+EXACT = 2**53  # up to here a float holds every whole number
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Text:
 class Number:
     """A finite number between `low` and `high`, both included. True and false are no numbers.
 
+    It is a float of 64 bits: a whole number beyond 2^53 is read as the float nearest to it.
     The squares of all numbers in the default range are finite too.
     """
 
@@ -152,13 +154,25 @@ class Checker:
         for number, field in enumerate(fields.values()):
             names[f"field{number}"] = field
             if isinstance(field, Number):
-                names |= {f"low{number}": field.low, f"high{number}": field.high}
+                names |= {f"low{number}": max(field.low, -EXACT), f"high{number}": min(field.high, EXACT)}
         self._is_fine = eval(f"lambda p: ({_expression(fields)})", names)  # noqa: S307  of what is made here
 
     def __call__(self, payload: Any) -> None:
-        """Raise what `check` raises."""
+        """Raise what `check` raises; whole numbers that no float holds become the nearest floats."""
         if not self._is_fine(payload):
             check(payload, self._fields)
+            for name, field in self._fields.items():
+                if isinstance(field, Number) and payload.get(name) is not None:
+                    payload[name] = nearest(payload[name])
+
+
+def nearest(number: float) -> float:
+    """The number, or the float nearest to a whole number beyond 2^53.
+
+    >>> nearest(2**53), nearest(2**53 + 1)
+    (9007199254740992, 9007199254740992.0)
+    """
+    return number if -EXACT <= number <= EXACT else float(number)
 
 
 def _expression(fields: Mapping[str, Field]) -> str:
