@@ -17,7 +17,7 @@ from flows.core import predictions
 from flows.core.broker import Broker, Record, TopicPartition, read_range
 from flows.core.plan import View
 from flows.core.schema import Text, milliseconds
-from flows.errors import ConfigError, InvalidRecord, UnknownTopic
+from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Stream
 from flows.wiring import Engine
 
@@ -88,6 +88,7 @@ class Verification:
         self._fits = Fit([TYPES[dtype] for dtype in plan.dtypes])
         self._requested = {field.name: field for t in plan.transforms for field in t.fields}
         self._recomputation = Recomputation(folder, plan, texts)
+        self._bounds: dict[str, list[tuple[int, int]]] = {}
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
         self.refused: Counter[str] = Counter()  # records of the streams by why the engine refused them
 
@@ -253,10 +254,10 @@ class Verification:
                 advance(len(batch))
 
     def _ranges(self, topic: str) -> list[tuple[TopicPartition, int, int]]:
-        if topic not in self._broker.topics():
-            raise UnknownTopic(topic)
-        bounds = self._broker.offsets(topic)
-        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(bounds)]
+        """The partitions of a topic, and what stands on them when they are first asked for."""
+        if topic not in self._bounds:
+            self._bounds[topic] = self._broker.offsets(topic)
+        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(self._bounds[topic])]
 
 
 def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
