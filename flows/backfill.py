@@ -49,14 +49,15 @@ class History(Protocol):
 
 
 class TopicHistory:
-    """The records of `topics` from their beginning to the end that they have now; `now` is the time (ms)."""
+    """The records of `streams` from their beginning to the end that they have now; `now` is the time (ms)."""
 
-    def __init__(self, broker: Broker, topics: Sequence[str], now: int) -> None:
+    def __init__(self, broker: Broker, streams: Sequence[Stream], now: int) -> None:
         self._broker = broker
         self._now = now
+        self._decoders = {stream.topic: stream.decoder() for stream in streams}
         self._bounds = {
             TopicPartition(topic, number): bounds
-            for topic in topics
+            for topic in self._decoders
             for number, bounds in enumerate(broker.offsets(topic))
         }
         self.ends = {f"{p.topic}/{p.partition}": end for p, (_, end) in self._bounds.items()}
@@ -69,7 +70,7 @@ class TopicHistory:
 
     def _log(self, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
         for records in read_range(self._broker, partition, start, end):
-            yield from of_our_time(records, self._now)
+            yield from of_our_time(records, self._now, self._decoders)
 
 
 class FileHistory:
@@ -117,7 +118,7 @@ class DeadLetters:
 
     def add(self, letter: Outgoing) -> None:
         """Count one."""
-        headers = {name: value.decode() for name, value in letter.headers}
+        headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
         reason = headers["reason"]
         self.number[reason] += 1
         if reason not in self.first:
@@ -201,8 +202,7 @@ def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History
     pipeline = running.pipeline
     if files:
         return FileHistory(files, pipeline)
-    topics = [stream.topic for stream in pipeline.feature_streams]
-    return TopicHistory(broker, topics, time.time_ns() // 1_000_000)
+    return TopicHistory(broker, pipeline.feature_streams, time.time_ns() // 1_000_000)
 
 
 def feature_engine(running: Engine, plan: FeaturePlan) -> FeatureEngine:

@@ -22,10 +22,19 @@ from flows.cli_dead_letters import dead_letters
 from flows.cli_options import BEGINNING, END, JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
-from flows.core.schema import in_milliseconds, iso
-from flows.errors import ConfigError, DriftlineError, UnknownTopic
+from flows.core.schema import in_milliseconds
+from flows.errors import ConfigError, DriftlineError, StoreError, UnknownTopic
+from flows.materialized import Materialized
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
-from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
+from flows.runner import (
+    EXIT_BEHIND,
+    EXIT_FAULT,
+    EXIT_MISTAKE,
+    FLOWS,
+    alone,
+    check_topics,
+    tune_garbage_collection,
+)
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -206,7 +215,7 @@ def tail(
                 sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
                 sys.stdout.flush()
             else:
-                out.print(f"[dim]{iso(record.timestamp)}[/dim]", shown)
+                out.print(f"[dim]{shown['time']}[/dim]", shown)
             if number == count:
                 break
     except KeyboardInterrupt:
@@ -225,13 +234,14 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
     for name in running.topics():
         if name not in known:
             raise UnknownTopic(name)
-        ends = broker.offsets(name)
+        written, ends = broker.uncommitted().offsets(name), broker.offsets(name)
         read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
         rows.append(
             {
                 "topic": name,
                 "partitions": known[name],
                 "records": sum(end - start for start, end in ends),
+                "held_back": sum(high for _, high in written) - sum(end for _, end in ends),
                 "lag": {f: sum(end for _, end in ends) - done for f, done in read.items() if done},
             }
         )
@@ -244,6 +254,15 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
         lag = ", ".join(f"{flow} {behind}" for flow, behind in row["lag"].items())
         table.add_row(row["topic"], str(row["partitions"]), f"{row['records']:,}", lag)
     out.print(table)
+    for row in rows:
+        if row["held_back"] > 0:
+            out.print(
+                f"{row['topic']}: {row['held_back']:,} records cannot be read yet; somebody's transaction is "
+                "open",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 @app.command(epilog="Examples: driftline backtest · driftline backtest flight_delays --events 20000 --json")
@@ -325,30 +344,38 @@ def verify_features(
     feast: Annotated[
         bool, typer.Option("--feast/--no-feast", help="Compare with Feast's point-in-time join as well.")
     ] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until materialize has written what Feast is to join.")
+    ] = False,
     as_json: JsonOption = False,
     pipeline: PipelineOption = "",
 ) -> None:
     """Recompute every served feature from the log in DuckDB, and compare; exits with 1 on a mismatch.
 
     A row is explained when leaving out the records that came after the question was answered gives exactly
-    what was served. Any other difference is a mismatch.
+    what was served. Any other difference is a mismatch. Feast is not asked, and the exit code is 4, while the
+    materialize flow is behind.
     """
     from flows.report import print_verification, verification_summary
     from flows.verify import Verification
 
     running = engine(pipeline)
     span = moment("--since", since), moment("--until", until)
+    behind = 0
     with (
         closing(running.open_broker()) as broker,
         TemporaryDirectory(prefix="driftline-verify-") as folder,
         closing(Verification(running, broker, Path(folder), *span)) as run,
     ):
         with progress("reading the log", run.records) as advance:
+            stores = Materialized(running, broker)
             run.load(advance)
         views = running.plan().views
         with progress("recomputing", run.questions * len(views)) as advance:
             results = [run.compare(view, advance) for view in views]
         if feast:
+            behind = _behind(stores, wait)
+        if feast and not behind:
             results += run.transforms()
             join = _point_in_time_join(running)
             with progress("joining in Feast", run.questions) as advance:
@@ -360,6 +387,23 @@ def verify_features(
         print_verification(out, run, results)
     if any(result.mismatches or result.feast_mismatches for result in results):
         raise typer.Exit(EXIT_FAULT)
+    if behind:
+        err.print(
+            f"Feast was not asked: materialize is behind by {behind:,} records; run it and wait for it with "
+            "--wait, or leave Feast out with --no-feast",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_BEHIND)
+
+
+def _behind(stores: Materialized, wait: bool) -> int:
+    """How many records materialize has still to write; with `wait`, if it does not move."""
+    behind = stores.behind()
+    if not (wait and behind):
+        return behind
+    with progress("waiting for materialize", behind) as advance:
+        return stores.wait(advance)
 
 
 def _point_in_time_join(running: Engine) -> Callable[[Any], Any]:
@@ -435,6 +479,11 @@ def training_set(
         folder = Path(stack.enter_context(_beside(file)))
         source: Any = AsServed(len(running.pipeline.inputs))
         if through_feast:
+            if behind := _behind(Materialized(running, broker), wait=True):
+                raise StoreError(
+                    f"materialize is behind by {behind:,} records and does not move, so Feast's stores lack "
+                    "them; run it, or leave --through-feast out"
+                )
             with err.status("importing Feast"):
                 source = stack.enter_context(feast_source(running, plan, broker, folder))
         examples = TrainingSet(running.pipeline, plan, source)

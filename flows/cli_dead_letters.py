@@ -73,16 +73,16 @@ def show_letter(
     ] = False,
     pipeline: PipelineOption = "",
 ) -> None:
-    """Print one dead letter: why, where it came from, its headers and its value."""
+    """Print one dead letter: why, where it came from, its headers, its key and its value."""
     with _opened(pipeline) as (running, broker):
         letter = letter_at(running, broker, at)
     if raw:
-        sys.stdout.buffer.write(letter.value)
+        sys.stdout.buffer.write(letter.value or b"")
         sys.stdout.flush()
         return
-    headers = {name: value.decode(errors="backslashreplace") for name, value in letter.headers}
-    value = letter.value.decode(errors="backslashreplace")
-    print_json(_said(letter) | {"headers": headers, "value": value})
+    headers = {name: _text(value) for name, value in letter.headers}
+    key, value = _text(letter.key), _text(letter.value)
+    print_json(_said(letter) | {"headers": headers, "key": key, "value": value})
 
 
 @dead_letters.command(
@@ -133,6 +133,11 @@ def _said(letter: DeadLetter) -> dict[str, Any]:
         "partition": letter.partition,
         "offset": letter.offset,
     }
+
+
+def _text(data: bytes | None) -> str | None:
+    """The bytes as text; null stays null, which is not empty."""
+    return None if data is None else data.decode(errors="backslashreplace")
 
 
 def _short(detail: str) -> str:

@@ -249,6 +249,10 @@ class Pipeline:
         """The topics that the engine writes."""
         return tuple(self.topic(kind) for kind in OUTPUTS)
 
+    def decoders(self) -> dict[str, Decoder]:
+        """The decoder of each topic that others write."""
+        return {stream.topic: stream.decoder() for stream in self.input_streams}
+
     def intake(self, plan: FeaturePlan, state: Mapping[str, Any] | None = None) -> Intake:
         """The intake of one slot; `state` is what `Intake.snapshot` gave."""
         decoders = {stream.topic: stream.decoder(plan.key_kinds) for stream in self.feature_streams}

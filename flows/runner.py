@@ -30,6 +30,7 @@ _PORTS = 10  # from a process's HTTP port to that of the flow's next process
 
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
+EXIT_BEHIND = 4  # a command found that a flow has not yet done what it needs; waiting helps
 EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
 MISTAKES = (ConfigError, EngineConflict, SnapshotError, UnknownTopic)
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from flows.core.broker import Broker, Record, TopicPartition
-from flows.core.schema import iso
+from flows.core.deadletter import time_text
 from flows.errors import UnknownTopic
 
 _HIDDEN = "..."  # in the place of what would fill the screen and tell a reader nothing
@@ -34,9 +34,9 @@ def readable(record: Record, names: Sequence[str] = ()) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "partition": record.partition,
         "offset": record.offset,
-        "time": iso(record.timestamp),
+        "time": time_text(record.timestamp),
     }
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     if "reason" in headers:
         shown |= {name: headers[name] for name in ("reason", "detail", "topic") if name in headers}
     try:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from flows.adapters.by_id import ById
 from flows.adapters.parquet import write_parquet
-from flows.arrow import KEY_TYPES, TYPES
+from flows.arrow import KEY_TYPES, TYPES, Fit, column
 from flows.core.baselines import Score
 from flows.core.broker import Broker, Record, read_since
 from flows.core.labels import usable
@@ -35,13 +35,6 @@ ROWS = 10_000  # of a row group
 _JOINED = 2_000  # rows of one join in Feast, which holds all rows of the history within their ttl
 _MOMENT, _TIME = pa.timestamp("us", "UTC"), pa.timestamp("ms", "UTC")
 _SCORES = dict.fromkeys(("multiclass", "anomaly"), pa.map_(pa.string(), pa.float64()))  # the others: a number
-_PYTHON = {
-    pa.int64(): (int,),
-    pa.float64(): (int, float),
-    pa.string(): (str,),
-    pa.bool_(): (bool,),
-    _TIME: (int, str),
-}
 
 
 class Example(NamedTuple):
@@ -107,7 +100,9 @@ class TrainingSet:
         self._source = source
         self._labels = pipeline.labels.decoder()
         self._inputs = [number for number, name in enumerate(pipeline.inputs) if name not in plan.entities]
-        self._checked = _checked_types(pipeline, plan)
+        fields = resolved(pipeline.events.fields, plan.key_kinds)
+        inputs = [_type(fields[name]) for name in pipeline.inputs]
+        self._fits = Fit([*inputs, *[TYPES[dtype] for dtype in plan.dtypes]])
 
     def write(self, broker: Broker, out: Path, folder: Path, read: Callable[[int], None]) -> None:
         """Write the file `out`, with the labels in `folder` meanwhile; `read` is told of predictions read."""
@@ -148,15 +143,12 @@ class TrainingSet:
             self.left_out["that the engine did not write"] += 1
 
     def _check(self, served: Served) -> None:
-        features = served.prediction.features
-        if len(features) != len(self._checked) or len(served.asked.keys) != len(self._plan.entities):
-            raise InvalidRecord("schema", "not as many features or keys as the plan has")
-        for key, kind in zip(served.asked.keys, self._plan.key_types, strict=True):
+        features, keys = served.prediction.features, served.asked.keys
+        if not self._fits(features) or len(keys) != len(self._plan.entities):
+            raise InvalidRecord("schema", "the features or keys are not those of the plan")
+        for key, kind in zip(keys, self._plan.key_types, strict=True):
             if key is not None and type(key) is not kind:
                 raise InvalidRecord("schema", f"key {key!r} is of another type than in the plan")
-        for value, types in zip(features, self._checked, strict=True):
-            if value is not None and type(value) not in types:
-                raise InvalidRecord("schema", f"feature {value!r} is of another type than in the plan")
 
     def _tables(self, examples: Iterator[Example]) -> Iterator[pa.Table]:
         while group := list(islice(examples, ROWS)):
@@ -194,10 +186,10 @@ def _payloads(events: Stream, keys: Mapping[str, KeyKind], broker: Broker) -> It
     decoder = events.decoder(keys)
     for record in read_since(broker, events.topic, 0):
         try:
-            event_id, _, payload = decoder.decode(record)
+            event = decoder.decode(record)
         except InvalidRecord:
             continue  # it has no prediction
-        yield event_id, orjson.dumps(payload)
+        yield event.id, orjson.dumps(event.payload)
 
 
 def predictions_in(running: Engine, broker: Broker) -> int:
@@ -223,13 +215,6 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _checked_types(pipeline: Pipeline, plan: FeaturePlan) -> list[tuple[type, ...]]:
-    """The Python types of each value of a prediction's features."""
-    fields = resolved(pipeline.events.fields, plan.key_kinds)
-    inputs = [_type(fields[name]) for name in pipeline.inputs]
-    return [_PYTHON[dtype] for dtype in (*inputs, *[TYPES[dtype] for dtype in plan.dtypes])]
-
-
 def _type(field: Field) -> pa.DataType:
     if isinstance(field, Key):
         return KEY_TYPES["integer" if field.kind == "integer" else "text"]
@@ -239,10 +224,10 @@ def _type(field: Field) -> pa.DataType:
 
 def _cell(score: Score) -> Any:
     """A score as Arrow takes it: the items of a map."""
-    return list(score.items()) if isinstance(score, Mapping) else score
+    return [(of, float(n)) for of, n in score.items()] if isinstance(score, Mapping) else score
 
 
 def _array(values: Iterable[Any], dtype: pa.DataType) -> pa.Array:
     if dtype == _TIME:
         values = [None if value is None else milliseconds(value) for value in values]
-    return pa.array(values, dtype)
+    return column(values, dtype)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.adapters.recomputation import Recomputation, Served, StreamRecord
+from flows.arrow import TYPES, Fit
 from flows.core import predictions
 from flows.core.broker import Broker, Record, TopicPartition, read_range
 from flows.core.plan import View
 from flows.core.schema import Key, Text, milliseconds
-from flows.errors import ConfigError, InvalidRecord, UnknownTopic
+from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Stream
 from flows.wiring import Engine
 
@@ -84,8 +85,10 @@ class Verification:
         read = {*plan.streams, pipeline.events.topic} if plan.transforms else set(plan.streams)
         self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in read}
         texts = {topic: _texts(self._streams[topic]) for topic in plan.streams}
+        self._fits = Fit([TYPES[dtype] for dtype in plan.dtypes])
         self._requested = {field.name: field for t in plan.transforms for field in t.fields}
         self._recomputation = Recomputation(folder, plan, texts)
+        self._bounds: dict[str, list[tuple[int, int]]] = {}
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
         self.refused: Counter[str] = Counter()  # records of the streams by why the engine refused them
 
@@ -196,7 +199,7 @@ class Verification:
     def _refused(self, advance: Advance) -> Iterator[tuple[str, int, int]]:
         """Where the records stood that became dead letters at the intake."""
         for record in self._read(self._running.pipeline.topic("dead-letters"), advance):
-            headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
             if headers.get("reason") in _REFUSED and headers.get("topic") in self._streams:
                 self.refused[headers["reason"]] += headers["topic"] in self._plan.streams
                 yield headers["topic"], int(headers["partition"]), int(headers["offset"])
@@ -227,6 +230,8 @@ class Verification:
                 continue
             if plan != self._plan.hash:
                 self.left_out["of another plan"] += 1
+            elif not self._is_of_plan(prediction.features[inputs:], asked):
+                self.left_out["that the engine did not write"] += 1
             elif self._since <= prediction.time < self._until:
                 yield Served(
                     prediction.id,
@@ -238,6 +243,10 @@ class Verification:
                     prediction.features[inputs:],
                 )
 
+    def _is_of_plan(self, features: Sequence[Any], asked: predictions.Asked) -> bool:
+        numbers = len(self._plan.entities), len(self._plan.streams)
+        return self._fits(features) and (len(asked.keys), len(asked.read)) == numbers
+
     def _read(self, topic: str, advance: Advance) -> Iterator[Record]:
         for partition, start, stop in self._ranges(topic):
             for batch in read_range(self._broker, partition, start, stop):
@@ -245,10 +254,10 @@ class Verification:
                 advance(len(batch))
 
     def _ranges(self, topic: str) -> list[tuple[TopicPartition, int, int]]:
-        if topic not in self._broker.topics():
-            raise UnknownTopic(topic)
-        bounds = self._broker.offsets(topic)
-        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(bounds)]
+        """The partitions of a topic, and what stands on them when they are first asked for."""
+        if topic not in self._bounds:
+            self._bounds[topic] = self._broker.offsets(topic)
+        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(self._bounds[topic])]
 
 
 def _frame(table: Any) -> Any:

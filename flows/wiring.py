@@ -17,7 +17,7 @@ from flows.adapters import telemetry
 from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.adapters.seed import Seed
 from flows.brokers import open_broker
-from flows.core.broker import Broker, TopicSpec
+from flows.core.broker import Broker, TopicPartition, TopicSpec
 from flows.core.data_quality import Column
 from flows.core.drain import Drain
 from flows.core.features import Question
@@ -66,10 +66,28 @@ class Telemetry:
     def __init__(self) -> None:
         self.has_partitions = False
         self.has_grown = False
+        self._held: dict[TopicPartition, tuple[int, int]] = {}  # where reading ends, and for how many looks
 
     def assigned(self) -> None:
         """The source has its partitions, so the flow is ready."""
         self.has_partitions = True
+
+    def held_back(self, partition: TopicPartition, offset: int, records: int) -> None:
+        """Show what an open transaction holds back, and warn of one that lasts from look to look."""
+        telemetry.held_back(partition, records)
+        before, looks = self._held.pop(partition, (offset, 0))
+        if not records:
+            return
+        looks = looks + 1 if before == offset else 1
+        self._held[partition] = offset, looks
+        if looks == 2:
+            _log.warning(
+                "%s records of topic %r, partition %d, cannot be read: somebody's transaction is open since "
+                "offset %d, the last stable one; the flow goes on without them until it ends",
+                f"{records:,}",
+                *partition,
+                offset,
+            )
 
     def grown(self, topic: str, partitions: int) -> None:
         """A topic got more partitions than are read; several slots of the flow notice it."""
@@ -276,7 +294,7 @@ class Engine:
 
         `start`, `idle` and `pace` (seconds) are those of `MergedSource`.
         """
-        inputs = Inputs(topics, broadcast, start or {})
+        inputs = Inputs(topics, broadcast, start or {}, self.pipeline.decoders())
         group = self.pipeline.group(flow)
         return MergedSource(
             self.open_broker,
@@ -389,6 +407,11 @@ def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
         raise ConfigError(
             f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, which must be "
             f"declared there as a required {' or '.join(_NAMES[kind] for kind in wanted)}"
+        )
+    if isinstance(field, Number) and not (Number.low <= field.low and field.high <= Number.high):
+        raise ConfigError(
+            f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, whose range must "
+            f"be within {Number.low:g} and {Number.high:g}, so that sums and squares are finite"
         )
 
 

@@ -5,10 +5,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -18,6 +20,7 @@ from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
+from flows.core.positions import Positions
 from flows.errors import BrokerError, ConfigError, DeliveryError, OffsetExpired, UnknownTopic
 
 T = TypeVar("T")
@@ -28,6 +31,7 @@ logger.addHandler(logging.NullHandler())  # an application that sets up no loggi
 PATIENCE = 5.0  # seconds that a question to the broker may take
 REPEAT = 30.0  # seconds before the same trouble is logged again
 FOREVER = str(2**63 - 1)
+ISOLATION = "isolation.level"
 
 TOPIC = {
     "retention.ms": "-1",
@@ -103,6 +107,11 @@ class KafkaBroker:
         self._settings = {**CLIENT, **options, "bootstrap.servers": servers}
         self._admin = _client(AdminClient, self._settings, self._health)
         self._readers: dict[str, Any] = {}
+
+    def uncommitted(self) -> "KafkaBroker":
+        other = copy(self)
+        other._settings = {**self._settings, ISOLATION: "read_uncommitted"}
+        return other
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> list[str]:
         existing = self.topics()
@@ -192,6 +201,12 @@ class KafkaBroker:
             self._readers[group] = self.member(group, {})
         return self._readers[group]
 
+    @property
+    def _isolation(self) -> IsolationLevel:
+        """That of the consumers, so that an end is where they end."""
+        is_uncommitted = self._settings.get(ISOLATION) == "read_uncommitted"
+        return IsolationLevel.READ_UNCOMMITTED if is_uncommitted else IsolationLevel.READ_COMMITTED
+
     def _partitions(self, topic: str) -> list[TopicPartition]:
         counts = self.topics()
         if topic not in counts:
@@ -209,7 +224,9 @@ class KafkaBroker:
         request = {Assigned(*partition): spec for partition in partitions}
 
         def ask() -> dict[TopicPartition, int]:
-            futures = self._admin.list_offsets(request, request_timeout=PATIENCE)
+            futures = self._admin.list_offsets(
+                request, isolation_level=self._isolation, request_timeout=PATIENCE
+            )
             # the timeout of a request is no promise that its answer comes
             found = {asked: future.result(2 * PATIENCE) for asked, future in futures.items()}
             return {TopicPartition(asked.topic, asked.partition): it.offset for asked, it in found.items()}
@@ -261,8 +278,7 @@ class KafkaConsumer:
         ends: Mapping[TopicPartition, int],
     ) -> None:
         self._health = health
-        self._positions = dict(start)
-        self._ends = dict(ends)
+        self._positions = Positions(start, ends)
         required = {
             "group.id": group,
             "enable.auto.commit": False,
@@ -276,24 +292,30 @@ class KafkaConsumer:
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         deadline = time.monotonic() + timeout
-        records = self._accept(self._client.consume(limit, 0))
+        records = self._take(limit, 0)
         while not records and (left := deadline - time.monotonic()) > 0:
             # consume() waits until it has all that it was asked for, so wait for one and take the rest
-            records = self._accept(self._client.consume(1, left))
+            records = self._take(1, left)
             if records and limit > 1:
-                records += self._accept(self._client.consume(limit - 1, 0))
+                records += self._take(limit - 1, 0)
         self._health.raise_if_hopeless()
         if self._health.misses_topic:
             self._check_topics()
         return records
 
     def has_backlog(self, partition: TopicPartition) -> bool:
-        # negative before the first fetch
-        cached: int = self._client.get_watermark_offsets(Assigned(*partition), cached=True)[1]
-        return self._positions[partition] < max(cached, self._ends[partition])
+        return self._positions.has_backlog(partition, self._high(partition))
+
+    def position(self, partition: TopicPartition) -> int:
+        return self._positions.next[partition]
+
+    def held_back(self, partition: TopicPartition) -> int:
+        return self._positions.held_back(partition, self._high(partition))
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._client.pause([Assigned(*partition) for partition in partitions])
+        for partition in partitions:
+            self._positions.forget_end(partition)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self._client.resume([Assigned(*partition) for partition in partitions])
@@ -312,9 +334,21 @@ class KafkaConsumer:
     def close(self) -> None:
         self._client.close()
 
+    def _high(self, partition: TopicPartition) -> int:
+        """The high watermark of the last fetch; negative before the first one."""
+        high: int = self._client.get_watermark_offsets(Assigned(*partition), cached=True)[1]
+        return high
+
+    def _take(self, limit: int, timeout: float) -> list[Record]:
+        messages = self._client.consume(limit, timeout)
+        records = self._accept(messages)
+        if len(messages) < limit:
+            self._positions.emptied()
+        return records
+
     def _accept(self, messages: Sequence[Message]) -> list[Record]:
         records = []
-        positions = self._positions
+        positions = self._positions.next
         for message in messages:
             error = message.error()
             if error is not None:
@@ -331,7 +365,7 @@ class KafkaConsumer:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
-                    tuple((name, value or b"") for name, value in headers) if headers else (),
+                    tuple(headers) if headers else (),
                 )
             )
         return records
@@ -339,9 +373,7 @@ class KafkaConsumer:
     def _handle(self, error: KafkaError, message: Message) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            # behind the last record may stand control records and what compaction removed
-            partition = TopicPartition(message.topic(), message.partition())
-            self._positions[partition] = max(self._positions[partition], message.offset())
+            self._positions.ended(TopicPartition(message.topic(), message.partition()), message.offset())
         elif code == KafkaError._AUTO_OFFSET_RESET:
             raise self._expired(TopicPartition(message.topic(), message.partition()))
         else:
@@ -354,14 +386,14 @@ class KafkaConsumer:
         except KafkaException:
             return  # the next poll asks again
         self._health.misses_topic = False
-        _check_exists(counts, list(self._positions))
+        _check_exists(counts, list(self._positions.next))
 
     def _expired(self, partition: TopicPartition) -> OffsetExpired:
         with self._health.explained(self._client):
             first, end = self._client.get_watermark_offsets(Assigned(*partition), timeout=PATIENCE)
         topic, number = partition
         return OffsetExpired(
-            f"offset {self._positions[partition]} of {topic}[{number}] is not in Kafka, which holds "
+            f"offset {self._positions.next[partition]} of {topic}[{number}] is not in Kafka, which holds "
             f"offsets {first} to {end} of it: retention removed records, or the topic was made anew. "
             f"Restore them, or remove the flow's state directory to begin again at offset {first}"
         )
@@ -422,7 +454,7 @@ class KafkaProducer:
                     record.value,
                     record.key,
                     -1 if record.partition is None else record.partition,
-                    timestamp=record.timestamp or 0,
+                    timestamp=_clock(record.timestamp),
                     headers=list(record.headers) if record.headers else None,
                 )
             except BufferError:
@@ -545,10 +577,14 @@ def _check_exists(counts: Mapping[str, int], partitions: Sequence[TopicPartition
             raise UnknownTopic(f"{topic}[{number}]")
 
 
+def _clock(timestamp: int | None) -> int:
+    """A timestamp as librdkafka takes it: 0 is the time of writing there, so the first ms of 1970 is 1."""
+    return 0 if timestamp is None else timestamp or 1
+
+
 def _refused(record: Outgoing, error: KafkaError) -> DeliveryError:
-    return DeliveryError(
-        f"a record of {len(record.value):,} bytes for topic {record.topic!r} was refused: {error.str()}"
-    )
+    size = len(record.value or b"")
+    return DeliveryError(f"a record of {size:,} bytes for topic {record.topic!r} was refused: {error.str()}")
 
 
 def _why(error: KafkaError) -> str:

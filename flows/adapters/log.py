@@ -28,6 +28,8 @@ APPLICATION = 0x44524654  # "DRFT" in the file's header tells a log from any oth
 FORMAT = 1
 BUSY = 30.0  # seconds that a writer waits for the other writers
 POLL_BYTES = 16 * 2**20  # of records that one poll gives, however few they are
+_NO_LENGTH = 2**32 - 1
+_NULL = struct.pack("<I", _NO_LENGTH)
 STEP = 0.001  # seconds between two looks for news while a poll waits
 LONGEST_STEP = 0.01  # who waits longer for a record can wait for this too
 
@@ -123,6 +125,9 @@ class LogBroker:
     def producer(self) -> "LogProducer":
         return LogProducer(self._path)
 
+    def uncommitted(self) -> "LogBroker":
+        return self  # the log has no transactions of its own
+
     def close(self) -> None:
         self._connection.close()
 
@@ -177,6 +182,12 @@ class LogConsumer:
     def has_backlog(self, partition: TopicPartition) -> bool:
         cursor = self._cursors[partition]
         return cursor.position < cursor.end
+
+    def position(self, partition: TopicPartition) -> int:
+        return self._cursors[partition].position
+
+    def held_back(self, partition: TopicPartition) -> int:
+        return 0
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
@@ -318,27 +329,31 @@ class LogProducer:
 
 
 def pack_headers(headers: Headers) -> bytes:
-    """Names and values, each after its length.
+    """Names and values, each after its length; a null value has a length that no value has.
 
-    >>> unpack_headers(pack_headers((("trace", b"1"), ("empty", b""))))
-    (('trace', b'1'), ('empty', b''))
+    >>> unpack_headers(pack_headers((("trace", b"1"), ("empty", b""), ("null", None))))
+    (('trace', b'1'), ('empty', b''), ('null', None))
     """
     fields = [field for name, value in headers for field in (name.encode(), value)]
-    return b"".join(struct.pack("<I", len(field)) + field for field in fields)
+    return b"".join(_NULL if field is None else struct.pack("<I", len(field)) + field for field in fields)
 
 
 def unpack_headers(packed: bytes) -> Headers:
     """What `pack_headers` packed."""
     fields = _fields(packed)
-    return tuple((name.decode(), value) for name, value in zip(fields, fields, strict=True))
+    return tuple(((name or b"").decode(), value) for name, value in zip(fields, fields, strict=True))
 
 
-def _fields(packed: bytes) -> Iterator[bytes]:
+def _fields(packed: bytes) -> Iterator[bytes | None]:
     at = 0
     while at < len(packed):
         (size,) = struct.unpack_from("<I", packed, at)
-        at += 4 + size
-        yield packed[at - size : at]
+        at += 4
+        if size == _NO_LENGTH:
+            yield None
+        else:
+            at += size
+            yield packed[at - size : at]
 
 
 def _partition_ids(connection: sqlite3.Connection) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from flows.arrow import KEY_TYPES, TYPES
+from flows.arrow import KEY_TYPES, TYPES, column
 from flows.core import feature_sql as sql
 from flows.core.plan import FeaturePlan, View
 
@@ -200,7 +200,7 @@ class Recomputation:
         self._connection.unregister("empty")
 
     def _insert(self, table: str, columns: Sequence[list[Any]], schema: pa.Schema) -> None:
-        arrays = [_array(column, of_type) for column, of_type in zip(columns, schema.types, strict=True)]
+        arrays = [_array(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
         self._connection.register("batch", pa.table(arrays, schema=schema))
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self._connection.unregister("batch")
@@ -240,9 +240,7 @@ def _requests_schema(plan: FeaturePlan) -> pa.Schema:
 
 
 def _array(values: list[Any], of_type: pa.DataType) -> pa.Array:
-    """A column; true and false are numbers where the type is one."""
-    if of_type == pa.float64():
-        values = [None if value is None else float(value) for value in values]
-    elif of_type == pa.string():
-        values = [None if value is None else str(value) for value in values]  # a key may be an integer
-    return pa.array(values, of_type)
+    """A column; a key may be an integer where the type is a string."""
+    if of_type == pa.string():
+        values = [None if value is None else str(value) for value in values]
+    return column(values, of_type)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from flows.core import foreign
 from flows.core.broker import Record
 from flows.core.schema import Checker, Field, Time, milliseconds
 from flows.errors import InvalidRecord
@@ -46,15 +47,21 @@ class Decoder:
         self._check = Checker({name: field for name, field in fields.items() if name != time_field})
 
     def decode(self, record: Record) -> Decoded:
-        """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used."""
+        """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used.
+
+        A record without a timestamp may have any event time.
+        """
         value = record.value or b""
         if len(value) > LARGEST:
             raise InvalidRecord("schema", f"its value must be at most {LARGEST:,} bytes, not {len(value):,}")
         try:
             payload = orjson.loads(value)
         except orjson.JSONDecodeError as error:
-            raise InvalidRecord("not-json", str(error)) from None
-        self._check(payload)
+            raise InvalidRecord("not-json", foreign.not_json(record, str(error))) from None
+        try:
+            self._check(payload)
+        except InvalidRecord as fault:
+            raise InvalidRecord(fault.reason, f"{fault}{foreign.envelope(payload)}") from None
         try:
             given = payload[self._time]
             time = milliseconds(given) if type(given) is str else self._read_time(given)
@@ -62,7 +69,7 @@ class Decoder:
             raise InvalidRecord("schema", f"field {self._time!r} is missing") from None
         except ValueError as error:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
-        if time > record.timestamp + CLOCK_TOLERANCE:
+        if time > record.timestamp + CLOCK_TOLERANCE and record.timestamp >= 0:
             raise InvalidRecord(
                 "time", f"field {self._time!r} is more than an hour ahead of the record itself"
             )

@@ -1,17 +1,17 @@
 """Feature rows as they stand on the features topic: one record for each view that a batch touched."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
 from flows.core.broker import Outgoing, Record
 from flows.core.features import Row
-from flows.core.plan import KEY_NAMES, KEY_TYPES, Dtype, View
-from flows.core.schema import Field, Text, check, is_milliseconds
+from flows.core.plan import KEY_NAMES, KEY_TYPES, Aggregate, Dtype, View
+from flows.core.schema import EXACT, Field, Text, check, is_milliseconds
 from flows.errors import InvalidRecord
 
-_LARGEST = 2**53  # up to here every whole number is a float too
+_INT64 = range(-(2**63), 2**63)
 _KINDS: dict[Dtype, tuple[type, ...]] = {
     "int": (int, type(None)),
     "float": (float, int, type(None)),
@@ -64,19 +64,28 @@ class ViewCheck:
     def check_key(self, key: Any) -> None:
         """Raise `InvalidRecord` unless it is a key of the view's entity."""
         if type(key) is not self._key:
-            self._refuse(f"has the key {key!r}, which must be {KEY_NAMES[self._key]}")
+            fault = f"has the key {key!r}, which must be {KEY_NAMES[self._key]}"
+            raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
 
-    def check(self, values: Sequence[Any]) -> None:
-        """Raise `InvalidRecord` unless they are the view's features."""
+    def check(self, values: list[Any]) -> None:
+        """Raise `InvalidRecord` unless they are the view's features.
+
+        Numbers become the floats that the stores hold, in place: whole ones beyond 2^53, true and false.
+        """
         if len(values) != len(self._kinds):
-            self._refuse(f"has {len(self._kinds)} features, not {len(values)}")
+            fault = f"has {len(self._kinds)} features, not {len(values)}"
+            raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
         for number, (kinds, value) in enumerate(zip(self._kinds, values, strict=True)):
             kind = type(value)
-            if kind not in kinds or (kind is int and not -_LARGEST <= value <= _LARGEST):
-                aggregate = self._view.aggregates[number]
-                self._refuse(f"has the feature {aggregate.name!r}, which is no {aggregate.dtype} here")
+            if kind not in kinds or (kind is int and not -EXACT <= value <= EXACT):
+                values[number] = self._fitted(self._view.aggregates[number], value)
 
-    def _refuse(self, fault: str) -> NoReturn:
+    def _fitted(self, aggregate: Aggregate, value: Any) -> Any:
+        if aggregate.dtype == "float" and type(value) in (int, bool):
+            return float(value)
+        if aggregate.dtype == "int" and type(value) is int and value in _INT64:
+            return value
+        fault = f"has the feature {aggregate.name!r}, which is no {aggregate.dtype} here"
         raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
 
 
@@ -86,13 +95,23 @@ class RowCheck:
     def __init__(self, views: Iterable[View]) -> None:
         self._checks = {view.name: ViewCheck(view) for view in views}
 
-    def check(self, rows: Iterable[Row]) -> None:
-        """Raise `InvalidRecord` unless they are."""
+    def sound(self, rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
+        """The rows that are, and what is wrong with each of the others."""
+        sound, faults = list[Row](), list[str]()
         for row in rows:
-            if row.view not in self._checks:
-                raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
-            self._checks[row.view].check_key(row.key)
-            self._checks[row.view].check(row.values)
+            try:
+                self._check(row)
+            except InvalidRecord as fault:
+                faults.append(f"key {row.key!r}: {fault}")
+            else:
+                sound.append(row)
+        return sound, faults
+
+    def _check(self, row: Row) -> None:
+        if row.view not in self._checks:
+            raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
+        self._checks[row.view].check_key(row.key)
+        self._checks[row.view].check(row.values)
 
 
 def parse(record: Record) -> Any:

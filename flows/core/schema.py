@@ -20,6 +20,7 @@ _EARLY = 49 * 86_400_000  # a time up to 2099, read as one of a unit 1000 times 
 _INT64 = (-(2**63), 2**63 - 1)
 _NANOSECONDS: dict[TimeUnit, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+EXACT = 2**53  # up to here a float holds every whole number
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Key:
 class Number:
     """A finite number between `low` and `high`, both included. True and false are no numbers.
 
+    It is a float of 64 bits: a whole number beyond 2^53 is read as the float nearest to it.
     The squares of all numbers in the default range are finite too.
     """
 
@@ -319,7 +321,7 @@ class Checker:
         names: dict[str, Any] = {}
         for number, field in enumerate(fields.values()):
             if isinstance(field, Number):
-                names |= {f"low{number}": field.low, f"high{number}": field.high}
+                names |= {f"low{number}": max(field.low, -EXACT), f"high{number}": min(field.high, EXACT)}
             elif isinstance(field, Time):
                 names[f"read{number}"] = field.read_or_none
             elif isinstance(field, Flag):
@@ -328,9 +330,30 @@ class Checker:
         self._is_fine = names["is_fine"]
 
     def __call__(self, payload: Any) -> None:
-        """Raise what `check` raises."""
+        """Raise what `check` raises; whole numbers that no float holds become the nearest floats."""
         if not self._is_fine(payload):
             check(payload, self._fields)
+            payload |= {
+                name: _uniform(field, payload[name])
+                for name, field in self._fields.items()
+                if payload.get(name) is not None
+            }
+
+
+def _uniform(field: Field, value: Any) -> Any:
+    """What a value that is as declared becomes in the payload."""
+    if isinstance(field, Time | Flag):
+        return field.read(value)
+    return nearest(value) if isinstance(field, Number) else value
+
+
+def nearest(number: float) -> float:
+    """The number, or the float nearest to a whole number beyond 2^53.
+
+    >>> nearest(2**53), nearest(2**53 + 1)
+    (9007199254740992, 9007199254740992.0)
+    """
+    return number if -EXACT <= number <= EXACT else float(number)
 
 
 def _source(fields: Mapping[str, Field]) -> str:

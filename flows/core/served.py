@@ -27,10 +27,14 @@ class ServedRow(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan."""
+    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan.
+
+    `faults` says what is wrong with the features of the other views.
+    """
 
     plan: str
     rows: list[ServedRow]
+    faults: Sequence[str] = ()
 
 
 class AnswerDecoder:
@@ -56,9 +60,9 @@ class AnswerDecoder:
             raise InvalidRecord("schema", "'plan' must be the hash of a feature plan")
         if plan != self._plan.hash:
             return Answer(plan, [])
-        return Answer(plan, self._rows(body.get("keys"), body.get("moment"), body.get("features")))
+        return self._answer(body.get("keys"), body.get("moment"), body.get("features"))
 
-    def _rows(self, keys: Any, moment: Any, features: Any) -> list[ServedRow]:
+    def _answer(self, keys: Any, moment: Any, features: Any) -> Answer:
         if type(keys) is not list or len(keys) != len(self._plan.entities):
             raise InvalidRecord("schema", f"'keys' must be those of {', '.join(self._plan.entities)}")
         for entity, key, kind in zip(self._plan.entities, keys, self._plan.key_types, strict=True):
@@ -68,10 +72,14 @@ class AnswerDecoder:
             raise InvalidRecord("schema", "'moment' must be a time in microseconds since 1970")
         if type(features) is not list or len(features) != self._features:
             raise InvalidRecord("schema", f"'features' must be an array of {self._features}")
-        rows = []
+        rows, faults = [], []
         for name, view, which, start, stop in self._places:
             key, values = keys[which], features[start:stop]
-            view.check(values)
-            if key is not None:
-                rows.append(ServedRow(name, key, moment, values))
-        return rows
+            try:
+                view.check(values)
+            except InvalidRecord as fault:
+                faults.append(str(fault))
+            else:
+                if key is not None:
+                    rows.append(ServedRow(name, key, moment, values))
+        return Answer(self._plan.hash, rows, tuple(faults))

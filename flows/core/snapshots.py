@@ -129,7 +129,7 @@ class Sealer:
 
     def read(self, record: Record) -> ModelMessage:
         """The message of a record of the models topic; raises `SnapshotError`."""
-        return self.open(record.value or b"", dict(record.headers).get(SIGNATURE, b""))
+        return self.open(record.value or b"", dict(record.headers).get(SIGNATURE) or b"")
 
     def _sign(self, body: bytes) -> bytes:
         return hmac.digest(self._secret, body, "sha256")

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from numbers import Integral, Real
 from typing import Any
 
 from flows.core.features import Question
-from flows.core.plan import FeaturePlan, Input, Transform
+from flows.core.plan import Dtype, FeaturePlan, Input, Output, Transform
 from flows.core.schema import milliseconds
 
 Function = Callable[[dict[str, list[Any]]], Mapping[str, Sequence[Any]]]
@@ -53,7 +54,7 @@ class Transformer:
             answer = function(given)
             for output in transform.outputs:
                 for row, value in zip(rows, answer[output.name], strict=True):
-                    row.append(_checked(output.name, value))
+                    row.append(fitted(output, value))
         return rows
 
 
@@ -76,9 +77,29 @@ def _column(field: Input, questions: Sequence[Question]) -> list[Any]:
     return values
 
 
-def _checked(name: str, value: Any) -> Any:
-    if value is not None and not isinstance(value, int | float | str):
-        raise TypeError(f"{name} is a {type(value).__name__}; a feature is a number, a string or None")
-    if isinstance(value, float) and value - value != 0:
-        raise ValueError(f"{name} is {value}; a feature is finite or None")
-    return value
+def fitted(output: Output, value: Any) -> Any:
+    """The value as its declared type; raises `TypeError` or `ValueError` for one that is none.
+
+    >>> fitted(Output("n", "int"), 3.0), fitted(Output("share", "float"), True)
+    (3, 1.0)
+    """
+    if value is None or (output.dtype == "string" and isinstance(value, str)):
+        return value
+    if output.dtype == "float" and isinstance(value, Real):
+        number = float(value)
+        if number - number != 0:
+            raise ValueError(f"{output.name} is {value}; a feature is finite or None")
+        return number
+    if output.dtype == "int" and (isinstance(value, Integral) or _is_whole(value)):
+        if int(value) not in _INT64:
+            raise ValueError(f"{output.name} is {value}, which is beyond 64 bits")
+        return int(value)
+    raise TypeError(f"{output.name} is {value!r:.100}; it must be {_SAID[output.dtype]} or None")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+_INT64 = range(-(2**63), 2**63)
+_SAID: Mapping[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a string"}

@@ -231,3 +231,10 @@ def reason(checks: Callable[[Any], None], payload: Any) -> str | None:
     except InvalidRecord as fault:
         return str(fault)
     return None
+
+
+def test_a_record_with_a_number_beyond_2_53_is_made_uniform_in_its_other_fields_too():
+    checker = Checker({"n": Number(), "late": Flag(true=1, false=0), "at": Time(unit="s")})
+    payload = {"n": 2**53 + 1, "late": 1, "at": NOON // 1000}
+    checker(payload)
+    assert payload == {"n": 2.0**53, "late": True, "at": NOON}
