@@ -22,7 +22,7 @@ from flows.cli_options import JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import in_milliseconds, iso
-from flows.errors import ConfigError, DriftlineError, UnknownTopic
+from flows.errors import AccessDenied, ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
 from flows.wiring import Engine, engine, engines
@@ -47,7 +47,7 @@ def main() -> None:
         app()
     except DriftlineError as error:
         err.print(f"[red]driftline:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(EXIT_MISTAKE if isinstance(error, ConfigError | UnknownTopic) else EXIT_FAULT)
+        sys.exit(EXIT_MISTAKE if isinstance(error, AccessDenied | ConfigError | UnknownTopic) else EXIT_FAULT)
 
 
 @app.command(epilog="Examples: driftline apply · driftline apply --pipeline flight_delays")
@@ -167,7 +167,7 @@ def publish(
     if topic and file is None:
         raise ConfigError("--topic goes with a file of records; name the file")
     running = engine(pipeline)
-    check_topics(running)
+    check_topics(running, [stream.topic for stream in running.pipeline.input_streams])
     broker = running.open_broker()
     records: Any = (
         FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
@@ -217,11 +217,9 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
     """List the pipeline's topics: partitions, records, and how far each flow has read."""
     running = engine(pipeline)
     broker = running.open_broker()
-    known = broker.topics()
+    known = broker.existing(running.topics())
     rows: list[dict[str, Any]] = []
-    for name in running.topics():
-        if name not in known:
-            raise UnknownTopic(name)
+    for name in known:
         ends = broker.offsets(name)
         read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
         rows.append(
