@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows import topics as topic_changes
 from flows.cli_dead_letters import dead_letters
 from flows.cli_options import JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
@@ -58,22 +59,26 @@ def apply(pipeline: PipelineOption = "") -> None:
     it is for all pipelines of the project.
     """
     running = engines(pipeline)
+    first = running[0]
+    first.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    broker = first.open_broker()
+    for each in running:  # before Feast, which takes seconds
+        topic_changes.check(each, broker, FLOWS)
     with err.status("importing Feast and applying the feature repository"):
         from flows.adapters import feast_repo  # Feast takes seconds to import: only here
 
-        first = running[0]
-        first.settings.state_dir.mkdir(parents=True, exist_ok=True)
         feast_repo.apply(first.project.feature_repo, first.settings.feature_store)
         first.sealer()  # makes the secret, before several flows need it at once
         plans = [_compile(each) for each in running]
-    broker = first.open_broker()
     for each, plan in zip(running, plans, strict=True):
         each.keep_plan(plan)
-        created = broker.create_topics(each.topic_specs())
+        made = topic_changes.make(each, broker)
+        for remark in made.remarks:
+            err.print(f"{each.pipeline.name}: {remark}", markup=False, highlight=False, soft_wrap=True)
         views = len(plan.views) + len(plan.lookups)
         err.print(
             f"{each.pipeline.name}: {len(plan.names)} features in {views} views "
-            f"(plan {plan.hash}), {len(created)} topics created",
+            f"(plan {plan.hash}), {len(made.created)} topics created",
             highlight=False,
         )
     broker.close()

@@ -26,6 +26,7 @@ from flows.errors import (
     SnapshotError,
     UnknownTopic,
 )
+from flows.topics import check_slots
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
@@ -100,6 +101,7 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
 
     directory = running.recovery_dir(flow)
     recovery.prepare(directory, running.pipeline.partitions)
+    check_slots(running, flow)
     with recovery.running(directory):
         cli_main(
             dataflow,

@@ -169,7 +169,7 @@ def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
 
 
 _OF_THE_KAFKA_SCRIPT = [
-    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP")
+    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP", "PROPERTIES")
 ]
 
 
