@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from flows.adapters import kafka_topics
 from flows.adapters.kafka_errors import DENIED, SILENCE, Health, logger, principal
-from flows.adapters.kafka_topics import PATIENCE
+from flows.adapters.kafka_topics import PATIENCE, SOON
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
 from flows.errors import AccessDenied, BrokerError, ConfigError, DeliveryError, OffsetExpired
 
@@ -165,17 +165,18 @@ class KafkaBroker:
         return found
 
     def _group_answer(self, group: str, partitions: Sequence[Assigned]) -> list[Assigned]:
-        """What the group has committed; a refusal comes after the timeout, as the client's one message."""
+        """Return what the group has committed; a refusal is a message of the client, after a timeout."""
         reader = self._reader(group)
         try:
-            found: list[Assigned] = reader.committed(list(partitions), timeout=PATIENCE)
+            return _offsets_of(reader, partitions, SOON)
         except KafkaException as error:
-            message = reader.poll(0) if error.args[0].code() in SILENCE else None
-            if message is None or message.error() is None or message.error().code() not in DENIED:
+            if error.args[0].code() not in SILENCE:
                 raise
-            self._readers.pop(group).close()  # the next one is told so again
-            raise KafkaException(message.error()) from error
-        return found
+        message = reader.poll(0)
+        if message is not None and message.error() is not None and message.error().code() in DENIED:
+            self._readers.pop(group).close()  # the next one is refused, too
+            raise KafkaException(message.error())
+        return _offsets_of(reader, partitions, PATIENCE - SOON)
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         count = self.existing([topic])[topic]
@@ -228,6 +229,8 @@ class KafkaConsumer:
     ) -> None:
         self._health = health
         self._group = group
+        self._commits = False
+        self._group_denial: AccessDenied | None = None
         self._positions = dict(start)
         self._ends = dict(ends)
         required = {
@@ -268,6 +271,8 @@ class KafkaConsumer:
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if not offsets:
             return
+        self._commits = True
+        self._raise_if_group_is_denied()
         try:
             self._client.commit(
                 offsets=[Assigned(*partition, offset) for partition, offset in offsets.items()],
@@ -311,10 +316,18 @@ class KafkaConsumer:
             self._positions[partition] = max(self._positions[partition], message.offset())
         elif code == KafkaError._AUTO_OFFSET_RESET:
             raise self._expired(TopicPartition(message.topic(), message.partition()))
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._group_denial = self._health.denial(error, "READ", group=self._group)
+            self._raise_if_group_is_denied()
         elif code in DENIED:
-            raise self._health.denial(error, "READ", topic=message.topic() or "", group=self._group)
+            raise self._health.denial(error, "READ", topic=message.topic() or "")
         else:
             self._health.report(error)
+
+    def _raise_if_group_is_denied(self) -> None:
+        """A reader that commits nothing needs no group; librdkafka asks for it all the same."""
+        if self._commits and self._group_denial is not None:
+            raise self._group_denial
 
     def _committed(self, error: KafkaError | None, partitions: Sequence[Assigned]) -> None:
         """The client's `on_commit`; a refusal ends the reading, or nobody could see how far the flow is."""
@@ -354,6 +367,7 @@ class KafkaProducer:
         self._counts: dict[str, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._failures: list[str] = []
+        self._topic = ""  # of the first record that was sent last
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -366,11 +380,11 @@ class KafkaProducer:
         self._client = _client(Producer, {**queue, **chosen, **required}, health)
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
-        topic = records[0].topic if records else ""
-        with self._health.fatal_explained("WRITE", topic):
-            return self._send(records, topic)
+        self._topic = records[0].topic if records else ""
+        with self._health.fatal_explained("WRITE", self._topic):
+            return self._send(records)
 
-    def _send(self, records: Sequence[Outgoing], topic: str) -> dict[TopicPartition, int]:
+    def _send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._check_topics(records)
         self._client.poll(0)
         self._health.lost_connection = False
@@ -381,7 +395,7 @@ class KafkaProducer:
                 self._enqueue(record)
         finally:
             self._drain(records)
-        self._health.raise_if_hopeless("WRITE", topic)
+        self._health.raise_if_hopeless("WRITE", self._topic)
         if self._failures:
             raise DeliveryError(
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
@@ -390,7 +404,8 @@ class KafkaProducer:
         return self._ends
 
     def close(self) -> None:
-        self._drain(())
+        with self._health.fatal_explained("WRITE", self._topic):
+            self._drain(())
 
     def _check_topics(self, records: Sequence[Outgoing]) -> None:
         targets = {(record.topic, record.partition or 0) for record in records}
@@ -422,7 +437,7 @@ class KafkaProducer:
     def _drain(self, records: Sequence[Outgoing]) -> None:
         # in steps, so that Python handles signals meanwhile
         while self._client.flush(0.5):
-            self._health.raise_if_hopeless("WRITE", records[0].topic if records else "")
+            self._health.raise_if_hopeless("WRITE", self._topic)
             if self._health.lost_connection and _may_be_written_twice(records):
                 self._client.purge()
 
@@ -480,3 +495,8 @@ def _why(error: KafkaError) -> str:
 
 def _size_of(message: Message) -> int:
     return len(message.value() or b"")
+
+
+def _offsets_of(reader: Any, partitions: Sequence[Assigned], timeout: float) -> list[Assigned]:
+    found: list[Assigned] = reader.committed(list(partitions), timeout=timeout)
+    return found

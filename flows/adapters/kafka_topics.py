@@ -12,7 +12,7 @@ from flows.core.broker import TopicPartition, TopicSpec
 from flows.errors import BrokerError, UnknownTopic
 
 PATIENCE = 5.0  # seconds that a question to the broker may take
-_FIRST = 1.0  # seconds of them after which a refusal is looked for
+SOON = 1.0  # seconds of them after which a refusal is looked for
 FOREVER = str(2**63 - 1)
 
 TOPIC = {
@@ -139,13 +139,13 @@ def _metadata(client: Any, health: Health) -> Any:
     """Kafka's list of topics; a refused connection is told after the first second of `PATIENCE`."""
     with health.explained(client):
         try:
-            return client.list_topics(timeout=_FIRST)
+            return client.list_topics(timeout=SOON)
         except KafkaException as error:
             if error.args[0].code() not in SILENCE:
                 raise
         client.poll(0)  # hands over what the connection attempts reported
         health.raise_if_refused()
-        return client.list_topics(timeout=PATIENCE - _FIRST)
+        return client.list_topics(timeout=PATIENCE - SOON)
 
 
 def _new(topic: TopicSpec) -> NewTopic:

@@ -77,7 +77,10 @@ class Consumer(Protocol):
         """Undo `pause`."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Show the group's next offsets to lag tools. The engine itself never resumes from them."""
+        """Show the group's next offsets to lag tools. The engine itself never resumes from them.
+
+        It or the next `poll` raises `AccessDenied` where Kafka refuses the group.
+        """
 
     def close(self) -> None: ...
 

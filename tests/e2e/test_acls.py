@@ -1,6 +1,7 @@
 """Engine, publisher and reader on a Kafka with TLS, SCRAM and ACLs, with the least ACLs of docs/how-to.md."""
 
 import re
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,12 +16,14 @@ from secured import Acl, SecuredKafka
 from flows.adapters.kafka import KafkaBroker
 from flows.adapters.membership import Membership, await_member
 from flows.core.broker import Outgoing, TopicPartition, TopicSpec, read_range
-from flows.errors import AccessDenied
+from flows.errors import AccessDenied, BrokerError
+from flows.pipeline import OUTPUTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to.md"
 USERS = ("engine", "publisher", "reader")
 INPUTS = ("flights", "departures", "arrivals", "flight_labels")
 OWN = "flight_delays.predictions"
+WRONG = {"sasl_password": "wrong"}
 
 
 def documented() -> list[Acl]:
@@ -97,6 +100,55 @@ def test_engine_publisher_and_reader_work_with_the_documented_acls_alone(
     assert {row["topic"]: row["lag"] for row in orjson.loads(shown.stdout)}["flights"] == {"predict": 0}
 
 
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (WRONG, r"does not authenticate user 'engine': .*_SASL_PASSWORD"),
+        ({"ssl_ca_location": "STRANGER"}, r"certificate verify failed.*DRIFTLINE_KAFKA_SSL_CA_LOCATION"),
+        ({"security_protocol": "PLAINTEXT"}, r"closes the connection.*DRIFTLINE_KAFKA_SECURITY_PROTOCOL"),
+        (
+            {"security_protocol": "SASL_PLAINTEXT"},
+            r"closes the connection.*DRIFTLINE_KAFKA_SECURITY_PROTOCOL",
+        ),
+    ],
+)
+def test_a_connection_that_is_refused_is_told_within_seconds_and_as_no_outage(
+    secured: SecuredKafka, changes: dict[str, str], text: str
+) -> None:
+    changes = {name: value.replace("STRANGER", str(secured.stranger)) for name, value in changes.items()}
+    began = time.monotonic()
+    with pytest.raises(BrokerError, match=text):
+        KafkaBroker(secured.address, secured.options("engine", **changes)).topics()
+    assert time.monotonic() - began < 10
+
+
+def test_apply_with_a_wrong_password_ends_before_it_does_anything(
+    secured: SecuredKafka, project: Project
+) -> None:
+    began = time.monotonic()
+    refused = project.with_settings(**secured.settings("engine", **WRONG)).run("apply")
+    assert time.monotonic() - began < 10
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("driftline: Kafka at 127.0.0.1")
+    assert "does not authenticate user 'engine'" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("topics")
+def test_a_flow_that_may_not_use_its_group_ends_with_a_line_and_is_not_started_again(
+    secured: SecuredKafka, project: Project
+) -> None:
+    secured.forbid_everything()
+    rows = [row for row in documented() if row.user == "engine" and row.kind == "topic"]
+    secured.allow(acl for row in rows for acl in of_the_flights(row))
+    ended = project.with_settings(HTTP_PORT=0, **secured.settings("engine")).run("run", "predict")
+    assert ended.returncode == 2, ended.stderr
+    group = "driftline.flight_delays.predict.engine"
+    assert f"refuses user 'engine' the operation READ on group '{group}'" in ended.stderr
+    assert "starting it again" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def consume_and_commit(broker: KafkaBroker, topic: str, group: str) -> None:
     """Read until that is refused."""
     partition = TopicPartition(topic, 0)
@@ -132,7 +184,7 @@ USES: dict[tuple[str, str], list[Use]] = {
     ("Create", "topic"): [lambda b, topic, _: b.create_topics([TopicSpec(f"{topic}-new")])],
     ("Alter", "topic"): [lambda b, topic, _: b.add_partitions(topic, 2)],
     ("DescribeConfigs", "topic"): [lambda b, topic, _: b.topic_settings(topic)],
-    ("Read", "group"): [read, consume_and_commit, join],
+    ("Read", "group"): [consume_and_commit, join],
     ("Describe", "group"): [
         lambda b, topic, group: b.committed(group, topic),
         lambda b, _, group: await_member(b, group, "me"),
@@ -144,10 +196,10 @@ USES: dict[tuple[str, str], list[Use]] = {
 def topics(secured: SecuredKafka) -> None:
     """The topics with a record each, so that a reader has something to ask for."""
     broker = KafkaBroker(secured.node.address, {})
-    names = [*INPUTS, OWN]
+    names = [*INPUTS, *(f"flight_delays.{kind}" for kind in OUTPUTS)]
     broker.create_topics([TopicSpec(name) for name in names])
     with closing(broker.producer()) as producer:
-        producer.send([Outgoing(name, b"{}") for name in names])
+        producer.send([Outgoing(name, b"{}") for name in ("flights", OWN)])
 
 
 @pytest.mark.usefixtures("topics")
@@ -159,7 +211,7 @@ def test_without_one_of_the_acls_a_line_names_user_operation_and_resource(
     rest = [row for row in documented() if row.user == missing.user and row != missing]
     secured.allow(acl for row in rest for acl in of_the_flights(row))
     (name, *_) = [acl.name for acl in of_the_flights(missing)]
-    topic = {"topic": "flights" if name == "flights" else OWN, "group": OWN}[missing.kind]
+    topic = "flights" if name == "flights" or missing.user == "publisher" else OWN
     group = {"topic": "driftline.reader", "group": name.replace("*", "predict")}[missing.kind]
     named = re.escape(repr(topic if missing.kind == "topic" else group)[:-1])
     code = re.sub("(?<!^)([A-Z])", r"_\1", missing.operation).upper()

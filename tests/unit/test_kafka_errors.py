@@ -109,16 +109,15 @@ def test_only_a_refusal_ends_the_waiting_for_a_first_answer() -> None:
 
 
 def test_a_producer_that_may_write_nothing_names_its_topic() -> None:
-    """Kafka refuses the producer its id, a matter of the cluster; the error is fatal to the client."""
+    """Kafka refuses the producer its id, which is of the cluster: a fatal error of the client."""
     fatal = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "Failed to acquire idempotence PID", True)
+    crash = SystemError("returned a result with an exception set")
+    crash.__cause__ = KafkaException(fatal)
     with (
         pytest.raises(AccessDenied, match="the operation WRITE on topic 't'"),
         health().fatal_explained("WRITE", "t"),
     ):
-        try:
-            raise KafkaException(fatal)
-        except KafkaException as error:
-            raise SystemError("returned a result with an exception set") from error
+        raise crash
 
 
 def test_a_fault_that_is_not_kafkas_is_left_alone() -> None:
