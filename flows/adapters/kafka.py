@@ -39,6 +39,8 @@ CONSUMER = {
     # what is fetched ahead is thrown away by a pause
     "queued.min.messages": "20000",
     "queued.max.messages.kbytes": "16384",
+    # how long a commit waits for the group's coordinator, and `close` for the commit: it joins no group
+    "session.timeout.ms": "6000",
 }
 REMEMBERED = 12 * 3_600_000  # ms; half of what Kafka's producer.id.expiration.ms is by default
 QUEUE = 32 * 2**10  # KiB that a producer holds at most; librdkafka's default is a gigabyte

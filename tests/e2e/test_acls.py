@@ -10,7 +10,7 @@ import orjson
 import pytest
 from confluent_kafka.admin import NewTopic
 from harness import PATIENCE, KafkaNode, Project, wait_until
-from made_flights import HOUR, MINUTE, NOON, departure, event, label
+from made_flights import HOUR, MINUTE, NOON, event, label
 from secured import Acl, SecuredKafka
 
 from flows.adapters.kafka import KafkaBroker
@@ -70,7 +70,6 @@ def test_engine_publisher_and_reader_work_with_the_documented_acls_alone(
         project.with_settings(HTTP_PORT=0, EPOCH_SECONDS=0.5, **secured.settings(user)) for user in USERS
     )
     flights = write_lines(tmp_path / "flights", [event(f"F{n}", NOON + n * MINUTE) for n in range(5)])
-    left = write_lines(tmp_path / "departures", [departure("E1", NOON - HOUR, 10)])
     known = write_lines(tmp_path / "labels", [label(f"F{n}", NOON + 8 * HOUR, n == 0) for n in range(5)])
 
     applied = engine.run("apply")
@@ -78,10 +77,9 @@ def test_engine_publisher_and_reader_work_with_the_documented_acls_alone(
     assert "topic 'flights': retention.bytes = 1000000000: of each partition no more" in applied.stderr
     assert "9 topics created" in applied.stderr
     with engine.flows() as running:
-        for file, topic in ((left, "departures"), (flights, "flights"), (known, "flight_labels")):
+        for file, topic in ((flights, "flights"), (known, "flight_labels")):
             published = publisher.run("publish", file, "--topic", topic)
             assert published.returncode == 0, published.stderr
-        # as the reader: what is on the topics, and how far the flows are
         tailed = reader.run("tail", "predictions", "--from-start", "-n", "5", "--json")
         assert tailed.returncode == 0, tailed.stderr
         assert {orjson.loads(line)["value"]["id"] for line in tailed.stdout.splitlines()} == {
@@ -179,7 +177,7 @@ def write(broker: KafkaBroker, topic: str, _: str) -> None:
 
 Use = Callable[[KafkaBroker, str, str], object]
 USES: dict[tuple[str, str], list[Use]] = {
-    ("Read", "topic"): [read, consume_and_commit],
+    ("Read", "topic"): [read],
     ("Write", "topic"): [write],
     ("Create", "topic"): [lambda b, topic, _: b.create_topics([TopicSpec(f"{topic}-new")])],
     ("Alter", "topic"): [lambda b, topic, _: b.add_partitions(topic, 2)],
@@ -212,7 +210,7 @@ def test_without_one_of_the_acls_a_line_names_user_operation_and_resource(
     secured.allow(acl for row in rest for acl in of_the_flights(row))
     (name, *_) = [acl.name for acl in of_the_flights(missing)]
     topic = "flights" if name == "flights" or missing.user == "publisher" else OWN
-    group = {"topic": "driftline.reader", "group": name.replace("*", "predict")}[missing.kind]
+    group = "driftline.flight_delays.predict"
     named = re.escape(repr(topic if missing.kind == "topic" else group)[:-1])
     code = re.sub("(?<!^)([A-Z])", r"_\1", missing.operation).upper()
     for use in USES[missing.operation, missing.kind]:
