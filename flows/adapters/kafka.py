@@ -19,7 +19,7 @@ from flows.adapters import kafka_topics
 from flows.adapters.kafka_errors import DENIED, SILENCE, Health, logger, principal
 from flows.adapters.kafka_topics import PATIENCE, SOON
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import AccessDenied, BrokerError, ConfigError, DeliveryError, OffsetExpired
+from flows.errors import AccessDenied, ConfigError, DeliveryError, OffsetExpired
 
 T = TypeVar("T")
 
@@ -344,8 +344,8 @@ class KafkaConsumer:
     def _check_topics(self) -> None:
         """Librdkafka tells once that a topic is gone, and is wrong at times while brokers restart."""
         try:
-            counts = kafka_topics.visible(self._client, self._health)
-        except BrokerError:
+            counts = kafka_topics.listed(self._client, PATIENCE)
+        except KafkaException:
             return  # the next poll asks again
         self._health.misses_topic = False
         kafka_topics.check_exists(self._client, self._health, counts, list(self._positions))

@@ -34,9 +34,23 @@ ROOMY = {"max.message.bytes": str(2 * 2**20)}  # twice what Kafka takes by defau
 def visible(client: Any, health: Health) -> dict[str, int]:
     """The number of partitions of each topic that the client may describe, without Kafka's own ("__...").
 
-    Kafka hides the others. Raises `BrokerError`, early where the connection is refused.
+    Kafka hides the others. Raises `BrokerError`, early where the connection is refused. Not for a consumer,
+    which might lose a record: the client is polled for the reasons of a failure.
     """
-    topics = _metadata(client, health).topics
+    with health.explained(client):
+        try:
+            return listed(client, SOON)
+        except KafkaException as error:
+            if error.args[0].code() not in SILENCE:
+                raise
+        client.poll(0)  # hands over what the connection attempts reported
+        health.raise_if_refused()
+        return listed(client, PATIENCE - SOON)
+
+
+def listed(client: Any, timeout: float) -> dict[str, int]:
+    """As `visible`, by one question that raises `KafkaException`; the client is not polled."""
+    topics = client.list_topics(timeout=timeout).topics
     return {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
 
 
@@ -133,19 +147,6 @@ def await_change(health: Health, done: Callable[[], bool]) -> None:
                 f"{PATIENCE:g} s; look into its log"
             )
         time.sleep(0.02)
-
-
-def _metadata(client: Any, health: Health) -> Any:
-    """Kafka's list of topics; a refused connection is told after the first second of `PATIENCE`."""
-    with health.explained(client):
-        try:
-            return client.list_topics(timeout=SOON)
-        except KafkaException as error:
-            if error.args[0].code() not in SILENCE:
-                raise
-        client.poll(0)  # hands over what the connection attempts reported
-        health.raise_if_refused()
-        return client.list_topics(timeout=PATIENCE - SOON)
 
 
 def _new(topic: TopicSpec) -> NewTopic:
