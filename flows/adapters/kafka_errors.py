@@ -136,16 +136,16 @@ class Health:
 
     def raise_if_refused(self) -> None:
         """Raise `BrokerError` where no connection can be made for a reason that does not pass."""
-        if self._closed or (self._last is not None and _is_refusal(self._last)):
-            raise self._outage(self._last)
+        if self._last is not None and _is_refusal(self._last):
+            raise self._refusal(self._last)
 
     def _outage(self, reason: KafkaError | None) -> BrokerError:
         """The error for a Kafka with which no connection could be made."""
         last = self._last or reason
         if self._last is None and self._closed:
             return BrokerError(
-                f"Kafka at {self.servers} closes the connection without an answer; the security protocol is "
-                f"{self._protocol!r}, and this port may want another: set DRIFTLINE_KAFKA_SECURITY_PROTOCOL"
+                f"Kafka at {self.servers} closes the connection without an answer: it is starting, or this port "
+                f"wants another security protocol than {self._protocol!r}; set DRIFTLINE_KAFKA_SECURITY_PROTOCOL"
             )
         if last is not None and _is_refusal(last):
             return self._refusal(last)

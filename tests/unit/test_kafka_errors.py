@@ -87,7 +87,8 @@ def test_a_refused_connection_is_no_outage(code: int, words: str, advice: str) -
 
 def test_a_connection_that_is_closed_without_a_word_may_want_another_protocol() -> None:
     text = told(SILENT, DOWN, protocol="plaintext")
-    assert "closes the connection without an answer; the security protocol is 'plaintext'" in text
+    assert "closes the connection without an answer: it is starting" in text
+    assert "another security protocol than 'plaintext'" in text
     assert "DRIFTLINE_KAFKA_SECURITY_PROTOCOL" in text
 
 
