@@ -144,8 +144,9 @@ class Health:
         last = self._last or reason
         if self._last is None and self._closed:
             return BrokerError(
-                f"Kafka at {self.servers} closes the connection without an answer: it is starting, or this port "
-                f"wants another security protocol than {self._protocol!r}; set DRIFTLINE_KAFKA_SECURITY_PROTOCOL"
+                f"Kafka at {self.servers} closes the connection without an answer: it is starting, or this "
+                f"port wants another security protocol than {self._protocol!r}; set "
+                "DRIFTLINE_KAFKA_SECURITY_PROTOCOL"
             )
         if last is not None and _is_refusal(last):
             return self._refusal(last)
