@@ -104,10 +104,6 @@ def test_engine_publisher_and_reader_work_with_the_documented_acls_alone(
         (WRONG, r"does not authenticate user 'engine': .*_SASL_PASSWORD"),
         ({"ssl_ca_location": "STRANGER"}, r"certificate verify failed.*DRIFTLINE_KAFKA_SSL_CA_LOCATION"),
         ({"security_protocol": "PLAINTEXT"}, r"closes the connection.*DRIFTLINE_KAFKA_SECURITY_PROTOCOL"),
-        (
-            {"security_protocol": "SASL_PLAINTEXT"},
-            r"closes the connection.*DRIFTLINE_KAFKA_SECURITY_PROTOCOL",
-        ),
     ],
 )
 def test_a_connection_that_is_refused_is_told_within_seconds_and_as_no_outage(
