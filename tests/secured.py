@@ -1,5 +1,6 @@
 """A Kafka with TLS, SCRAM and ACLs, which allows nothing that no ACL allows."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from harness import KafkaNode, server_port
+from harness import KafkaNode, server_port, unavailable
 
 MECHANISM = "SCRAM-SHA-256"
 _OPERATIONS = {operation.name.replace("_", ""): operation for operation in AclOperation}
@@ -42,6 +43,8 @@ class SecuredKafka:
     """One node. Tests are its super user, by a plain port of their own; all others come by SCRAM and TLS."""
 
     def __init__(self, start: Callable[[Callable[[KafkaNode], str]], KafkaNode], folder: Path) -> None:
+        if not shutil.which("openssl"):
+            unavailable("openssl is not installed: 'apt install openssl' or 'brew install openssl'")
         self.authority, self.stranger = (_certificate(folder / name) for name in ("kafka", "stranger"))
         self.port = server_port()
         self.node = start(self._properties)

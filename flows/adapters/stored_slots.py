@@ -30,7 +30,7 @@ def stored_slots(directory: Path) -> StoredSlots:
         if name in (*_SOURCES, _SINK):
             slots.add(int(key))
         if name in _SOURCES:
-            offsets[int(key)] = _offsets(state)
+            offsets[int(key)] = _offsets(directory, state)
     return StoredSlots(max(slots) + 1, offsets)
 
 
@@ -41,14 +41,19 @@ def _snapshots(directory: Path) -> Iterator[tuple[str, str, bytes]]:
             with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as part:
                 yield from part.execute(_QUERY)
     except sqlite3.Error as error:
-        raise StateError(
-            f"the flow's state in {directory} cannot be read: {error}; look after its disk"
-        ) from error
+        raise _unreadable(directory, error) from error
 
 
-def _offsets(state: bytes) -> dict[str, int]:
-    offsets: dict[str, int] = _Plain(io.BytesIO(state)).load()
+def _offsets(directory: Path, state: bytes) -> dict[str, int]:
+    try:
+        offsets: dict[str, int] = _Plain(io.BytesIO(state)).load()
+    except pickle.UnpicklingError as error:
+        raise _unreadable(directory, error) from error
     return offsets
+
+
+def _unreadable(directory: Path, error: Exception) -> StateError:
+    return StateError(f"the flow's state in {directory} cannot be read: {error}; look after its disk")
 
 
 class _Plain(pickle.Unpickler):
