@@ -18,12 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows import settings
+from flows import topics as topic_changes
 from flows.cli_dead_letters import dead_letters
 from flows.cli_options import BEGINNING, END, JsonOption, PipelineOption, moment, print_json
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import in_milliseconds
-from flows.errors import ConfigError, DriftlineError, StoreError, UnknownTopic
+from flows.errors import AccessDenied, ConfigError, DriftlineError, StoreError, UnknownTopic
 from flows.materialized import Materialized
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import (
@@ -59,7 +60,7 @@ def main() -> None:
         app()
     except DriftlineError as error:
         err.print(f"[red]driftline:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(EXIT_MISTAKE if isinstance(error, ConfigError | UnknownTopic) else EXIT_FAULT)
+        sys.exit(EXIT_MISTAKE if isinstance(error, AccessDenied | ConfigError | UnknownTopic) else EXIT_FAULT)
 
 
 @app.command(epilog="Examples: driftline apply · driftline apply --pipeline flight_delays")
@@ -70,22 +71,26 @@ def apply(pipeline: PipelineOption = "") -> None:
     it is for all pipelines of the project.
     """
     running = engines(pipeline)
+    first = running[0]
+    first.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    broker = first.open_broker()
+    for each in running:  # before Feast, which takes seconds
+        topic_changes.check(each, broker, FLOWS)
     with err.status("importing Feast and applying the feature repository"):
         from flows.adapters import feast_repo  # Feast takes seconds to import: only here
 
-        first = running[0]
-        first.settings.state_dir.mkdir(parents=True, exist_ok=True)
         feast_repo.apply(first.project.feature_repo, first.settings.feature_store)
         first.sealer()  # makes the secret, before several flows need it at once
         plans = [_compile(each) for each in running]
-    broker = first.open_broker()
     for each, plan in zip(running, plans, strict=True):
         each.keep_plan(plan)
-        created = broker.create_topics(each.topic_specs())
+        made = topic_changes.make(each, broker)
+        for remark in made.remarks:
+            err.print(f"{each.pipeline.name}: {remark}", markup=False, highlight=False, soft_wrap=True)
         views = len(plan.views) + len(plan.lookups)
         err.print(
             f"{each.pipeline.name}: {len(plan.names)} features in {views} views "
-            f"(plan {plan.hash}), {len(created)} topics created",
+            f"(plan {plan.hash}), {len(made.created)} topics created",
             highlight=False,
         )
     broker.close()
@@ -179,7 +184,7 @@ def publish(
     if topic and file is None:
         raise ConfigError("--topic goes with a file of records; name the file")
     running = engine(pipeline)
-    check_topics(running)
+    check_topics(running, [stream.topic for stream in running.pipeline.input_streams])
     broker = running.open_broker()
     records: Any = (
         FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
@@ -229,11 +234,9 @@ def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
     """List the pipeline's topics: partitions, records, and how far each flow has read."""
     running = engine(pipeline)
     broker = running.open_broker()
-    known = broker.topics()
+    known = broker.existing(running.topics())
     rows: list[dict[str, Any]] = []
-    for name in running.topics():
-        if name not in known:
-            raise UnknownTopic(name)
+    for name in known:
         written, ends = broker.uncommitted().offsets(name), broker.offsets(name)
         read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
         rows.append(

@@ -3,6 +3,7 @@
 DriftlineError            something a person can act on; its text says what to do
 ├── ConfigError           a setting, the project file or a declaration is wrong
 ├── BrokerError           the broker is missing, refuses or fails
+│   ├── AccessDenied      an ACL that the client needs is missing
 │   ├── UnknownTopic      a topic that should exist does not
 │   ├── OffsetExpired     a stored offset is no longer in the log
 │   └── DeliveryError     records were not acknowledged
@@ -24,6 +25,10 @@ class ConfigError(DriftlineError):
 
 class BrokerError(DriftlineError):
     """The broker is missing, refuses or fails: check its address and that it runs."""
+
+
+class AccessDenied(BrokerError):
+    """Kafka refuses an operation on a topic or group: add the ACL that the text names."""
 
 
 class UnknownTopic(BrokerError):

@@ -53,8 +53,7 @@ def build(running: Engine) -> Dataflow:
     topics = [pipeline.labels.topic, pipeline.topic("predictions")]
 
     dataflow = Dataflow("learn")
-    # One slot, so that no partition runs ahead of the others in event time: its time would end their waiting.
-    source = running.source("learn", [pipeline.topic("models"), *topics], slots=1)
+    source = running.source("learn", [pipeline.topic("models"), *topics])
     records = op.input("records", dataflow, source)
     learned = timed_stateful("learn", records, lambda state: _Learn(running, state))
     op.output("publish", learned, running.sink(OUTPUTS))

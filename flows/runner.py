@@ -11,14 +11,22 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import timedelta
 from typing import NamedTuple
 
 from flows.adapters import recovery, telemetry
 from flows.brokers import await_member, membership
-from flows.errors import ConfigError, DriftlineError, EngineConflict, SnapshotError, UnknownTopic
+from flows.errors import (
+    AccessDenied,
+    ConfigError,
+    DriftlineError,
+    EngineConflict,
+    SnapshotError,
+    UnknownTopic,
+)
+from flows.topics import check_slots
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
@@ -32,7 +40,7 @@ EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
 EXIT_BEHIND = 4  # a command found that a flow has not yet done what it needs; waiting helps
 EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
-MISTAKES = (ConfigError, EngineConflict, SnapshotError, UnknownTopic)
+MISTAKES = (AccessDenied, ConfigError, EngineConflict, SnapshotError, UnknownTopic)
 
 
 class Place(NamedTuple):
@@ -94,6 +102,7 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
 
     directory = running.recovery_dir(flow)
     recovery.prepare(directory, running.pipeline.partitions)
+    check_slots(running, flow)
     with recovery.running(directory):
         cli_main(
             dataflow,
@@ -154,14 +163,13 @@ def drain_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def check_topics(running: Engine) -> None:
-    """Raise `UnknownTopic` unless `driftline apply` has made the pipeline's topics."""
-    broker = running.open_broker()
-    known = broker.topics()
-    broker.close()
-    for topic in running.topics():
-        if topic not in known:
-            raise UnknownTopic(topic)
+def check_topics(running: Engine, topics: Sequence[str] = ()) -> None:
+    """Raise `UnknownTopic` unless `driftline apply` has made the topics, by default all of the pipeline.
+
+    Raises `AccessDenied` for one that Kafka hides.
+    """
+    with closing(running.open_broker()) as broker:
+        broker.existing(topics or running.topics())
 
 
 def main(flow: str, place: Place) -> int:

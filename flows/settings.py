@@ -187,7 +187,7 @@ def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
 
 
 _OF_THE_KAFKA_SCRIPT = [
-    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP")
+    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP", "PROPERTIES")
 ]
 _PREFIX = "DRIFTLINE_"
 _KNOWN = {setting.name for setting in SETTINGS}

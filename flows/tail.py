@@ -7,15 +7,12 @@ import orjson
 
 from flows.core.broker import Broker, Record, TopicPartition
 from flows.core.deadletter import time_text
-from flows.errors import UnknownTopic
 
 _HIDDEN = "..."  # in the place of what would fill the screen and tell a reader nothing
 
 
 def follow(broker: Broker, topic: str, from_start: bool) -> Iterator[Record]:
     """The records of `topic` as they come, from the oldest or from now on; it never ends."""
-    if topic not in broker.topics():
-        raise UnknownTopic(topic)
     bounds = broker.offsets(topic)
     start = {TopicPartition(topic, p): first if from_start else end for p, (first, end) in enumerate(bounds)}
     consumer = broker.consumer("driftline.tail", start)

@@ -279,18 +279,25 @@ class Engine:
         """The seed, where there is one; raises `ConfigError` for one of another plan."""
         return Seed(self.seed_file, plan.hash, self.pipeline.partitions) if self.seed_file.exists() else None
 
+    def source_slots(self, flow: str) -> int:
+        """How many slots the source of a flow has: one for each partition of the pipeline.
+
+        The learner has one, so that no partition runs ahead of the others in event time: its time would end
+        their waiting.
+        """
+        return 1 if flow == "learn" else self.pipeline.partitions
+
     def source(
         self,
         flow: str,
         topics: Sequence[str],
         broadcast: Sequence[str] = (),
         *,
-        slots: int | None = None,
         start: Mapping[str, int] | None = None,
         idle: float = 0.003,
         pace: float = 0.0,
     ) -> MergedSource:
-        """The source of a flow, with a slot for each partition of the pipeline unless told otherwise.
+        """The source of a flow.
 
         `start`, `idle` and `pace` (seconds) are those of `MergedSource`.
         """
@@ -300,7 +307,7 @@ class Engine:
             self.open_broker,
             group,
             inputs,
-            slots or self.pipeline.partitions,
+            self.source_slots(flow),
             self.settings.batch,
             self.watch,
             self.drain,

@@ -22,7 +22,7 @@ from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, Topi
 from flows.core.decode import Decoder
 from flows.core.drain import Drain
 from flows.core.merge import EventTimeMerge, of_our_time
-from flows.errors import BrokerError, UnknownTopic
+from flows.errors import AccessDenied, BrokerError, UnknownTopic
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
 SlotBatch = tuple[str, list[Record]]
@@ -277,7 +277,7 @@ class _Topics:
         """Tell the watch how far `offsets` are behind; whether a topic has more partitions than before."""
         try:
             bounds = {topic: self._broker.offsets(topic) for topic in self._counts}
-        except UnknownTopic:
+        except (AccessDenied, UnknownTopic):
             raise
         except BrokerError:
             return False  # an outage is no reason to end: the next look tells

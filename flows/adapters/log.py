@@ -97,6 +97,25 @@ class LogBroker:
         with _explained(self._path):
             return {topic: len(ids) for topic, ids in _partition_ids(self._connection).items()}
 
+    def existing(self, topics: Sequence[str]) -> dict[str, int]:
+        known = self.topics()
+        for topic in topics:
+            if topic not in known:
+                raise UnknownTopic(topic)
+        return {topic: known[topic] for topic in topics}
+
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        with _explained(self._path), _transaction(self._connection, "IMMEDIATE"):
+            first = len(self._ids(topic))
+            self._connection.executemany(
+                "INSERT INTO partitions (topic, partition) VALUES (?, ?)",
+                [(topic, number) for number in range(first, partitions)],
+            )
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        """The log keeps all records for ever, with the timestamps of their producers: nothing is set."""
+        return {}
+
     def offsets(self, topic: str) -> list[tuple[int, int]]:
         with _explained(self._path):
             return [_bounds(self._connection, id_) for id_ in self._ids(topic)]

@@ -18,7 +18,8 @@ from typing import NamedTuple, Self
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assigned
 
-from flows.adapters.kafka import HOPELESS, KafkaBroker
+from flows.adapters.kafka import KafkaBroker
+from flows.adapters.kafka_errors import DENIED, HOPELESS
 from flows.errors import BrokerError, EngineConflict
 
 logger = logging.getLogger("driftline.membership")
@@ -128,6 +129,8 @@ class Membership:
                 f"another process has taken the place of this one in the group {self._group!r}, with the "
                 "same state directory or a copy of it; let only one of them run"
             )
+        if error.code() in DENIED:
+            raise self._broker.denial(error, "READ", topic=self._topic, group=self._group)
         if error.code() in HOPELESS:
             raise BrokerError(f"Kafka refuses a member of the group {self._group!r}: {error.str()}")
 
@@ -162,6 +165,7 @@ class Membership:
 
 def await_member(broker: KafkaBroker, group: str, engine: str) -> None:
     """Wait until `engine` is in `group`; raises `EngineConflict` when another one is, and `BrokerError`."""
+    broker.check_group(group)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = holders(broker, group)

@@ -90,7 +90,10 @@ class Consumer(Protocol):
         """Undo `pause`."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Show the group's next offsets to lag tools. The engine itself never resumes from them."""
+        """Show the group's next offsets to lag tools. The engine itself never resumes from them.
+
+        It or the next `poll` raises `AccessDenied` where Kafka refuses the group.
+        """
 
     def close(self) -> None: ...
 
@@ -118,7 +121,16 @@ class Broker(Protocol):
         """Delete those of the topics that exist, with their records and what groups committed of them."""
 
     def topics(self) -> dict[str, int]:
-        """The number of partitions of each topic (internal topics left out)."""
+        """The number of partitions of each topic (internal and hidden topics left out)."""
+
+    def existing(self, topics: Sequence[str]) -> dict[str, int]:
+        """The number of partitions of each of `topics`; raises `UnknownTopic` and `AccessDenied`."""
+
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        """Let `topic` have `partitions` partitions, which must be more than it has; its records stay."""
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        """The configuration of `topic` by Kafka's names; empty where the broker has none."""
 
     def offsets(self, topic: str) -> list[tuple[int, int]]:
         """For each partition the first offset in the log, and the last stable one, where reading ends."""

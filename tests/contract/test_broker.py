@@ -369,6 +369,15 @@ def test_only_missing_topics_are_created(broker: Broker, new_topic: NewTopic) ->
     assert (topics[old], topics[new]) == (2, 3)
 
 
+def test_partitions_are_added_behind_those_with_records(broker: Broker, new_topic: NewTopic) -> None:
+    topic = new_topic(2)
+    send(broker, numbered(topic, 4, partition=1))
+    broker.add_partitions(topic, 4)
+    assert broker.existing([topic]) == {topic: 4}
+    assert send(broker, numbered(topic, 2, partition=3)) == {TopicPartition(topic, 3): 2}
+    assert broker.offsets(topic) == [(0, 0), (0, 4), (0, 0), (0, 2)]
+
+
 def test_a_deleted_topic_is_gone_and_can_be_made_anew(broker: Broker, new_topic: NewTopic) -> None:
     topic, kept = new_topic(2), new_topic(1)
     send(broker, [*numbered(topic, 5), *numbered(kept, 5)])
@@ -403,6 +412,7 @@ def test_a_missing_topic_or_partition_is_named(broker: Broker, new_topic: NewTop
     ]
     if not number:
         calls += [lambda: broker.offsets("missing"), lambda: broker.committed("g", "missing")]
+        calls += [lambda: broker.existing([new_topic(1), "missing"])]
     for call in calls:
         with pytest.raises(UnknownTopic, match=partition.topic):
             call()
