@@ -1,4 +1,4 @@
-"""The names that Feast views, their keys and their features may have: Feast joins them as columns of DuckDB."""
+"""The names of Feast views, of their keys and features: Feast joins them as columns of DuckDB."""
 
 from collections.abc import Iterator, Sequence
 
