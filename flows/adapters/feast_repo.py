@@ -36,7 +36,7 @@ from feast.repo_config import RegistryConfig
 from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 from redis import RedisError
 
-from flows.core import declared
+from flows.core import column_names, declared
 from flows.core.plan import (
     ANY_COLUMN,
     COUNTS,
@@ -76,8 +76,6 @@ _KINDS: dict[Any, Kind] = {
     UnixTimestamp: "time",
 }
 _KEY_KINDS: dict[Any, KeyKind] = {String: "text", Int64: "integer"}
-# columns of Feast's point-in-time join, beside those of the views; DuckDB does not tell their case
-_RESERVED = ("event_timestamp", "created", "entity_row_id", "event_expire_timestamp")
 
 for _remark in ("Stream feature views are experimental", "On demand feature view is an experimental"):
     warnings.filterwarnings("ignore", _remark)  # each time one is read
@@ -254,7 +252,7 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
         view.entity_columns[0].dtype not in _KEY_KINDS,
         f"its join key is {view.entity_columns[0].dtype}; use ValueType.STRING or ValueType.INT64",
     )
-    yield from _name_faults(view)
+    yield from column_names.faults(view.name, view.join_keys, [feature.name for feature in view.features])
     yield _is_changed(projection), "is renamed or pinned in the service; list it there as it was declared"
     yield (
         view.tags.get(EXCLUDE_OWN, "false") not in ("true", "false"),
@@ -285,27 +283,6 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
     )
 
 
-def _name_faults(view: Any) -> Iterator[tuple[bool, str]]:
-    """What is wrong with the names of a view, its keys and its features: Feast joins them as columns."""
-    keys = list(view.join_keys)
-    features = [feature.name for feature in view.features if feature.name not in keys]
-    for what, names in (("its name", [view.name]), ("join key", keys), ("feature", features)):
-        for name in names:
-            fault = declared.name(name)
-            yield fault is not None, f"{what} {declared.shown(name)} {fault}"
-    yield "__" in view.name, "its name must not have '__', which separates it from its features' names"
-    for name in (*keys, *features):
-        yield (
-            name.lower() in _RESERVED,
-            f"{name!r} is the name of a column that Feast's joins make; rename it",
-        )
-    for name in features:
-        yield name.endswith("_y"), f"{name!r} ends with '_y', and Feast's join drops such columns; rename it"
-    alike = [name.lower() for name in (*keys, *features)]
-    twice = next((name for name in (*keys, *features) if alike.count(name.lower()) > 1), None)
-    yield twice is not None, f"{twice!r} differs from another column in upper and lower case only; rename it"
-
-
 def _is_batch(view: Any) -> bool:
     return isinstance(view, FeatureView) and not isinstance(view, StreamFeatureView)
 
@@ -333,7 +310,7 @@ def _lookup_faults(view: FeatureView, projection: FeatureViewProjection) -> Iter
         view.join_keys == [DUMMY_ENTITY_ID],
         "has no entity; give it one, whose join key is a field of the event",
     )
-    yield from _name_faults(view)
+    yield from column_names.faults(view.name, view.join_keys, [feature.name for feature in view.features])
     for column in view.entity_columns:
         yield (
             column.dtype not in _KEY_KINDS,
@@ -405,7 +382,7 @@ def _transform_faults(
     yield fault is not None, f"its name {fault}"
     for field in _request_fields(view):
         yield (
-            field.name.lower() in _RESERVED,
+            field.name.lower() in column_names.RESERVED,
             f"{field.name!r} is the name of a column that Feast's joins make; rename the field",
         )
     for source in view.source_feature_view_projections.values():

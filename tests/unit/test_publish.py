@@ -14,7 +14,7 @@ from flows.adapters.log import LogBroker
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec, read_range
 from flows.core.plan import LATENESS
 from flows.core.predictions import PUBLISHED_AT
-from flows.core.schema import Flag, Text, Time
+from flows.core.schema import Flag, Key, Text, Time
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 from flows.publish import Bound, FileRecords, SpeedUp, default_step, publish
@@ -275,6 +275,18 @@ def test_a_line_that_cannot_be_published_is_named_by_its_number(tmp_path, line):
     good = orjson.dumps({"id": "a", "at": START})
     with pytest.raises(ConfigError, match=r"sales\.jsonl, line 3: "):
         list(lines(tmp_path, good, b"", line))
+
+
+def test_times_of_a_file_are_in_the_unit_that_is_declared(tmp_path):
+    declared = Stream("sales", "id", "at", {"id": Key(), "at": Time(unit="s")})
+    file = tmp_path / "sales.jsonl"
+    file.write_text(f'{{"id": 7, "at": {START / 1000 + 0.25}}}\n{{"id": 8, "at": {START}}}\n')
+    records = iter(FileRecords(file, declared))
+    assert next(records)[2:] == (b"7", None, START + 250, ())
+    with pytest.raises(
+        ConfigError, match=r"sales.jsonl, line 2: .*it looks like milliseconds: declare Time\("
+    ):
+        next(records)
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path):
