@@ -7,7 +7,7 @@ from flows.core.schema import iso
 from flows.errors import InvalidRecord
 
 Reason = Literal[
-    "not-json",  # the bytes are no JSON (NaN and Infinity are none)
+    "not-json",  # the bytes are no JSON (NaN and Infinity are none), or there is no value
     "schema",  # a field is missing, or of the wrong type or range
     "time",  # the event time is further ahead of the record's own timestamp than a clock can be wrong
     "late",  # the event time is further behind the newest of its topic than the pipeline allows

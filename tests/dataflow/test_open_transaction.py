@@ -13,7 +13,13 @@ from made_flights import HOUR, MINUTE, NOON, departure, event, label
 @pytest.fixture
 def open_transaction(kafka: str, tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """Write a record to a topic in one transaction, which stays open until the test ends."""
-    payer = Producer({"bootstrap.servers": kafka, "transactional.id": f"payer-{tmp_path}"})
+    payer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "transactional.id": f"payer-{tmp_path}",
+            "transaction.timeout.ms": 600_000,
+        }
+    )
     payer.init_transactions(30)
     payer.begin_transaction()
 

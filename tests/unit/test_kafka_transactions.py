@@ -35,7 +35,8 @@ def partition(broker: KafkaBroker) -> TopicPartition:
 @pytest.fixture(scope="module")
 def payer(kafka: str) -> Client:
     """Somebody's transactional producer; it serves one test after the other."""
-    client = Client({"bootstrap.servers": kafka, "transactional.id": f"payer-{uuid4().hex}"})
+    options = {"transactional.id": f"payer-{uuid4().hex}", "transaction.timeout.ms": 600_000}
+    client = Client({"bootstrap.servers": kafka, **options})
     client.init_transactions(30)
     return client
 
