@@ -129,6 +129,8 @@ class Health:
             reason: KafkaError = error.args[0]
             if reason.code() in DENIED:
                 raise self.denial(reason, operation, topic=topic, group=group) from error
+            if _is_refusal(reason):
+                raise self._refusal(reason) from error
             if reason.code() not in SILENCE:
                 raise BrokerError(f"Kafka at {self.servers} refuses: {reason.str()}") from error
             client.poll(0)  # hands over what the connection attempts reported

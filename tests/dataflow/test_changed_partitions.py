@@ -25,13 +25,12 @@ def on_first(records: list[Outgoing]) -> list[Outgoing]:
     return [record._replace(partition=0) for record in records]
 
 
-@pytest.fixture
-def parted(project_on: Project) -> Project:
-    """The example without topics."""
-    project = in_partitions(project_on)
-    with project.broker() as broker:
-        broker.delete_topics(project.engine().topics())
-    return project
+def without_topics(project: Project) -> Project:
+    """The example in partitions, of which no topic is there yet."""
+    parted = in_partitions(project)
+    with parted.broker() as broker:
+        broker.delete_topics(parted.engine().topics())
+    return parted
 
 
 def made(project: Project, running: Engine) -> list[str]:
@@ -44,7 +43,8 @@ def counts(project: Project, running: Engine) -> dict[str, int]:
         return broker.existing(running.topics())
 
 
-def test_empty_topics_and_those_of_the_engine_are_enlarged_and_the_flows_go_on(parted: Project) -> None:
+def test_empty_topics_and_those_of_the_engine_are_enlarged_and_the_flows_go_on(project_on: Project) -> None:
+    parted = without_topics(project_on)
     one, three = declare(parted, 1), declare(parted, 3)
     assert made(parted, one) == []
     parted.send(on_first(flights(0, 10)))
@@ -66,7 +66,8 @@ def test_empty_topics_and_those_of_the_engine_are_enlarged_and_the_flows_go_on(p
     assert made(parted, three)[0] == remarks[0]
 
 
-def test_fewer_partitions_than_the_topics_or_the_state_have_are_refused_in_a_line(parted: Project) -> None:
+def test_fewer_partitions_than_the_topics_or_the_state_have_are_refused_in_a_line(project: Project) -> None:
+    parted = without_topics(project)
     three = declare(parted, 3)
     made(parted, three)
     parted.send(flights(0, 9))
@@ -80,7 +81,7 @@ def test_fewer_partitions_than_the_topics_or_the_state_have_are_refused_in_a_lin
         assert "declare partitions=3 again, or start over" in outcome.stderr
     with pytest.raises(ConfigError, match="stored with partitions=3"):
         run_flow(one, "predict")
-    with parted.broker() as broker, pytest.raises(ConfigError, match=r"'parted\.\w+' has 3 partitions"):
+    with parted.broker() as broker, pytest.raises(ConfigError, match=r"'parted\.[\w-]+' has 3 partitions"):
         check(one, broker, [])
     parted.send(flights(9, 12))
     run_flow(declare(parted, 3), "predict")
@@ -88,11 +89,9 @@ def test_fewer_partitions_than_the_topics_or_the_state_have_are_refused_in_a_lin
 
 
 def test_partitions_that_another_slot_would_read_again_are_refused(project: Project) -> None:
-    parted = in_partitions(project)
+    parted = without_topics(project)
     three = declare(parted, 3)
-    with parted.broker() as broker:
-        broker.delete_topics(three.topics())
-        broker.create_topics(three.topic_specs())
+    made(parted, three)
     parted.send(flights(0, 9))
     with_two = declare(parted, 2)
     run_flow(with_two, "predict")

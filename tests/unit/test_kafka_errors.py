@@ -92,6 +92,12 @@ def test_a_connection_that_is_closed_without_a_word_may_want_another_protocol() 
     assert "DRIFTLINE_KAFKA_SECURITY_PROTOCOL" in text
 
 
+def test_a_refusal_that_the_question_itself_gets_is_told_the_same() -> None:
+    assert "does not authenticate user 'alice': no; check" in told(
+        KafkaError(KafkaError._AUTHENTICATION, "no")
+    )
+
+
 def test_an_outage_stays_one() -> None:
     refused = KafkaError(KafkaError._TRANSPORT, "k:9092/bootstrap: Connect failed: Connection refused")
     assert f"{AT} does not answer: k:9092/bootstrap: Connect failed: Connection refused" in told(
