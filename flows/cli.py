@@ -25,6 +25,7 @@ from flows.core.schema import in_milliseconds, iso
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
+from flows.state_dir import make_private
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -62,7 +63,7 @@ def apply(pipeline: PipelineOption = "") -> None:
         from flows.adapters import feast_repo  # Feast takes seconds to import: only here
 
         first = running[0]
-        first.settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_private(first.settings.state_dir)
         feast_repo.apply(first.project.feature_repo, first.settings.feature_store)
         first.sealer()  # makes the secret, before several flows need it at once
         plans = [_compile(each) for each in running]

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from flows.adapters import recovery, telemetry
 from flows.brokers import await_member, membership
 from flows.errors import ConfigError, DriftlineError, EngineConflict, SnapshotError, UnknownTopic
+from flows.state_dir import make_private
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
@@ -110,7 +111,7 @@ def alone(running: Engine, flow: str) -> Iterator[None]:
     Raises `DriftlineError` when another process on this machine holds it; the lock ends with its process.
     """
     file = running.recovery_dir(flow).with_name(f"{flow}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

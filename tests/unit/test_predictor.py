@@ -18,7 +18,6 @@ from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 
 NOW = 1_357_035_300_000
-SEALER = Sealer(b"s" * 32, [__name__])
 EVENTS = Decoder("id", "at", {"id": Text(), "at": Time(), "price": Number(required=False)})
 
 
@@ -35,6 +34,7 @@ class Constant:
         return {True: self.probability}
 
 
+SEALER = Sealer(b"s" * 32, [Constant(0.5)])
 PLAN = FeaturePlan(
     "s",
     (
@@ -62,8 +62,8 @@ def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
     return Record("events", 3, offset, NOW, event_id.encode(), value, headers)
 
 
-def snapshot(role: Any, member: Model, sealer: Sealer = SEALER) -> Record:
-    out = sealer.record("p.models", ModelMessage("p", role, NOW, member, {}), "an identity")
+def snapshot(role: Any, member: Model, sequence: int = 1, sealer: Sealer = SEALER, of: str = "p") -> Record:
+    out = sealer.record("p.models", ModelMessage(of, role, NOW, member, {}, sequence))
     return Record("p.models", 0, 9, NOW, out.key, out.value, out.headers)
 
 
@@ -106,7 +106,7 @@ def test_a_model_that_comes_in_the_batch_scores_the_questions_after_it():
         event("a"),
         snapshot("challenger", model("v2", 0.2)),
         event("b"),
-        snapshot("champion", model("v2", 0.3)),
+        snapshot("champion", model("v2", 0.3), 2),
         event("c"),
     )
     assert [(p.id, p.version, p.score, p.shadows) for p in served(out)] == [
@@ -117,7 +117,7 @@ def test_a_model_that_comes_in_the_batch_scores_the_questions_after_it():
 
 
 def test_a_model_that_the_project_did_not_sign_becomes_a_dead_letter_and_changes_nothing():
-    forged = snapshot("champion", model("v9", 0.9), Sealer(b"x" * 32))
+    forged = snapshot("champion", model("v9", 0.9), sealer=Sealer(b"x" * 32))
     out = run(predictor(model("v1", 0.1)), forged, event("a"))
     assert reasons(out) == ["signature"]
     assert [p.version for p in served(out)] == ["v1"]
