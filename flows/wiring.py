@@ -192,7 +192,8 @@ class Engine:
         """Seals model snapshots with the project's secret."""
         secret = self.settings.secret or state_dir.secret(self.settings.state_dir / "secret")
         artifacts = artifact_store(self.settings.artifacts, self.pipeline.name)
-        return Sealer(secret, [self.pipeline.new_model().estimator], artifacts)
+        pipeline = self.pipeline
+        return Sealer(secret, [pipeline.new_model().estimator], artifacts, [pipeline.evaluation()])
 
     def columns(self, plan: FeaturePlan) -> dict[str, Column]:
         """What the columns of the model's features hold, for drift and data quality."""

@@ -9,7 +9,8 @@ import base64
 import hmac
 import pickle
 from collections.abc import Iterable, Mapping
-from functools import cache
+from copy import deepcopy
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn, Protocol, get_args
 
@@ -98,17 +99,24 @@ class Announcement(NamedTuple):
 class Sealer:
     """Seals and opens snapshots with keys derived from the project's secret.
 
-    `models` are the fresh estimators that the pipeline declares: snapshots may hold what they are made of.
+    `models` are the fresh estimators that the pipeline declares, and `states` what else of the declaration a
+    flow stores, such as its metrics: snapshots may hold what these are made of.
     """
 
-    def __init__(self, secret: bytes, models: Iterable[Any] = (), artifacts: Artifacts | None = None) -> None:
+    def __init__(
+        self,
+        secret: bytes,
+        models: Iterable[Any] = (),
+        artifacts: Artifacts | None = None,
+        states: Iterable[Any] = (),
+    ) -> None:
         self._secret = secret
         self._artifacts = artifacts
         self._messages = SigningKey(secret, "model messages")
         self._states = SigningKey(secret, "flow states")
         self._contents = SigningKey(secret, "artifacts")
         self._of_models: Table = {**plain_values(), **classes_of_models(models)}
-        self._of_states: Table = {**self._of_models, **_state_classes()}
+        self._of_states: Table = {**self._of_models, **_state_classes(), **classes_of_models(states)}
 
     def seal_state(self, state: Any) -> bytes:
         """Return `state`, pickled and signed."""
@@ -249,7 +257,12 @@ class Sealer:
 
 @cache
 def _state_classes() -> Table:
-    return classes_around(_STATE)
+    """Return what flow states are made of; rolling metrics are copies that `partial` makes of a fresh one."""
+    return {
+        **classes_around(_STATE),
+        ("copy", "deepcopy"): deepcopy,
+        ("functools", "partial"): partial,
+    }
 
 
 def _parsed(raw: Any, digest: bytes) -> Announcement:

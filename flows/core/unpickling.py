@@ -115,7 +115,9 @@ class Unpickler(pickle.Unpickler):
         """
         kind = type(owner)
         found = getattr_static(kind, name, None) if type(name) is str else None
-        known = self._table.get((kind.__module__, kind.__qualname__)) is kind
+        known = self._table.get((kind.__module__, kind.__qualname__)) is kind and not _is_plain(
+            kind.__module__
+        )
         if known and isinstance(found, FunctionType) and not name.startswith("__"):
             return MethodType(found, owner)
         raise _refusal(kind.__module__, f"{kind.__qualname__}.{name}")
