@@ -95,6 +95,6 @@ def _file_of(module: str) -> str:
         if spec is None:
             raise ModuleNotFoundError(f"No module named {package!r}")
         path = spec.submodule_search_locations
-    if spec is None or spec.origin is None or not spec.has_location:
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise ImportError(f"module {module!r} has no source file")
     return spec.origin

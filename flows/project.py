@@ -13,6 +13,8 @@ from typing import Any
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline
 
+ROOT = 0  # the user who may write everywhere
+
 
 @dataclass(frozen=True)
 class Project:
@@ -78,7 +80,7 @@ def _check_owner(directory: Path, file: Path) -> None:
     """Raise `ConfigError` where somebody else could have put a project above the working directory."""
     for path in (directory, file):
         status = path.stat()
-        if status.st_uid not in (os.geteuid(), 0) or status.st_mode & stat.S_IWOTH:
+        if status.st_uid not in (os.geteuid(), ROOT) or status.st_mode & stat.S_IWOTH:
             raise ConfigError(
                 f"a project in a parent directory must be owned by you or root and writable by nobody else, "
                 f"got {path} of uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; its "

@@ -26,7 +26,7 @@ from flows.errors import SnapshotError
 from flows.pipeline import DriftPolicy, RetrainPolicy
 from flows.wiring import Engine, Telemetry
 
-SECRET = "one secret for both of the projects"
+SECRET = "one secret for both of the projects"  # noqa: S105
 DECLARED = {
     "drift": DriftPolicy(warm_up=300, cool_down=timedelta(hours=1)),
     "retrain": RetrainPolicy(block=10),

@@ -1,4 +1,4 @@
-"""Large models go by reference: whole or not at all, checked before they are unpickled, and few of them kept."""
+"""Large models go by reference: whole or not at all, checked before they are unpickled, and few are kept."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,7 +158,7 @@ def test_a_url_that_no_library_opens_is_a_mistake_of_the_settings():
         artifact_store("nonsense://bucket", "p")
 
 
-def test_a_store_that_fails_is_a_snapshot_that_cannot_be_read(tmp_path, monkeypatch):
+def test_a_store_that_fails_is_a_snapshot_that_cannot_be_read(monkeypatch):
     store = artifact_store("memory://failing", "p")
     message = sealer(store).seal(large())
 

@@ -197,3 +197,18 @@ def test_no_other_module_reads_the_environment():
         if any(word in file.read_text() for word in ("os.environ", "getenv"))
     }
     assert readers <= {"settings.py", "supervisor.py"}  # which hands it on to the flows
+
+
+def test_a_secret_that_is_too_short_is_refused_with_the_command_that_makes_one():
+    with pytest.raises(
+        ConfigError, match="DRIFTLINE_SECRET must have at least 32 bytes, got 7; .*openssl rand"
+    ):
+        loaded(SECRET="hunter2")  # noqa: S106
+    assert loaded(SECRET="s" * 32).secret == b"s" * 32  # noqa: S106
+
+
+def test_large_models_go_to_the_state_directory_a_folder_of_the_project_or_a_url():
+    assert loaded().artifacts == str(PROJECT / ".driftline" / "artifacts")
+    assert loaded(ARTIFACTS="models").artifacts == str(PROJECT / "models")
+    assert loaded(ARTIFACTS="/mnt/models").artifacts == "/mnt/models"
+    assert loaded(ARTIFACTS="s3://bucket/models").artifacts == "s3://bucket/models"
