@@ -68,7 +68,6 @@ class Settings:
     broker: str
     pipeline: str
     state_dir: Path
-    artifacts: str
     feature_store: str
     webhooks: tuple[WebhookSettings, ...]
     webhook_allow_private: bool
@@ -77,6 +76,7 @@ class Settings:
     batch: int
     epoch_seconds: float
     model_seconds: float
+    artifacts: str = field(repr=False)  # a URL may hold a password
     secret: bytes = field(repr=False)
     kafka_options: Mapping[str, str] = field(repr=False)
 

@@ -112,7 +112,7 @@ def test_a_module_is_not_imported_for_a_plan_that_does_not_fit_it(shops, module)
         load_function(replace(transform, function=f"{module}:priced"))
     assert not (shops / "sprung").exists()
     assert module not in sys.modules
-    with pytest.raises(ConfigError, match="cannot load 'math:sin' .*no source file"):
+    with pytest.raises(ConfigError, match=r"cannot load 'math:sin' .*no source file"):
         load_function(replace(transform, function="math:sin"))
 
 
