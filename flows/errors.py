@@ -6,6 +6,7 @@ DriftlineError            something a person can act on; its text says what to d
 │   ├── UnknownTopic      a topic that should exist does not
 │   ├── OffsetExpired     a stored offset is no longer in the log
 │   └── DeliveryError     records were not acknowledged
+│       └── RecordTooLarge  a record is larger than the broker takes
 ├── EngineConflict        another engine runs the flow
 ├── StoreError            Feast, its registry or one of its stores fails
 ├── StateError            the stored state of a flow cannot be read or written
@@ -41,6 +42,16 @@ class OffsetExpired(BrokerError):
 
 class DeliveryError(BrokerError):
     """The broker did not acknowledge records; the flow stops before it forgets them."""
+
+
+class RecordTooLarge(DeliveryError):
+    """A record is larger than the broker takes: writing it again would fail again, so a person has to act."""
+
+    def __init__(self, failure: str) -> None:
+        super().__init__(
+            f"{failure}; raise `max.message.bytes` of the topic and DRIFTLINE_KAFKA_MESSAGE_MAX_BYTES, and start "
+            "the flows again"
+        )
 
 
 class EngineConflict(DriftlineError):

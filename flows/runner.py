@@ -18,7 +18,14 @@ from typing import NamedTuple
 
 from flows.adapters import recovery, telemetry
 from flows.brokers import await_member, membership
-from flows.errors import ConfigError, DriftlineError, EngineConflict, SnapshotError, UnknownTopic
+from flows.errors import (
+    ConfigError,
+    DriftlineError,
+    EngineConflict,
+    RecordTooLarge,
+    SnapshotError,
+    UnknownTopic,
+)
 from flows.state_dir import make_private
 from flows.wiring import Engine, drain_on_signals, engine
 
@@ -32,7 +39,7 @@ _PORTS = 10  # from a process's HTTP port to that of the flow's next process
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
 EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
-MISTAKES = (ConfigError, EngineConflict, SnapshotError, UnknownTopic)
+MISTAKES = (ConfigError, EngineConflict, RecordTooLarge, SnapshotError, UnknownTopic)
 
 
 class Place(NamedTuple):

@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import BrokerError, ConfigError, DeliveryError, OffsetExpired, UnknownTopic
+from flows.errors import BrokerError, ConfigError, DeliveryError, OffsetExpired, RecordTooLarge, UnknownTopic
 
 T = TypeVar("T")
 
@@ -375,6 +375,7 @@ class KafkaProducer:
         self._counts: dict[str, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._failures: list[str] = []
+        self._too_large = False
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -392,16 +393,18 @@ class KafkaProducer:
         self._health.lost_connection = False
         self._ends = {}
         self._failures = []
+        self._too_large = False
         try:
             for record in records:
                 self._enqueue(record)
         finally:
             self._drain(records)
         if self._failures:
-            raise DeliveryError(
+            failure = (
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
                 f"{self._health.servers}; the first: {self._failures[0]}"
             )
+            raise RecordTooLarge(failure) if self._too_large else DeliveryError(failure)
         return self._ends
 
     def close(self) -> None:
@@ -442,6 +445,7 @@ class KafkaProducer:
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         topic, number, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
+            self._too_large |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
             self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {_why(error)}")
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
@@ -546,9 +550,9 @@ def _check_exists(counts: Mapping[str, int], partitions: Sequence[TopicPartition
 
 
 def _refused(record: Outgoing, error: KafkaError) -> DeliveryError:
-    return DeliveryError(
-        f"a record of {len(record.value):,} bytes for topic {record.topic!r} was refused: {error.str()}"
-    )
+    failure = f"a record of {len(record.value):,} bytes for topic {record.topic!r} was refused: {error.str()}"
+    too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    return RecordTooLarge(failure) if too_large else DeliveryError(failure)
 
 
 def _why(error: KafkaError) -> str:
