@@ -36,6 +36,7 @@ from flows.runner import (
     check_topics,
     tune_garbage_collection,
 )
+from flows.state_dir import make_private
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -72,7 +73,7 @@ def apply(pipeline: PipelineOption = "") -> None:
     """
     running = engines(pipeline)
     first = running[0]
-    first.settings.state_dir.mkdir(parents=True, exist_ok=True)
+    make_private(first.settings.state_dir)
     broker = first.open_broker()
     for each in running:  # before Feast, which takes seconds
         topic_changes.check(each, broker, FLOWS)

@@ -7,10 +7,13 @@ DriftlineError            something a person can act on; its text says what to d
 │   ├── UnknownTopic      a topic that should exist does not
 │   ├── OffsetExpired     a stored offset is no longer in the log
 │   └── DeliveryError     records were not acknowledged
+│       └── RecordTooLarge  a record is larger than the broker takes
 ├── EngineConflict        another engine runs the flow
 ├── StoreError            Feast, its registry or one of its stores fails
 ├── StateError            the stored state of a flow cannot be read or written
-└── SnapshotError         a model snapshot is not ours or cannot be read
+└── SnapshotError         a snapshot is not ours or cannot be read
+    ├── StaleSnapshot     a model message does not advance the pipeline's sequence
+    └── SupersededSnapshot  an artifact was removed for a newer one
 InvalidRecord             bad input; never leaves a flow, it becomes a dead letter
 """
 
@@ -46,6 +49,16 @@ class DeliveryError(BrokerError):
     """The broker did not acknowledge records; the flow stops before it forgets them."""
 
 
+class RecordTooLarge(DeliveryError):
+    """A record is larger than the broker takes: writing it again would fail again, so a person has to act."""
+
+    def __init__(self, failure: str) -> None:
+        super().__init__(
+            f"{failure}; raise `max.message.bytes` of the topic and DRIFTLINE_KAFKA_MESSAGE_MAX_BYTES, and "
+            "start the flows again"
+        )
+
+
 class EngineConflict(DriftlineError):
     """Another engine runs the same flow of the same pipeline on the broker: let only one of them run."""
 
@@ -62,14 +75,23 @@ class SnapshotError(DriftlineError):
     """A model snapshot is unsigned, altered, of another project, or cannot be read."""
 
 
+class StaleSnapshot(SnapshotError):
+    """A signed model message that is repeated, older than one taken before, or of another pipeline."""
+
+
+class SupersededSnapshot(SnapshotError):
+    """The artifact of an older model was removed, and a newer one is there: nothing is wrong."""
+
+
 class StateTooLarge(DriftlineError):
     """What a step keeps under one key is more than the recovery store takes: let it keep less."""
 
     def __init__(self, step: str, size: int, largest: int) -> None:
         super().__init__(
             f"the state of step {step!r} has {size:,} bytes under one key, and the recovery store takes "
-            f"{largest:,}; keep less: a smaller `max_pending` or `label_wait` for the learner, shorter or "
-            "tiled windows for predict"
+            f"{largest:,}; keep less: a model that does not grow without bound (hash texts, limit "
+            "depth), a smaller `max_pending` or `label_wait` for the learner, shorter or tiled windows for "
+            "predict"
         )
 
 

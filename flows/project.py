@@ -1,6 +1,8 @@
 """A project: a directory whose pyproject.toml or driftline.toml names a feature repository and pipelines."""
 
 import importlib
+import os
+import stat
 import sys
 import tomllib
 import traceback
@@ -18,6 +20,7 @@ from flows.pipeline import Pipeline
 _KEYS = ("feature_repo", "pipelines")
 # files that are no user's: frozen modules, the engine's, the standard library's and installed packages'
 _NOT_OWN = ("<", str(Path(__file__).resolve().parent), *map(get_path, ("stdlib", "purelib", "platlib")))
+ROOT = 0  # the user who may write everywhere
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,16 @@ class Project:
 
 
 def find(start: Path) -> Path:
-    """The closest directory, from `start` upwards, that is a project; raises `ConfigError`."""
+    """Return the closest directory, from `start` upwards, that is a project.
+
+    A project's modules are imported, so one in a parent directory must be the user's own or root's. Raises
+    `ConfigError`.
+    """
     for directory in (start, *start.parents):
-        if _table(directory) is not None:
+        found = _declaration(directory)
+        if found is not None:
+            if directory != start:
+                _check_owner(directory, found[1])
             return directory
     raise ConfigError(
         f"{start} is not in a Driftline project: add a [tool.driftline] table with feature_repo and "
@@ -96,14 +106,32 @@ def _check_topics(pipelines: Collection[Pipeline]) -> None:
                 )
 
 
+def _check_owner(directory: Path, file: Path) -> None:
+    """Raise `ConfigError` where somebody else could have put a project above the working directory."""
+    for path in (directory, file):
+        status = path.stat()
+        if status.st_uid not in (os.geteuid(), ROOT) or status.st_mode & stat.S_IWOTH:
+            raise ConfigError(
+                f"a project in a parent directory must be owned by you or root and writable by nobody else, "
+                f"got {path} of uid {status.st_uid} with mode {stat.S_IMODE(status.st_mode):04o}; its "
+                f"modules were not imported. If you trust it, run the command in {directory}"
+            )
+
+
 def _table(directory: Path) -> dict[str, Any] | None:
+    found = _declaration(directory)
+    return None if found is None else found[0]
+
+
+def _declaration(directory: Path) -> tuple[dict[str, Any], Path] | None:
+    """Return the project's table and the file that holds it."""
     for name in ("driftline.toml", "pyproject.toml"):
         file = directory / name
         if file.is_file():
             content = _parse(file)
             table = content if name == "driftline.toml" else _driftline(content)
             if table is not None:
-                return _checked(table, file)
+                return _checked(table, file), file
     return None
 
 

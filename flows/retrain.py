@@ -1,4 +1,4 @@
-"""The retrain flow: drift signals in, challengers out.
+"""The retrain flow: drift signals in, candidates out, of which the learner makes challengers.
 
     drift ──> retrain ──> publish
               (fresh model on the logged features and labels since the window that ADWIN kept)
@@ -87,7 +87,7 @@ class _Retrain:
         enough = model.learned >= self._pipeline.retrain.minimum_labels
         telemetry.RETRAININGS.labels("challenger" if enough else "too-few-labels").inc()
         if enough:
-            yield self._challenger(model, signal)
+            yield self._candidate(model, signal)
         else:
             _log.warning(
                 "signal %s: only %d labels since the change, no challenger", signal.id, model.learned
@@ -112,7 +112,7 @@ class _Retrain:
             except InvalidRecord:
                 continue  # the learner has made it a dead letter
 
-    def _challenger(self, model: Model, signal: DriftSignal) -> Outgoing:
+    def _candidate(self, model: Model, signal: DriftSignal) -> Outgoing:
         lineage = {
             "parent": signal.model_version,
             "drift": signal.id,
@@ -120,5 +120,5 @@ class _Retrain:
             "trained_on": model.learned,
             "since": iso(signal.since),
         }
-        message = ModelMessage(self._pipeline.name, "challenger", signal.time, model, lineage)
-        return self._sealer.record(self._pipeline.topic("models"), message, f"challenger:{signal.id}")
+        message = ModelMessage(self._pipeline.name, "candidate", signal.time, model, lineage, signal.sequence)
+        return self._sealer.record(self._pipeline.topic("models"), message)

@@ -23,9 +23,11 @@ from flows.errors import (
     ConfigError,
     DriftlineError,
     EngineConflict,
+    RecordTooLarge,
     SnapshotError,
     UnknownTopic,
 )
+from flows.state_dir import make_private
 from flows.topics import check_slots
 from flows.wiring import Engine, drain_on_signals, engine
 
@@ -40,7 +42,7 @@ EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
 EXIT_BEHIND = 4  # a command found that a flow has not yet done what it needs; waiting helps
 EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
-MISTAKES = (AccessDenied, ConfigError, EngineConflict, SnapshotError, UnknownTopic)
+MISTAKES = (AccessDenied, ConfigError, EngineConflict, RecordTooLarge, SnapshotError, UnknownTopic)
 
 
 class Place(NamedTuple):
@@ -120,7 +122,7 @@ def alone(running: Engine, flow: str) -> Iterator[None]:
     Raises `DriftlineError` when another process on this machine holds it; the lock ends with its process.
     """
     file = running.recovery_dir(flow).with_name(f"{flow}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

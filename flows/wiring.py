@@ -1,19 +1,17 @@
 """The composition root: what a flow is made of, put together from the project and the settings."""
 
 import logging
-import os
-import secrets
 import signal
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import project as projects
 from flows import settings as settings_module
+from flows import state_dir
 from flows.adapters import telemetry
+from flows.adapters.artifacts import artifact_store
 from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.adapters.seed import Seed
 from flows.brokers import open_broker
@@ -126,7 +124,7 @@ class Engine:
         file = self.plan_file
         unfinished = file.with_name(f"{file.name}.tmp")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            state_dir.make_private(file.parent)
             unfinished.write_bytes(plan.to_json())
             unfinished.replace(file)
         except OSError as error:
@@ -196,8 +194,10 @@ class Engine:
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""
-        secret = self.settings.secret or _made_once(self.settings.state_dir / "secret")
-        return Sealer(secret, functions_of=self.project.modules)
+        secret = self.settings.secret or state_dir.secret(self.settings.state_dir / "secret")
+        artifacts = artifact_store(self.settings.artifacts, self.pipeline.name)
+        pipeline = self.pipeline
+        return Sealer(secret, [pipeline.new_model().estimator], artifacts, [pipeline.evaluation()])
 
     def columns(self, plan: FeaturePlan) -> dict[str, Column]:
         """What the columns of the model's features hold, for drift and data quality."""
@@ -233,7 +233,7 @@ class Engine:
 
     def identity(self) -> str:
         """What tells the state directory from any other that has not been copied from it."""
-        return _made_once(self.settings.state_dir / "engine").decode()
+        return state_dir.made_once(self.settings.state_dir / "engine").decode()
 
     def waits_for(self) -> str | None:
         """What the flow is not ready for, if anything: its answer to `/readyz`."""
@@ -329,19 +329,3 @@ def _column(field: Field) -> Column:
         return Column("category")
     low = None if field.low == Number.low else field.low
     return Column("number", low, None if field.high == Number.high else field.high)
-
-
-def _made_once(file: Path) -> bytes:
-    """A random text of the project's own, made on first use and readable by its owner only.
-
-    It appears as a whole, also when several flows make it at once: the first one's link stays.
-    """
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, own = tempfile.mkstemp(dir=file.parent)  # mode 0600
-        with os.fdopen(handle, "w") as out:
-            out.write(secrets.token_hex(32))
-        with suppress(FileExistsError):
-            os.link(own, file)
-        Path(own).unlink()
-    return file.read_bytes()

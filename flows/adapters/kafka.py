@@ -22,7 +22,7 @@ from flows.adapters.kafka_errors import DENIED, SILENCE, Health, logger, princip
 from flows.adapters.kafka_topics import PATIENCE, SOON
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
 from flows.core.positions import Positions
-from flows.errors import AccessDenied, ConfigError, DeliveryError, OffsetExpired
+from flows.errors import AccessDenied, ConfigError, DeliveryError, OffsetExpired, RecordTooLarge
 
 T = TypeVar("T")
 
@@ -402,6 +402,7 @@ class KafkaProducer:
         self._ends: dict[TopicPartition, int] = {}
         self._failures: list[str] = []
         self._topic = ""  # of the first record that was sent last
+        self._too_large = False
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -424,6 +425,7 @@ class KafkaProducer:
         self._health.lost_connection = False
         self._ends = {}
         self._failures = []
+        self._too_large = False
         try:
             for record in records:
                 self._enqueue(record)
@@ -431,10 +433,11 @@ class KafkaProducer:
             self._drain(records)
         self._health.raise_if_hopeless("WRITE", self._topic)
         if self._failures:
-            raise DeliveryError(
+            failure = (
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
                 f"{self._health.servers}; the first: {self._failures[0]}"
             )
+            raise RecordTooLarge(failure) if self._too_large else DeliveryError(failure)
         return self._ends
 
     def close(self) -> None:
@@ -480,6 +483,7 @@ class KafkaProducer:
         if error is not None and error.code() in DENIED:
             self._health.deny(self._health.denial(error, "WRITE", topic=topic))
         elif error is not None:
+            self._too_large |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
             self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {_why(error)}")
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
@@ -522,7 +526,9 @@ def _clock(timestamp: int | None) -> int:
 
 def _refused(record: Outgoing, error: KafkaError) -> DeliveryError:
     size = len(record.value or b"")
-    return DeliveryError(f"a record of {size:,} bytes for topic {record.topic!r} was refused: {error.str()}")
+    failure = f"a record of {size:,} bytes for topic {record.topic!r} was refused: {error.str()}"
+    too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    return RecordTooLarge(failure) if too_large else DeliveryError(failure)
 
 
 def _why(error: KafkaError) -> str:

@@ -21,6 +21,7 @@ from zlib import crc32
 
 from flows.core.broker import Headers, Outgoing, Record, TopicPartition, TopicSpec
 from flows.errors import BrokerError, DeliveryError, OffsetExpired, UnknownTopic
+from flows.state_dir import make_private
 
 logger = logging.getLogger("driftline.log")
 
@@ -408,7 +409,7 @@ def _create(path: Path) -> None:
     """Make an empty log under another name and link it into place: nobody sees half a log."""
     draft = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         connection = sqlite3.connect(draft, isolation_level=None)
         connection.executescript(SCHEMA)
         connection.close()

@@ -17,7 +17,8 @@ Reason = Literal[
     "transform",  # a feature's own function failed on the event
     "model",  # the model could not score or learn the record
     "undeliverable",  # an endpoint did not take the alert
-    "signature",  # a model snapshot that this project did not sign
+    "signature",  # a model snapshot that this project did not sign, or that cannot be opened
+    "stale",  # a signed model message that is older than one taken before, or of another pipeline
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 

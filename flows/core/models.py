@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from flows.core.baselines import Score
 from flows.core.tasks import BINARY, Features, Task, Truth
 
-Role = Literal["champion", "challenger", "retired"]
+Role = Literal["champion", "challenger", "retired", "candidate"]  # a candidate is the learner's to take
 
 _LARGEST = 1e150  # of a score, so that its square is finite too
 
@@ -76,7 +76,8 @@ class ModelMessage(NamedTuple):
     """A model on its way over the models topic.
 
     `lineage` says where it comes from: the feature plan, the drift signal it answers, the labels it was
-    trained on. `time` is the event time (ms) of the last label it learned.
+    trained on. `time` is the event time (ms) of the last label it learned. `sequence` grows with every
+    message that the learner publishes; that of a candidate is the sequence of the drift signal it answers.
     """
 
     pipeline: str
@@ -84,18 +85,32 @@ class ModelMessage(NamedTuple):
     time: int
     model: Model
     lineage: Mapping[str, Any]
+    sequence: int
 
 
 class Lineup:
-    """The models that score an event: the champion, whose score is served, and its shadows."""
+    """The models that score an event: the champion, whose score is served, and its shadows.
+
+    `sequence` and `digest` are those of the last message applied.
+    """
 
     def __init__(self, champion: Model) -> None:
         self.champion = champion
         self.challengers: dict[str, Model] = {}
+        self.sequence = 0
+        self.digest = b""
+
+    def advance(self, sequence: int, digest: bytes) -> None:
+        """Note the last message applied."""
+        self.sequence, self.digest = sequence, digest
+
+    def retire(self, version: str) -> None:
+        """Stop scoring with a challenger, if it is one."""
+        self.challengers.pop(version, None)
 
     def apply(self, role: Role, model: Model) -> None:
         """Take in what the models topic says; saying it twice changes nothing."""
-        self.challengers.pop(model.version, None)
+        self.retire(model.version)
         if role == "champion":
             self.champion = model
         elif role == "challenger" and model.version != self.champion.version:

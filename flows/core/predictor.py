@@ -10,9 +10,9 @@ from flows.core.features import Question
 from flows.core.intake import Batch
 from flows.core.models import Lineup, Prediction
 from flows.core.plan import FeaturePlan
-from flows.core.snapshots import Sealer
+from flows.core.snapshots import Announcement, Sealer
 from flows.core.transforms import Transformer
-from flows.errors import SnapshotError
+from flows.errors import SnapshotError, StaleSnapshot, SupersededSnapshot
 
 
 class Predictor:
@@ -60,12 +60,46 @@ class Predictor:
         return out
 
     def _take(self, record: Record) -> list[Outgoing]:
+        """Put a model in service; one that cannot be is a dead letter, and the models stay as they are."""
         try:
-            message = self._sealer.read(record)
+            announced = self._sealer.announced(record)
+            if self._advances(announced):
+                self._apply(announced)
+        except SupersededSnapshot:
+            pass  # a newer one follows on the topic
+        except StaleSnapshot as fault:
+            return [dead_letter(self._dead_letters, record, "stale", str(fault))]
         except SnapshotError as fault:
             return [dead_letter(self._dead_letters, record, "signature", str(fault))]
-        self.lineup.apply(message.role, message.model)
         return []
+
+    def _advances(self, announced: Announcement) -> bool:
+        """Return whether to apply a message; raises `StaleSnapshot` for one that must not come.
+
+        The last message applied may come again after a restart. A candidate is for the learner only.
+        """
+        expected = self._pipeline, self.lineup.champion.task.name
+        if (announced.pipeline, announced.task) != expected:
+            raise StaleSnapshot(
+                f"a model message must be of pipeline {expected[0]!r} and task {expected[1]!r}, got "
+                f"{announced.pipeline!r} and {announced.task!r}; it was not taken"
+            )
+        if announced.role == "candidate" or announced.digest == self.lineup.digest:
+            return False
+        if announced.sequence <= self.lineup.sequence:
+            raise StaleSnapshot(
+                f"the sequence of a model message must be above {self.lineup.sequence}, got "
+                f"{announced.sequence}: an old message was sent again, or two engines learn this pipeline; "
+                "it was not taken"
+            )
+        return True
+
+    def _apply(self, announced: Announcement) -> None:
+        if announced.role == "retired":
+            self.lineup.retire(announced.version)
+        else:
+            self.lineup.apply(announced.role, self._sealer.load(announced))
+        self.lineup.advance(announced.sequence, announced.digest)
 
     def _answer(self, question: Question, record: Record, vector: Sequence[Any]) -> Outgoing:
         payload = question.payload

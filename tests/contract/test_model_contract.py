@@ -33,7 +33,6 @@ from flows.core.models import Model, ModelMessage
 from flows.core.snapshots import Sealer
 from flows.core.tasks import TASKS
 
-SEALER = Sealer(b"s" * 32)
 ROWS = 150
 
 
@@ -198,7 +197,9 @@ def test_none_and_strings_among_numbers_end_in_an_error_or_an_answer_and_the_mod
 
 def test_a_snapshot_gives_the_same_scores_and_learns_on_alike(contender):
     model = taught(contender)
-    back = SEALER.open(*SEALER.seal(ModelMessage("p", "champion", 1_357_035_300_000, model, {}))).model
+    sealer = Sealer(b"s" * 32, [fresh(contender).estimator])
+    message = ModelMessage("p", "champion", 1_357_035_300_000, model, {}, 1)
+    back = sealer.open(*sealer.seal(message)).model
     assert (back.task.name, back.learned) == (contender.task, ROWS)
     assert scores(back) == scores(model)
     for features, truth in rows(contender.task, 60, seed=3):

@@ -218,7 +218,7 @@ def test_an_assessment_is_ready_for_json_also_before_the_first_label():
 
 
 def test_an_evaluation_goes_on_from_its_snapshot_as_if_nothing_had_been():
-    sealer, observed = Sealer(b"secret"), rows(300)
+    sealer, observed = Sealer(b"s" * 32), rows(300)
     declared = {"slices": {"country": 1}, "costs": Costs(1, 4)}
     resumed = sealer.open_state(sealer.seal_state(assessed(observed[:200], **declared)))
     straight = assessed(observed, **declared)

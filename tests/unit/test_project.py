@@ -1,5 +1,6 @@
 """A project is found from within, and what is wrong with it is one clear line."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -237,3 +238,28 @@ def test_this_repository_is_a_project_with_the_flights_in_it():
     loaded = load(find(Path(__file__).parent))
     assert loaded.pipeline("flight_delays").labels.topic == "flight_labels"
     assert loaded.feature_repo.name == "feature_repo"
+
+
+def test_a_project_in_a_parent_directory_of_another_owner_is_not_imported(project, monkeypatch):
+    """As git does; root may do everything anyway, so what root owns is trusted."""
+    deep = project / "a"
+    deep.mkdir()
+    owner = os.geteuid()
+    monkeypatch.setattr("flows.project.os.geteuid", lambda: owner + 1)
+    monkeypatch.setattr("flows.project.ROOT", -1)
+    with pytest.raises(
+        ConfigError, match=r"must be owned by you or root .* were not imported\. If you trust it"
+    ):
+        find(deep)
+    assert find(project) == project  # going there is the word that it is trusted
+
+
+@pytest.mark.parametrize("path", ["", "pyproject.toml"])
+def test_a_project_in_a_parent_directory_that_anybody_can_write_is_not_imported(project, path):
+    deep = project / "a"
+    deep.mkdir()
+    (project / path).chmod(0o777)
+    with pytest.raises(ConfigError, match=r"writable by nobody else, got .* with mode 0777"):
+        find(deep)
+    (project / path).chmod(0o775)  # a group is made by somebody with the right to
+    assert find(deep) == project
