@@ -55,6 +55,7 @@ _STATE = {
         "broker",
         "calibration",
         "cloudevents",
+        "column_comparison",
         "concept_drift",
         "contest",
         "costs",

@@ -13,8 +13,9 @@ from river.drift import ADWIN
 from scipy import stats
 from scipy.signal import lfilter
 
+from flows.core.column_comparison import OTHER, alike_rows
 from flows.core.drift import Over, Position
-from flows.core.feature_drift import KEPT, OTHER, Alarm, FeatureDrift, FeaturePolicy, _alike
+from flows.core.feature_drift import KEPT, Alarm, FeatureDrift, FeaturePolicy
 from flows.core.snapshots import Sealer
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -130,7 +131,7 @@ def test_a_stationary_stream_raises_nothing_however_alike_neighbours_are(seed):
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
 def test_how_many_neighbours_tell_as_much_as_one_is_about_what_theory_says(phi):
     nowhere = np.zeros(KEPT, dtype=np.int64)
-    found = [_alike(ar(np.random.default_rng(seed), KEPT, phi), nowhere) for seed in range(20)]
+    found = [alike_rows(ar(np.random.default_rng(seed), KEPT, phi), nowhere) for seed in range(20)]
     theory = (1 + phi) / (1 - phi)
     assert 0.8 * theory <= float(np.median(found)) <= 1.8 * theory
 
