@@ -216,6 +216,7 @@ class _Watch(ABC):
             self._next.learn(interval, self._usually(counts))
             if self._next.intervals == self._policy.learned:
                 self._usual, self._next = self._next, None
+                return []
         found = list(self.findings(counts, self._usual.of(interval)))
         self._good = 0 if found else self._good + 1
         if found:
