@@ -203,8 +203,11 @@ class Engine:
         """What the columns of the model's features hold, for drift and data quality."""
         fields = self.pipeline.events.fields
         inputs = {name: _column(fields[name]) for name in self.pipeline.inputs}
-        dtypes = zip(plan.names, plan.dtypes, strict=True)
-        return inputs | {name: Column("category" if d == "string" else "number") for name, d in dtypes}
+        features = zip(plan.names, plan.dtypes, plan.fills, strict=True)
+        return inputs | {
+            name: Column("category" if dtype == "string" else "number", fill=fill)
+            for name, dtype, fill in features
+        }
 
     def learner(self, plan: FeaturePlan) -> Learner:
         """The learner of the pipeline before its first label."""
@@ -227,6 +230,7 @@ class Engine:
                 pipeline.drift.features(),
                 pipeline.drift.quality(),
                 pipeline.slices,
+                pipeline.drift.warm_up,
             ),
         )
         return Learner(pipeline.name, policy, self.names(plan), pipeline.new_model(), pipeline.evaluation())

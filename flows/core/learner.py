@@ -177,7 +177,7 @@ class Learner:
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
         moment = Moment(label.time, position(label.record), self.champion.version)
-        yield from self._watch.judged(error, wrong, prediction.features, moment)
+        yield from self._watch.judged(error, wrong, prediction.time, prediction.features, moment)
         self._baselines.learn(label.truth)
         if self._task.learns_from_labels:
             for detail in self._learn(prediction, label.truth):
@@ -197,6 +197,7 @@ class Learner:
         if len(prediction.features) != len(self._names):
             yield "its prediction was made with another feature plan"
             return
+        self._watch.learned(prediction.time)
         features = dict(zip(self._names, prediction.features, strict=True))
         for model in (self.champion, self.challenger):
             if model is not None and (fault := model.learn(features, truth)):

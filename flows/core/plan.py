@@ -5,10 +5,12 @@ load it as JSON and never import Feast.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate
+from math import inf
 from typing import Any, Literal
 
 import orjson
@@ -213,6 +215,19 @@ class FeaturePlan:
         return (*aggregated, *looked_up, *transformed)
 
     @cached_property
+    def fills(self) -> tuple[float, ...]:
+        """How long (ms) the windows of each feature take to fill, in the order of `names`.
+
+        The windows of a view are full when its longest one is, those of a transform when those of all views
+        that it reads are. What is made of the event's time alone moves with the calendar, so it never fills.
+        """
+        of_view = {view.name: float(view.delay + view.longest + view.slide) for view in self.views}
+        aggregated = (of_view[view.name] for view in self.views for _ in view.aggregates)
+        looked_up = (0.0 for lookup in self.lookups for _ in lookup.features)
+        transformed = (_fill(transform, of_view) for transform in self.transforms for _ in transform.outputs)
+        return (*aggregated, *looked_up, *transformed)
+
+    @cached_property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change when any feature does."""
         content = asdict(self)
@@ -266,3 +281,9 @@ class FeaturePlan:
             for one in raw.get("lookups", ())
         )
         return FeaturePlan(raw["service"], views, transforms, raw["lateness"], lookups)
+
+
+def _fill(transform: Transform, of_view: Mapping[str, float]) -> float:
+    if not transform.views and all(field.kind == "time" for field in transform.fields):
+        return inf
+    return max((of_view.get(view, 0.0) for view in transform.views), default=0.0)

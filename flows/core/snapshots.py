@@ -34,6 +34,7 @@ _STATE = tuple(
         "broker",
         "calibration",
         "cloudevents",
+        "column_comparison",
         "concept_drift",
         "contest",
         "costs",

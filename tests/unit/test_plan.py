@@ -1,9 +1,10 @@
 from dataclasses import replace
+from math import inf
 
 import orjson
 import pytest
 
-from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
 
 COUNT = Aggregate("count_1h", "count", "delay", 3_600_000)
 MEAN = Aggregate("mean_delay_1h", "mean", "delay", 3_600_000)
@@ -76,3 +77,25 @@ def test_the_hash_does_not_depend_on_the_order_of_keys_in_a_file() -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_hash_changes_with_every_part_of_the_plan(change: str) -> None:
     assert CHANGES[change].hash != PLAN.hash
+
+
+def test_the_windows_of_a_feature_are_full_after_the_longest_one_of_its_view_and_the_delay() -> None:
+    daily = replace(MEAN, name="mean_delay_1d", window=86_400_000)
+    delayed = replace(CARRIER, aggregates=(MEAN, daily), delay=7 * 86_400_000)
+    stepped = replace(ARRIVALS, aggregates=(FARE,), slide=600_000)
+    weather = Lookup("weather", (Input("origin", "string"),), (Output("wind", "float"),), 3_600_000)
+    time, fare = Input("time", "time"), Input("fare", "number")
+
+    def transform(fields: tuple[Input, ...], *views: str) -> Transform:
+        return Transform(f"t{len(fields)}{len(views)}", "m:f", "", fields, views, (Output("x", "float"),))
+
+    transforms = (
+        transform((time,)),
+        transform((time, fare)),
+        transform((fare,), "origin_departures", "carrier_departures"),
+        transform((time,), "weather"),
+    )
+    plan = FeaturePlan("service", (ORIGIN, delayed, stepped), transforms, lookups=(weather,))
+    hour, eight_days = 3_600_000, 8 * 86_400_000
+    views = [hour, hour, hour, eight_days, eight_days, hour + 600_000]
+    assert list(plan.fills) == [*views, 0, inf, 0, eight_days, 0]
