@@ -25,6 +25,7 @@ from flows.core.schema import in_milliseconds, iso
 from flows.errors import ConfigError, DriftlineError, UnknownTopic
 from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
 from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
+from flows.unbounded import unbounded_warning
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -76,6 +77,8 @@ def apply(pipeline: PipelineOption = "") -> None:
             f"(plan {plan.hash}), {len(created)} topics created",
             highlight=False,
         )
+        if warning := unbounded_warning(each.pipeline, plan):
+            err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
     broker.close()
 
 

@@ -25,7 +25,7 @@ from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
 from flows.core.deadletter import dead_letter
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Unlearned, position
+from flows.core.learner import DeadLabel, Happening, Learner, Outlier, Unlearned, position
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.schema import iso
 from flows.core.tasks import task_of
@@ -36,6 +36,8 @@ OUTPUTS = ("models", "metrics", "drift", "dead-letters")
 
 _MEASURE_EVERY = 0.5  # seconds between metrics, which cost more than a model
 _ASSESS_EVERY = 5.0  # seconds between assessments, which take a tenth of a second
+
+_TREATED = {"skip": "the event is not learned", "clip": "it is learned as the end of the range"}
 
 _log = logging.getLogger("driftline.learn")
 
@@ -77,9 +79,10 @@ class _Learn:
         # how many steps of the learner the last models, and labels the last metrics and the last assessment,
         # on the topics know of
         self._learner, self._published, self._measured, self._assessed = stored
-        self._learner.limit_pending(pipeline.max_pending)
+        self._learner.redeclare(pipeline.max_pending, pipeline.outliers)
         self._evicted = self._learner.evicted  # as the metrics know
         self._warned = False
+        self._outlying: set[str] = set()  # features that an outlier was logged of
         self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -149,6 +152,8 @@ class _Learn:
             yield self._dead(*happening)
         elif isinstance(happening, Unlearned):
             yield self._dead(record, "model", happening.detail)
+        elif isinstance(happening, Outlier):
+            self._show_outlier(happening)
         else:
             yield self._model(happening.role, happening.model)
 
@@ -165,6 +170,24 @@ class _Learn:
                 self._pipeline.max_pending,
             )
         self._evicted = learner.evicted
+
+    def _show_outlier(self, outlier: Outlier) -> None:
+        """Count it, and log the first of each feature."""
+        for name, found in outlier.outside.items():
+            telemetry.OUTLIERS.labels(name).inc()
+            if name not in self._outlying:
+                self._outlying.add(name)
+                _log.warning(
+                    "event %r: %s is %g, far outside the range %g to %g of what was learned; %s "
+                    "(outliers=%r); further ones of it are counted only",
+                    outlier.id,
+                    name,
+                    found.value,
+                    found.low,
+                    found.high,
+                    _TREATED[self._pipeline.outliers],
+                    self._pipeline.outliers,
+                )
 
     def _signal(self, signal: DriftSignal) -> Outgoing:
         if signal.status == "firing":
@@ -234,6 +257,7 @@ class _Learn:
             "pending": learner.pending,
             "expired": learner.expired,
             "assumed": learner.assumed,
+            "outliers": learner.outliers.rows,
             "metrics": learner.evaluation.values(),
         }
 

@@ -19,6 +19,7 @@ from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.labels import MAX_PENDING
 from flows.core.models import Model
+from flows.core.outliers import Outliers
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Field, Flag, Text, in_milliseconds
 from flows.core.tasks import TaskName, Truth, task_of
@@ -126,6 +127,9 @@ class Pipeline:
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
     prediction that got none is then forgotten, or learned with the `default_label`, if there is one. At most
     `max_pending` predictions wait; where more would, the oldest are forgotten before their time.
+    `outliers` are events with a number far outside the range of those before it. All are served; with "skip"
+    they are not learned, with "clip" such a number is moved to the end of its range, with "learn" they are
+    learned as they are.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
 
@@ -147,6 +151,7 @@ class Pipeline:
     label_wait: timedelta = timedelta(days=7)
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
+    outliers: Outliers = "skip"
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
@@ -178,6 +183,11 @@ class Pipeline:
         if self.max_pending < 1:
             raise ConfigError(
                 f"pipeline {self.name!r}: max_pending must be at least 1, not {self.max_pending}"
+            )
+        if self.outliers not in get_args(Outliers):
+            raise ConfigError(
+                f"pipeline {self.name!r}: outliers must be one of {', '.join(get_args(Outliers))}, got "
+                f"{self.outliers!r}"
             )
         if self.default_label is not None and (fault := field.fault(self.default_label)):
             raise ConfigError(f"pipeline {self.name!r}: default_label {fault}, as the target is declared")

@@ -65,6 +65,7 @@ _STATE = {
         "labels",
         "learner",
         "models",
+        "outliers",
         "recent",
         "rolling",
         "skill",
