@@ -1,7 +1,8 @@
 """What one event costs a model: the ROC AUC of the 18,000 events after it, by how outliers are treated.
 
-The events are made up: an amount, the mean of the customer's last 20 amounts, and three other numbers. At event
-2,000 the amount is another one. "learn" is what River does with it, "skip" and "clip" are `Pipeline.outliers`.
+The events are made up: an amount, the mean of the customer's last 20 amounts, and three other numbers. At
+event 2,000 the amount is another one. "learn" is what River does with it, "skip" and "clip" are those of
+`Pipeline.outliers`.
 """
 
 from collections import deque
@@ -27,7 +28,7 @@ from flows.report import roc_auc
 
 EVENTS, AT = 20_000, 2_000
 CUSTOMERS, WINDOW = 200, 20
-VALUES = (1e3, 1e6, 1e150, -1e150)
+VALUES = (1e6, 1e150, -1e150)
 NAMES = ("amount", "usual", "x", "y", "z")
 ACTIONS: Sequence[Outliers] = ("learn", "skip", "clip")
 
