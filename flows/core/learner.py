@@ -17,7 +17,7 @@ from flows.core.evaluation import Baselines, Evaluation
 from flows.core.feature_drift import Compared
 from flows.core.labels import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
-from flows.core.outliers import OutlierFilter, Outliers, Outside
+from flows.core.outliers import LABEL, OutlierFilter, Outliers, Outside
 from flows.core.tasks import Truth
 from flows.core.watch import Moment, Watch, Watched
 
@@ -192,12 +192,13 @@ class Learner:
         error, wrong = self._error(prediction.score, label.truth)
         moment = Moment(label.time, position(label.record), self.champion.version)
         yield from self._watch.judged(error, wrong, prediction.features, moment)
-        self._baselines.learn(label.truth)
         outlier = None
         if self._task.learns_from_labels:
             outlier, faults = self._learn(prediction, label.truth)
             for detail in faults:
                 yield DeadLabel(label.record, "model", detail)
+        if outlier is None or LABEL not in outlier.outside:
+            self._baselines.learn(label.truth)
         if outlier:  # its losses, which may be as large, must not decide a contest either
             yield outlier
         else:

@@ -248,6 +248,8 @@ def test_the_number_that_a_label_brings_is_looked_at_too() -> None:
     assert isinstance(outlier, Outlier)
     assert list(outlier.outside) == [LABEL]
     assert learning.champion.learned == 200
+    pending = learning._baselines.beside(prediction(1001, [0.5, 1.0]))
+    assert 0 < pending.majority < 1  # the mean is that of the others
 
 
 def test_a_detector_of_anomalies_does_not_learn_an_outlier_either() -> None:
