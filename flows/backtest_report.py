@@ -76,6 +76,7 @@ def _facts(learner: Learner, events: int, dead_letters: int) -> Mapping[str, str
         "pending": learner.pending,
         "expired": learner.expired,
         "dead letters": dead_letters,
+        "outliers": learner.outliers.rows,
     }
     facts = {name: f"{count:,}" for name, count in counts.items()}
     return facts | {name: figure(value) for name, value in learner.evaluation.values()["model"].items()}

@@ -37,6 +37,7 @@ from flows.runner import (
     tune_garbage_collection,
 )
 from flows.state_dir import make_private
+from flows.unbounded import unbounded_warning
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -94,6 +95,8 @@ def apply(pipeline: PipelineOption = "") -> None:
             f"(plan {plan.hash}), {len(made.created)} topics created",
             highlight=False,
         )
+        if warning := unbounded_warning(each.pipeline, plan):
+            err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
     broker.close()
 
 

@@ -26,7 +26,7 @@ from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
 from flows.core.deadletter import dead_letter
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Settled, Unlearned, position
+from flows.core.learner import DeadLabel, Happening, Learner, Outlier, Settled, Unlearned, position
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.schema import iso
 from flows.core.tasks import task_of
@@ -40,6 +40,8 @@ _Stored = tuple[Learner, int, int, int, int, int, dict[int, int]]
 
 _MEASURE_EVERY = 0.5  # seconds between metrics, which cost more than a model
 _ASSESS_EVERY = 5.0  # seconds between assessments, which take a tenth of a second
+
+_TREATED = {"skip": "the event is not learned", "clip": "it is learned as the end of the range"}
 
 _log = logging.getLogger("driftline.learn")
 
@@ -81,7 +83,7 @@ class _Learn:
         stored: _Stored = self._sealer.open_state(state) if state else fresh
         self._learner, self._published, self._measured, self._assessed = stored[:4]
         sequence, self._candidate, self._models_read = stored[4:]
-        self._learner.limit_pending(pipeline.max_pending)
+        self._learner.redeclare(pipeline.max_pending, pipeline.outliers)
         with closing(running.open_broker()) as broker:
             written = newest_sequence(broker, self._models_topic, self._sealer, self._models_read)
         self._publisher = ModelPublisher(
@@ -93,6 +95,7 @@ class _Learn:
         )
         self._evicted = self._learner.evicted  # as the metrics know
         self._warned = False
+        self._outlying: set[str] = set()  # features that an outlier was logged of
         self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -202,6 +205,8 @@ class _Learn:
             yield self._dead(*happening)
         elif isinstance(happening, Unlearned):
             yield self._dead(record, "model", happening.detail)
+        elif isinstance(happening, Outlier):
+            self._show_outlier(happening)
         else:
             yield self._model(happening.role, happening.model)
 
@@ -218,6 +223,24 @@ class _Learn:
                 self._pipeline.max_pending,
             )
         self._evicted = learner.evicted
+
+    def _show_outlier(self, outlier: Outlier) -> None:
+        """Count it, and log the first of each feature."""
+        for name, found in outlier.outside.items():
+            telemetry.OUTLIERS.labels(name).inc()
+            if name not in self._outlying:
+                self._outlying.add(name)
+                _log.warning(
+                    "event %r: %s is %g, far outside the range %g to %g of what was learned; %s "
+                    "(outliers=%r); further ones of it are counted only",
+                    outlier.id,
+                    name,
+                    found.value,
+                    found.low,
+                    found.high,
+                    _TREATED[self._pipeline.outliers],
+                    self._pipeline.outliers,
+                )
 
     def _signal(self, signal: DriftSignal) -> Outgoing:
         if signal.status == "firing":
@@ -292,6 +315,7 @@ class _Learn:
             "pending": learner.pending,
             "expired": learner.expired,
             "assumed": learner.assumed,
+            "outliers": learner.outliers.rows,
             "metrics": learner.evaluation.values(),
         }
 

@@ -22,6 +22,7 @@ from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.labels import MAX_PENDING
 from flows.core.models import Model
+from flows.core.outliers import Outliers
 from flows.core.plan import FeaturePlan
 from flows.core.schema import (
     Field,
@@ -160,6 +161,9 @@ class Pipeline:
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
     prediction that got none is then forgotten, or learned with the `default_label`, if there is one. At most
     `max_pending` predictions wait; where more would, the oldest are forgotten before their time.
+    `outliers` are events with a number far outside the range of those before it. All are served; with "skip"
+    they are not learned, with "clip" such a number is moved to the end of its range, with "learn" they are
+    learned as they are.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
 
@@ -181,6 +185,7 @@ class Pipeline:
     label_wait: timedelta = timedelta(days=7)
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
+    outliers: Outliers = "skip"
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
@@ -310,6 +315,7 @@ _PIPELINE: dict[str, Rule] = {
     "sources": declared.several(declared.instance_of(Stream), '(Stream("arrivals", ...),)'),
     "drift": declared.instance_of(DriftPolicy),
     "retrain": declared.instance_of(RetrainPolicy),
+    "outliers": declared.one_of(get_args(Outliers)),
     "label_wait": declared.duration,
     "max_pending": declared.whole(1),
     "lateness": declared.duration,

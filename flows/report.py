@@ -62,6 +62,7 @@ def backtest_summary(
         "pending": learner.pending,
         "expired": learner.expired,
         "dead_letters": dead_letters,
+        "outliers": {"events": learner.outliers.rows, "values": dict(learner.outliers.by_name)},
         "seconds": round(seconds, 1),
         "events_per_second": round(events / seconds),
         "metrics": learner.evaluation.values(),
@@ -77,8 +78,20 @@ def print_backtest(console: Console, summary: dict[str, Any]) -> None:
         f"({summary['events_per_second']:,} events/s)",
         highlight=False,
     )
+    if summary["outliers"]["events"]:
+        console.print(f"outliers: {outliers_text(summary['outliers'])}", highlight=False, markup=False)
     console.print(metrics_table(summary["metrics"]))
     console.print(drift_table(summary["drift"]))
+
+
+def outliers_text(outliers: dict[str, Any]) -> str:
+    """How many events had outliers, and which numbers most.
+
+    >>> outliers_text({"events": 3, "values": {"fee": 1, "amount": 3}})
+    '3 events, most in amount (3), fee (1)'
+    """
+    most = sorted(outliers["values"].items(), key=lambda each: -each[1])[:_NAMED]
+    return f"{outliers['events']:,} events, most in " + ", ".join(f"{name} ({n:,})" for name, n in most)
 
 
 def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:

@@ -96,7 +96,8 @@ class _Retrain:
     def _train(self, broker: Broker, signal: DriftSignal) -> Model:
         model = self._pipeline.new_model(f"v{signal.sequence + 1}")
         truths = self._truths(broker, signal.since)
-        return train(model, self._names, self._served(broker, signal.since), truths)
+        served = self._served(broker, signal.since)
+        return train(model, self._names, served, truths, self._pipeline.outliers)
 
     def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """The truths by event; of several labels of one event the last one holds."""

@@ -224,6 +224,7 @@ class Engine:
             options=pipeline.drift.options,
             default_label=pipeline.default_label,
             max_pending=pipeline.max_pending,
+            outliers=pipeline.outliers,
             watched=Watched(
                 self.columns(plan),
                 pipeline.drift.kinds,

@@ -9,6 +9,8 @@ become many; rows written to the online stores against Feast's push; and how soo
 labels: memory and time of a prediction that waits for its label, a million of them, against plain objects.
 
 drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
+
+outliers: what one event of 1e6 or 1e150 costs a model, by how outliers are treated (see bench_outliers.py).
 """
 
 import argparse
@@ -24,6 +26,7 @@ import bench_drift
 import bench_features
 import bench_labels
 import bench_online
+import bench_outliers
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +48,8 @@ def main() -> int:
     options = _options()
     if options.benchmark == "drift":
         return bench_drift.main()
+    if options.benchmark == "outliers":
+        return bench_outliers.main()
     if options.benchmark == "labels":
         console.print(bench_labels.table(pending=1_000_000))
         return 0
@@ -171,7 +176,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke", "features", "labels", "drift"])
+    parser.add_argument("benchmark", choices=["smoke", "features", "labels", "drift", "outliers"])
     parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights for smoke (30000)")
     parser.add_argument(
         "--broker",

@@ -147,6 +147,12 @@ LABELS_JOINED = Counter(
     "Labels joined to the prediction that was served, and learned.",
     registry=REGISTRY,
 )
+OUTLIERS = Counter(
+    "driftline_outliers_total",
+    "Values far outside the range of those before, whose events were served but not learned, or clipped.",
+    ["feature"],
+    registry=REGISTRY,
+)
 METRIC = Gauge(
     "driftline_metric",
     "Prequential quality by metric name; the predictor is the model or a baseline.",

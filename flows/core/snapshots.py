@@ -45,6 +45,7 @@ _STATE = tuple(
         "labels",
         "learner",
         "models",
+        "outliers",
         "recent",
         "rolling",
         "skill",

@@ -370,3 +370,30 @@ def test_a_candidate_that_is_old_forged_or_of_another_pipeline_does_not_become_t
     dead = [(dict(r.headers)["reason"], r.key) for r in project.records("dead-letters") if r.key]
     reasons = [each for each in dead if each[1] in (b"v0", b"v2", b"v7", b"v8", b"v9")]
     assert reasons == [(b"stale", b"v0"), (b"stale", b"v8"), (b"stale", b"v9"), (b"signature", b"v7")]
+
+
+def test_an_outlier_is_counted_in_the_metrics_and_logged_once_for_each_feature(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    running, random, records = project.engine(), Random(5), []
+    for number in range(300):
+        flight, time = f"F{number:05}", NOON + number * MINUTE
+        answer = served(running, flight, time, True, True, random)
+        features = list(answer.features)
+        features[1] = 1e6 if number in (200, 250) else number % 90  # minute_of_day
+        records += [
+            prediction(running, answer._replace(features=features)),
+            label(flight, time + MINUTE, number % 3 == 0),
+        ]
+    project.send(sorted(records, key=lambda record: record.timestamp))
+    counter = telemetry.OUTLIERS.labels("minute_of_day")
+    before = counter._value.get()
+    run_flow(running, "learn")
+    assert counter._value.get() - before == 2
+    *_, last = project.values("metrics")
+    assert (last["labels"], last["outliers"]) == (300, 2)
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "driftline.learn"]
+    assert "event 'F00200': minute_of_day is 1e+06, far outside the range 0 to 89" in warning
+    assert "the event is not learned (outliers='skip')" in warning
+    snapshot = running.sealer().read(project.records("models")[-1])
+    assert snapshot.model.learned == 298

@@ -228,3 +228,33 @@ def test_no_name_of_a_pipeline_leads_out_of_the_state_directory(told: Told, bare
 
 def test_a_store_configuration_that_is_not_there(told: Told, project: Project) -> None:
     assert "nowhere.yaml" in told(project, "apply", FEATURE_STORE="nowhere.yaml")
+
+
+UNBOUNDED = """
+from dataclasses import replace
+from flows.core.schema import Number
+from flows.pipelines import flight_delays
+
+def unbounded(stream, name, number):
+    return replace(stream, fields={**stream.fields, name: number})
+
+shipped = flight_delays.pipeline
+departures, arrivals = shipped.sources
+pipeline = replace(
+    shipped,
+    events=unbounded(unbounded(shipped.events, "minute_of_day", Number(low=0)), "distance", Number()),
+    sources=(unbounded(departures, "delay", Number()), arrivals),
+)
+"""
+
+
+def test_apply_names_in_one_line_the_numbers_without_a_range_that_the_model_depends_on(bare: Project) -> None:
+    (bare.directory / "mine.py").write_text(UNBOUNDED)
+    (bare.directory / "driftline.toml").write_text('pipelines = ["mine", "flows.pipelines.card_fraud"]\n')
+    outcome = bare.run("apply")
+    assert outcome.returncode == 0, outcome.stderr
+    (warning,) = [line for line in outcome.stderr.splitlines() if line.startswith("warning: ")]
+    assert warning == (
+        "warning: flight_delays: no range is declared for flights.minute_of_day, departures.delay; declare "
+        "Number(low, high), so that an impossible value is a dead letter and reaches no feature"
+    )

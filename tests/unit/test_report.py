@@ -65,7 +65,8 @@ def test_a_drift_signal_is_told_with_times_that_a_reader_understands():
 
 def summary() -> dict:
     evaluation = SimpleNamespace(labels=1200, values=lambda: METRICS)
-    learner = SimpleNamespace(pipeline="p", evaluation=evaluation, pending=3, expired=2)
+    outliers = SimpleNamespace(rows=4, by_name={"fee": 1, "amount": 3})
+    learner = SimpleNamespace(pipeline="p", evaluation=evaluation, pending=3, expired=2, outliers=outliers)
     test = SimpleNamespace(learner=learner, served=dict.fromkeys(range(5000), 0.5))
     return backtest_summary(test, [SIGNAL], 7, 2.0)
 
@@ -78,6 +79,7 @@ def test_the_summary_of_a_backtest_counts_what_happened():
         "pending": 3,
         "expired": 2,
         "dead_letters": 7,
+        "outliers": {"events": 4, "values": {"fee": 1, "amount": 3}},
         "seconds": 2.0,
         "events_per_second": 2500,
         "metrics": METRICS,
@@ -93,6 +95,7 @@ def test_people_get_the_same_as_tables():
         "5,000 events",
         "1,200 labels",
         "7 dead letters",
+        "outliers: 4 events, most in amount (3), fee (1)",
         "2,500 events/s",
         "0.7654",
         "majority",
