@@ -30,6 +30,7 @@ from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.schema import iso
 from flows.core.tasks import task_of
 from flows.errors import InvalidRecord, SnapshotError
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "metrics", "drift", "dead-letters")
@@ -80,6 +81,7 @@ class _Learn:
         self._learner.limit_pending(pipeline.max_pending)
         self._evicted = self._learner.evicted  # as the metrics know
         self._warned = False
+        self._failed = FaultLog(_log)
         self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -146,11 +148,17 @@ class _Learn:
         if isinstance(happening, DriftSignal):
             yield self._signal(happening)
         elif isinstance(happening, DeadLabel):
-            yield self._dead(*happening)
+            self._show_fault(happening.error)
+            yield self._dead(happening.record, happening.reason, happening.detail)
         elif isinstance(happening, Unlearned):
+            self._show_fault(happening.error)
             yield self._dead(record, "model", happening.detail)
         else:
             yield self._model(happening.role, happening.model)
+
+    def _show_fault(self, error: Exception | None) -> None:
+        if error is not None:
+            self._failed(error)
 
     def _show_pending(self) -> None:
         """Also while no label comes at all, which is when they become many."""

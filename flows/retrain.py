@@ -23,6 +23,7 @@ from flows.core.retraining import train
 from flows.core.schema import in_milliseconds, iso
 from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "dead-letters")
@@ -67,6 +68,7 @@ class _Retrain:
         self._names = running.names(self._plan)
         self._sealer = running.sealer()
         self._labels = running.pipeline.labels.decoder()
+        self._failed = FaultLog(_log)
 
     def __call__(self, records: list[Record]) -> list[Outgoing]:
         return [out for record in records for out in self._answer(record)]
@@ -96,7 +98,7 @@ class _Retrain:
     def _train(self, broker: Broker, signal: DriftSignal) -> Model:
         model = self._pipeline.new_model(f"v{signal.sequence + 1}")
         truths = self._truths(broker, signal.since)
-        return train(model, self._names, self._served(broker, signal.since), truths)
+        return train(model, self._names, self._served(broker, signal.since), truths, self._failed)
 
     def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """The truths by event; of several labels of one event the last one holds."""

@@ -6,6 +6,7 @@ the backtest drive this same code.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 from typing import NamedTuple
 
 from flows.core.broker import Record
@@ -18,6 +19,7 @@ from flows.core.feature_drift import Compared
 from flows.core.labels import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.tasks import Truth
+from flows.core.user_code import describe
 from flows.core.watch import Moment, Watch, Watched
 
 
@@ -29,17 +31,25 @@ class Settled(NamedTuple):
 
 
 class DeadLabel(NamedTuple):
-    """A label that cannot be used, with the reason and the detail for its dead letter."""
+    """A label that cannot be used, with the reason and the detail for its dead letter.
+
+    `error` is what the model raised, where it did.
+    """
 
     record: Record
     reason: str
     detail: str
+    error: Exception | None = None
 
 
 class Unlearned(NamedTuple):
-    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter."""
+    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter.
+
+    `error` is what the model raised, where it did.
+    """
 
     detail: str
+    error: Exception | None = None
 
 
 class Policy(NamedTuple):
@@ -133,7 +143,7 @@ class Learner:
         if joined is not None:
             yield from self._judge_and_learn(joined)
         if not self._task.learns_from_labels:
-            yield from map(Unlearned, self._learn(prediction, None))
+            yield from starmap(Unlearned, self._learn(prediction, None))
             self._stepped(prediction.time)
 
     def labelled(self, label: Label) -> Iterator[Happening]:
@@ -180,8 +190,8 @@ class Learner:
         yield from self._watch.judged(error, wrong, prediction.features, moment)
         self._baselines.learn(label.truth)
         if self._task.learns_from_labels:
-            for detail in self._learn(prediction, label.truth):
-                yield DeadLabel(label.record, "model", detail)
+            for detail, fault in self._learn(prediction, label.truth):
+                yield DeadLabel(label.record, "model", detail, fault)
         for settled in self._compare(prediction, label.truth):
             yield settled
             if settled.role == "champion":
@@ -192,15 +202,15 @@ class Learner:
         self.steps += 1
         self.learned_until = max(self.learned_until, time)
 
-    def _learn(self, prediction: Prediction, truth: Truth | None) -> Iterator[str]:
-        """Teach the models; yields what went wrong."""
+    def _learn(self, prediction: Prediction, truth: Truth | None) -> Iterator[tuple[str, Exception | None]]:
+        """Teach the models; yields what went wrong, and the error if a model raised one."""
         if len(prediction.features) != len(self._names):
-            yield "its prediction was made with another feature plan"
+            yield "its prediction was made with another feature plan", None
             return
         features = dict(zip(self._names, prediction.features, strict=True))
         for model in (self.champion, self.challenger):
             if model is not None and (fault := model.learn(features, truth)):
-                yield f"model {model.version} cannot learn it: {fault}"
+                yield f"model {model.version} cannot learn it: {describe(fault)}", fault
 
     def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[Settled]:
         if self.challenger is None or self._contest is None:

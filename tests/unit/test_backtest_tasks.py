@@ -173,7 +173,7 @@ def compared(dataset: str, model: str, delays: tuple[int, ...], delayed: bool) -
     assert run.values == values
     assert [seen(task, run.predictions[n].score) for n in order] == answers
     assert len(answers) == len(rows) == run.test.learner.champion.learned
-    assert sum(progress.dead_letters for progress in run.progress) == 0
+    assert sum(len(progress.dead) for progress in run.progress) == 0
 
 
 class CrossEntropy(metrics.CrossEntropy):

@@ -120,7 +120,7 @@ def test_a_detector_that_gives_nan_is_not_taught_so_that_rivers_quantile_does_no
     model = Model("v1", anomaly.QuantileFilter(Scorer(), q=0.9), task=ANOMALY)
     assert model.learn({"a": 1.0}, None) is None
     model.estimator.anomaly_detector.answer = nan
-    assert model.learn({"a": 1.0}, None) == "ArithmeticError: the detector gives nan"
+    assert str(model.learn({"a": 1.0}, None)) == "the detector gives nan"
     model.estimator.anomaly_detector.answer = 0.75
     for _ in range(10):
         assert model.learn({"a": 1.0}, None) is None
