@@ -183,11 +183,14 @@ class _Learn:
         return Outgoing(topic, signal.to_json(), identity, timestamp=signal.time, headers=headers)
 
     def _models(self) -> list[Outgoing]:
-        """The models, if they have learned anything since they were last published."""
-        self._publish_at = time.monotonic() + self._interval
+        """The models, if they have learned anything since they were last published.
+
+        What is learned after a pause longer than the interval is published at once.
+        """
         learner = self._learner
         if self._published == learner.steps:
             return []
+        self._publish_at = time.monotonic() + self._interval
         self._published = learner.steps
         models = [self._model("champion", learner.champion)]
         if learner.challenger is not None:
