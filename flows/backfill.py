@@ -25,6 +25,7 @@ from flows.core.plan import FeaturePlan
 from flows.core.served import ServedRow
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
+from flows.user_faults import trace
 from flows.wiring import Engine
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Backfill:
         self._write_online()
 
     def summary(self, seconds: float) -> Iterator[str]:
-        """What came of it, in one line, and a line for the first dead letter of each reason."""
+        """The counts, the first dead letter of each reason, and the first traceback, each in a line."""
         dead = ", ".join(f"{number:,} {reason}" for reason, number in self.dead.number.most_common())
         yield (
             f"{self.records:,} records, {self.dead.total:,} dead letters{dead and f' ({dead})'}, "
@@ -147,6 +148,13 @@ class Backfill:
         for reason, first in self.dead.first.items():
             place = f"{first.topic}, partition {first.partition}, offset {first.offset}"
             yield f"the first {reason}: {place}: {first.detail}"
+        if self.dead.error and (shown := trace(self.dead.error)):
+            yield f"the first error of your own code:\n{shown}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether there were records, and none of them could be used."""
+        return 0 < self.records <= self.dead.total
 
     def _take(self, batch: Sequence[Record]) -> None:
         computed = self.engine.take(batch)

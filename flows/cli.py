@@ -416,6 +416,8 @@ def backfill(
             leave_seed(running, plan, filling.engine, history.ends)
     for line in filling.summary(time.monotonic() - began):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+    if filling.failed:
+        raise DriftlineError("no record could be used; correct what the lines above say")
 
 
 @app.command(

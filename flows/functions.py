@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.core.plan import Transform
 from flows.core.transforms import Function
+from flows.core.user_code import describe
 from flows.errors import ConfigError
 
 
@@ -37,7 +38,7 @@ def load_function(transform: Transform) -> Function:
     except Exception as error:  # a declaration is the user's code
         raise ConfigError(
             f"transform {transform.name!r}: cannot load {transform.function!r} "
-            f"({type(error).__name__}: {error}); correct it and run `driftline apply`"
+            f"({describe(error)}); correct it and run `driftline apply`"
         ) from error
     if source_hash(function) != transform.code:
         raise ConfigError(

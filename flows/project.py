@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.core.user_code import describe
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline
 
@@ -98,8 +99,9 @@ def _pipeline(module: str) -> Pipeline:
     try:
         imported = importlib.import_module(module)
     except Exception as error:  # a declaration is the user's code
-        what = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"[tool.driftline] pipelines: cannot import {module!r}: {what}") from error
+        raise ConfigError(
+            f"[tool.driftline] pipelines: cannot import {module!r}: {describe(error)}"
+        ) from error
     if not hasattr(imported, "pipeline"):
         raise ConfigError(f"[tool.driftline] pipelines: {module!r} defines no `pipeline`")
     pipeline = imported.pipeline
@@ -118,5 +120,5 @@ def _check_model(pipeline: Pipeline) -> None:
         raise
     except Exception as error:  # a declaration is the user's code
         raise ConfigError(
-            f"pipeline {pipeline.name!r}: its model cannot be made: {type(error).__name__}: {error}"
+            f"pipeline {pipeline.name!r}: its model cannot be made: {describe(error)}"
         ) from error
