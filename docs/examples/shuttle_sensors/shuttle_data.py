@@ -1,7 +1,7 @@
 """Readings of a space shuttle's nine sensors, 7 % of them anomalies: River's Shuttle (Statlog, UCI).
 
 The data have no times: the first reading is of 1 March 2025 here, and one follows each minute. Whether it was
-an anomaly is known half a minute later. A detector learns without labels; they only judge it.
+an anomaly is known twenty seconds later. A detector learns without labels; they only judge it.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def records(events=None):
     out = []
     for number, (sensors, strange) in enumerate(datasets.Shuttle().take(events or 5000)):
         read = START + number * 60 * SECOND
-        known = read + 30 * SECOND
+        known = read + 20 * SECOND
         of = {"reading_id": f"reading-{number}"}
         out += [
             record("readings", read, of | {"read_at": iso(read), "shuttle": "shuttle-1", **sensors}),
