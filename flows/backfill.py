@@ -16,7 +16,8 @@ import orjson
 from flows.adapters.feast_offline import OfflineStore
 from flows.adapters.parquet import ParquetRecords
 from flows.adapters.seed import write_seed
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.core.broker import Broker, Record, TopicPartition, read_range
+from flows.core.dead_tally import DeadTally, dead_of
 from flows.core.engine import Answer, FeatureEngine
 from flows.core.features import Row
 from flows.core.merge import merged, of_our_time
@@ -24,6 +25,7 @@ from flows.core.plan import FeaturePlan
 from flows.core.served import ServedRow
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
+from flows.user_faults import trace
 from flows.wiring import Engine
 
 if TYPE_CHECKING:
@@ -109,23 +111,6 @@ def _named(file: str, streams: Mapping[str, Stream]) -> tuple[str, Path]:
     return topic, Path(path)
 
 
-class DeadLetters:
-    """How many records were no good for each reason, and what is to be said of the first."""
-
-    def __init__(self) -> None:
-        self.number: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, letter: Outgoing) -> None:
-        """Count one."""
-        headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
-        reason = headers["reason"]
-        self.number[reason] += 1
-        if reason not in self.first:
-            place = f"{headers['topic']}, partition {headers['partition']}, offset {headers['offset']}"
-            self.first[reason] = f"{place}: {headers['detail']}"
-
-
 class Backfill:
     """Computes the features of a history and writes them to Feast's stores."""
 
@@ -135,7 +120,7 @@ class Backfill:
         self.engine = engine
         self.records = 0  # read so far
         self.written = Counter({"offline": 0, "online": 0})  # rows
-        self.dead = DeadLetters()
+        self.dead = DeadTally()
         self._places = plan.places
         self._offline = offline
         self._online = online
@@ -154,20 +139,30 @@ class Backfill:
         self._write_online()
 
     def summary(self, seconds: float) -> Iterator[str]:
-        """What came of it, in one line, and a line for the first dead letter of each reason."""
+        """The counts, the first dead letter of each reason, and the first traceback, each in a line."""
         dead = ", ".join(f"{number:,} {reason}" for reason, number in self.dead.number.most_common())
         yield (
-            f"{self.records:,} records, {self.dead.number.total():,} dead letters{dead and f' ({dead})'}, "
+            f"{self.records:,} records, {self.dead.total:,} dead letters{dead and f' ({dead})'}, "
             f"{self.written['offline']:,} rows written offline and {self.written['online']:,} online, "
             f"{len(self.engine):,} entities known at the end, {seconds:.1f} s"
         )
         for reason, first in self.dead.first.items():
-            yield f"the first {reason}: {first}"
+            place = f"{first.topic}, partition {first.partition}, offset {first.offset}"
+            yield f"the first {reason}: {place}: {first.detail}"
+        if self.dead.error and (shown := trace(self.dead.error)):
+            yield f"the first error of your own code:\n{shown}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether there were records, and none of them could be used."""
+        return 0 < self.records <= self.dead.total
 
     def _take(self, batch: Sequence[Record]) -> None:
         computed = self.engine.take(batch)
         for letter in computed.dead:
-            self.dead.add(letter)
+            self.dead.add(dead_of(letter))
+        for error in computed.errors:
+            self.dead.failed(error)
         self._rows += computed.rows
         self._served += [row for answer in computed.answers for row in self._rows_of(answer)]
         for row in computed.rows:

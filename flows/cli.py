@@ -284,11 +284,12 @@ def backtest(
 ) -> None:
     """Run the pipeline's data set through the engine's core, in event-time order and without a broker.
 
-    What came of it is told here, and shown by one self-contained HTML page.
+    The result is printed, and written as one self-contained HTML page. Exits with 1 when nothing was scored
+    or learned.
     """
     from flows.backtest import BATCH, Backtest, questions
     from flows.backtest_report import POINTS, History
-    from flows.report import backtest_summary, print_backtest
+    from flows.report import backtest_failure, backtest_summary, backtest_warning, print_backtest
     from flows.report_page import render
 
     running = engine(name)
@@ -308,13 +309,18 @@ def backtest(
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)
             history.add(step)
-    summary = backtest_summary(test, history.signals, history.dead_letters, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    summary = backtest_summary(test, history.signals, history.records, history.dead, seconds)
     page.write_text(render(history.report()), "utf-8")
     if as_json:
         print_json(summary)
     else:
         print_backtest(out, summary)
     err.print(f"the report is in {page}", highlight=False, soft_wrap=True)
+    if warning := backtest_warning(summary):
+        err.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
+    if failure := backtest_failure(summary):
+        raise DriftlineError(failure)
 
 
 def _check_writable(page: Path) -> None:
@@ -462,6 +468,8 @@ def backfill(
             leave_seed(running, plan, filling.engine, history.ends)
     for line in filling.summary(time.monotonic() - began):
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+    if filling.failed:
+        raise DriftlineError("no record could be used; correct what the lines above say")
 
 
 @app.command(

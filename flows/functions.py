@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.core.plan import Transform
 from flows.core.transforms import Function
+from flows.core.user_code import describe
 from flows.errors import ConfigError
 
 
@@ -62,7 +63,7 @@ def load_function(transform: Transform) -> Function:
 def _cannot_load(transform: Transform, error: Exception) -> ConfigError:
     return ConfigError(
         f"transform {transform.name!r}: cannot load {transform.function!r} "
-        f"({type(error).__name__}: {error}); correct it and run `driftline apply`"
+        f"({describe(error)}); correct it and run `driftline apply`"
     )
 
 

@@ -32,6 +32,7 @@ from flows.core.schema import iso
 from flows.core.tasks import task_of
 from flows.errors import InvalidRecord, SnapshotError, StaleSnapshot, StoreError, SupersededSnapshot
 from flows.model_publisher import ModelPublisher, newest_sequence
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "metrics", "drift", "dead-letters")
@@ -96,6 +97,7 @@ class _Learn:
         self._evicted = self._learner.evicted  # as the metrics know
         self._warned = False
         self._outlying: set[str] = set()  # features that an outlier was logged of
+        self._failed = FaultLog(_log)
         self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -202,13 +204,19 @@ class _Learn:
         if isinstance(happening, DriftSignal):
             yield self._signal(happening)
         elif isinstance(happening, DeadLabel):
-            yield self._dead(*happening)
+            self._show_fault(happening.error)
+            yield self._dead(happening.record, happening.reason, happening.detail)
         elif isinstance(happening, Unlearned):
+            self._show_fault(happening.error)
             yield self._dead(record, "model", happening.detail)
         elif isinstance(happening, Outlier):
             self._show_outlier(happening)
         else:
             yield self._model(happening.role, happening.model)
+
+    def _show_fault(self, error: Exception | None) -> None:
+        if error is not None:
+            self._failed(error)
 
     def _show_pending(self) -> None:
         """Also while no label comes at all, which is when they become many."""
@@ -253,19 +261,21 @@ class _Learn:
     def _models(self) -> list[Outgoing]:
         """Return the models' records, if they have learned anything since they were last published.
 
-        If a large model cannot be stored, it is tried again later; the predictors keep the one they have.
+        What is learned after a pause longer than the interval is published at once. If a large model cannot
+        be stored, it is tried again later; the predictors keep the one they have.
         """
         learner = self._learner
+        if self._published == learner.steps:
+            return []
+        models: dict[Role, Model] = {"champion": learner.champion}
+        if learner.challenger is not None:
+            models["challenger"] = learner.challenger
         records: list[Outgoing] = []
-        if self._published != learner.steps:
-            models: dict[Role, Model] = {"champion": learner.champion}
-            if learner.challenger is not None:
-                models["challenger"] = learner.challenger
-            try:
-                records = self._publisher.publication(models, learner.learned_until, learner.lineage)
-                self._published = learner.steps
-            except StoreError as error:
-                _log.warning("the models are published later: %s", error)
+        try:
+            records = self._publisher.publication(models, learner.learned_until, learner.lineage)
+            self._published = learner.steps
+        except StoreError as error:
+            _log.warning("the models are published later: %s", error)
         self._publish_at = time.monotonic() + self._publisher.pause
         return records
 

@@ -10,6 +10,7 @@ them from Feast's online store. Run it with `driftline run predict`, or by itsel
 `python -m bytewax.run flows.predict`.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -30,9 +31,12 @@ from flows.core.models import Lineup, Model
 from flows.core.plan import FeaturePlan
 from flows.core.predictor import Predictor
 from flows.core.windows import Value
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("predictions", "features", "dead-letters")
+
+_log = logging.getLogger("driftline.predict")
 
 
 class Sorted(NamedTuple):
@@ -286,7 +290,9 @@ class _Predict:
         self._features = pipeline.topic("features")
         lineup: Lineup = self._sealer.open_state(state) if state else Lineup(pipeline.new_model())
         transformer = running.transformer(plan)
-        self._predictor = Predictor(pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer)
+        self._predictor = Predictor(
+            pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer, FaultLog(_log)
+        )
         self._shown: Model | None = None
 
     def take(self, values: list[Vectors]) -> list[list[Outgoing]]:

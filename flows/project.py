@@ -5,21 +5,18 @@ import os
 import stat
 import sys
 import tomllib
-import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from sysconfig import get_path
 from typing import Any
 
+from flows.core.user_code import describe
 from flows.declaration import collision_name
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline
 
 _KEYS = ("feature_repo", "pipelines")
-# files that are no user's: frozen modules, the engine's, the standard library's and installed packages'
-_NOT_OWN = ("<", str(Path(__file__).resolve().parent), *map(get_path, ("stdlib", "purelib", "platlib")))
 ROOT = 0  # the user who may write everywhere
 
 
@@ -164,8 +161,9 @@ def _pipeline(module: str) -> Pipeline:
     except ConfigError:  # it names the place of the declaration
         raise
     except Exception as error:  # a declaration is the user's code
-        what = f"{type(error).__name__}: {error}{_place(error)}"
-        raise ConfigError(f"[tool.driftline] pipelines: cannot import {module!r}: {what}") from error
+        raise ConfigError(
+            f"[tool.driftline] pipelines: cannot import {module!r}: {describe(error)}"
+        ) from error
     if not hasattr(imported, "pipeline"):
         raise ConfigError(f"[tool.driftline] pipelines: {module!r} defines no `pipeline`")
     pipeline = imported.pipeline
@@ -177,15 +175,6 @@ def _pipeline(module: str) -> Pipeline:
     return pipeline
 
 
-def _place(error: Exception) -> str:
-    """Where the user's own code failed, as " (file:line)", where it did."""
-    if isinstance(error, SyntaxError):
-        return ""  # its text says so itself
-    frames = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
-    own = [(file, line) for file, line in frames if not file.startswith(_NOT_OWN)]
-    return f" ({own[-1][0]}:{own[-1][1]})" if own else ""
-
-
 def _check_model(pipeline: Pipeline) -> None:
     try:
         pipeline.new_model()
@@ -193,6 +182,5 @@ def _check_model(pipeline: Pipeline) -> None:
         raise
     except Exception as error:  # a declaration is the user's code
         raise ConfigError(
-            f"pipeline {pipeline.name!r}: its model cannot be made: {type(error).__name__}: {error}"
-            f"{_place(error)}"
+            f"pipeline {pipeline.name!r}: its model cannot be made: {describe(error)}"
         ) from error

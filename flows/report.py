@@ -10,7 +10,9 @@ from scipy.stats import rankdata
 
 from flows.backtest import Backtest
 from flows.core.cloudevents import DriftSignal
+from flows.core.dead_tally import Dead, DeadTally
 from flows.core.schema import iso
+from flows.user_faults import fault_of
 
 if TYPE_CHECKING:
     from flows.verify import Verification, ViewResult  # which needs DuckDB
@@ -50,9 +52,9 @@ def drift_row(signal: DriftSignal) -> dict[str, Any]:
 
 
 def backtest_summary(
-    test: Backtest, signals: Sequence[DriftSignal], dead_letters: int, seconds: float
+    test: Backtest, signals: Sequence[DriftSignal], records: int, dead: DeadTally, seconds: float
 ) -> dict[str, Any]:
-    """The result of a backtest, ready for JSON."""
+    """The result of a backtest of so many `records`, ready for JSON."""
     learner = test.learner
     events = len(test.served)
     return {
@@ -61,8 +63,15 @@ def backtest_summary(
         "labels": learner.evaluation.labels,
         "pending": learner.pending,
         "expired": learner.expired,
-        "dead_letters": dead_letters,
+        "learned": learner.champion.learned,
+        "records": records,
+        "dead_letters": dead.total,
         "outliers": {"events": learner.outliers.rows, "values": dict(learner.outliers.by_name)},
+        "reasons": [
+            {"reason": reason, "records": number, "first": _dead_row(dead.first[reason])}
+            for reason, number in dead.number.most_common()
+        ],
+        "fault": fault_of(dead.error)._asdict() if dead.error else None,
         "seconds": round(seconds, 1),
         "events_per_second": round(events / seconds),
         "metrics": learner.evaluation.values(),
@@ -80,7 +89,15 @@ def print_backtest(console: Console, summary: dict[str, Any]) -> None:
     )
     if summary["outliers"]["events"]:
         console.print(f"outliers: {outliers_text(summary['outliers'])}", highlight=False, markup=False)
-    console.print(metrics_table(summary["metrics"]))
+    for row in summary["reasons"]:
+        _print_plain(console, _reason_line(row))
+    fault = summary["fault"]
+    if fault and fault["traceback"]:
+        _print_plain(console, f"the first error of your own code:\n{fault['traceback']}")
+    if summary["labels"]:
+        console.print(metrics_table(summary["metrics"]))
+    else:
+        _print_plain(console, "no metrics: no label met the prediction of its event")
     console.print(drift_table(summary["drift"]))
 
 
@@ -92,6 +109,44 @@ def outliers_text(outliers: dict[str, Any]) -> str:
     """
     most = sorted(outliers["values"].items(), key=lambda each: -each[1])[:_NAMED]
     return f"{outliers['events']:,} events, most in " + ", ".join(f"{name} ({n:,})" for name, n in most)
+
+
+def backtest_warning(summary: dict[str, Any]) -> str | None:
+    """What to say of a backtest that could not use all of its records."""
+    dead, records = summary["dead_letters"], summary["records"]
+    if not dead:
+        return None
+    return f"{dead:,} dead letters from {records:,} records ({dead / records:.1%})"
+
+
+def backtest_failure(summary: dict[str, Any]) -> str | None:
+    """Why a backtest says nothing about its model: nothing was scored, or nothing could be learned."""
+    if not summary["events"]:
+        return "nothing was scored" if summary["records"] else "nothing was scored: the data set is empty"
+    if not summary["learned"] and summary["dead_letters"]:
+        return "the model learned nothing, so its figures say nothing"
+    return None
+
+
+def _dead_row(dead: Dead) -> dict[str, Any]:
+    return {
+        "topic": dead.topic,
+        "partition": dead.partition,
+        "offset": dead.offset,
+        "detail": dead.detail,
+    }
+
+
+def _reason_line(row: dict[str, Any]) -> str:
+    first = row["first"]
+    place = f"{first['topic']}/{first['partition']}/{first['offset']}"
+    return f"{row['records']:,} {row['reason']}, the first {place}: {first['detail']}"
+
+
+def _print_plain(console: Console, text: str) -> None:
+    """Print text from outside: no markup is read in it, and control characters are made visible."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    console.print(shown, highlight=False, markup=False, soft_wrap=True)
 
 
 def metrics_table(metrics: dict[str, dict[str, float]]) -> Table:

@@ -23,6 +23,7 @@ from flows.core.retraining import train
 from flows.core.schema import in_milliseconds, iso
 from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "dead-letters")
@@ -67,6 +68,7 @@ class _Retrain:
         self._names = running.names(self._plan)
         self._sealer = running.sealer()
         self._labels = running.pipeline.labels.decoder()
+        self._failed = FaultLog(_log)
 
     def __call__(self, records: list[Record]) -> list[Outgoing]:
         return [out for record in records for out in self._answer(record)]
@@ -97,7 +99,7 @@ class _Retrain:
         model = self._pipeline.new_model(f"v{signal.sequence + 1}")
         truths = self._truths(broker, signal.since)
         served = self._served(broker, signal.since)
-        return train(model, self._names, served, truths, self._pipeline.outliers)
+        return train(model, self._names, served, truths, self._failed, self._pipeline.outliers)
 
     def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """The truths by event; of several labels of one event the last one holds."""

@@ -6,6 +6,7 @@ the backtest drive this same code.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 from typing import NamedTuple
 
 from flows.core.broker import Record
@@ -19,6 +20,7 @@ from flows.core.labels import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.outliers import LABEL, OutlierFilter, Outliers, Outside
 from flows.core.tasks import Truth
+from flows.core.user_code import describe
 from flows.core.watch import Moment, Watch, Watched
 
 
@@ -30,17 +32,25 @@ class Settled(NamedTuple):
 
 
 class DeadLabel(NamedTuple):
-    """A label that cannot be used, with the reason and the detail for its dead letter."""
+    """A label that cannot be used, with the reason and the detail for its dead letter.
+
+    `error` is what the model raised, where it did.
+    """
 
     record: Record
     reason: str
     detail: str
+    error: Exception | None = None
 
 
 class Unlearned(NamedTuple):
-    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter."""
+    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter.
+
+    `error` is what the model raised, where it did.
+    """
 
     detail: str
+    error: Exception | None = None
 
 
 class Outlier(NamedTuple):
@@ -147,7 +157,7 @@ class Learner:
         if not self._task.learns_from_labels:
             outlier, faults = self._learn(prediction, None)
             yield from [outlier] if outlier else []
-            yield from map(Unlearned, faults)
+            yield from starmap(Unlearned, faults)
             self._stepped(prediction.time)
 
     def labelled(self, label: Label) -> Iterator[Happening]:
@@ -195,8 +205,8 @@ class Learner:
         outlier = None
         if self._task.learns_from_labels:
             outlier, faults = self._learn(prediction, label.truth)
-            for detail in faults:
-                yield DeadLabel(label.record, "model", detail)
+            for detail, fault in faults:
+                yield DeadLabel(label.record, "model", detail, fault)
         if outlier is None or LABEL not in outlier.outside:
             self._baselines.learn(label.truth)
         if outlier:  # its losses, which may be as large, must not decide a contest either
@@ -215,17 +225,19 @@ class Learner:
         self.steps += 1
         self.learned_until = max(self.learned_until, time)
 
-    def _learn(self, prediction: Prediction, truth: Truth | None) -> tuple[Outlier | None, list[str]]:
-        """Teach the models; returns the outlier, if it is one, and what went wrong."""
+    def _learn(
+        self, prediction: Prediction, truth: Truth | None
+    ) -> tuple[Outlier | None, list[tuple[str, Exception | None]]]:
+        """Teach the models; returns the outlier, if it is one, and each fault with its error."""
         if len(prediction.features) != len(self._names):
-            return None, ["its prediction was made with another feature plan"]
+            return None, [("its prediction was made with another feature plan", None)]
         features, truth, outside = self.outliers.lesson(prediction.features, truth)
         outlier = Outlier(prediction.id, outside) if outside else None
         if features is None:
             return outlier, []
         self._watch.learned(prediction.time)
-        faults = [
-            f"model {model.version} cannot learn it: {fault}"
+        faults: list[tuple[str, Exception | None]] = [
+            (f"model {model.version} cannot learn it: {describe(fault)}", fault)
             for model in (self.champion, self.challenger)
             if model is not None and (fault := model.learn(features, truth))
         ]

@@ -1,7 +1,6 @@
 """A River estimator in service: its version, its role and what may be asked of it."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal, NamedTuple
 
@@ -49,13 +48,13 @@ class Model:
                 raise ArithmeticError(f"model {self.version} gives {number}")
         return score
 
-    def learn(self, features: Features, truth: Truth | None) -> str | None:
-        """Learn one event, with its truth if the task learns from labels; what went wrong if it cannot."""
+    def learn(self, features: Features, truth: Truth | None) -> Exception | None:
+        """Learn one event, with its truth if the task learns from labels; the error if it cannot."""
         try:
             _check_finite(features)
             self.task.learn(self.estimator, features, truth)
         except Exception as error:  # an estimator is the user's code: one label must not stop the flow
-            return f"{type(error).__name__}: {error}"
+            return error
         self.learned += 1
         return None
 
@@ -116,10 +115,12 @@ class Lineup:
         elif role == "challenger" and model.version != self.champion.version:
             self.challengers[model.version] = model
 
-    def shadow_scores(self, features: Features) -> dict[str, Score]:
-        """The challengers' scores, by version; one that cannot score stays out and keeps nobody waiting."""
+    def shadow_scores(self, features: Features, failed: Callable[[Exception], object]) -> dict[str, Score]:
+        """The challengers' scores, by version; one that cannot score is left out and goes to `failed`."""
         scores: dict[str, Score] = {}
         for version, model in self.challengers.items():
-            with suppress(Exception):  # an estimator is the user's code
+            try:
                 scores[version] = model.score(features)
+            except Exception as error:  # an estimator is the user's code
+                failed(error)
         return scores

@@ -22,8 +22,8 @@ class Transformer:
             for transform in plan.transforms
         ]
 
-    def extend(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, str]:
-        """Extend the vector of each question in place; what went wrong, by row.
+    def extend(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, Exception]:
+        """Extend the vector of each question in place; what the functions raised, by row.
 
         A function that fails on the batch is tried on each row, so that one event spoils no other's.
         """
@@ -35,13 +35,15 @@ class Transformer:
             vector += row
         return {}
 
-    def _one_by_one(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, str]:
-        faults: dict[int, str] = {}
+    def _one_by_one(
+        self, questions: Sequence[Question], vectors: Sequence[list[Any]]
+    ) -> dict[int, Exception]:
+        faults: dict[int, Exception] = {}
         for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
             try:
                 vector += self._extended([question], [vector])[0]
             except Exception as error:  # as above
-                faults[number] = f"{type(error).__name__}: {error}"
+                faults[number] = error
         return faults
 
     def _extended(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> list[list[Any]]:

@@ -52,7 +52,7 @@ def test_a_signal_brings_a_candidate_that_learned_the_labels_since_the_change(pr
         "since": "2013-01-01T14:40:00.000Z",
     }
     expected = running.learner(running.plan()).champion
-    train(expected, running.names(running.plan()), answers, recent)
+    train(expected, running.names(running.plan()), answers, recent, [].append)
     assert (
         message.model.estimator["LogisticRegression"].weights
         == expected.estimator["LogisticRegression"].weights

@@ -1,6 +1,7 @@
 """Features from history: parquet files as the records of topics, and what a backfill makes of records."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
@@ -17,7 +18,7 @@ from flows.backfill import Backfill, FileHistory
 from flows.core.broker import Record
 from flows.core.engine import FeatureEngine
 from flows.core.features import Row
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, Output, Transform, View
 from flows.core.schema import Flag, Key, Number, Text, Time, iso
 from flows.core.served import ServedRow
 from flows.core.transforms import Transformer
@@ -330,6 +331,34 @@ def test_dead_letters_are_counted_by_reason_and_the_first_of_each_is_told():
     assert line.endswith(" 2 entities known at the end, 2.0 s")
     assert first[0].startswith("the first not-json: sales, partition 0, offset 900: ")
     assert first[1].startswith("the first duplicate: sales, partition 0, offset 0: ")
+
+
+def test_a_transform_that_fails_on_every_order_is_shown_with_its_line():
+    plan = replace(PLAN, transforms=(Transform("risk", "m:risk", "0", (), (), (Output("share", "float"),)),))
+
+    def risk(_):
+        return {"share": itmes}  # noqa: F821 (the typo that the test is about)
+
+    engine = FeatureEngine(
+        [PIPELINE.intake(plan)], plan, Transformer(plan, {"risk": risk}), "shops.dead-letters"
+    )
+    filling = Backfill(engine, plan, Stores(), Stores())
+    list(filling.run(trade(40)))
+    assert filling.dead.number["transform"] == 14
+    *_, shown = filling.summary(2.0)
+    place = f"line {risk.__code__.co_firstlineno + 1}, in risk"
+    assert f"NameError: name 'itmes' is not defined (test_backfill.py, {place})" in "".join(
+        filling.summary(2.0)
+    )
+    assert shown.startswith("the first error of your own code:\nTraceback (most recent call last):\n")
+    assert f'test_backfill.py", {place}\n' in shown
+    assert not filling.failed  # what the orders' sources say is written all the same
+
+
+def test_a_backfill_of_which_no_record_can_be_used_has_failed():
+    filling, _ = filled([Record("sales", 0, n, NOON, None, b"?", ()) for n in range(3)])
+    assert filling.failed
+    assert not filled([])[0].failed
 
 
 def test_entities_that_are_idle_are_forgotten():

@@ -146,7 +146,7 @@ def test_what_is_over_again_is_no_mark():
     run = Run(pipeline(), FeaturePlan("none", ()))
     history = History(run.test, 3)
     over = SIGNAL.resolved("v1", SIGNAL.time + 1, Position("labels", 0, 4712))
-    history.add(Progress(0, 0, 0, [SIGNAL, over]))
+    history.add(Progress(0, 0, [], [SIGNAL, over], []))
     (mark,) = history.report().marks
     assert mark == (SIGNAL.time, "critical", "concept drift: 0.2000 to 0.3500")
 

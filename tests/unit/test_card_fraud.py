@@ -63,7 +63,7 @@ class Served:
         learner.predicted = observed  # type: ignore[method-assign]
         transformer = Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
         progress = list(Backtest(pipeline, plan, learner, transformer).run(dataset(transactions)))
-        self.dead = sum(step.dead_letters for step in progress)
+        self.dead = sum(len(step.dead) for step in progress)
         self.ids = [int(prediction.id) for prediction in predictions]
         self.features = pd.DataFrame([prediction.features for prediction in predictions], columns=names)
         self.metrics = learner.evaluation.values()

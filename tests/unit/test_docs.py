@@ -38,7 +38,8 @@ from flows.runner import FLOWS
 from flows.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *EXAMPLES]
 HOW_TO, REFERENCE, ARCHITECTURE, RUNBOOK = (
     ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "runbook")
 )
@@ -180,7 +181,7 @@ def test_a_file_shown_on_two_pages_is_the_same_on_both():
         assert not block.title or files()[block.title] == block.body, (block.page.name, block.title)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")

@@ -52,8 +52,9 @@ def model(version: str, probability: Any) -> Model:
     return Model(version, Constant(probability))
 
 
-def predictor(champion: Model) -> Predictor:
-    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER)
+def predictor(champion: Model, failures: list[Exception] | None = None) -> Predictor:
+    failed = [].append if failures is None else failures.append
+    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER, failed)
 
 
 def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
@@ -126,8 +127,9 @@ def test_a_model_that_the_project_did_not_sign_becomes_a_dead_letter_and_changes
 
 @pytest.mark.parametrize("probability", [None, nan])
 def test_an_event_that_the_model_cannot_score_becomes_a_dead_letter_and_the_next_one_is_answered(probability):
+    failures: list[Exception] = []
     out = run(
-        predictor(model("v1", probability)),
+        predictor(model("v1", probability), failures),
         event("a", offset=5),
         snapshot("champion", model("v2", 0.4)),
         event("b"),
@@ -135,14 +137,18 @@ def test_an_event_that_the_model_cannot_score_becomes_a_dead_letter_and_the_next
     assert reasons(out) == ["model"]
     assert dict(out[0].headers)["offset"] == b"5"
     assert b"the model cannot score it" in dict(out[0].headers)["detail"]
+    assert len(failures) == 1
     assert [p.id for p in served(out)] == ["b"]
 
 
 @pytest.mark.parametrize("probability", [None, nan])
 def test_a_challenger_that_cannot_score_does_not_keep_the_champion_from_answering(probability):
-    out = run(predictor(model("v1", 0.1)), snapshot("challenger", model("v2", probability)), event("a"))
+    failures: list[Exception] = []
+    scoring = predictor(model("v1", 0.1), failures)
+    out = run(scoring, snapshot("challenger", model("v2", probability)), event("a"))
     assert [(p.score, p.shadows) for p in served(out)] == [(0.1, {})]
     assert reasons(out) == []
+    assert len(failures) == 1
 
 
 def test_every_event_of_a_batch_gets_a_prediction_or_a_dead_letter():

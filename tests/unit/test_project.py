@@ -86,13 +86,21 @@ def test_a_driftline_toml_is_the_table_itself_and_goes_before_pyproject(project)
             "linear_model.LinearRegression",
             "pipeline 'fraud': the model: task 'binary' needs a classifier, not Lin",
         ),
-        ("lambda: 1 / 0", "pipeline 'fraud': its model cannot be made: ZeroDivisionError: division by zero"),
+        (
+            "lambda: 1 / 0",
+            "its model cannot be made: ZeroDivisionError: division by zero (fraud.py, line ",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_or_cannot_be_made_is_told_when_the_project_is_loaded(project, model, said):
     declaration = DECLARATION.format(name="fraud").replace("linear_model.LogisticRegression", model)
     (project / "shop" / "fraud.py").write_text(declaration)
     assert said in fault(project)
+
+
+def test_a_module_that_cannot_be_imported_is_told_with_the_line_that_failed(project):
+    (project / "shop" / "fraud.py").write_text("x = 1\ny = itmes\n")
+    assert "NameError: name 'itmes' is not defined (fraud.py, line 2, in <module>)" in fault(project)
 
 
 def test_the_feature_repository_is_called_so_by_default(project):
