@@ -213,7 +213,7 @@ def test_a_class_first_seen_after_the_answer_is_judged_learned_and_then_answered
     features = {"a": 5.0, "b": 5.0}
     score = model.score(features)
     assert "new" not in score
-    assert 13 < model.task.loss(score, "new") < 14  # of a probability of a millionth
+    assert 34 < model.task.loss(score, "new") < 35  # of the least probability, 1e-15
     assert model.task.error_measure()(score, "new")[1]
     for _ in range(60):
         assert model.learn(features, "new") is None
