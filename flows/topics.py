@@ -56,9 +56,9 @@ def check_slots(running: Engine, flow: str) -> None:
 
 def make(running: Engine, broker: Broker) -> Made:
     """Create the topics that are missing, enlarge those that may be, and check the others."""
-    before = broker.topics()
     created = broker.create_topics(running.topic_specs())
-    old = {topic: before[topic] for topic in running.topics() if topic in before}
+    counts = broker.existing(running.topics())
+    old = {topic: counts[topic] for topic in running.topics() if topic not in created}
     return Made(created, [*_enlarge(running, broker, old), *_check_settings(running, broker, list(old))])
 
 
