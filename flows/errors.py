@@ -49,8 +49,8 @@ class RecordTooLarge(DeliveryError):
 
     def __init__(self, failure: str) -> None:
         super().__init__(
-            f"{failure}; raise `max.message.bytes` of the topic and DRIFTLINE_KAFKA_MESSAGE_MAX_BYTES, and start "
-            "the flows again"
+            f"{failure}; raise `max.message.bytes` of the topic and DRIFTLINE_KAFKA_MESSAGE_MAX_BYTES, and "
+            "start the flows again"
         )
 
 
