@@ -85,10 +85,12 @@ def test_a_state_that_holds_a_large_model_is_stored_and_resumed_without_its_arti
     running = project.engine(model=large_model)
     project.send(world(running, LABELS))
     run_flow(running, "learn")
-    learned = ask(project, running, "A", NOON + 12 * HOUR)
+    champion = last_of(running, project)
+    ask(project, running, "A", NOON + 12 * HOUR)
     for file in artifacts(project):
         file.unlink()
-    assert ask(project, running, "B", NOON + 12 * HOUR + 1)["version"] == learned["version"]
     project.send([Outgoing("flight_delays.models", b"{}", timestamp=NOON + 13 * HOUR)])
-    assert ask(project, running, "C", NOON + 14 * HOUR)["score"] > 0
+    answer = ask(project, running, "B", NOON + 14 * HOUR)
+    features = dict(zip(running.names(running.plan()), answer["features"], strict=True))
+    assert answer["score"] == champion.score(features)
     assert [reason for reason, _ in dead(project)] == [b"signature"]
