@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from flows.core.broker import Broker, Record, TopicPartition
-from flows.core.schema import iso
+from flows.core.deadletter import iso_or_number
 from flows.errors import UnknownTopic
 
 _HIDDEN = "..."  # in the place of what would fill the screen and tell a reader nothing
@@ -34,7 +34,7 @@ def readable(record: Record, names: Sequence[str] = ()) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "partition": record.partition,
         "offset": record.offset,
-        "time": iso(record.timestamp),
+        "time": iso_or_number(record.timestamp),
     }
     headers = {name: value.decode(errors="replace") for name, value in record.headers}
     if "reason" in headers:

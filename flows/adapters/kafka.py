@@ -18,7 +18,16 @@ from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import BrokerError, ConfigError, DeliveryError, OffsetExpired, UnknownTopic
+from flows.errors import (
+    BrokerAway,
+    BrokerError,
+    ConfigError,
+    DeliveryError,
+    OffsetExpired,
+    Unacknowledged,
+    UnknownPartition,
+    UnknownTopic,
+)
 
 T = TypeVar("T")
 
@@ -86,9 +95,11 @@ MOVING = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError._WAIT_COORD,
     }
 )
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+IN_DOUBT = PURGED | {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT}
 SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 
@@ -362,8 +373,7 @@ class KafkaConsumer:
         topic, number = partition
         return OffsetExpired(
             f"offset {self._positions[partition]} of {topic}[{number}] is not in Kafka, which holds "
-            f"offsets {first} to {end} of it: retention removed records, or the topic was made anew. "
-            f"Restore them, or remove the flow's state directory to begin again at offset {first}"
+            f"offsets {first} to {end} of it: retention removed records, or the topic was made again"
         )
 
 
@@ -375,6 +385,7 @@ class KafkaProducer:
         self._counts: dict[str, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._failures: list[str] = []
+        self._are_in_doubt = True  # the failures: what was sent may be in the log all the same
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -392,13 +403,15 @@ class KafkaProducer:
         self._health.lost_connection = False
         self._ends = {}
         self._failures = []
+        self._are_in_doubt = True
         try:
             for record in records:
                 self._enqueue(record)
         finally:
             self._drain(records)
         if self._failures:
-            raise DeliveryError(
+            kind = Unacknowledged if self._are_in_doubt else DeliveryError
+            raise kind(
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
                 f"{self._health.servers}; the first: {self._failures[0]}"
             )
@@ -443,6 +456,7 @@ class KafkaProducer:
         topic, number, offset = message.topic(), message.partition(), message.offset()
         if error is not None:
             self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {_why(error)}")
+            self._are_in_doubt &= error.code() in IN_DOUBT
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
         else:
@@ -491,13 +505,14 @@ class _Health:
         try:
             yield
         except TimeoutError as error:
-            raise BrokerError(f"Kafka at {self.servers} left a question without an answer") from error
+            raise BrokerAway(f"Kafka at {self.servers} did not answer in time; check that it runs") from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() not in SILENCE:
-                raise BrokerError(f"Kafka at {self.servers} refuses: {reason.str()}") from error
+                kind = BrokerAway if reason.code() in MOVING else BrokerError
+                raise kind(f"Kafka at {self.servers} refuses: {reason.str()}") from error
             client.poll(0)  # hands over what the connection attempts reported
-            raise BrokerError(
+            raise BrokerAway(
                 f"Kafka at {self.servers} does not answer: {(self._last or reason).str()}. Check the address "
                 "and that it runs (`scripts/kafka start` starts one on this machine)"
             ) from error
@@ -542,7 +557,7 @@ def _check_exists(counts: Mapping[str, int], partitions: Sequence[TopicPartition
         if topic not in counts:
             raise UnknownTopic(topic)
         if not 0 <= number < counts[topic]:
-            raise UnknownTopic(f"{topic}[{number}]")
+            raise UnknownPartition(topic, number, counts[topic])
 
 
 def _refused(record: Outgoing, error: KafkaError) -> DeliveryError:

@@ -39,7 +39,7 @@ def dead_letter(topic: str, record: Record, reason: str, detail: str) -> Outgoin
         ("topic", record.topic.encode()),
         ("partition", str(record.partition).encode()),
         ("offset", str(record.offset).encode()),
-        ("time", _time(record.timestamp).encode()),
+        ("time", iso_or_number(record.timestamp).encode()),
         *((f"{_ORIGINAL}{name}", value) for name, value in record.headers),
     )
     return Outgoing(topic, record.value or b"", record.key, timestamp=record.timestamp, headers=headers)
@@ -104,7 +104,7 @@ def again(letter: DeadLetter) -> Outgoing:
     return Outgoing(letter.origin, letter.value, letter.key, letter.partition, headers=headers)
 
 
-def _time(timestamp: int) -> str:
+def iso_or_number(timestamp: int) -> str:
     """The time as ISO 8601; a producer may also give one that no calendar has, which stays a number."""
     try:
         return iso(timestamp)
