@@ -1,7 +1,6 @@
 """`driftline publish`: sends a data set or a file to its topics."""
 
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from functools import partial
@@ -67,32 +66,27 @@ def publish(
         raise ConfigError("--topic goes with a file of records; name the file")
     running = engine(pipeline)
     check_topics(running)
-    if file:
-        records: Any = FileRecords(file, _stream(running.pipeline, topic))
-        place: Callable[[int], str] = records.place
-    else:
-        records, place = dataset(running, events, data), "record {} of the data set".format
+    records: Any = (
+        FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
+    )
     with progress("checking", len(records)) as advance:
         found = survey(running.pipeline, records, advance)
     if not unchecked:
-        found.check(place)
-    patience = Patience(_say)
+        found.check(records.place if file else "record {} of the data set".format)
     sent: Counter[str] = Counter()
     with ExitStack() as stack:
         stack.callback(_report, running.pipeline, sent)
         broker = stack.enter_context(closing(running.open_broker()))
-        bound = _bound(found, bound_hours)
-        if not speed_up and bound_hours is None and found.delay is not None:
-            _say(
-                f"the flows keep within {timedelta(milliseconds=bound)} of event time, since labels take "
-                f"{timedelta(milliseconds=found.delay)}; with a larger --bound-hours it is faster, and labels "
-                "are learned later than they would be live"
-            )
-        pace = SpeedUp(speed_up) if speed_up else _within(running, broker, bound, patience, stack)
+        patience = Patience(_say)
+        pace: Pace
+        if speed_up:
+            pace, step = SpeedUp(speed_up), 1000
+        else:
+            bound = _bound(found, bound_hours)
+            pace, step = _within(running, broker, bound, patience, stack), default_step(bound)
         topics = [stream.topic for stream in running.pipeline.input_streams]
         producer = stack.enter_context(closing(SteadyProducer(broker, topics, patience)))
         advance = stack.enter_context(progress("publishing", found.counts.total()))
-        step = 1000 if speed_up else default_step(bound)
         for records_sent in publish_records(producer, running.pipeline, records, pace, step):
             sent.update(record.topic for record in records_sent)
             advance(len(records_sent))
@@ -104,7 +98,18 @@ def _bound(found: Survey, hours: float | None) -> int:
     if hours is not None:
         return round(hours * 3_600_000)
     loosest, tightest = in_milliseconds(LOOSEST), in_milliseconds(TIGHTEST)
-    return loosest if found.delay is None else min(loosest, max(tightest, found.delay // _OF_DELAY))
+    if found.delay is None or found.delay // _OF_DELAY >= loosest:
+        return loosest
+    bound = max(tightest, found.delay // _OF_DELAY)
+    _say(
+        f"labels take {_span(found.delay)}, so the flows are kept within {_span(bound)} of event time; a "
+        "larger --bound-hours is faster, and lets them learn labels later than live"
+    )
+    return bound
+
+
+def _span(milliseconds: int) -> str:
+    return str(timedelta(seconds=round(milliseconds / 1000)))
 
 
 def _within(running: Engine, broker: Broker, bound: int, patience: Patience, stack: ExitStack) -> Pace:

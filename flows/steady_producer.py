@@ -18,10 +18,11 @@ Content = tuple[str, bytes | None, bytes | None]
 
 
 class SteadyProducer:
-    """Writes to `topics`. Records that were not acknowledged are looked for there, and the rest sent again.
+    """Writes to `topics`, each key to one partition.
 
-    So nothing is lost and nothing is written twice when the broker is killed. An idempotent producer alone
-    does not give that: `flows.adapters.kafka` says why.
+    Records that were not acknowledged are looked for there, and those that are missing are sent again. So
+    nothing is lost and nothing is written twice when the broker is killed. An idempotent producer alone does
+    not give that: `flows.adapters.kafka` says why.
     """
 
     def __init__(self, broker: Broker, topics: Iterable[str], patience: Patience) -> None:
@@ -39,24 +40,23 @@ class SteadyProducer:
         written: Ends = {}
         while records:
             try:
-                written |= self._producer.send(records)
-                break
-            except (BrokerAway, Unacknowledged) as error:
-                records, found = self._after(error, records)
-                written |= found
-        self._ends |= written
+                ends, records = self._producer.send(records), ()
+            except (BrokerAway, Unacknowledged):
+                ends, records = self._recovered(records)
+            self._ends |= ends  # what comes next is looked for behind these
+            written |= ends
         return written
 
     def close(self) -> None:
         """Close the producer; everything is acknowledged."""
         self._producer.close()
 
-    def _after(self, error: Exception, records: Sequence[Outgoing]) -> tuple[list[Outgoing], Ends]:
-        """The records that did not come to the log, and how far those go that did."""
-        found, written = answered(self._patience, lambda: self._found(records))
+    def _recovered(self, records: Sequence[Outgoing]) -> tuple[Ends, list[Outgoing]]:
+        """How far those of the records go that came to the log, and the others."""
+        found, ends = answered(self._patience, lambda: self._found(records))
         self._producer.close()
         self._producer = self._broker.producer()
-        return [record for record in records if not _take(found, _content(record))], written
+        return ends, [record for record in records if not _take(found, _content(record))]
 
     def _found(self, records: Sequence[Outgoing]) -> tuple[Counter[Content], Ends]:
         """Which of the records are in the log behind what was acknowledged, and how far they go."""

@@ -32,6 +32,7 @@ def print_table(to: Console, names: Sequence[str], rows: Sequence[Sequence[Any]]
 
     Whole numbers get separators, other numbers four decimals; None is an empty cell.
     """
+    names = [printable(name) for name in names]
     shown = [[_text(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(names, *shown, strict=True)]
     if sum(widths) + _FRAME * len(widths) + 1 <= to.width:
