@@ -29,7 +29,7 @@ from flows.wiring import Engine, engine
 
 LOOSEST = timedelta(hours=6)  # the bound where labels take longer, or there are none
 TIGHTEST = timedelta(seconds=1)
-_OF_DELAY = 4  # so many bounds are in the median label delay
+_OF_DELAY = 8  # so many bounds are in the median label delay
 
 
 def publish(
@@ -49,8 +49,8 @@ def publish(
         float | None,
         typer.Option(
             min=0.0001,
-            help="Without --speed-up: as fast as the flows keep up within this event time; by default a "
-            "quarter of the labels' median delay, and 6 at most.",
+            help="Without --speed-up: as fast as the flows keep up within this event time; by default an "
+            "eighth of the labels' median delay, and 6 at most.",
         ),
     ] = None,
     unchecked: Annotated[

@@ -5,6 +5,8 @@ from contextlib import closing, suppress
 from typing import Annotated, Any
 
 import typer
+from rich.highlighter import ReprHighlighter
+from rich.pretty import pretty_repr
 from rich.text import Text
 
 from flows.cli_options import JsonOption, PipelineOption, print_json, print_json_line
@@ -69,8 +71,10 @@ def tail(
 
 def _print_record(shown: dict[str, Any]) -> None:
     """Print the record as Python shows its data, with control characters escaped."""
-    time = Text(shown.pop("time"), "dim")
-    console().print(time, shown, highlight=True)
+    to = console()
+    time, data = shown.pop("time"), pretty_repr(shown, max_width=to.width)
+    between = "\n" if "\n" in data else " "
+    to.print(Text.assemble((f"{time}{between}", "dim"), ReprHighlighter()(data)), soft_wrap=True)
     sys.stdout.flush()
 
 

@@ -25,7 +25,7 @@ def check(directory: Path) -> None:
     """Raise `ConfigError` where something other than a directory is in its place."""
     with explained(directory):
         if directory.exists() and not directory.is_dir():
-            raise NotADirectoryError(ENOTDIR, "it is not a directory")
+            raise NotADirectoryError(ENOTDIR, "there is something else in its place")
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def remedy(error: OSError) -> str:
 
 
 def _unusable(directory: Path, error: OSError) -> DriftlineError:
-    said = f"the state directory {directory} cannot be used: {error.strerror}; {remedy(error)}"
+    said = f"the state directory {directory} cannot be used: {error.strerror}"
     if error.errno in (ENOSPC, EDQUOT):
-        return StateError(said)
-    return ConfigError(f"{said}, or set DRIFTLINE_STATE_DIR to another directory")
+        return StateError(f"{said}; {remedy(error)}")
+    return ConfigError(f"{said}; let this user write it, or set DRIFTLINE_STATE_DIR to another directory")

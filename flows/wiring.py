@@ -88,6 +88,7 @@ class Engine:
 
     def open_broker(self) -> Broker:
         """A new connection to the broker; raises `BrokerError`."""
+        state_dir.check(self.settings.state_dir)  # where the embedded log is by default
         return open_broker(self.settings.broker, self.settings.kafka_options)
 
     @property

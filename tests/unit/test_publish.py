@@ -385,13 +385,13 @@ def test_without_labels_that_meet_their_events_there_is_no_label_delay():
     ("delay", "hours", "bound"),
     [
         (None, None, 6 * 3600 * SECOND),
-        (600 * SECOND, None, 150 * SECOND),
+        (600 * SECOND, None, 75 * SECOND),
         (10**9, None, 6 * 3600 * SECOND),
         (0, None, SECOND),
         (600 * SECOND, 2.0, 7200 * SECOND),
     ],
 )
-def test_the_bound_is_a_quarter_of_the_label_delay_unless_another_one_is_given(delay, hours, bound):
+def test_the_bound_is_an_eighth_of_the_label_delay_unless_another_one_is_given(delay, hours, bound):
     assert cli_publish._bound(Survey(delay=delay), hours) == bound
 
 
