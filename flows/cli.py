@@ -10,33 +10,44 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
-from flows import settings
+from flows import settings, state_dir
 from flows import topics as topic_changes
 from flows.cli_dead_letters import dead_letters
-from flows.cli_options import BEGINNING, END, JsonOption, PipelineOption, moment, print_json
+from flows.cli_options import (
+    BEGINNING,
+    END,
+    DataOption,
+    JsonOption,
+    PipelineOption,
+    dataset,
+    err,
+    moment,
+    print_json,
+    progress,
+)
+from flows.cli_publish import publish
+from flows.cli_topics import tail, topics
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
 from flows.core.schema import in_milliseconds
-from flows.errors import AccessDenied, ConfigError, DriftlineError, StoreError, UnknownTopic
+from flows.errors import ConfigError, DriftlineError, StoreError
+from flows.locks import alone, await_free
 from flows.materialized import Materialized
-from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
+from flows.printable import printable
 from flows.runner import (
     EXIT_BEHIND,
     EXIT_FAULT,
     EXIT_MISTAKE,
     FLOWS,
-    alone,
+    MISTAKES,
+    check_sole,
     check_topics,
     tune_garbage_collection,
 )
-from flows.state_dir import make_private
+from flows.tables import console, print_line
 from flows.unbounded import unbounded_warning
 from flows.wiring import Engine, engine, engines
 
@@ -46,23 +57,21 @@ app = typer.Typer(
     add_completion=False,
     help="Stream-first, real-time predictions that learn online, watch for drift and retrain themselves.",
 )
-out = Console()
-err = Console(stderr=True)
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="A file to make the data set of, where the pipeline can.")
-]
 
 
 def main() -> None:
     """Run the command; a mistake of the user is one line that says what to do."""
     for warning in settings.unknown():
-        err.print(f"[yellow]driftline:[/yellow] warning: {escape(warning)}", highlight=False, soft_wrap=True)
+        _warn(warning)
     try:
         app()
     except DriftlineError as error:
-        err.print(f"[red]driftline:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(EXIT_MISTAKE if isinstance(error, AccessDenied | ConfigError | UnknownTopic) else EXIT_FAULT)
+        err.print(Text.assemble(("driftline:", "red"), f" {printable(str(error))}"), soft_wrap=True)
+        sys.exit(EXIT_MISTAKE if isinstance(error, MISTAKES) else EXIT_FAULT)
+
+
+def _warn(text: str) -> None:
+    err.print(Text.assemble(("driftline: warning:", "yellow"), f" {printable(text)}"), soft_wrap=True)
 
 
 @app.command(epilog="Examples: driftline apply · driftline apply --pipeline flight_delays")
@@ -74,7 +83,7 @@ def apply(pipeline: PipelineOption = "") -> None:
     """
     running = engines(pipeline)
     first = running[0]
-    make_private(first.settings.state_dir)
+    state_dir.make(first.settings.state_dir)
     broker = first.open_broker()
     for each in running:  # before Feast, which takes seconds
         topic_changes.check(each, broker, FLOWS)
@@ -96,7 +105,7 @@ def apply(pipeline: PipelineOption = "") -> None:
             highlight=False,
         )
         if warning := unbounded_warning(each.pipeline, plan):
-            err.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+            _warn(warning)
     broker.close()
 
 
@@ -138,6 +147,7 @@ def run(
         if flow not in FLOWS:
             raise ConfigError(f"there is no flow {flow!r}; the flows are {', '.join(FLOWS)}")
     running = engine(pipeline)
+    state_dir.make(running.settings.state_dir)
     running.plan()
     check_topics(running)
     targets_of(running)
@@ -150,126 +160,23 @@ def run(
     chosen = dict.fromkeys(flows or FLOWS, 1)
     if "predict" in chosen:
         chosen["predict"] = processes
+    await_free(running, chosen)
+    for flow in chosen:
+        check_sole(running, flow)
     supervisor = Supervisor(chosen, environment, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     raise typer.Exit(supervisor.run())
 
 
-@app.command(
+app.command(
     epilog="Examples: driftline publish · driftline publish --speed-up 60 · "
     "driftline publish events.jsonl --topic flights"
+)(publish)
+app.command(epilog="Examples: driftline tail predictions · driftline tail dead-letters --from-start --json")(
+    tail
 )
-def publish(
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="A file with one JSON record a line; the pipeline's data set by default."),
-    ] = None,
-    topic: Annotated[
-        str, typer.Option(help="The input topic of the file's records; the events by default.")
-    ] = "",
-    events: Annotated[int | None, typer.Option(min=1, help="Only the data set's first N events.")] = None,
-    data: DataOption = None,
-    speed_up: Annotated[
-        float | None, typer.Option(min=0.001, help="Event time passes this many times as fast as the clock.")
-    ] = None,
-    bound_hours: Annotated[
-        float,
-        typer.Option(
-            min=0.01, help="Without --speed-up: as fast as the flows keep up within this event time."
-        ),
-    ] = 6.0,
-    pipeline: PipelineOption = "",
-) -> None:
-    """Publish a data set or a file to its topics, in event-time order."""
-    from flows.publish import Bound, FileRecords, SpeedUp, default_step
-    from flows.publish import publish as publish_records
-
-    if topic and file is None:
-        raise ConfigError("--topic goes with a file of records; name the file")
-    running = engine(pipeline)
-    check_topics(running, [stream.topic for stream in running.pipeline.input_streams])
-    broker = running.open_broker()
-    records: Any = (
-        FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
-    )
-    bound = round(bound_hours * 3_600_000)
-    pace: Any = SpeedUp(speed_up) if speed_up else Bound(broker, running.pipeline, bound, _say_waiting)
-    step = 1000 if speed_up else default_step(bound)
-    with progress("publishing", len(records)) as advance:
-        for sent in publish_records(broker, running.pipeline, records, pace, step):
-            advance(sent)
-    broker.close()
-
-
-@app.command(epilog="Examples: driftline tail predictions · driftline tail dead-letters --from-start --json")
-def tail(
-    topic: Annotated[str, typer.Argument(help=f"A topic's name, or one of: {', '.join(OUTPUTS)}.")],
-    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest record.")] = False,
-    count: Annotated[int | None, typer.Option("-n", min=1, help="Stop after this many records.")] = None,
-    as_json: JsonOption = False,
-    pipeline: PipelineOption = "",
-) -> None:
-    """Print a topic's records as they come, until Ctrl-C."""
-    from flows.tail import follow, readable
-
-    running = engine(pipeline)
-    name = running.pipeline.topic(topic) if topic in OUTPUTS else topic
-    broker = running.open_broker()
-    names = running.names(running.plan()) if topic == "predictions" else ()
-    try:
-        for number, record in enumerate(follow(broker, name, from_start), 1):
-            shown = readable(record, names)
-            if as_json:
-                sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
-                sys.stdout.flush()
-            else:
-                out.print(f"[dim]{shown['time']}[/dim]", shown)
-            if number == count:
-                break
-    except KeyboardInterrupt:
-        pass
-    finally:
-        broker.close()
-
-
-@app.command(epilog="Example: driftline topics --json")
-def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
-    """List the pipeline's topics: partitions, records, and how far each flow has read."""
-    running = engine(pipeline)
-    broker = running.open_broker()
-    known = broker.existing(running.topics())
-    rows: list[dict[str, Any]] = []
-    for name in known:
-        written, ends = broker.uncommitted().offsets(name), broker.offsets(name)
-        read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
-        rows.append(
-            {
-                "topic": name,
-                "partitions": known[name],
-                "records": sum(end - start for start, end in ends),
-                "held_back": sum(high for _, high in written) - sum(end for _, end in ends),
-                "lag": {f: sum(end for _, end in ends) - done for f, done in read.items() if done},
-            }
-        )
-    broker.close()
-    if as_json:
-        print_json(rows)
-        return
-    table = Table("topic", "partitions", "records", "lag of the flows that read it")
-    for row in rows:
-        lag = ", ".join(f"{flow} {behind}" for flow, behind in row["lag"].items())
-        table.add_row(row["topic"], str(row["partitions"]), f"{row['records']:,}", lag)
-    out.print(table)
-    for row in rows:
-        if row["held_back"] > 0:
-            out.print(
-                f"{row['topic']}: {row['held_back']:,} records cannot be read yet; somebody's transaction is "
-                "open",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+app.command(epilog="Example: driftline topics --json")(topics)
 
 
 @app.command(epilog="Examples: driftline backtest · driftline backtest flight_delays --events 20000 --json")
@@ -315,7 +222,7 @@ def backtest(
     if as_json:
         print_json(summary)
     else:
-        print_backtest(out, summary)
+        print_backtest(console(), summary)
     err.print(f"the report is in {page}", highlight=False, soft_wrap=True)
     if warning := backtest_warning(summary):
         err.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
@@ -397,7 +304,7 @@ def verify_features(
         summary = verification_summary(run, results)
         print_json(summary)
     else:
-        print_verification(out, run, results)
+        print_verification(console(), run, results)
     if any(result.mismatches or result.feast_mismatches for result in results):
         raise typer.Exit(EXIT_FAULT)
     if behind:
@@ -454,6 +361,7 @@ def backfill(
     check_topics(running)
     plan, began = running.plan(), time.monotonic()
     tune_garbage_collection()
+    state_dir.make(running.settings.state_dir)
     with closing(running.open_broker()) as broker, _alone(running, seed):
         if seed:
             check_cold(running)
@@ -467,7 +375,7 @@ def backfill(
         if seed:
             leave_seed(running, plan, filling.engine, history.ends)
     for line in filling.summary(time.monotonic() - began):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console(), line)
     if filling.failed:
         raise DriftlineError("no record could be used; correct what the lines above say")
 
@@ -504,39 +412,7 @@ def training_set(
         examples = TrainingSet(running.pipeline, plan, source)
         with progress("joining", predictions_in(running, broker)) as advance:
             examples.write(broker, file, folder, advance)
-    out.print(examples.summary(), highlight=False, soft_wrap=True)
-
-
-def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
-    """The data set that the pipeline declares, made of the file `data` if given, or its first `events`."""
-    with err.status("reading the data set"):
-        return running.pipeline.load_dataset(events, data)
-
-
-class progress:  # noqa: N801 (used as a function)
-    """A progress bar on standard error; gives the function that advances it."""
-
-    def __init__(self, what: str, total: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=err, disable=not err.is_terminal)
-        self._task = self._progress.add_task(what, total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._progress.start()
-        return lambda steps: self._progress.advance(self._task, steps)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-
-def _stream(pipeline: Pipeline, topic: str) -> Stream:
-    streams = {stream.topic: stream for stream in (pipeline.events, pipeline.labels, *pipeline.sources)}
-    name = topic or pipeline.events.topic
-    if name not in streams:
-        raise ConfigError(
-            f"--topic {name!r} is no input of {pipeline.name}; its inputs are {', '.join(streams)}"
-        )
-    return streams[name]
+    print_line(console(), examples.summary())
 
 
 @contextmanager
@@ -553,10 +429,6 @@ def _beside(file: Path) -> TemporaryDirectory[str]:
     if not file.parent.is_dir():
         raise ConfigError(f"there is no folder {file.parent} to write {file.name} to; make it first")
     return TemporaryDirectory(dir=file.parent, prefix=".driftline-")
-
-
-def _say_waiting() -> None:
-    err.print("waiting: the flows do not move; is `driftline run` running?", highlight=False)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +105,7 @@ class Engine:
 
     def open_broker(self) -> Broker:
         """A new connection to the broker; raises `BrokerError`."""
+        state_dir.check(self.settings.state_dir)  # where the embedded log is by default
         return open_broker(self.settings.broker, self.settings.kafka_options)
 
     @property
@@ -113,11 +115,14 @@ class Engine:
 
     def plan(self) -> FeaturePlan:
         """The feature plan; raises `ConfigError` before the first `driftline apply`."""
-        if not self.plan_file.is_file():
+        state_dir.check(self.settings.state_dir)
+        with state_dir.explained(self.settings.state_dir):
+            known = self.plan_file.is_file() and self.plan_file.read_bytes()
+        if not known:
             raise ConfigError(
                 f"pipeline {self.pipeline.name!r} has no feature plan yet; run `driftline apply`"
             )
-        return FeaturePlan.from_json(self.plan_file.read_bytes())
+        return FeaturePlan.from_json(known)
 
     def keep_plan(self, plan: FeaturePlan) -> None:
         """Leave the plan where the flows find it; raises `StoreError`, and the one that was there stays."""
@@ -128,8 +133,11 @@ class Engine:
             unfinished.write_bytes(plan.to_json())
             unfinished.replace(file)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise StoreError(f"the feature plan cannot go to {file}: {error.strerror}; make room") from error
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise StoreError(
+                f"the feature plan cannot go to {file}: {error.strerror}; {state_dir.remedy(error)}"
+            ) from error
 
     def topics(self) -> list[str]:
         """All topics of the pipeline, those that it reads first."""

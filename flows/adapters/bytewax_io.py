@@ -22,7 +22,7 @@ from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, Topi
 from flows.core.decode import Decoder
 from flows.core.drain import Drain
 from flows.core.merge import EventTimeMerge, of_our_time
-from flows.errors import AccessDenied, BrokerError, UnknownTopic
+from flows.errors import AccessDenied, BrokerError, OffsetExpired, UnknownTopic
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
 SlotBatch = tuple[str, list[Record]]
@@ -35,6 +35,10 @@ _ALWAYS = datetime.fromtimestamp(0, UTC)
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 _BATCH_BYTES = 8 * 2**20  # of records in one batch, however few they are
 _BUFFER_BYTES = 8 * 2**20  # buffered of a partition before it is paused
+_EXPIRED = (
+    "The flow's stored state goes on there. Restore the records, or stop all flows and remove the pipeline's "
+    "folder `state/PIPELINE` in the state directory: then they begin again at the oldest records"
+)
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,10 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._consumer.close()
 
     def _take(self, wait: float) -> list[Record]:
-        records = self._consumer.poll(self._batch, wait)
+        try:
+            records = self._consumer.poll(self._batch, wait)
+        except OffsetExpired as error:
+            raise OffsetExpired(f"{error}. {_EXPIRED}") from error
         self._merge.add(of_our_time(records, time.time_ns() // 1_000_000, self._decoders))
         self._hold_back()
         return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)

@@ -18,11 +18,18 @@ from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from flows.adapters import kafka_topics
-from flows.adapters.kafka_errors import DENIED, SILENCE, Health, logger, principal
+from flows.adapters.kafka_errors import DENIED, MOVING, SILENCE, Health, logger, principal
 from flows.adapters.kafka_topics import PATIENCE, SOON
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
 from flows.core.positions import Positions
-from flows.errors import AccessDenied, ConfigError, DeliveryError, OffsetExpired, RecordTooLarge
+from flows.errors import (
+    AccessDenied,
+    ConfigError,
+    DeliveryError,
+    OffsetExpired,
+    RecordTooLarge,
+    Unacknowledged,
+)
 
 T = TypeVar("T")
 
@@ -54,19 +61,8 @@ PRODUCER = {
     "message.max.bytes": "1500000",  # a dead letter is larger than its record, which may have Kafka's 1 MiB
 }
 SECRET = ("password", "secret", "token", "key.pem", "sasl.jaas", "oauthbearer.config")
-MOVING = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+IN_DOUBT = PURGED | {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT}
 
 
 class KafkaBroker:
@@ -388,8 +384,7 @@ class KafkaConsumer:
         topic, number = partition
         return OffsetExpired(
             f"offset {self._positions.next[partition]} of {topic}[{number}] is not in Kafka, which holds "
-            f"offsets {first} to {end} of it: retention removed records, or the topic was made anew. "
-            f"Restore them, or remove the flow's state directory to begin again at offset {first}"
+            f"offsets {first} to {end} of it: retention removed records, or the topic was made again"
         )
 
 
@@ -403,6 +398,7 @@ class KafkaProducer:
         self._failures: list[str] = []
         self._topic = ""  # of the first record that was sent last
         self._too_large = False
+        self._are_in_doubt = True  # the failures: what was sent may be in the log all the same
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -426,6 +422,7 @@ class KafkaProducer:
         self._ends = {}
         self._failures = []
         self._too_large = False
+        self._are_in_doubt = True
         try:
             for record in records:
                 self._enqueue(record)
@@ -437,7 +434,9 @@ class KafkaProducer:
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
                 f"{self._health.servers}; the first: {self._failures[0]}"
             )
-            raise RecordTooLarge(failure) if self._too_large else DeliveryError(failure)
+            if self._too_large:
+                raise RecordTooLarge(failure)
+            raise (Unacknowledged if self._are_in_doubt else DeliveryError)(failure)
         return self._ends
 
     def close(self) -> None:
@@ -485,6 +484,7 @@ class KafkaProducer:
         elif error is not None:
             self._too_large |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
             self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {_why(error)}")
+            self._are_in_doubt &= error.code() in IN_DOUBT
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from flows.errors import AccessDenied, BrokerError
+from flows.errors import AccessDenied, BrokerAway, BrokerError
 
 logger = logging.getLogger("driftline.kafka")
 logger.addHandler(logging.NullHandler())  # an application that sets up no logging gets no noise
@@ -26,6 +26,19 @@ DENIED = frozenset(
 UNAUTHENTICATED = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 HOPELESS = DENIED | UNAUTHENTICATED
 GONE = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
+MOVING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError._WAIT_COORD,
+    }
+)
 SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
 
 _ADDRESS = re.compile(r"^(?:\w+://)?[^\s/]+/\w+: ")  # of the connection, before librdkafka's words
@@ -124,7 +137,7 @@ class Health:
         try:
             yield
         except TimeoutError as error:
-            raise BrokerError(f"a request to Kafka at {self.servers} timed out") from error
+            raise BrokerAway(f"a request to Kafka at {self.servers} timed out") from error
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in DENIED:
@@ -132,7 +145,8 @@ class Health:
             if _is_refusal(reason):
                 raise self._refusal(reason) from error
             if reason.code() not in SILENCE:
-                raise BrokerError(f"Kafka at {self.servers} refuses: {reason.str()}") from error
+                kind = BrokerAway if reason.code() in MOVING else BrokerError
+                raise kind(f"Kafka at {self.servers} refuses: {reason.str()}") from error
             client.poll(0)  # hands over what the connection attempts reported
             raise self._outage(reason) from error
 
@@ -145,7 +159,7 @@ class Health:
         """The error for a Kafka with which no connection could be made."""
         last = self._last or reason
         if self._last is None and self._closed:
-            return BrokerError(
+            return BrokerAway(
                 f"Kafka at {self.servers} closes the connection without an answer: it is starting, or this "
                 f"port wants another security protocol than {self._protocol!r}; set "
                 "DRIFTLINE_KAFKA_SECURITY_PROTOCOL"
@@ -153,7 +167,7 @@ class Health:
         if last is not None and _is_refusal(last):
             return self._refusal(last)
         detail = last.str() if last is not None else "no connection"
-        return BrokerError(
+        return BrokerAway(
             f"Kafka at {self.servers} does not answer: {detail}. Check the address and that it runs "
             "(`scripts/kafka start` starts one on this machine)"
         )

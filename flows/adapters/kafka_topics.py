@@ -9,7 +9,7 @@ from confluent_kafka.admin import ConfigResource, NewPartitions, NewTopic
 
 from flows.adapters.kafka_errors import DENIED, SILENCE, Health
 from flows.core.broker import TopicPartition, TopicSpec
-from flows.errors import BrokerError, UnknownTopic
+from flows.errors import BrokerError, UnknownPartition, UnknownTopic
 
 PATIENCE = 5.0  # seconds that a question to the broker may take
 SOON = 1.0  # seconds of them after which a refusal is looked for
@@ -71,7 +71,7 @@ def check_exists(
         if topic not in counts:
             raise_for_missing(client, health, topic)
         if not 0 <= number < counts[topic]:
-            raise UnknownTopic(f"{topic}[{number}]")
+            raise UnknownPartition(topic, number, counts[topic])
 
 
 def raise_for_missing(client: Any, health: Health, topic: str) -> None:

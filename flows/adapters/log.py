@@ -20,7 +20,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from flows.core.broker import Headers, Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import BrokerError, DeliveryError, OffsetExpired, UnknownTopic
+from flows.errors import BrokerError, DeliveryError, OffsetExpired, UnknownPartition, UnknownTopic
 from flows.state_dir import make_private
 
 logger = logging.getLogger("driftline.log")
@@ -62,6 +62,14 @@ CREATE TABLE groups (
     PRIMARY KEY (name, partition_id)
 ) WITHOUT ROWID;
 """
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "make room on its disk",
+    sqlite3.SQLITE_BUSY: "stop the other program that keeps it locked",
+    sqlite3.SQLITE_READONLY: "let this user write it",
+    sqlite3.SQLITE_CANTOPEN: "let this user read and write it",
+}
 
 
 class LogBroker:
@@ -285,8 +293,7 @@ class LogConsumer:
         topic, partition = cursor.partition
         return OffsetExpired(
             f"offset {cursor.position} of {topic}[{partition}] is not in the log {self._path}, which holds "
-            f"offsets {first} to {end} of it: the file was replaced or trimmed. Restore the file, or remove "
-            f"the flow's state directory to begin again at offset {first}"
+            f"offsets {first} to {end} of it: the file was replaced or trimmed"
         )
 
 
@@ -344,7 +351,7 @@ class LogProducer:
         else:
             number = next(self._turns) % len(ids)
         if not 0 <= number < len(ids):
-            raise UnknownTopic(f"{record.topic}[{number}]")
+            raise UnknownPartition(record.topic, number, len(ids))
         return number, ids[number]
 
 
@@ -392,7 +399,7 @@ def _one_id(ids: Mapping[str, list[int]], partition: TopicPartition) -> int:
     if topic not in ids:
         raise UnknownTopic(topic)
     if not 0 <= number < len(ids[topic]):
-        raise UnknownTopic(f"{topic}[{number}]")
+        raise UnknownPartition(topic, number, len(ids[topic]))
     return ids[topic][number]
 
 
@@ -440,8 +447,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-        advice = "make room on its disk" if full else "name another file, or remove it"
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "name another file")
         raise BrokerError(f"the log {path} cannot be used: {error}; {advice}") from error
 
 

@@ -120,13 +120,36 @@ def test_wrong_topics(told: Told, project: Project) -> None:
     line = told(project, "publish", "some.jsonl", "--topic", "fligths")
     assert "'fligths'" in line
     assert "flights, flight_labels, departures, arrivals" in line
-    assert "'fligths' does not exist" in told(project, "tail", "fligths")
+    line = told(project, "tail", "fligths")
+    assert "topic 'fligths' does not exist; choose among predictions, features" in line
+    assert "or the topics there are: departures, arrivals, flights, flight_labels, flight_delays." in line
+    assert "apply" not in line
+
+
+@pytest.mark.parametrize("command", ["apply", "run", "publish", "topics", "backtest", "backfill"])
+def test_a_state_directory_that_cannot_be_one(told: Told, project: Project, command: str) -> None:
+    (project.directory / "taken").write_text("")
+    line = told(project, command, STATE_DIR="taken")
+    assert "/taken cannot be used: there is something else in its place; " in line
+    assert "apply" not in line
+
+
+def test_a_state_directory_that_cannot_be_written(told: Told, project: Project) -> None:
+    line = told(project, "run", STATE_DIR="/proc/driftline")
+    assert "the state directory /proc/driftline cannot be used: " in line
+    assert "let this user write it, or set DRIFTLINE_STATE_DIR to another directory" in line
+
+
+def test_a_place_without_a_dead_letter(told: Told, project: Project) -> None:
+    for place in ("0/99", "1/0", "0/-1", "x"):
+        line = told(project, "dead-letters", "show", place)
+        assert f"there is no dead letter at '{place}'; `driftline dead-letters list` shows" in line
 
 
 def test_a_file_that_is_not_there_or_no_records(told: Told, project: Project) -> None:
     assert "missing.jsonl" in told(project, "publish", "missing.jsonl")
     (project.directory / "bad.jsonl").write_text('{"flight_id": "F1"}\n')
-    assert "bad.jsonl, line 1: " in told(project, "publish", "bad.jsonl")
+    assert "dead letters: line 1: field" in told(project, "publish", "bad.jsonl")
 
 
 DECLARATIONS = {

@@ -421,7 +421,8 @@ def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
         (directory / title).parent.mkdir(exist_ok=True)
         (directory / title).write_text(body.replace('service="late_orders"', f'service="{service}"'))
     environment = {n: v for n, v in os.environ.items() if not n.startswith("DRIFTLINE_")}
-    shop = Shop(directory, environment | {"DRIFTLINE_HTTP_PORT": "0"})
+    quick = {"DRIFTLINE_HTTP_PORT": "0", "DRIFTLINE_MODEL_SECONDS": "0.02"}  # a replay waits for models
+    shop = Shop(directory, environment | quick)
     shop.run("driftline apply")
     return shop
 
