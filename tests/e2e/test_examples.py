@@ -86,7 +86,7 @@ def replay(project: Project, examples: list[Example], slower: float = 1.0) -> No
     with ExitStack() as stack:
         running = [stack.enter_context(of(project, each).flows(*each.flows)) for each in examples]
         engines = [(of(project, each).engine(), each) for each in examples]
-        broker = stack.enter_context(project.broker())
+        broker = stack.enter_context(of(project, examples[0]).broker())
         wait_until(lambda: all(has_begun(broker, *each) for each in engines), 3 * PATIENCE)
         publishing = [
             of(project, each).start(DRIFTLINE, "publish", "--events", str(each.events), *each.pace(slower))
