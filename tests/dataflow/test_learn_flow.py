@@ -370,3 +370,16 @@ def test_a_candidate_that_is_old_forged_or_of_another_pipeline_does_not_become_t
     dead = [(dict(r.headers)["reason"], r.key) for r in project.records("dead-letters") if r.key]
     reasons = [each for each in dead if each[1] in (b"v0", b"v2", b"v7", b"v8", b"v9")]
     assert reasons == [(b"stale", b"v0"), (b"stale", b"v8"), (b"stale", b"v9"), (b"signature", b"v7")]
+
+
+def test_models_are_published_beside_those_that_another_secret_signed(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    project.send(world(running, 100))
+    run_flow(running, "learn")
+    before = len(project.records("models"))
+    running.recovery_dir("learn").rename(project.directory / "lost")
+    renewed = project.with_settings(SECRET=SECRET).engine(**DECLARED)
+    run_flow(renewed, "learn")
+    new = [renewed.sealer().read(record) for record in project.records("models")[before:]]
+    assert [message.sequence for message in new] == list(range(1, len(new) + 1))
+    assert new[-1].model.learned == 101
