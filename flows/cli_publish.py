@@ -65,7 +65,7 @@ def publish(
     if topic and file is None:
         raise ConfigError("--topic goes with a file of records; name the file")
     running = engine(pipeline)
-    check_topics(running)
+    check_topics(running, [stream.topic for stream in running.pipeline.input_streams])
     records: Any = (
         FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
     )

@@ -166,10 +166,16 @@ class Sealer:
         )
 
     def record(self, topic: str, message: ModelMessage, content: bytes | None = None) -> Outgoing:
-        """Return the signed record of a model for the models topic; raises as `seal` does."""
+        """Return the signed record of a model for the models topic; raises as `seal` does.
+
+        The sink writes no id twice: a candidate for a signal once, each other message always, also beside
+        those that another secret signed.
+        """
         body, signature = self.seal(message, content)
         version = message.model.version
         identity = f"{version}:{message.role}:{message.sequence}"
+        if message.role != "candidate":
+            identity += f":{signature.hex()[:8]}"
         headers = (("id", identity.encode()), ("role", message.role.encode()), (SIGNATURE, signature))
         return Outgoing(topic, body, version.encode(), timestamp=message.time, headers=headers)
 
@@ -248,8 +254,8 @@ class Sealer:
         if hmac.compare_digest(hmac.digest(self._secret, body, "sha256"), signature):
             raise SnapshotError(
                 "a snapshot was written by Driftline 0.1, whose format is not read any more; stop the flows, "
-                "remove the folder `state` of the state directory and the models topic, and run "
-                "`driftline apply` and `driftline run`: the state is made again from the topics"
+                "remove the folder `state` of the state directory, and start them again: the state is made "
+                "from the topics, and old models on the models topic become dead letters"
             )
         raise SnapshotError(
             "a snapshot is not signed with this project's secret for this purpose and was not read; set "

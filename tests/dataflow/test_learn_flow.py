@@ -397,3 +397,16 @@ def test_an_outlier_is_counted_in_the_metrics_and_logged_once_for_each_feature(
     assert "the event is not learned (outliers='skip')" in warning
     snapshot = running.sealer().read(project.records("models")[-1])
     assert snapshot.model.learned == 298
+
+
+def test_models_are_published_beside_those_that_another_secret_signed(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    project.send(world(running, 100))
+    run_flow(running, "learn")
+    before = len(project.records("models"))
+    running.recovery_dir("learn").rename(project.directory / "lost")
+    renewed = project.with_settings(SECRET=SECRET).engine(**DECLARED)
+    run_flow(renewed, "learn")
+    new = [renewed.sealer().read(record) for record in project.records("models")[before:]]
+    assert [message.sequence for message in new] == list(range(1, len(new) + 1))
+    assert new[-1].model.learned == 101

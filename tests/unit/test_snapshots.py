@@ -81,7 +81,8 @@ def test_a_record_of_the_models_topic_says_what_it_holds_and_is_read_back():
     out = SEALER.record("p.models", message(role="challenger"))
     headers = dict(out.headers)
     assert (out.key, out.timestamp) == (b"v2", 1_357_035_300_123)
-    assert (headers["id"], headers["role"]) == (b"v2:challenger:41", b"challenger")
+    assert headers["id"] == b"v2:challenger:41:" + headers[SIGNATURE].hex()[:8].encode()
+    assert headers["role"] == b"challenger"
     back = SEALER.read(Record("p.models", 0, 0, 0, out.key, out.value, out.headers))
     assert (back.role, back.model.version) == ("challenger", "v2")
 
@@ -440,7 +441,7 @@ def test_what_an_older_version_wrote_is_told_in_one_line_that_says_what_to_do():
     old = b'{"pipeline":"p","version":"v1","role":"champion","estimator":"gASV"}'
     state = pickle.dumps({"learned": 3})
     with pytest.raises(
-        SnapshotError, match=r"written by Driftline 0\.1.*remove .* and run `driftline apply`"
+        SnapshotError, match=r"written by Driftline 0\.1.*remove .* and start them again"
     ) as told:
         SEALER.open(old, hmac.digest(SECRET, old, "sha256"))
     with pytest.raises(SnapshotError, match=r"written by Driftline 0\.1"):
