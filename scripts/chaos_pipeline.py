@@ -46,5 +46,5 @@ pipeline = replace(
     # The replay is a thousand times as fast as the flights: a minute in which the predictor, or one partition
     # of it, is down is as many days in which labels stand in the log before their predictions.
     label_wait=timedelta(days=60),
-    outliers="learn",  # what is one depends on the order of the labels, which is not always the same with kills
+    outliers="learn",  # what is one depends on the order of the labels, which kills may change
 )
