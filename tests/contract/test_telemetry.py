@@ -65,6 +65,7 @@ METRICS = {
     "driftline_retrainings",
     "driftline_model_info",
     "driftline_model_labels",
+    "driftline_outliers",
     "driftline_snapshot_age_seconds",
     "driftline_webhook_deliveries",
     "driftline_webhook_endpoint_disabled",

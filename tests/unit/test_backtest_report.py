@@ -22,6 +22,7 @@ from flows.core.plan import FeaturePlan
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.watch import Watched
 from flows.pipeline import Pipeline, Stream
+from flows.report import backtest_summary
 from flows.report_page import Report, render
 
 EVENTS = 4000
@@ -159,6 +160,17 @@ def test_slices_calibration_versions_and_facts_are_those_of_the_run(report):
     assert [(v.version, v.role, v.labels) for v in report.versions] == [("v1", "champion", EVENTS)]
     assert report.versions[0].since == START
     assert (report.facts["events"], report.facts["dead letters"]) == (f"{EVENTS:,}", "0")
+
+
+def test_the_outliers_of_a_run_are_among_its_facts():
+    made = records(400)
+    far = orjson.loads(made[400].value) | {"x": 1e6}
+    made[400] = made[400]._replace(value=orjson.dumps(far))
+    run = Run(pipeline(), FeaturePlan("none", ()), outliers="skip").over(made)
+    assert History(run.test, 400).report().facts["outliers"] == "1"
+    summary = backtest_summary(run.test, [], 0, 1.0)
+    assert summary["outliers"] == {"events": 1, "values": {"x": 1}}
+    assert summary["labels"] == 400
 
 
 def test_a_short_backtest_without_slices_or_a_watch_has_a_page_too():
