@@ -186,7 +186,7 @@ class _Usual:
             self._squares[part][name] += counts[name] ** 2 / rows if rows else 0.0
 
     def dispersion(self, interval: int, name: str) -> float:
-        """How much more a share varied between intervals than by chance: Pearson's statistic by its freedom."""
+        """How much more a share varied by interval than by chance, by Pearson's statistic; 1 or more."""
         usual, part = self.of(interval), interval % len(self._counts)
         count, rows, freedom = usual[name], usual["rows"], self._filled[part] - 1
         if freedom < 1 or not 0 < count < rows:
