@@ -75,9 +75,9 @@ class DriftPolicy:
     """When a rise of the error, or a change of what is served, is drift.
 
     `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), `options`
-    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels, nor within
-    `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector
-    or an argument that River does not have.
+    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels of
+    predictions whose windows were full, nor within `cool_down` of event time after the last one, nor when the
+    error fell. Raises `ConfigError` for a detector or an argument that River does not have.
 
     `period` is that of the seasons: features and the rate of events are compared with the same part of it.
     `kinds` are the kinds of drift that are watched.

@@ -1,9 +1,9 @@
 """Data quality: nulls, values out of range, unseen categories and the rate of events, interval by interval.
 
 What is usual in a column is learned in the first intervals in which its windows are full; then each interval
-is compared with it. A share of bad values alarms on how much it rose, as long as that is more than chance: a
-fault in a source breaks many values at once. With a period the rate and the shares are those usual in the
-same part of it: after a night without events many a window is empty, and its mean null.
+is compared with it. A share of bad values alarms on how much it rose, as long as that is more than it varies
+by chance or from interval to interval: a fault in a source breaks many values at once. With a period the rate
+and the shares are those usual in the same part of it: after a night without events many windows are empty.
 
 What stays bad for as long as the warm-up lasts becomes usual: it is learned beside the reference from the
 first bad interval on, and dropped when nothing was bad for a whole period. Intervals without a finding change
@@ -93,8 +93,8 @@ class Alarm(NamedTuple):
 class DataQuality:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    A row behind the newest interval counts in that one. State: for each column six numbers for each interval
-    of a period, and at most 2,000 categories.
+    A row behind the newest interval counts in that one. State: for each column fourteen numbers for each
+    interval of a period, and at most 2,000 categories.
     """
 
     def __init__(self, columns: Mapping[str, Column], policy: QualityPolicy) -> None:
@@ -173,16 +173,30 @@ class _Usual:
         self.low, self.high = inf, -inf
         self.categories: set[str] = set()
         self._counts = [dict.fromkeys(names, 0) for _ in range(parts)]
+        self._filled = [0] * parts  # intervals with rows
+        self._squares = [dict.fromkeys(names, 0.0) for _ in range(parts)]  # of counts, over the rows
 
     def learn(self, interval: int, counts: Mapping[str, int]) -> None:
         """Count the interval as a usual one."""
         self.intervals += 1
-        usual = self.of(interval)
+        usual, part, rows = self.of(interval), interval % len(self._counts), counts["rows"]
+        self._filled[part] += rows > 0
         for name in usual:
             usual[name] += counts[name]
+            self._squares[part][name] += counts[name] ** 2 / rows if rows else 0.0
+
+    def dispersion(self, interval: int, name: str) -> float:
+        """How much more a share varied by interval than by chance, by Pearson's statistic; 1 or more."""
+        usual, part = self.of(interval), interval % len(self._counts)
+        count, rows, freedom = usual[name], usual["rows"], self._filled[part] - 1
+        if freedom < 1 or not 0 < count < rows:
+            return 1.0
+        share = count / rows
+        statistic = (self._squares[part][name] - count * share) / (share * (1 - share))
+        return max(1.0, statistic / freedom)
 
     def of(self, interval: int) -> dict[str, int]:
-        """The counts of the part of the period that the interval is in."""
+        """The counts of the interval's part of the period."""
         return self._counts[interval % len(self._counts)]
 
 
@@ -203,7 +217,7 @@ class _Watch(ABC):
         self._good = 0  # intervals without a finding since the last one with some
 
     @abstractmethod
-    def findings(self, counts: Mapping[str, int], usual: Mapping[str, int]) -> Iterator[Finding]:
+    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
         """What is bad in an interval with these counts."""
 
     def finish(self, interval: int) -> list[Finding]:
@@ -217,7 +231,7 @@ class _Watch(ABC):
             if self._next.intervals == self._policy.learned:
                 self._usual, self._next = self._next, None
                 return []
-        found = list(self.findings(counts, self._usual.of(interval)))
+        found = list(self.findings(interval, counts))
         self._good = 0 if found else self._good + 1
         if found:
             self._next = self._next or self._fresh()
@@ -256,7 +270,8 @@ class _Rate(_Watch):
         """Count some rows."""
         self._now["rows"] += rows
 
-    def findings(self, counts: Mapping[str, int], usual: Mapping[str, int]) -> Iterator[Finding]:
+    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
+        usual = self._usual.of(interval)
         rows, events = counts["rows"], usual["rows"] / max(1, usual["rate"])
         if max(events, rows) < _LEAST_ROWS:
             return
@@ -288,8 +303,9 @@ class _Column(_Watch):
     def finish(self, interval: int) -> list[Finding]:
         return super().finish(interval) if interval >= self.begin else []
 
-    def findings(self, counts: Mapping[str, int], usual: Mapping[str, int]) -> Iterator[Finding]:
+    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
         """The shares that rose."""
+        usual = self._usual.of(interval)
         now, rows = counts["rows"], usual["rows"]
         if now < _LEAST_ROWS:
             return
@@ -297,7 +313,8 @@ class _Column(_Watch):
             before, after = usual[fault] / max(1, rows), counts[fault] / now
             level = _level(after - before, self._policy.warning, self._policy.alarm)
             chance = (usual[fault] + 1) / (rows + 2)  # by Laplace, so that it is never 0
-            if level and after - before > _ERRORS * sqrt(chance * (1 - chance) * (1 / now + 1 / (rows + 1))):
+            variance = chance * (1 - chance) * (1 / now + 1 / (rows + 1))
+            if level and after - before > _ERRORS * sqrt(variance * self._usual.dispersion(interval, fault)):
                 yield Finding(self._name, fault, level, before, after)
 
 

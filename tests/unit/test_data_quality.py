@@ -229,7 +229,6 @@ def test_until_the_windows_of_a_column_are_full_nothing_of_it_is_learned_or_judg
     broken_late = broken(filling(24), 34, 0.5, lambda x: x + 9, same)
     (alarm, *_) = run(watch(**columns), broken_late)
     assert (alarm.findings[0].fault, alarm.since) == ("range", 34 * HOUR)
-    assert run(watch(**columns), broken(filling(24), 33, 0.5, null, same))[0].since == 34 * HOUR
 
 
 def test_the_other_columns_are_judged_while_one_still_fills():
@@ -302,3 +301,15 @@ def test_a_detector_that_was_restored_while_it_learns_what_is_new_goes_on_as_if_
     straight = run_whole(watch(**columns), data)
     assert before + run_whole(restored, data[stop:], start=stop, batch=37) == straight
     assert [type(each) for each in straight].count(Over) == 1
+
+
+@pytest.mark.parametrize(("share", "is_raised"), [(0.75, False), (1.0, True)])
+def test_a_share_that_varies_much_from_day_to_day_must_rise_above_that(share, is_raised):
+    """As the flights at 6 o'clock whose airport had no arrival in the last 3 hours, in January 2013."""
+    days = [0.34, 0.47, 0.54, 0.33, 0.67, 0.37, 0.48, share]
+    shares = [day if hour == 6 else 0.0 for day in days for hour in range(24)]
+    data = [
+        (t, (None if t % HOUR < HOUR * shares[t // HOUR] else x, c)) for t, (x, c) in rows(192, a_hour=75)
+    ]
+    alarms = run(watch(QualityPolicy(period=DAY)), data)
+    assert [alarm.since // HOUR for alarm in alarms] == ([7 * 24 + 6] if is_raised else [])
