@@ -119,10 +119,10 @@ def test_wrong_topics(told: Told, project: Project) -> None:
     (project.directory / "some.jsonl").write_text("{}\n")
     line = told(project, "publish", "some.jsonl", "--topic", "fligths")
     assert "'fligths'" in line
-    assert "flights, flight_labels, departures, arrivals" in line
+    assert "flights, departures, arrivals, flight_labels" in line
     line = told(project, "tail", "fligths")
     assert "topic 'fligths' does not exist; choose among predictions, features" in line
-    assert "or the topics there are: departures, arrivals, flights, flight_labels, flight_delays." in line
+    assert "or the topics there are: flights, departures, arrivals, flight_labels, flight_delays." in line
     assert "apply" not in line
 
 
