@@ -56,7 +56,7 @@ COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
     "scripts/test": "runs this very test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
-    "scripts/bench outliers": "the table of docs/drift.md is its output, but for the cases that it leaves out",
+    "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
     "scripts/chaos": "the table of docs/architecture.md is its output, with fewer events and kills",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
