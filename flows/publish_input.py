@@ -10,7 +10,7 @@ from zlib import crc32
 import orjson
 
 from flows.core.broker import Outgoing, Record
-from flows.core.schema import in_milliseconds, milliseconds
+from flows.core.schema import in_milliseconds
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline, Stream
 
@@ -61,7 +61,7 @@ class FileRecords:
         try:
             payload = orjson.loads(line)
             key = str(payload[self.stream.id]).encode()
-            time = milliseconds(payload[self.stream.time])
+            time = self.stream.event_time(payload[self.stream.time])
         except (orjson.JSONDecodeError, TypeError, KeyError, IndexError, ValueError):
             pass
         return Outgoing(self.stream.topic, line, key, timestamp=time)

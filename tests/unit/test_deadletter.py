@@ -55,6 +55,7 @@ def test_the_reasons_are_those_that_the_documentation_explains():
         "model",
         "undeliverable",
         "signature",
+        "stale",
     }
 
 

@@ -23,7 +23,6 @@ from flows.core.tasks import TASKS
 from flows.report import roc_auc
 
 NAMES = ("amount", "x")
-SEALER = Sealer(b"s" * 32, [__name__])
 EVENTS, AT = 2000, 500
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -51,6 +50,9 @@ class Notebook:
 
     def learn_one(self, features: dict[str, Any], truth: Any = None) -> None:
         self.lessons.append((list(features.values()), truth))
+
+
+SEALER = Sealer(b"s" * 32, [Notebook()])
 
 
 def learner(model: Any, outliers: Outliers = "skip", task: str = "binary", block: int = 500) -> Learner:
@@ -264,7 +266,7 @@ def test_a_detector_of_anomalies_does_not_learn_an_outlier_either() -> None:
 
 def test_an_outlier_teaches_no_challenger_and_counts_in_no_contest() -> None:
     learning = learner(Notebook(), task="regression", block=10)
-    list(learning.challenged(ModelMessage("p", "challenger", 0, Model("v2", Notebook()), {})))
+    list(learning.challenged(ModelMessage("p", "challenger", 0, Model("v2", Notebook()), {}, 1)))
     rng = Random(1)
     for number in range(50):
         row = [rng.random(), 0.0]
@@ -286,7 +288,7 @@ def test_a_challenger_is_trained_as_the_champion_is(outliers: Outliers, learned:
     rows.insert(150, [1e6, 0.0])
     served = [prediction(number, row) for number, row in enumerate(rows)]
     truths = {each.id: True for each in served}
-    model = train(Model("v2", Notebook()), NAMES, served, truths, outliers)
+    model = train(Model("v2", Notebook()), NAMES, served, truths, pytest.fail, outliers)
     assert model.learned == learned
     assert ([1e6, 0.0] in [row for row, _ in model.estimator.lessons]) == (outliers == "learn")
 

@@ -231,7 +231,8 @@ def test_a_large_model_whose_artifact_is_missing_is_a_dead_letter_and_the_champi
         member.estimator.ballast = bytes(2_000_000)
         return snapshot("champion", member, sequence, storing)
 
-    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(model("v1", 0.1)), storing)
+    lineup = Lineup(model("v1", 0.1))
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail)
     first = run(scoring, large(0.2, 1), event("a"))
     lost = large(0.3, 2)
     disk.kept.popitem()
@@ -255,7 +256,8 @@ def test_a_repaired_artifact_is_taken_when_its_message_is_sent_again():
     member.estimator.ballast = bytes(2_000_000)
     record = snapshot("champion", member, 2, storing)
     kept, disk.kept = disk.kept, {}
-    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(model("v1", 0.1)), storing)
+    lineup = Lineup(model("v1", 0.1))
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail)
     assert reasons(run(scoring, record)) == ["signature"]
     disk.kept = kept
     assert [p.score for p in served(run(scoring, record, event("a")))] == [0.3]

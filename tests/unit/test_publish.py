@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -399,12 +400,10 @@ def test_times_of_a_file_are_in_the_unit_that_is_declared(tmp_path):
     declared = Stream("sales", "id", "at", {"id": Key(), "at": Time(unit="s")})
     file = tmp_path / "sales.jsonl"
     file.write_text(f'{{"id": 7, "at": {START / 1000 + 0.25}}}\n{{"id": 8, "at": {START}}}\n')
-    records = iter(FileRecords(file, declared))
-    assert next(records)[2:] == (b"7", None, START + 250, ())
-    with pytest.raises(
-        ConfigError, match=r"sales.jsonl, line 2: .*it looks like milliseconds: declare Time\("
-    ):
-        next(records)
+    records = FileRecords(file, declared)
+    assert next(iter(records))[2:] == (b"7", None, START + 250, ())
+    with pytest.raises(ConfigError, match=r"line 2: .*it looks like milliseconds: declare Time\("):
+        survey(replace(SHOP, events=declared), records, print).check(records.place)
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path):

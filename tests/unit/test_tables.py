@@ -73,6 +73,7 @@ def test_the_tables_of_a_backtest_are_whole_at_80_columns() -> None:
     }
     metrics = {"model": dict.fromkeys(["ROCAUC", "LogLoss", "A", "B", "C", "CrossEntropyOfClasses"], 0.12345)}
     summary = {"pipeline": "p", "events": 5, "labels": 4, "dead_letters": 3, "seconds": 2.0}
+    summary |= {"outliers": {"events": 0, "values": {}}, "reasons": [], "fault": None}
     summary |= {"events_per_second": 2, "metrics": metrics, "drift": [drift]}
     to = Console(width=80, file=io.StringIO(), markup=False, highlight=False)
     print_backtest(to, summary)
