@@ -7,11 +7,12 @@ import orjson
 
 from flows.core.broker import Headers, Outgoing, Record
 from flows.core.models import Prediction
-from flows.core.schema import Field, Number, Text, Time, check, iso, milliseconds
+from flows.core.schema import Field, Number, Text, Time, check, iso
 from flows.errors import InvalidRecord
 
 _ID = Text(longest=2**20)  # as long as a declaration may allow
-_FIELDS: dict[str, Field] = {"id": _ID, "time": Time(), "model": _ID}
+_TIME = Time()
+_FIELDS: dict[str, Field] = {"id": _ID, "time": _TIME, "model": _ID}
 _SCORE = Number()
 _SERVED_FIELDS: dict[str, Field] = {"plan": Text(), "moment": Number(0, 2**62)}
 PUBLISHED_AT = (
@@ -96,7 +97,7 @@ def _prediction(raw: dict[str, Any]) -> Prediction:
         raise InvalidRecord("schema", "not a prediction: 'shadows' or 'features' is missing")
     for score in (raw.get("score"), *shadows.values()):
         _check_score(score)
-    return Prediction(raw["id"], milliseconds(raw["time"]), raw["score"], raw["model"], shadows, features)
+    return Prediction(raw["id"], _TIME.read(raw["time"]), raw["score"], raw["model"], shadows, features)
 
 
 def _check_score(score: Any) -> None:

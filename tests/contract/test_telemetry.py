@@ -44,6 +44,7 @@ METRICS = {
     "driftline_late_records",
     "driftline_lookups_null",
     "driftline_consumer_lag_records",
+    "driftline_held_back_records",
     "driftline_end_to_end_seconds",
     "driftline_stage_seconds",
     "driftline_feature_freshness_seconds",

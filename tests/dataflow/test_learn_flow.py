@@ -34,6 +34,9 @@ DECLARED = {
 }
 FLIGHTS = 900
 CHANGE = 600  # from this flight on, the scores that are served are wrong
+EVERY = (
+    6 * MINUTE
+)  # the windows of a day are full after 240 flights, and drift is looked for 300 labels later
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,11 @@ class Observed(Engine):
 
 
 def world(running: Engine, flights: int = FLIGHTS, shadow: str = "") -> list[Outgoing]:
-    """A prediction a minute, its label an hour later, and the dirt of the real world between them."""
+    """A prediction every 6 minutes, its label an hour later, and the dirt of the real world between them."""
     random = Random(11)
     records = []
     for number in range(flights):
-        flight, time, truth = f"F{number:05}", NOON + number * MINUTE, random.random() < 0.4
+        flight, time, truth = f"F{number:05}", NOON + number * EVERY, random.random() < 0.4
         answer = served(running, flight, time, truth, number < CHANGE, random)
         if shadow:
             close = random.uniform(0.01, 0.1)  # closer than the 0.2 of the champion at its best
@@ -144,19 +147,25 @@ def test_predictions_that_no_label_comes_for_are_bounded_counted_and_warned_of_o
 
 
 def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:
-    running = project.engine(drift=DriftPolicy(period=timedelta(hours=1), kinds=("prediction",)))
-    random, records = Random(5), []
-    for number in range(5400):
+    policy = DriftPolicy(period=timedelta(hours=1), kinds=("prediction",), warm_up=1)
+    running = project.engine(drift=policy)
+    random, records, full = (
+        Random(5),
+        [],
+        1441,
+    )  # flights until the windows of a day are full and one is learned
+    for number in range(full + 5400):
         answer = served(running, f"F{number:05}", NOON + number * MINUTE, True, True, random)
-        score = random.random() / (1 if number < 4200 else 3)
+        score = random.random() / (1 if number < full + 4200 else 3)
         records.append(prediction(running, answer._replace(score=score)))
+    records.insert(full, label(f"F{full - 1:05}", NOON + (full - 1) * MINUTE, True))
     project.send(records)
     run_flow(running, "learn")
     _, happenings = drive(running, project)
     (signal,) = [DriftSignal.from_json(r.value) for r in project.records("drift")]
     assert happenings == [signal]
     assert (signal.kind, signal.level, signal.status) == ("prediction", "alarm", "firing")
-    assert (signal.topic, signal.offset) == ("flight_delays.predictions", 4096 + 1000 - 1)
+    assert (signal.topic, signal.offset) == ("flight_delays.predictions", full + 4096 + 1000 - 1)
     assert signal.columns[0].name == "prediction"
     assert signal.estimate_after < signal.estimate_before
 
