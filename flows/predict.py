@@ -12,6 +12,7 @@ them from Feast's online store. Run it with `driftline run predict`, or by itsel
 
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 import bytewax.operators as op
@@ -236,9 +237,10 @@ def _by_slot(keyed: tuple[str, EntityPart]) -> tuple[str, EntityPart]:
 
 
 class _Assemble:
-    """Keyed by slot: puts the parts of each batch together.
+    """Keyed by slot: puts the parts of each batch together, and passes the batches on in their order.
 
-    A batch passes through within its epoch, so at a snapshot nothing waits here, nothing is to be stored.
+    In a cluster the parts of a batch may come after a later batch that has none, such as one of models only.
+    A batch passes through within its epoch, so at a snapshot nothing waits here and nothing is to be stored.
     """
 
     def __init__(self, plan: FeaturePlan) -> None:
@@ -252,11 +254,13 @@ class _Assemble:
                 self._batches[value.number] = value
             else:
                 self._parts.setdefault(value.number, []).append(value.part)
-        complete = [n for n, b in self._batches.items() if len(self._parts.get(n, ())) == len(b.steps)]
-        return [self._assemble(number) for number in sorted(complete)]
+        return [self._assemble(number) for number in takewhile(self._is_complete, sorted(self._batches))]
 
     def snapshot(self) -> bytes:
         return b""
+
+    def _is_complete(self, number: int) -> bool:
+        return len(self._parts.get(number, ())) == len(self._batches[number].steps)
 
     def _assemble(self, number: int) -> Vectors:
         batch = self._batches.pop(number).batch

@@ -165,7 +165,8 @@ def _pipeline(module: str) -> Pipeline:
             f"[tool.driftline] pipelines: cannot import {module!r}: {describe(error)}"
         ) from error
     if not hasattr(imported, "pipeline"):
-        raise ConfigError(f"[tool.driftline] pipelines: {module!r} defines no `pipeline`")
+        where = getattr(imported, "__file__", None) or "a namespace package"
+        raise ConfigError(f"[tool.driftline] pipelines: {module!r} ({where}) defines no `pipeline`")
     pipeline = imported.pipeline
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(

@@ -127,7 +127,7 @@ def test_a_directory_that_is_in_no_project_is_told_how_to_become_one(tmp_path):
         ('pipelines = ["shop.fraud"]\nfeature_repo = "nowhere"', "there is no directory"),
         ('feature_repo = "features"\npipelines = ["shop.nothing"]', "cannot import 'shop.nothing'"),
         ('feature_repo = "features"\npipelines = ["nothing"]', "cannot import 'nothing'"),
-        ('feature_repo = "features"\npipelines = ["shop"]', "'shop' defines no `pipeline`"),
+        ('feature_repo = "features"\npipelines = ["shop"]', ") defines no `pipeline`"),
         (
             'feature_repo = "features"\npipelines = ["shop.fraud", "shop.fraud"]',
             "two pipelines are called 'fraud'",
@@ -157,7 +157,7 @@ def test_a_pyproject_that_is_wrong_is_one_line_that_says_what(project, content, 
     ("code", "said"),
     [
         ("pipeline = 'fraud'", "shop.wrong.pipeline must be a flows.pipeline.Pipeline, not str"),
-        ("model = 1", "'shop.wrong' defines no `pipeline`"),
+        ("model = 1", "wrong.py) defines no `pipeline`"),
         ("import a_package_that_is_not_there", "No module named 'a_package_that_is_not_there'"),
         ("pipeline = undefined", "NameError: name 'undefined' is not defined"),
         ("import os; os.nothing", "AttributeError: module 'os' has no attribute 'nothing'"),
