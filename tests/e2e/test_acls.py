@@ -194,7 +194,7 @@ def topics(secured: SecuredKafka) -> None:
     names = [*INPUTS, *(f"flight_delays.{kind}" for kind in OUTPUTS)]
     broker.create_topics([TopicSpec(name) for name in names])
     with closing(broker.producer()) as producer:
-        producer.send([Outgoing(name, b"{}") for name in ("flights", OWN, MODELS)])
+        producer.send([Outgoing(name, b"{}", b"key") for name in ("flights", OWN, MODELS)])
 
 
 @pytest.mark.usefixtures("topics")
