@@ -279,5 +279,6 @@ def test_apply_names_in_one_line_the_numbers_without_a_range_that_the_model_depe
     (warning,) = [line for line in outcome.stderr.splitlines() if "warning: " in line]
     assert warning == (
         "driftline: warning: flight_delays: no range is declared for flights.minute_of_day, "
-        "departures.delay; declare Number(low, high), so that an impossible value is a dead letter and reaches no feature"
+        "departures.delay; declare Number(low, high), so that an impossible value is a dead letter and "
+        "reaches no feature"
     )
