@@ -108,12 +108,14 @@ class Health:
         """Turn librdkafka's fatal errors, which end a client for good, into a `BrokerError`.
 
         They are raised out of whatever call serves the callbacks, as a `SystemError` where one runs then.
+        That may have no cause; then `report` or a delivery has noted the reason.
         """
         try:
             yield
         except (KafkaException, SystemError) as error:
             fatal = _fatal(error)
             if fatal is None:
+                self.raise_if_hopeless(operation, topic)
                 raise
             raise self._refusal(fatal, operation, topic) from error
 

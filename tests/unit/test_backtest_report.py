@@ -16,6 +16,7 @@ from flows.backtest import Progress
 from flows.backtest_report import POINTS, History
 from flows.core.broker import Outgoing
 from flows.core.data_quality import Column
+from flows.core.dead_tally import DeadTally
 from flows.core.drift import Position
 from flows.core.feature_drift import Compared, FeaturePolicy
 from flows.core.plan import FeaturePlan
@@ -168,7 +169,7 @@ def test_the_outliers_of_a_run_are_among_its_facts():
     made[400] = made[400]._replace(value=orjson.dumps(far))
     run = Run(pipeline(), FeaturePlan("none", ()), outliers="skip").over(made)
     assert History(run.test, 400).report().facts["outliers"] == "1"
-    summary = backtest_summary(run.test, [], 0, 1.0)
+    summary = backtest_summary(run.test, [], 800, DeadTally(), 1.0)
     assert summary["outliers"] == {"events": 1, "values": {"x": 1}}
     assert summary["labels"] == 400
 

@@ -127,6 +127,16 @@ def test_a_producer_that_may_write_nothing_names_its_topic() -> None:
         raise crash
 
 
+def test_a_crash_without_a_cause_is_explained_by_what_the_client_reported_before() -> None:
+    one = health()
+    with (
+        pytest.raises(AccessDenied, match="the operation WRITE on topic 't'"),
+        one.fatal_explained("WRITE", "t"),
+    ):
+        one.report(KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED, "no", True))
+        raise SystemError("returned NULL without setting an exception")
+
+
 def test_a_fault_that_is_not_kafkas_is_left_alone() -> None:
     with pytest.raises(SystemError, match="mine"), health().fatal_explained("WRITE", "t"):
         raise SystemError("mine")
