@@ -399,6 +399,7 @@ class KafkaProducer:
         self._topic = ""  # of the first record that was sent last
         self._too_large = False
         self._are_in_doubt = True  # the failures: what was sent may be in the log all the same
+        self._has_written = False
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -412,8 +413,13 @@ class KafkaProducer:
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._topic = records[0].topic if records else ""
-        with self._health.fatal_explained("WRITE", self._topic):
-            return self._send(records)
+        try:
+            with self._health.fatal_explained("WRITE", self._topic):
+                return self._send(records)
+        except SystemError as crash:
+            if "cimpl" not in str(crash):
+                raise
+            raise self._health.lost_reason(self._topic, has_written=self._has_written) from crash
 
     def _send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._check_topics(records)
@@ -488,6 +494,7 @@ class KafkaProducer:
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
         else:
+            self._has_written = True
             self._ends[TopicPartition(topic, number)] = offset + 1
 
 

@@ -119,6 +119,18 @@ class Health:
                 raise
             raise self._refusal(fatal, operation, topic) from error
 
+    def lost_reason(self, topic: str, *, has_written: bool) -> BrokerError:
+        """The error for a producer that Kafka ended, where the client lost the reason among its callbacks.
+
+        One that never wrote was refused its id, for which it needs an ACL to write.
+        """
+        if has_written:
+            return BrokerError(f"Kafka at {self.servers} ended the producer; its log has the reason")
+        return AccessDenied(
+            f"Kafka at {self.servers} refuses {self._who} the operation WRITE on topic {topic!r}, as it seems; "
+            "add an ACL that allows it, or look into its log"
+        )
+
     def denial(self, error: KafkaError, operation: str, *, topic: str = "", group: str = "") -> AccessDenied:
         """The error for a missing ACL; Kafka's code tells the kind of resource, the caller the operation."""
         resource = (
