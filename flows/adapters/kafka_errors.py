@@ -127,7 +127,7 @@ class Health:
         if has_written:
             return BrokerError(f"Kafka at {self.servers} ended the producer; its log has the reason")
         return AccessDenied(
-            f"Kafka at {self.servers} refuses {self._who} the operation WRITE on topic {topic!r}, as it seems; "
+            f"Kafka at {self.servers} refuses {self._who} the operation WRITE on topic {topic!r}, it seems; "
             "add an ACL that allows it, or look into its log"
         )
 
