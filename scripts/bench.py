@@ -9,6 +9,9 @@ become many; rows written to the online stores against Feast's push; and how soo
 labels: memory and time of a prediction that waits for its label, a million of them, against plain objects.
 
 drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
+
+peers, latency, idle, startup: the flows beside a bare loop, Quix Streams, stock Bytewax and Faust on one real
+Kafka (see bench_peers.py); the figures are stored as JSON. compare OLD NEW shows what moved between two files.
 """
 
 import argparse
@@ -18,12 +21,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import bench_drift
 import bench_features
 import bench_labels
 import bench_online
+import bench_peers
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +41,7 @@ from flows.runner import tune_garbage_collection
 from flows.wiring import Engine
 
 BATCH = 1000
+BENCHMARKS = ["smoke", "features", "labels", "drift", "peers", "latency", "idle", "startup", "compare"]
 
 console = Console()
 
@@ -48,6 +54,10 @@ def main() -> int:
     if options.benchmark == "labels":
         console.print(bench_labels.table(pending=1_000_000))
         return 0
+    if options.benchmark == "compare":
+        return bench_peers.compare(*options.files)
+    if options.benchmark in ("peers", "latency", "idle", "startup"):
+        return bench_peers.main(options)
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     if options.benchmark == "features":
         features()
@@ -171,8 +181,12 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke", "features", "labels", "drift"])
-    parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights for smoke (30000)")
+    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="two files of results to compare")
+    parser.add_argument(
+        "--events", type=int, default=30_000, metavar="N", help="events for smoke and peers (30000)"
+    )
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of peers and latency (3)")
     parser.add_argument(
         "--broker",
         action="append",
