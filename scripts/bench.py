@@ -11,7 +11,7 @@ labels: memory and time of a prediction that waits for its label, a million of t
 drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
 
 peers, latency, idle, startup: the flows beside a bare loop, Quix Streams, stock Bytewax and Faust on one real
-Kafka (see bench_peers.py); the figures are stored as JSON. compare OLD NEW shows what moved between two files.
+Kafka, by bench_peers.py; the figures are stored as JSON. compare OLD NEW shows what moved between two files.
 """
 
 import argparse
