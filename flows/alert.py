@@ -157,10 +157,8 @@ class _Deliver:
         telemetry.WEBHOOK_DELIVERIES.labels(name, ended.result).inc()
         if ended.result != "delivered":
             _log.warning("an alert was not delivered to %s (%s): %s", name, ended.result, ended.detail)
-            letter = dead_letter(self._dead_letters, ended.record, "undeliverable", ended.detail)
-            identity = dict(letter.headers)["id"] + b":" + name.encode()  # each endpoint has its own
-            others = [header for header in letter.headers if header[0] != "id"]
-            yield letter._replace(headers=(("id", identity), *others, ("endpoint", name.encode())))
+            letter = dead_letter(self._dead_letters, ended.record, "undeliverable", ended.detail, name)
+            yield letter._replace(headers=(*letter.headers, ("endpoint", name.encode())))
 
 
 class _Courier:

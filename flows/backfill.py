@@ -16,7 +16,8 @@ import orjson
 from flows.adapters.feast_offline import OfflineStore
 from flows.adapters.parquet import ParquetRecords
 from flows.adapters.seed import write_seed
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.core.broker import Broker, Record, TopicPartition, read_range
+from flows.core.dead_tally import DeadTally, dead_of
 from flows.core.engine import Answer, FeatureEngine
 from flows.core.features import Row
 from flows.core.merge import merged, of_our_time
@@ -24,6 +25,7 @@ from flows.core.plan import FeaturePlan
 from flows.core.served import ServedRow
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
+from flows.user_faults import trace
 from flows.wiring import Engine
 
 if TYPE_CHECKING:
@@ -49,14 +51,15 @@ class History(Protocol):
 
 
 class TopicHistory:
-    """The records of `topics` from their beginning to the end that they have now; `now` is the time (ms)."""
+    """The records of `streams` from their beginning to the end that they have now; `now` is the time (ms)."""
 
-    def __init__(self, broker: Broker, topics: Sequence[str], now: int) -> None:
+    def __init__(self, broker: Broker, streams: Sequence[Stream], now: int) -> None:
         self._broker = broker
         self._now = now
+        self._decoders = {stream.topic: stream.decoder() for stream in streams}
         self._bounds = {
             TopicPartition(topic, number): bounds
-            for topic in topics
+            for topic in self._decoders
             for number, bounds in enumerate(broker.offsets(topic))
         }
         self.ends = {f"{p.topic}/{p.partition}": end for p, (_, end) in self._bounds.items()}
@@ -69,7 +72,7 @@ class TopicHistory:
 
     def _log(self, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
         for records in read_range(self._broker, partition, start, end):
-            yield from of_our_time(records, self._now)
+            yield from of_our_time(records, self._now, self._decoders)
 
 
 class FileHistory:
@@ -108,23 +111,6 @@ def _named(file: str, streams: Mapping[str, Stream]) -> tuple[str, Path]:
     return topic, Path(path)
 
 
-class DeadLetters:
-    """How many records were no good for each reason, and what is to be said of the first."""
-
-    def __init__(self) -> None:
-        self.number: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, letter: Outgoing) -> None:
-        """Count one."""
-        headers = {name: value.decode() for name, value in letter.headers}
-        reason = headers["reason"]
-        self.number[reason] += 1
-        if reason not in self.first:
-            place = f"{headers['topic']}, partition {headers['partition']}, offset {headers['offset']}"
-            self.first[reason] = f"{place}: {headers['detail']}"
-
-
 class Backfill:
     """Computes the features of a history and writes them to Feast's stores."""
 
@@ -134,13 +120,13 @@ class Backfill:
         self.engine = engine
         self.records = 0  # read so far
         self.written = Counter({"offline": 0, "online": 0})  # rows
-        self.dead = DeadLetters()
+        self.dead = DeadTally()
         self._places = plan.places
         self._offline = offline
         self._online = online
         self._rows: list[Row] = []
         self._served: list[ServedRow] = []
-        self._newest: dict[tuple[str, str], Row] = {}
+        self._newest: dict[tuple[str, str | int], Row] = {}
 
     def run(self, history: Iterable[Record]) -> Iterator[int]:
         """Read `history`; yields how many records it was after each batch. At the end all is written."""
@@ -153,20 +139,30 @@ class Backfill:
         self._write_online()
 
     def summary(self, seconds: float) -> Iterator[str]:
-        """What came of it, in one line, and a line for the first dead letter of each reason."""
+        """The counts, the first dead letter of each reason, and the first traceback, each in a line."""
         dead = ", ".join(f"{number:,} {reason}" for reason, number in self.dead.number.most_common())
         yield (
-            f"{self.records:,} records, {self.dead.number.total():,} dead letters{dead and f' ({dead})'}, "
+            f"{self.records:,} records, {self.dead.total:,} dead letters{dead and f' ({dead})'}, "
             f"{self.written['offline']:,} rows written offline and {self.written['online']:,} online, "
             f"{len(self.engine):,} entities known at the end, {seconds:.1f} s"
         )
         for reason, first in self.dead.first.items():
-            yield f"the first {reason}: {first}"
+            place = f"{first.topic}, partition {first.partition}, offset {first.offset}"
+            yield f"the first {reason}: {place}: {first.detail}"
+        if self.dead.error and (shown := trace(self.dead.error)):
+            yield f"the first error of your own code:\n{shown}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether there were records, and none of them could be used."""
+        return 0 < self.records <= self.dead.total
 
     def _take(self, batch: Sequence[Record]) -> None:
         computed = self.engine.take(batch)
         for letter in computed.dead:
-            self.dead.add(letter)
+            self.dead.add(dead_of(letter))
+        for error in computed.errors:
+            self.dead.failed(error)
         self._rows += computed.rows
         self._served += [row for answer in computed.answers for row in self._rows_of(answer)]
         for row in computed.rows:
@@ -201,8 +197,7 @@ def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History
     pipeline = running.pipeline
     if files:
         return FileHistory(files, pipeline)
-    topics = [stream.topic for stream in pipeline.feature_streams]
-    return TopicHistory(broker, topics, time.time_ns() // 1_000_000)
+    return TopicHistory(broker, pipeline.feature_streams, time.time_ns() // 1_000_000)
 
 
 def feature_engine(running: Engine, plan: FeaturePlan) -> FeatureEngine:

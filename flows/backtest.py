@@ -5,6 +5,7 @@ were known at its time, each label is learned once. So it says what the model is
 the flows' own figures can only differ by the time a model needs from the learner to the predictor.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from flows.core.baselines import Score
 from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import DriftSignal
+from flows.core.dead_tally import Dead, dead_of
 from flows.core.drift import Position
 from flows.core.engine import Answer, FeatureEngine
 from flows.core.feature_drift import Compared
@@ -22,6 +24,8 @@ from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Happening, Learner, Unlearned
 from flows.core.models import Prediction
 from flows.core.plan import FeaturePlan
+from flows.core.predictor import detail_of
+from flows.core.schema import KeyKind
 from flows.core.transforms import Transformer
 from flows.core.windows import Value
 from flows.errors import InvalidRecord
@@ -31,18 +35,21 @@ BATCH = 2000  # records
 
 
 class Progress(NamedTuple):
-    """What a batch of the backtest brought."""
+    """What a batch of the backtest brought; `errors` are what the user's own code raised."""
 
     records: int
     events: int
-    dead_letters: int
+    dead: list[Dead]
     signals: list[DriftSignal]
+    errors: list[Exception]
 
 
-def questions(pipeline: Pipeline, records: Iterable[Outgoing]) -> Iterator[Question]:
-    """The valid events of a data set."""
+def questions(
+    pipeline: Pipeline, records: Iterable[Outgoing], keys: Mapping[str, KeyKind] = MappingProxyType({})
+) -> Iterator[Question]:
+    """The valid events of a data set; `keys` are the plan's `key_kinds`."""
     events = pipeline.events
-    decoder = events.decoder()
+    decoder = events.decoder(keys)
     for record in records:
         if record.topic == events.topic:
             with suppress(InvalidRecord):
@@ -74,33 +81,34 @@ class Backtest:
         )
         self._labels = pipeline.labels.decoder()
         self.began = 0  # the event time (ms) of the first record
-        self._offset = 0
+        self._next: Counter[str] = Counter()  # the offset of each topic's next record
         self._predicted = 0
 
     def run(self, records: Iterable[Outgoing], batch_size: int = BATCH) -> Iterator[Progress]:
         """Drive the core; yields after each batch."""
         iterator = iter(records)
         while batch := list(islice(iterator, batch_size)):
-            if not self._offset:
+            if not self._next:
                 self.began = batch[0].timestamp or 0
-            yield self._batch([_in_log(record, self._offset + n) for n, record in enumerate(batch, 1)])
-            self._offset += len(batch)
+            yield self._batch([self._in_log(record) for record in batch])
+
+    def _in_log(self, record: Outgoing) -> Record:
+        """The record as it would stand on a topic that holds nothing else."""
+        offset = self._next[record.topic]
+        self._next[record.topic] = offset + 1
+        return _in_log(record, offset)
 
     def _batch(self, records: Sequence[Record]) -> Progress:
-        labels = self._pipeline.labels.topic
+        labels, events = self._pipeline.labels.topic, self._pipeline.events.topic
         computed = self._engine.take(record for record in records if record.topic != labels)
         answers = {answer.record.offset: answer for answer in computed.answers}
-        happenings: list[Happening] = []
+        done = Progress(len(records), len(answers), [*map(dead_of, computed.dead)], [], computed.errors)
         for record in records:
             if record.topic == labels:
-                happenings += self._learn(record)
-            elif answer := answers.get(record.offset):
-                happenings += self._predict(answer)
-        dead = len(computed.dead) + sum(
-            isinstance(happening, DeadLabel | Unlearned) for happening in happenings
-        )
-        signals = [happening for happening in happenings if isinstance(happening, DriftSignal)]
-        return Progress(len(records), len(answers), dead, signals)
+                _sort_out(self._learn(record), record, done)
+            elif record.topic == events and (answer := answers.get(record.offset)):
+                _sort_out(self._predict(answer), record, done)
+        return done
 
     def _predict(self, answer: Answer) -> Iterator[Happening]:
         record, question, vector = answer
@@ -109,7 +117,7 @@ class Backtest:
         try:
             score = champion.score(dict(zip(self._names, served, strict=True)))
         except Exception as fault:  # as in the predictor
-            yield DeadLabel(record, "model", f"{type(fault).__name__}: {fault}")
+            yield DeadLabel(record, "model", detail_of("model", fault), fault)
             return
         self.served[question.id] = score
         prediction = Prediction(question.id, question.time, score, champion.version, {}, served)
@@ -127,6 +135,23 @@ class Backtest:
             yield DeadLabel(record, fault.reason, str(fault))
         else:
             yield from self.learner.labelled(Label(event_id, time, payload[self._pipeline.target], record))
+
+
+def _sort_out(happenings: Iterable[Happening], record: Record, into: Progress) -> None:
+    """Put what happened at `record` where it belongs."""
+    for happening in happenings:
+        if isinstance(happening, DriftSignal):
+            into.signals.append(happening)
+        elif isinstance(happening, DeadLabel):
+            _bury(happening.record, happening.reason, happening.detail, happening.error, into)
+        elif isinstance(happening, Unlearned):
+            _bury(record, "model", happening.detail, happening.error, into)
+
+
+def _bury(record: Record, reason: str, detail: str, error: Exception | None, into: Progress) -> None:
+    into.dead.append(Dead(record.topic, record.partition, record.offset, reason, detail))
+    if error is not None:
+        into.errors.append(error)
 
 
 def _in_log(record: Outgoing, offset: int) -> Record:

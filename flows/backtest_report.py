@@ -6,12 +6,14 @@ from math import nan
 from flows.backtest import Backtest, Progress
 from flows.core.calibration import Calibration
 from flows.core.cloudevents import DriftSignal
+from flows.core.dead_tally import DeadTally
 from flows.core.evaluation import RECENT, Evaluation, Values
 from flows.core.feature_drift import Compared
 from flows.core.learner import Learner
 from flows.core.slices import fairness
 from flows.report_page import (
     Curve,
+    DeadReason,
     HeatMap,
     Mark,
     Reliability,
@@ -20,6 +22,7 @@ from flows.report_page import (
     Version,
     figure,
 )
+from flows.user_faults import fault_of
 
 POINTS = 120  # of a curve, at most
 _APART = 500  # events from one point to the next where that gives 20 points; one costs thousands of updates
@@ -32,7 +35,8 @@ class History:
 
     def __init__(self, test: Backtest, events: int) -> None:
         self.signals: list[DriftSignal] = []
-        self.dead_letters = 0
+        self.dead = DeadTally()
+        self.records = 0
         self._test = test
         self._apart = max(events // POINTS, min(_APART, events // _FEWEST), 1)
         self._events = self._noted = 0
@@ -41,7 +45,11 @@ class History:
     def add(self, step: Progress) -> None:
         """Take in what a batch brought."""
         self.signals += step.signals
-        self.dead_letters += step.dead_letters
+        self.records += step.records
+        for dead in step.dead:
+            self.dead.add(dead)
+        for error in step.errors:
+            self.dead.failed(error)
         self._events += step.events
         if self._events - self._noted >= self._apart:
             self._note()
@@ -54,13 +62,18 @@ class History:
         evaluation = learner.evaluation
         return Report(
             learner.pipeline,
-            _facts(learner, len(self._test.served), self.dead_letters),
+            _facts(learner, len(self._test.served), self.dead.total),
             _curves(self._points),
             [_mark(signal) for signal in self.signals if signal.status == "firing"],
             _heat_map(self._test.compared),
             None if evaluation.calibration is None else _reliability(evaluation.calibration),
             _slices(evaluation),
             _versions(learner, self._test.began),
+            [
+                DeadReason(reason, number, self.dead.first[reason])
+                for reason, number in self.dead.number.most_common()
+            ],
+            fault_of(self.dead.error) if self.dead.error else None,
         )
 
     def _note(self) -> None:
@@ -76,6 +89,7 @@ def _facts(learner: Learner, events: int, dead_letters: int) -> Mapping[str, str
         "pending": learner.pending,
         "expired": learner.expired,
         "dead letters": dead_letters,
+        "outliers": learner.outliers.rows,
     }
     facts = {name: f"{count:,}" for name, count in counts.items()}
     return facts | {name: figure(value) for name, value in learner.evaluation.values()["model"].items()}

@@ -61,3 +61,21 @@ def await_member(url: str, kafka_options: Mapping[str, str], group: str, engine:
         from flows.adapters.membership import await_member
 
         await_member(KafkaBroker(match[1], kafka_options), group, engine)
+
+
+def check_sole(url: str, kafka_options: Mapping[str, str], group: str, engine: str) -> None:
+    """Raise `EngineConflict` when an engine other than `engine` is in `group` on its Kafka."""
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka import KafkaBroker
+        from flows.adapters.membership import check_sole
+
+        check_sole(KafkaBroker(match[1], kafka_options), group, engine)
+
+
+def has_members(url: str, kafka_options: Mapping[str, str], group: str) -> bool:
+    """Whether an engine is in `group` on its Kafka; never on the embedded log."""
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka import KafkaBroker
+
+        return bool(KafkaBroker(match[1], kafka_options).members(group))
+    return False

@@ -10,21 +10,45 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
+from flows import settings, state_dir
+from flows import topics as topic_changes
 from flows.cli_dead_letters import dead_letters
-from flows.cli_options import JsonOption, PipelineOption, moment, print_json
+from flows.cli_options import (
+    BEGINNING,
+    END,
+    DataOption,
+    JsonOption,
+    PipelineOption,
+    dataset,
+    err,
+    moment,
+    print_json,
+    progress,
+)
+from flows.cli_publish import publish
+from flows.cli_topics import tail, topics
 from flows.cli_webhooks import webhooks
 from flows.core.plan import FeaturePlan
-from flows.core.schema import in_milliseconds, iso
-from flows.errors import ConfigError, DriftlineError, UnknownTopic
-from flows.pipeline import OUTPUTS, Dataset, Pipeline, Stream
-from flows.runner import EXIT_FAULT, EXIT_MISTAKE, FLOWS, alone, check_topics, tune_garbage_collection
+from flows.core.schema import in_milliseconds
+from flows.errors import ConfigError, DriftlineError, StoreError
+from flows.locks import alone, await_free
+from flows.materialized import Materialized
+from flows.printable import printable
+from flows.runner import (
+    EXIT_BEHIND,
+    EXIT_FAULT,
+    EXIT_MISTAKE,
+    FLOWS,
+    MISTAKES,
+    check_sole,
+    check_topics,
+    tune_garbage_collection,
+)
+from flows.tables import console, print_line
+from flows.unbounded import unbounded_warning
 from flows.wiring import Engine, engine, engines
 
 app = typer.Typer(
@@ -33,21 +57,21 @@ app = typer.Typer(
     add_completion=False,
     help="Stream-first, real-time predictions that learn online, watch for drift and retrain themselves.",
 )
-out = Console()
-err = Console(stderr=True)
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="A file to make the data set of, where the pipeline can.")
-]
 
 
 def main() -> None:
     """Run the command; a mistake of the user is one line that says what to do."""
+    for warning in settings.unknown():
+        _warn(warning)
     try:
         app()
     except DriftlineError as error:
-        err.print(f"[red]driftline:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(EXIT_MISTAKE if isinstance(error, ConfigError | UnknownTopic) else EXIT_FAULT)
+        err.print(Text.assemble(("driftline:", "red"), f" {printable(str(error))}"), soft_wrap=True)
+        sys.exit(EXIT_MISTAKE if isinstance(error, MISTAKES) else EXIT_FAULT)
+
+
+def _warn(text: str) -> None:
+    err.print(Text.assemble(("driftline: warning:", "yellow"), f" {printable(text)}"), soft_wrap=True)
 
 
 @app.command(epilog="Examples: driftline apply · driftline apply --pipeline flight_delays")
@@ -58,24 +82,30 @@ def apply(pipeline: PipelineOption = "") -> None:
     it is for all pipelines of the project.
     """
     running = engines(pipeline)
+    first = running[0]
+    state_dir.make(first.settings.state_dir)
+    broker = first.open_broker()
+    for each in running:  # before Feast, which takes seconds
+        topic_changes.check(each, broker, FLOWS)
     with err.status("importing Feast and applying the feature repository"):
         from flows.adapters import feast_repo  # Feast takes seconds to import: only here
 
-        first = running[0]
-        first.settings.state_dir.mkdir(parents=True, exist_ok=True)
         feast_repo.apply(first.project.feature_repo, first.settings.feature_store)
         first.sealer()  # makes the secret, before several flows need it at once
         plans = [_compile(each) for each in running]
-    broker = first.open_broker()
     for each, plan in zip(running, plans, strict=True):
         each.keep_plan(plan)
-        created = broker.create_topics(each.topic_specs())
+        made = topic_changes.make(each, broker)
+        for remark in made.remarks:
+            err.print(f"{each.pipeline.name}: {remark}", markup=False, highlight=False, soft_wrap=True)
         views = len(plan.views) + len(plan.lookups)
         err.print(
             f"{each.pipeline.name}: {len(plan.names)} features in {views} views "
-            f"(plan {plan.hash}), {len(created)} topics created",
+            f"(plan {plan.hash}), {len(made.created)} topics created",
             highlight=False,
         )
+        if warning := unbounded_warning(each.pipeline, plan):
+            _warn(warning)
     broker.close()
 
 
@@ -117,6 +147,7 @@ def run(
         if flow not in FLOWS:
             raise ConfigError(f"there is no flow {flow!r}; the flows are {', '.join(FLOWS)}")
     running = engine(pipeline)
+    state_dir.make(running.settings.state_dir)
     running.plan()
     check_topics(running)
     targets_of(running)
@@ -129,118 +160,23 @@ def run(
     chosen = dict.fromkeys(flows or FLOWS, 1)
     if "predict" in chosen:
         chosen["predict"] = processes
+    await_free(running, chosen)
+    for flow in chosen:
+        check_sole(running, flow)
     supervisor = Supervisor(chosen, environment, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     raise typer.Exit(supervisor.run())
 
 
-@app.command(
+app.command(
     epilog="Examples: driftline publish · driftline publish --speed-up 60 · "
     "driftline publish events.jsonl --topic flights"
+)(publish)
+app.command(epilog="Examples: driftline tail predictions · driftline tail dead-letters --from-start --json")(
+    tail
 )
-def publish(
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="A file with one JSON record a line; the pipeline's data set by default."),
-    ] = None,
-    topic: Annotated[
-        str, typer.Option(help="The input topic of the file's records; the events by default.")
-    ] = "",
-    events: Annotated[int | None, typer.Option(min=1, help="Only the data set's first N events.")] = None,
-    data: DataOption = None,
-    speed_up: Annotated[
-        float | None, typer.Option(min=0.001, help="Event time passes this many times as fast as the clock.")
-    ] = None,
-    bound_hours: Annotated[
-        float,
-        typer.Option(
-            min=0.01, help="Without --speed-up: as fast as the flows keep up within this event time."
-        ),
-    ] = 6.0,
-    pipeline: PipelineOption = "",
-) -> None:
-    """Publish a data set or a file to its topics, in event-time order."""
-    from flows.publish import Bound, FileRecords, SpeedUp, default_step
-    from flows.publish import publish as publish_records
-
-    if topic and file is None:
-        raise ConfigError("--topic goes with a file of records; name the file")
-    running = engine(pipeline)
-    check_topics(running)
-    broker = running.open_broker()
-    records: Any = (
-        FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
-    )
-    bound = round(bound_hours * 3_600_000)
-    pace: Any = SpeedUp(speed_up) if speed_up else Bound(broker, running.pipeline, bound, _say_waiting)
-    step = 1000 if speed_up else default_step(bound)
-    with progress("publishing", len(records)) as advance:
-        for sent in publish_records(broker, running.pipeline, records, pace, step):
-            advance(sent)
-    broker.close()
-
-
-@app.command(epilog="Examples: driftline tail predictions · driftline tail dead-letters --from-start --json")
-def tail(
-    topic: Annotated[str, typer.Argument(help=f"A topic's name, or one of: {', '.join(OUTPUTS)}.")],
-    from_start: Annotated[bool, typer.Option("--from-start", help="Begin with the oldest record.")] = False,
-    count: Annotated[int | None, typer.Option("-n", min=1, help="Stop after this many records.")] = None,
-    as_json: JsonOption = False,
-    pipeline: PipelineOption = "",
-) -> None:
-    """Print a topic's records as they come, until Ctrl-C."""
-    from flows.tail import follow, readable
-
-    running = engine(pipeline)
-    name = running.pipeline.topic(topic) if topic in OUTPUTS else topic
-    broker = running.open_broker()
-    names = running.names(running.plan()) if topic == "predictions" else ()
-    try:
-        for number, record in enumerate(follow(broker, name, from_start), 1):
-            shown = readable(record, names)
-            if as_json:
-                sys.stdout.buffer.write(orjson.dumps(shown) + b"\n")
-                sys.stdout.flush()
-            else:
-                out.print(f"[dim]{iso(record.timestamp)}[/dim]", shown)
-            if number == count:
-                break
-    except KeyboardInterrupt:
-        pass
-    finally:
-        broker.close()
-
-
-@app.command(epilog="Example: driftline topics --json")
-def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
-    """List the pipeline's topics: partitions, records, and how far each flow has read."""
-    running = engine(pipeline)
-    broker = running.open_broker()
-    known = broker.topics()
-    rows: list[dict[str, Any]] = []
-    for name in running.topics():
-        if name not in known:
-            raise UnknownTopic(name)
-        ends = broker.offsets(name)
-        read = {flow: sum(broker.committed(running.pipeline.group(flow), name).values()) for flow in FLOWS}
-        rows.append(
-            {
-                "topic": name,
-                "partitions": known[name],
-                "records": sum(end - start for start, end in ends),
-                "lag": {f: sum(end for _, end in ends) - done for f, done in read.items() if done},
-            }
-        )
-    broker.close()
-    if as_json:
-        print_json(rows)
-        return
-    table = Table("topic", "partitions", "records", "lag of the flows that read it")
-    for row in rows:
-        lag = ", ".join(f"{flow} {behind}" for flow, behind in row["lag"].items())
-        table.add_row(row["topic"], str(row["partitions"]), f"{row['records']:,}", lag)
-    out.print(table)
+app.command(epilog="Example: driftline topics --json")(topics)
 
 
 @app.command(epilog="Examples: driftline backtest · driftline backtest flight_delays --events 20000 --json")
@@ -255,11 +191,12 @@ def backtest(
 ) -> None:
     """Run the pipeline's data set through the engine's core, in event-time order and without a broker.
 
-    What came of it is told here, and shown by one self-contained HTML page.
+    The result is printed, and written as one self-contained HTML page. Exits with 1 when nothing was scored
+    or learned.
     """
     from flows.backtest import BATCH, Backtest, questions
     from flows.backtest_report import POINTS, History
-    from flows.report import backtest_summary, print_backtest
+    from flows.report import backtest_failure, backtest_summary, backtest_warning, print_backtest
     from flows.report_page import render
 
     running = engine(name)
@@ -270,7 +207,7 @@ def backtest(
     looked_up = {}
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):
-            looked_up = running.looked_up(plan, questions(running.pipeline, records))
+            looked_up = running.looked_up(plan, questions(running.pipeline, records, plan.key_kinds))
     learner = running.learner(plan)
     tune_garbage_collection()
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
@@ -279,13 +216,18 @@ def backtest(
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)
             history.add(step)
-    summary = backtest_summary(test, history.signals, history.dead_letters, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    summary = backtest_summary(test, history.signals, history.records, history.dead, seconds)
     page.write_text(render(history.report()), "utf-8")
     if as_json:
         print_json(summary)
     else:
-        print_backtest(out, summary)
+        print_backtest(console(), summary)
     err.print(f"the report is in {page}", highlight=False, soft_wrap=True)
+    if warning := backtest_warning(summary):
+        err.print(f"[yellow]warning:[/yellow] {warning}", highlight=False, soft_wrap=True)
+    if failure := backtest_failure(summary):
+        raise DriftlineError(failure)
 
 
 def _check_writable(page: Path) -> None:
@@ -317,37 +259,43 @@ def _checks() -> None:
 def verify_features(
     since: Annotated[
         str, typer.Option(help="Only questions from this event time on (ISO 8601 with an offset).")
-    ] = "1970-01-01T00:00:00Z",
-    until: Annotated[
-        str, typer.Option(help="Only questions before this event time.")
-    ] = "2099-01-01T00:00:00Z",
+    ] = BEGINNING,
+    until: Annotated[str, typer.Option(help="Only questions before this event time.")] = END,
     feast: Annotated[
         bool, typer.Option("--feast/--no-feast", help="Compare with Feast's point-in-time join as well.")
     ] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until materialize has written what Feast is to join.")
+    ] = False,
     as_json: JsonOption = False,
     pipeline: PipelineOption = "",
 ) -> None:
     """Recompute every served feature from the log in DuckDB, and compare; exits with 1 on a mismatch.
 
     A row is explained when leaving out the records that came after the question was answered gives exactly
-    what was served. Any other difference is a mismatch.
+    what was served. Any other difference is a mismatch. Feast is not asked, and the exit code is 4, while the
+    materialize flow is behind.
     """
     from flows.report import print_verification, verification_summary
     from flows.verify import Verification
 
     running = engine(pipeline)
     span = moment("--since", since), moment("--until", until)
+    behind = 0
     with (
         closing(running.open_broker()) as broker,
         TemporaryDirectory(prefix="driftline-verify-") as folder,
         closing(Verification(running, broker, Path(folder), *span)) as run,
     ):
         with progress("reading the log", run.records) as advance:
+            stores = Materialized(running, broker)
             run.load(advance)
         views = running.plan().views
         with progress("recomputing", run.questions * len(views)) as advance:
             results = [run.compare(view, advance) for view in views]
         if feast:
+            behind = _behind(stores, wait)
+        if feast and not behind:
             results += run.transforms()
             join = _point_in_time_join(running)
             with progress("joining in Feast", run.questions) as advance:
@@ -356,9 +304,30 @@ def verify_features(
         summary = verification_summary(run, results)
         print_json(summary)
     else:
-        print_verification(out, run, results)
+        print_verification(console(), run, results)
+    if not run.questions:
+        raise DriftlineError(
+            "nothing was verified: there is no prediction of this time; choose another --since or --until"
+        )
     if any(result.mismatches or result.feast_mismatches for result in results):
         raise typer.Exit(EXIT_FAULT)
+    if behind:
+        err.print(
+            f"Feast was not asked: materialize is behind by {behind:,} records; run it and wait for it with "
+            "--wait, or leave Feast out with --no-feast",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(EXIT_BEHIND)
+
+
+def _behind(stores: Materialized, wait: bool) -> int:
+    """How many records materialize has still to write; with `wait`, if it does not move."""
+    behind = stores.behind()
+    if not (wait and behind):
+        return behind
+    with progress("waiting for materialize", behind) as advance:
+        return stores.wait(advance)
 
 
 def _point_in_time_join(running: Engine) -> Callable[[Any], Any]:
@@ -396,6 +365,7 @@ def backfill(
     check_topics(running)
     plan, began = running.plan(), time.monotonic()
     tune_garbage_collection()
+    state_dir.make(running.settings.state_dir)
     with closing(running.open_broker()) as broker, _alone(running, seed):
         if seed:
             check_cold(running)
@@ -409,7 +379,9 @@ def backfill(
         if seed:
             leave_seed(running, plan, filling.engine, history.ends)
     for line in filling.summary(time.monotonic() - began):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(console(), line)
+    if filling.failed:
+        raise DriftlineError("no record could be used; correct what the lines above say")
 
 
 @app.command(
@@ -434,44 +406,17 @@ def training_set(
         folder = Path(stack.enter_context(_beside(file)))
         source: Any = AsServed(len(running.pipeline.inputs))
         if through_feast:
+            if behind := _behind(Materialized(running, broker), wait=True):
+                raise StoreError(
+                    f"materialize is behind by {behind:,} records and does not move, so Feast's stores lack "
+                    "them; run it, or leave --through-feast out"
+                )
             with err.status("importing Feast"):
                 source = stack.enter_context(feast_source(running, plan, broker, folder))
         examples = TrainingSet(running.pipeline, plan, source)
         with progress("joining", predictions_in(running, broker)) as advance:
             examples.write(broker, file, folder, advance)
-    out.print(examples.summary(), highlight=False, soft_wrap=True)
-
-
-def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
-    """The data set that the pipeline declares, made of the file `data` if given, or its first `events`."""
-    with err.status("reading the data set"):
-        return running.pipeline.load_dataset(events, data)
-
-
-class progress:  # noqa: N801 (used as a function)
-    """A progress bar on standard error; gives the function that advances it."""
-
-    def __init__(self, what: str, total: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=err, disable=not err.is_terminal)
-        self._task = self._progress.add_task(what, total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._progress.start()
-        return lambda steps: self._progress.advance(self._task, steps)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-
-def _stream(pipeline: Pipeline, topic: str) -> Stream:
-    streams = {stream.topic: stream for stream in (pipeline.events, pipeline.labels, *pipeline.sources)}
-    name = topic or pipeline.events.topic
-    if name not in streams:
-        raise ConfigError(
-            f"--topic {name!r} is no input of {pipeline.name}; its inputs are {', '.join(streams)}"
-        )
-    return streams[name]
+    print_line(console(), examples.summary())
 
 
 @contextmanager
@@ -488,10 +433,6 @@ def _beside(file: Path) -> TemporaryDirectory[str]:
     if not file.parent.is_dir():
         raise ConfigError(f"there is no folder {file.parent} to write {file.name} to; make it first")
     return TemporaryDirectory(dir=file.parent, prefix=".driftline-")
-
-
-def _say_waiting() -> None:
-    err.print("waiting: the flows do not move; is `driftline run` running?", highlight=False)
 
 
 if __name__ == "__main__":

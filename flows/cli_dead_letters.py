@@ -7,9 +7,6 @@ from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from flows.cli_options import JsonOption, PipelineOption, print_json
 from flows.core.broker import Broker
@@ -17,14 +14,13 @@ from flows.core.deadletter import DeadLetter
 from flows.dead_letters import Wanted, check, inputs_of, letter_at, letters, replay
 from flows.errors import ConfigError
 from flows.runner import check_topics
+from flows.tables import console, print_line, print_table
 from flows.wiring import Engine, engine
 
 dead_letters = typer.Typer(no_args_is_help=True, help="See what could not be used, and send it again.")
 
 ReasonOption = Annotated[str, typer.Option(help="Only those of this reason, such as schema.")]
 TopicOption = Annotated[str, typer.Option(help="Only those that came from this topic.")]
-
-_DETAIL = 100  # characters of a detail that a table shows
 
 
 @dead_letters.command(
@@ -50,16 +46,14 @@ def list_letters(
         counted = [{"reason": r, "topic": t, "letters": n} for (r, t), n in sorted(counts.items())]
         print_json({"counts": counted, "newest": [_said(letter) for letter in last]})
         return
-    console = Console()
-    summary = Table("reason", "topic", "letters")
-    for (why, origin), number in sorted(counts.items()):
-        summary.add_row(why, origin, f"{number:,}")
-    console.print(summary)
-    table = Table("at", "time", "reason", "record", "detail")
-    for letter in last:
-        record = f"{letter.origin}/{letter.partition}/{letter.offset}"
-        table.add_row(letter.place, letter.time, letter.reason, record, escape(_short(letter.detail)))
-    console.print(table)
+    to = console()
+    print_table(to, ("reason", "topic", "letters"), [(*key, n) for key, n in sorted(counts.items())])
+    print_table(to, ("at", "time", "reason", "record", "detail"), [_row(letter) for letter in last])
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    record = f"{letter.origin}/{letter.partition}/{letter.offset}"
+    return (letter.place, letter.time, letter.reason, record, letter.detail)
 
 
 @dead_letters.command(
@@ -73,16 +67,18 @@ def show_letter(
     ] = False,
     pipeline: PipelineOption = "",
 ) -> None:
-    """Print one dead letter: why, where it came from, its headers and its value."""
+    """Print one dead letter: why, where it came from, its headers, its key and its value."""
+    if raw and sys.stdout.isatty():
+        raise ConfigError("--raw writes bytes, which a terminal may obey; add `> FILE`, or leave --raw out")
     with _opened(pipeline) as (running, broker):
         letter = letter_at(running, broker, at)
     if raw:
-        sys.stdout.buffer.write(letter.value)
+        sys.stdout.buffer.write(letter.value or b"")
         sys.stdout.flush()
         return
-    headers = {name: value.decode(errors="backslashreplace") for name, value in letter.headers}
-    value = letter.value.decode(errors="backslashreplace")
-    print_json(_said(letter) | {"headers": headers, "value": value})
+    headers = {name: _text(value) for name, value in letter.headers}
+    key, value = _text(letter.key), _text(letter.value)
+    print_json(_said(letter) | {"headers": headers, "key": key, "value": value})
 
 
 @dead_letters.command(
@@ -108,10 +104,10 @@ def replay_letters(
         check(wanted, inputs)
         chosen = [letter_at(running, broker, place) for place in at or ()]
         result = replay(broker, filter(wanted.fits, chosen or letters(running, broker, wanted)), inputs)
-    console = Console()
-    console.print(f"{result.sent:,} sent again", highlight=False)
+    to = console()
+    print_line(to, f"{result.sent:,} sent again")
     for origin, number in result.left_out.items():
-        console.print(f"{number:,} left alone: {origin} is no input of the pipeline", highlight=False)
+        print_line(to, f"{number:,} left alone: {origin} is no input of the pipeline")
 
 
 @contextmanager
@@ -135,5 +131,6 @@ def _said(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _short(detail: str) -> str:
-    return detail if len(detail) <= _DETAIL else f"{detail[: _DETAIL - 3]}..."
+def _text(data: bytes | None) -> str | None:
+    """The bytes as text; null stays null, which is not empty."""
+    return None if data is None else data.decode(errors="backslashreplace")

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from flows.cli_options import JsonOption, PipelineOption, moment, print_json
+from flows.cli_options import END, JsonOption, PipelineOption, moment, print_json
 from flows.runner import EXIT_FAULT, check_topics
+from flows.tables import console, print_table
 from flows.wiring import engine
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def replay_alerts(
     since: Annotated[
         str, typer.Option(help="Only alerts from this event time on (ISO 8601 with an offset).")
     ],
-    until: Annotated[str, typer.Option(help="Only alerts before this event time.")] = "2099-01-01T00:00:00Z",
+    until: Annotated[str, typer.Option(help="Only alerts before this event time.")] = END,
     endpoint: EndpointOption = "",
     as_json: JsonOption = False,
     pipeline: PipelineOption = "",
@@ -67,9 +65,6 @@ def _report(results: Sequence["Redelivery"], as_json: bool) -> None:
         rows = [result._asdict() for result in results]
         print_json(rows)
     else:
-        table = Table("endpoint", "url", "alerts", "taken", "last answer")
-        for result in results:
-            table.add_row(*(escape(str(value)) for value in result))
-        Console().print(table)
+        print_table(console(), ("endpoint", "url", "alerts", "taken", "last answer"), results)
     if any(result.taken < result.alerts for result in results):
         raise typer.Exit(EXIT_FAULT)

@@ -59,7 +59,8 @@ def letter_at(running: Engine, broker: Broker, place: str) -> DeadLetter:
     topic = running.pipeline.topic("dead-letters")
     with suppress(ValueError, InvalidRecord):
         partition, offset = map(int, place.split("/"))
-        if 0 <= partition < len(broker.offsets(topic)) and offset >= 0:
+        bounds = broker.offsets(topic)
+        if 0 <= partition < len(bounds) and bounds[partition][0] <= offset < bounds[partition][1]:
             for records in read_range(broker, TopicPartition(topic, partition), offset, offset + 1):
                 return read(records[0])
     raise ConfigError(

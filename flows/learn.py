@@ -2,7 +2,7 @@
 
     predictions ─┐
     labels ──────┼──> by_model ──> learn ──────────────────────────────> publish
-    challengers ─┘                (join, evaluate, detect, learn, settle)
+    candidates ──┘                (join, evaluate, detect, learn, settle)
 
 All learning state of a pipeline is one key, so that what was joined, learned, measured and detected moves in
 one snapshot with the offsets. Run it with `driftline run learn`, or with `python -m bytewax.run flows.learn`.
@@ -11,6 +11,7 @@ one snapshot with the offsets. Run it with `driftline run learn`, or with `pytho
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,17 +26,23 @@ from flows.core.broker import Outgoing, Record
 from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
 from flows.core.deadletter import dead_letter
 from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Unlearned, position
+from flows.core.learner import DeadLabel, Happening, Learner, Outlier, Settled, Unlearned, position
 from flows.core.models import Model, ModelMessage, Prediction, Role
 from flows.core.schema import iso
 from flows.core.tasks import task_of
-from flows.errors import InvalidRecord, SnapshotError
+from flows.errors import InvalidRecord, SnapshotError, StaleSnapshot, StoreError, SupersededSnapshot
+from flows.model_publisher import ModelPublisher, newest_sequence
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "metrics", "drift", "dead-letters")
 
+_Stored = tuple[Learner, int, int, int, int, int, dict[int, int]]
+
 _MEASURE_EVERY = 0.5  # seconds between metrics, which cost more than a model
 _ASSESS_EVERY = 5.0  # seconds between assessments, which take a tenth of a second
+
+_TREATED = {"skip": "the event is not learned", "clip": "it is learned as the end of the range"}
 
 _log = logging.getLogger("driftline.learn")
 
@@ -53,8 +60,7 @@ def build(running: Engine) -> Dataflow:
     topics = [pipeline.labels.topic, pipeline.topic("predictions")]
 
     dataflow = Dataflow("learn")
-    # One slot, so that no partition runs ahead of the others in event time: its time would end their waiting.
-    source = running.source("learn", [pipeline.topic("models"), *topics], slots=1)
+    source = running.source("learn", [pipeline.topic("models"), *topics])
     records = op.input("records", dataflow, source)
     learned = timed_stateful("learn", records, lambda state: _Learn(running, state))
     op.output("publish", learned, running.sink(OUTPUTS))
@@ -69,17 +75,29 @@ class _Learn:
         self._pipeline = pipeline
         self._sealer = running.sealer()
         self._drain = running.drain
-        self._interval = running.settings.model_seconds
         self._labels = pipeline.labels.decoder()
         self._task = task_of(pipeline.task)
-        fresh = (running.learner(running.plan()), 0, 0, 0)
-        stored: tuple[Learner, int, int, int] = self._sealer.open_state(state) if state else fresh
+        self._models_topic = pipeline.topic("models")
         # how many steps of the learner the last models, and labels the last metrics and the last assessment,
-        # on the topics know of
-        self._learner, self._published, self._measured, self._assessed = stored
-        self._learner.limit_pending(pipeline.max_pending)
+        # on the topics know of; the sequences of the last model and candidate; how far the models were read
+        fresh: _Stored = (running.learner(running.plan()), 0, 0, 0, 0, 0, {})
+        stored: _Stored = self._sealer.open_state(state) if state else fresh
+        self._learner, self._published, self._measured, self._assessed = stored[:4]
+        sequence, self._candidate, self._models_read = stored[4:]
+        self._learner.redeclare(pipeline.max_pending, pipeline.outliers)
+        with closing(running.open_broker()) as broker:
+            written = newest_sequence(broker, self._models_topic, self._sealer, self._models_read)
+        self._publisher = ModelPublisher(
+            pipeline.name,
+            self._models_topic,
+            self._sealer,
+            max(sequence, written),
+            running.settings.model_seconds,
+        )
         self._evicted = self._learner.evicted  # as the metrics know
         self._warned = False
+        self._outlying: set[str] = set()  # features that an outlier was logged of
+        self._failed = FaultLog(_log)
         self._publish_at = self._measure_at = self._assess_at = 0.0
 
     def take(self, values: list[list[Record]]) -> Iterable[list[Outgoing]]:
@@ -110,13 +128,16 @@ class _Learn:
         return datetime.now(UTC) + timedelta(seconds=max(0.0, min(moments) - time.monotonic()))
 
     def wake(self) -> Iterable[list[Outgoing]]:
-        out = self._models() + self._metrics()
-        if self._drain.is_set() or time.monotonic() >= self._assess_at:
+        now, last = time.monotonic(), self._drain.is_set()
+        out = self._models() if last or now >= self._publish_at else []
+        out += self._metrics()
+        if last or now >= self._assess_at:
             out += self._assessment()
         return [out]
 
     def snapshot(self) -> bytes:
-        return self._sealer.seal_state((self._learner, self._published, self._measured, self._assessed))
+        known = (self._published, self._measured, self._assessed, self._publisher.sequence, self._candidate)
+        return self._sealer.seal_state((self._learner, *known, self._models_read))
 
     def _take(self, record: Record) -> Iterator[Outgoing]:
         try:
@@ -124,6 +145,10 @@ class _Learn:
                 yield from self._outgoing(happening, record)
         except InvalidRecord as fault:
             yield self._dead(record, fault.reason, str(fault))
+        except SupersededSnapshot:
+            pass  # a newer candidate follows on the topic
+        except StaleSnapshot as fault:
+            yield self._dead(record, "stale", str(fault))
         except SnapshotError as fault:
             yield self._dead(record, "signature", str(fault))
 
@@ -133,8 +158,41 @@ class _Learn:
             yield from self._learner.labelled(Label(event_id, at, payload[self._pipeline.target], record))
         elif record.topic == self._pipeline.topic("predictions"):
             yield from self._learner.predicted(self._served(record), position(record))
-        elif dict(record.headers).get("role") == b"challenger":
-            yield from self._learner.challenged(self._sealer.read(record))
+        elif record.topic == self._models_topic:
+            self._models_read[record.partition] = record.offset + 1
+            if dict(record.headers).get("role") == b"candidate":
+                yield from self._take_candidate(record)
+
+    def _take_candidate(self, record: Record) -> Iterator[Happening]:
+        """Let a candidate of the retrain flow become the challenger, and announce it as such.
+
+        Raises `StaleSnapshot` for one that must not come, such as an old one that was sent again.
+        """
+        announced, learner = self._sealer.announced(record), self._learner
+        expected = (self._pipeline.name, self._task.name, "candidate")
+        if (announced.pipeline, announced.task, announced.role) != expected:
+            raise StaleSnapshot(
+                f"a candidate must be one of pipeline {expected[0]!r} and task {expected[1]!r}, got "
+                f"{announced.role} of {announced.pipeline!r} and {announced.task!r}; it was not taken"
+            )
+        if announced.version in learner.lineage:  # it was taken before
+            return
+        if announced.sequence <= self._candidate:
+            raise StaleSnapshot(
+                f"a candidate must answer a drift signal after number {self._candidate}, got one for "
+                f"{announced.sequence}; it was not taken"
+            )
+        message = ModelMessage(
+            announced.pipeline,
+            "challenger",
+            announced.time,
+            self._sealer.load(announced),
+            announced.lineage,
+            announced.sequence,
+        )
+        yield from learner.challenged(message)
+        self._candidate = announced.sequence
+        yield Settled("challenger", message.model)
 
     def _served(self, record: Record) -> Prediction:
         prediction = predictions.decode(record)
@@ -146,11 +204,19 @@ class _Learn:
         if isinstance(happening, DriftSignal):
             yield self._signal(happening)
         elif isinstance(happening, DeadLabel):
-            yield self._dead(*happening)
+            self._show_fault(happening.error)
+            yield self._dead(happening.record, happening.reason, happening.detail)
         elif isinstance(happening, Unlearned):
+            self._show_fault(happening.error)
             yield self._dead(record, "model", happening.detail)
+        elif isinstance(happening, Outlier):
+            self._show_outlier(happening)
         else:
             yield self._model(happening.role, happening.model)
+
+    def _show_fault(self, error: Exception | None) -> None:
+        if error is not None:
+            self._failed(error)
 
     def _show_pending(self) -> None:
         """Also while no label comes at all, which is when they become many."""
@@ -166,6 +232,24 @@ class _Learn:
             )
         self._evicted = learner.evicted
 
+    def _show_outlier(self, outlier: Outlier) -> None:
+        """Count it, and log the first of each feature."""
+        for name, found in outlier.outside.items():
+            telemetry.OUTLIERS.labels(name).inc()
+            if name not in self._outlying:
+                self._outlying.add(name)
+                _log.warning(
+                    "event %r: %s is %g, far outside the range %g to %g of what was learned; %s "
+                    "(outliers=%r); further ones of it are counted only",
+                    outlier.id,
+                    name,
+                    found.value,
+                    found.low,
+                    found.high,
+                    _TREATED[self._pipeline.outliers],
+                    self._pipeline.outliers,
+                )
+
     def _signal(self, signal: DriftSignal) -> Outgoing:
         if signal.status == "firing":
             telemetry.DRIFT_SIGNALS.labels(signal.kind, signal.detector, signal.severity).inc()
@@ -175,23 +259,30 @@ class _Learn:
         return Outgoing(topic, signal.to_json(), identity, timestamp=signal.time, headers=headers)
 
     def _models(self) -> list[Outgoing]:
-        """The models, if they have learned anything since they were last published."""
-        self._publish_at = time.monotonic() + self._interval
+        """Return the models' records, if they have learned anything since they were last published.
+
+        What is learned after a pause longer than the interval is published at once. If a large model cannot
+        be stored, it is tried again later; the predictors keep the one they have.
+        """
         learner = self._learner
         if self._published == learner.steps:
             return []
-        self._published = learner.steps
-        models = [self._model("champion", learner.champion)]
+        models: dict[Role, Model] = {"champion": learner.champion}
         if learner.challenger is not None:
-            models.append(self._model("challenger", learner.challenger))
-        return models
+            models["challenger"] = learner.challenger
+        records: list[Outgoing] = []
+        try:
+            records = self._publisher.publication(models, learner.learned_until, learner.lineage)
+            self._published = learner.steps
+        except StoreError as error:
+            _log.warning("the models are published later: %s", error)
+        self._publish_at = time.monotonic() + self._publisher.pause
+        return records
 
     def _model(self, role: Role, model: Model) -> Outgoing:
         learner = self._learner
         lineage = learner.lineage.get(model.version, {})
-        message = ModelMessage(self._pipeline.name, role, learner.learned_until, model, lineage)
-        identity = f"{model.version}:{role}:{model.learned}"
-        return self._sealer.record(self._pipeline.topic("models"), message, identity)
+        return self._publisher.record(role, model, learner.learned_until, lineage)
 
     def _metrics(self) -> list[Outgoing]:
         """The metrics, if a label has come since they were last published."""
@@ -234,6 +325,7 @@ class _Learn:
             "pending": learner.pending,
             "expired": learner.expired,
             "assumed": learner.assumed,
+            "outliers": learner.outliers.rows,
             "metrics": learner.evaluation.values(),
         }
 

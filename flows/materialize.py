@@ -11,7 +11,7 @@ epoch close. Run it with `driftline run materialize`, or with `python -m bytewax
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -105,17 +105,23 @@ class _Decode:
             if answer.plan != self._plan:
                 telemetry.OTHER_PLANS.inc()
             batch.served.extend(answer.rows)
+            _refuse(answer.faults, len(answer.rows))
         else:
-            rows = feature_rows.decode(record)
-            self._rows.check(rows)
+            rows, faults = self._rows.sound(feature_rows.decode(record))
             batch.rows.extend(rows)
-            batch.newest.append(max(row.time for row in rows))
+            if rows:
+                batch.newest.append(max(row.time for row in rows))
+            _refuse(faults, len(rows))
 
     def _dead(self, record: Record, fault: InvalidRecord) -> Outgoing:
         """Its id is this flow's own: what is no prediction is a dead letter of the learner, too."""
-        letter = dead_letter(self._dead_letters, record, fault.reason, str(fault))
-        (name, identity), *others = letter.headers
-        return letter._replace(headers=((name, identity + b":materialize"), *others))
+        return dead_letter(self._dead_letters, record, fault.reason, str(fault), "materialize")
+
+
+def _refuse(faults: Sequence[str], sound: int) -> None:
+    """Raise `InvalidRecord` for what a record has beside its sound rows, which are written."""
+    if faults:
+        raise InvalidRecord("schema", f"{faults[0]}; {len(faults)} rows were left out, {sound} were written")
 
 
 class _StoreSink(DynamicSink[Batch]):

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from inspect import signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, get_args
 
+from flows.core import declared
 from flows.core.broker import Outgoing
 from flows.core.concept_drift import make_detector
 from flows.core.costs import Costs
 from flows.core.data_quality import QualityPolicy
+from flows.core.declared import Rule
 from flows.core.decode import Decoder
 from flows.core.drift import Detector, DriftKind
 from flows.core.evaluation import Evaluation
@@ -19,9 +22,24 @@ from flows.core.feature_drift import FeaturePolicy
 from flows.core.intake import Intake
 from flows.core.labels import MAX_PENDING
 from flows.core.models import Model
+from flows.core.outliers import Outliers
 from flows.core.plan import FeaturePlan
-from flows.core.schema import Field, Flag, Text, in_milliseconds
+from flows.core.schema import (
+    Field,
+    KeyKind,
+    Time,
+    in_milliseconds,
+    resolved,
+)
 from flows.core.tasks import TaskName, Truth, task_of
+from flows.declaration import (
+    cost_faults,
+    field_faults,
+    input_faults,
+    slice_faults,
+    target_faults,
+    topic_faults,
+)
 from flows.errors import ConfigError
 
 
@@ -37,9 +55,19 @@ class Stream:
     time: str
     fields: Mapping[str, Field]
 
-    def decoder(self) -> Decoder:
-        """Decodes the topic's records."""
-        return Decoder(self.id, self.time, self.fields)
+    def __post_init__(self) -> None:
+        declared.check("Stream", self, _STREAM)
+        declared.refuse_any(f"topic {self.topic!r}", field_faults(self.fields, self.id, self.time))
+
+    def event_time(self, value: Any) -> int:
+        """The event time (ms) of a record whose time field has this value; raises ValueError for others."""
+        field = self.fields[self.time]
+        assert isinstance(field, Time)
+        return field.read(value)
+
+    def decoder(self, keys: Mapping[str, KeyKind] = MappingProxyType({})) -> Decoder:
+        """Decodes the topic's records; `keys` are the plan's, which say what each `Key` must be."""
+        return Decoder(self.id, self.time, resolved(self.fields, keys))
 
 
 @dataclass(frozen=True)
@@ -47,9 +75,9 @@ class DriftPolicy:
     """When a rise of the error, or a change of what is served, is drift.
 
     `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), `options`
-    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels, nor within
-    `cool_down` of event time after the last one, nor when the error fell. Raises `ConfigError` for a detector
-    or an argument that River does not have.
+    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels of
+    predictions whose windows were full, nor within `cool_down` of event time after the last one, nor when the
+    error fell. Raises `ConfigError` for a detector or an argument that River does not have.
 
     `period` is that of the seasons: features and the rate of events are compared with the same part of it.
     `kinds` are the kinds of drift that are watched.
@@ -64,13 +92,17 @@ class DriftPolicy:
     kinds: tuple[DriftKind, ...] = ("concept", "feature", "prediction", "quality")
 
     def __post_init__(self) -> None:
+        declared.check("DriftPolicy", self, _DRIFT)
         if self.detector == "adwin" and self.options:
-            raise ConfigError("ADWIN takes its significance as `delta`; leave `options` out")
-        make_detector(self.detector, self.options)
+            raise declared.refused("ADWIN takes its significance as `delta`; leave `options` out")
+        try:
+            make_detector(self.detector, self.options)
+        except ConfigError as error:
+            raise declared.refused(str(error)) from error
         if self.period is not None and (self.period <= timedelta(0) or self.period % timedelta(hours=1)):
-            raise ConfigError(f"a drift period must be whole hours, and is {self.period}")
+            raise declared.refused(f"a drift period must be whole hours, and is {self.period}")
         if unknown := [kind for kind in self.kinds if kind not in get_args(DriftKind)]:
-            raise ConfigError(
+            raise declared.refused(
                 f"there is no kind of drift {unknown[0]!r}; choose among {', '.join(get_args(DriftKind))}"
             )
 
@@ -100,6 +132,9 @@ class RetrainPolicy:
     patience: int = 50_000
     block: int = 500
 
+    def __post_init__(self) -> None:
+        declared.check("RetrainPolicy", self, _RETRAIN)
+
 
 class Dataset(Protocol):
     """Records for all input topics, in event-time order; `len` counts them, `events` those that ask."""
@@ -126,6 +161,9 @@ class Pipeline:
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
     prediction that got none is then forgotten, or learned with the `default_label`, if there is one. At most
     `max_pending` predictions wait; where more would, the oldest are forgotten before their time.
+    `outliers` are events with a number far outside the range of those before it. All are served; with "skip"
+    they are not learned, with "clip" such a number is moved to the end of its range, with "learn" they are
+    learned as they are.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
 
@@ -147,40 +185,25 @@ class Pipeline:
     label_wait: timedelta = timedelta(days=7)
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
+    outliers: Outliers = "skip"
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None
 
     def __post_init__(self) -> None:
-        task, field, topic = task_of(self.task), self.labels.fields.get(self.target), self.labels.topic
-        kind = task.target.__name__
-        if field is None:
-            raise ConfigError(
-                f"pipeline {self.name!r}: the target {self.target!r} is no field of topic {topic!r}; "
-                f"declare it there as {kind}()"
-            )
-        if not isinstance(field, task.target) or not field.required:
-            raise ConfigError(
-                f"pipeline {self.name!r}: task {self.task!r} needs the target {self.target!r} of topic "
-                f"{topic!r} as a required {kind}(), not {field}"
-            )
-        for name in self.slices:
-            if name not in self.inputs or not isinstance(self.events.fields.get(name), Text | Flag):
-                raise ConfigError(
-                    f"pipeline {self.name!r}: the slice {name!r} must be one of `inputs` that is a Text or a "
-                    "Flag"
-                )
-        if self.costs is not None and (self.task != "binary" or not min(self.costs) > 0):
-            raise ConfigError(
-                f"pipeline {self.name!r}: `costs` are numbers above 0, of a binary task; declare other ones "
-                "or none"
-            )
-        if self.max_pending < 1:
-            raise ConfigError(
-                f"pipeline {self.name!r}: max_pending must be at least 1, not {self.max_pending}"
-            )
-        if self.default_label is not None and (fault := field.fault(self.default_label)):
-            raise ConfigError(f"pipeline {self.name!r}: default_label {fault}, as the target is declared")
+        what = f"pipeline {self.name!r}" if type(self.name) is str else "Pipeline"
+        declared.check(what, self, _PIPELINE)
+        declared.refuse_any(what, self._faults())
+
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with the members taken together."""
+        yield from topic_faults([stream.topic for stream in self.input_streams], self.output_topics)
+        yield from target_faults(
+            self.task, self.labels.topic, self.labels.fields, self.target, self.default_label
+        )
+        yield from input_faults(self.inputs, self.events.topic, self.events.fields)
+        yield from slice_faults(self.slices, self.inputs, self.events.fields)
+        yield from cost_faults(self.task, self.costs)
 
     def new_model(self, version: str = "v1") -> Model:
         """A model that has learned nothing; raises `ConfigError` if it does not fit the task."""
@@ -226,9 +249,18 @@ class Pipeline:
         """The streams that the predict flow reads: the sources, then the events."""
         return (*self.sources, self.events)
 
+    @property
+    def output_topics(self) -> tuple[str, ...]:
+        """The topics that the engine writes."""
+        return tuple(self.topic(kind) for kind in OUTPUTS)
+
+    def decoders(self) -> dict[str, Decoder]:
+        """The decoder of each topic that others write."""
+        return {stream.topic: stream.decoder() for stream in self.input_streams}
+
     def intake(self, plan: FeaturePlan, state: Mapping[str, Any] | None = None) -> Intake:
         """The intake of one slot; `state` is what `Intake.snapshot` gave."""
-        decoders = {stream.topic: stream.decoder() for stream in self.feature_streams}
+        decoders = {stream.topic: stream.decoder(plan.key_kinds) for stream in self.feature_streams}
         models, dead_letters = self.topic("models"), self.topic("dead-letters")
         return Intake(decoders, self.events.topic, models, dead_letters, plan.streams, plan.lateness, state)
 
@@ -242,3 +274,51 @@ class Pipeline:
 
 
 OUTPUTS = ("predictions", "features", "models", "metrics", "drift", "dead-letters")
+
+_ROOM = len(".dead-letters")  # of the longest kind; the group's name has no limit
+
+_STREAM: dict[str, Rule] = {
+    "topic": declared.name,
+    "id": declared.text,
+    "time": declared.text,
+    "fields": declared.mapping,
+}
+_DRIFT: dict[str, Rule] = {
+    "delta": declared.share,
+    "warm_up": declared.whole(0),
+    "cool_down": declared.duration,
+    "detector": declared.text,
+    "options": declared.mapping,
+    "period": declared.optional(declared.duration),
+    "kinds": declared.several(declared.text, '("concept",)'),
+}
+_RETRAIN: dict[str, Rule] = {
+    "minimum_labels": declared.whole(1),
+    "significance": declared.share,
+    "patience": declared.whole(1),
+    "block": declared.whole(1),
+}
+_NAMES = declared.several(declared.text, '("region",)')
+_PIPELINE: dict[str, Rule] = {
+    "name": declared.name_with_room(_ROOM),
+    "events": declared.instance_of(Stream),
+    "labels": declared.instance_of(Stream),
+    "target": declared.text,
+    "entities": declared.several(declared.name, '("region",)'),
+    "service": declared.name,
+    "model": declared.function,
+    "task": declared.text,
+    "metrics": declared.optional(declared.function),
+    "inputs": _NAMES,
+    "slices": _NAMES,
+    "costs": declared.optional(declared.instance_of(Costs)),
+    "sources": declared.several(declared.instance_of(Stream), '(Stream("arrivals", ...),)'),
+    "drift": declared.instance_of(DriftPolicy),
+    "retrain": declared.instance_of(RetrainPolicy),
+    "outliers": declared.one_of(get_args(Outliers)),
+    "label_wait": declared.duration,
+    "max_pending": declared.whole(1),
+    "lateness": declared.duration,
+    "partitions": declared.whole(1),
+    "dataset": declared.optional(declared.text),
+}

@@ -10,7 +10,9 @@ them from Feast's online store. Run it with `driftline run predict`, or by itsel
 `python -m bytewax.run flows.predict`.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 import bytewax.operators as op
@@ -30,9 +32,12 @@ from flows.core.models import Lineup, Model
 from flows.core.plan import FeaturePlan
 from flows.core.predictor import Predictor
 from flows.core.windows import Value
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("predictions", "features", "dead-letters")
+
+_log = logging.getLogger("driftline.predict")
 
 
 class Sorted(NamedTuple):
@@ -232,9 +237,10 @@ def _by_slot(keyed: tuple[str, EntityPart]) -> tuple[str, EntityPart]:
 
 
 class _Assemble:
-    """Keyed by slot: puts the parts of each batch together.
+    """Keyed by slot: puts the parts of each batch together, and passes the batches on in their order.
 
-    A batch passes through within its epoch, so at a snapshot nothing waits here, nothing is to be stored.
+    In a cluster the parts of a batch may come after a later batch that has none, such as one of models only.
+    A batch passes through within its epoch, so at a snapshot nothing waits here and nothing is to be stored.
     """
 
     def __init__(self, plan: FeaturePlan) -> None:
@@ -248,11 +254,13 @@ class _Assemble:
                 self._batches[value.number] = value
             else:
                 self._parts.setdefault(value.number, []).append(value.part)
-        complete = [n for n, b in self._batches.items() if len(self._parts.get(n, ())) == len(b.steps)]
-        return [self._assemble(number) for number in sorted(complete)]
+        return [self._assemble(number) for number in takewhile(self._is_complete, sorted(self._batches))]
 
     def snapshot(self) -> bytes:
         return b""
+
+    def _is_complete(self, number: int) -> bool:
+        return len(self._parts.get(number, ())) == len(self._batches[number].steps)
 
     def _assemble(self, number: int) -> Vectors:
         batch = self._batches.pop(number).batch
@@ -286,7 +294,9 @@ class _Predict:
         self._features = pipeline.topic("features")
         lineup: Lineup = self._sealer.open_state(state) if state else Lineup(pipeline.new_model())
         transformer = running.transformer(plan)
-        self._predictor = Predictor(pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer)
+        self._predictor = Predictor(
+            pipeline.name, pipeline.inputs, plan, transformer, lineup, self._sealer, FaultLog(_log)
+        )
         self._shown: Model | None = None
 
     def take(self, values: list[Vectors]) -> list[list[Outgoing]]:

@@ -2,58 +2,42 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from math import inf
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-import orjson
-
-from flows.core.broker import Broker, Outgoing, Producer, TopicPartition
-from flows.core.plan import LATENESS
+from flows.core.broker import Outgoing, Producer, TopicPartition
 from flows.core.predictions import PUBLISHED_AT
-from flows.core.schema import milliseconds
-from flows.errors import ConfigError
-from flows.pipeline import Pipeline, Stream
+from flows.pipeline import Pipeline
 
 _CHUNK = 2000  # records that are sent together at most
-_CHUNKS_IN_BOUND = 8
-_POLL = 0.002  # seconds between looks at the flows' progress
 
 Ends = dict[TopicPartition, int]  # the offsets that follow what was sent
 
 
-class _Sent(NamedTuple):
-    time: int  # of the first record of the chunk (ms)
-    topic: str
-    group: str
-    ends: dict[int, int]  # partition to the offset after the chunk
-
-
 def publish(
-    broker: Broker, pipeline: Pipeline, records: Iterable[Outgoing], pace: "Pace", step: int
-) -> Iterator[int]:
-    """Send `records` in chunks of at most `step` ms of event time; yields how many were sent each time.
+    producer: Producer, pipeline: Pipeline, records: Iterable[Outgoing], pace: "Pace", step: int
+) -> Iterator[list[Outgoing]]:
+    """Send `records` in chunks of at most `step` ms of event time; yields those that were sent each time.
 
     Of a chunk the sources go first, so that what is known at a moment is in the log before its questions, and
     the labels go when the pace says that its questions are answered: in a fast replay the learner must not
     know a label before the questions that came before it.
     """
-    producer = broker.producer()
     held: deque[tuple[Ends, list[Outgoing]]] = deque()
     for chunk in _chunks(records, step):
-        pace.wait_for(chunk[-1].timestamp or 0)
+        while not pace.is_time(chunk[-1].timestamp or 0, held[0][1][0].timestamp if held else None):
+            yield from _release(producer, held, pace)
+            pace.rest()
         sources, events, labels = _by_kind(chunk, pipeline)
         ends = producer.send(sources + events) if sources or events else {}
         pace.sent(chunk[0].timestamp or 0, ends)
         if labels:
             held.append((ends, labels))
-        yield len(sources) + len(events) + _release(producer, held, pace)
+        yield sources + events
+        yield from _release(producer, held, pace)
     while held:
-        yield _release(producer, held, pace)
-        time.sleep(_POLL)
-    producer.close()
+        pace.rest()
+        yield from _release(producer, held, pace)
 
 
 def _by_kind(
@@ -74,21 +58,27 @@ def _by_kind(
     return sources, events, labels
 
 
-def _release(producer: Producer, held: deque[tuple[Ends, list[Outgoing]]], pace: "Pace") -> int:
-    """Send the labels whose questions are answered; how many those were."""
-    released = 0
+def _release(
+    producer: Producer, held: deque[tuple[Ends, list[Outgoing]]], pace: "Pace"
+) -> Iterator[list[Outgoing]]:
+    """Send the labels whose questions are answered, and yield them."""
     while held and pace.answered(held[0][0]):
         labels = held.popleft()[1]
         pace.sent(labels[0].timestamp or 0, producer.send(labels))
-        released += len(labels)
-    return released
+        yield labels
 
 
 class Pace(Protocol):
     """How fast `publish` goes."""
 
-    def wait_for(self, event_time: int) -> None:
-        """Wait until a chunk whose last record is of `event_time` (ms) may be sent."""
+    def is_time(self, event_time: int, held: int | None) -> bool:
+        """Whether a chunk whose last record is of `event_time` (ms) may be sent.
+
+        `held` is the time of the oldest label that is held back.
+        """
+
+    def rest(self) -> None:
+        """Wait a moment before the next question."""
 
     def sent(self, first: int, ends: Ends) -> None:
         """Records went out, the first of them of `first` (ms)."""
@@ -103,13 +93,19 @@ class SpeedUp:
     def __init__(self, factor: float) -> None:
         self._factor = factor
         self._origin: tuple[float, int] | None = None
+        self._left = 0.0  # seconds
 
-    def wait_for(self, event_time: int) -> None:
-        """Sleep until `event_time` (ms) has come."""
+    def is_time(self, event_time: int, held: int | None) -> bool:
+        """Whether `event_time` (ms) has come."""
         if self._origin is None:
             self._origin = (time.monotonic(), event_time)
         began, first = self._origin
-        time.sleep(max(0.0, began + (event_time - first) / 1000 / self._factor - time.monotonic()))
+        self._left = began + (event_time - first) / 1000 / self._factor - time.monotonic()
+        return self._left <= 0
+
+    def rest(self) -> None:
+        """Sleep until it has come."""
+        time.sleep(max(0.0, self._left))
 
     def sent(self, first: int, ends: Ends) -> None:
         """A clock does not mind."""
@@ -117,101 +113,6 @@ class SpeedUp:
     def answered(self, ends: Ends) -> bool:
         """Labels come when their time has come."""
         return True
-
-
-class Bound:
-    """The flows stay within `bound` ms of event time of the publisher, judged by their groups' offsets.
-
-    `waiting` is called, once, when they have not moved for a while.
-    """
-
-    PATIENCE = 15.0  # seconds
-
-    def __init__(self, broker: Broker, pipeline: Pipeline, bound: int, waiting: Callable[[], None]) -> None:
-        self._broker = broker
-        self._pipeline = pipeline
-        self._bound = bound
-        self._waiting = waiting
-        self._watched = {
-            pipeline.events.topic: pipeline.group("predict"),
-            pipeline.labels.topic: pipeline.group("learn"),
-        }
-        self._moved_at = time.monotonic()
-        self._sent: dict[str, deque[_Sent]] = {topic: deque() for topic in self._watched}
-
-    def wait_for(self, event_time: int) -> None:
-        """Wait until the oldest record that a flow has still to read is at most `bound` older."""
-        while (sent := self._oldest()) and event_time - sent[0].time > self._bound:
-            if self._is_read(sent[0]):
-                sent.popleft()
-            else:
-                time.sleep(_POLL)
-
-    def answered(self, ends: Ends) -> bool:
-        """Whether the predictor has read the events up to `ends`."""
-        events = self._pipeline.events.topic
-        of_events = {p.partition: end for p, end in ends.items() if p.topic == events}
-        return self._is_read(_Sent(0, events, self._watched[events], of_events))
-
-    def sent(self, first: int, ends: Ends) -> None:
-        """Records went out, the first of them of `first` (ms)."""
-        self._moved_at = time.monotonic()
-        for topic, group in self._watched.items():
-            of_topic = {p.partition: end for p, end in ends.items() if p.topic == topic}
-            if of_topic:
-                self._sent[topic].append(_Sent(first, topic, group, of_topic))
-
-    def _oldest(self) -> deque[_Sent] | None:
-        """The topic whose first chunk is the oldest: labels go out after newer events."""
-        waiting = [sent for sent in self._sent.values() if sent]
-        return min(waiting, key=lambda sent: sent[0].time, default=None)
-
-    def _is_read(self, sent: _Sent) -> bool:
-        committed = self._broker.committed(sent.group, sent.topic)
-        is_read = all(committed.get(partition, 0) >= end for partition, end in sent.ends.items())
-        now = time.monotonic()
-        if is_read:
-            self._moved_at = now
-        elif now - self._moved_at > self.PATIENCE:
-            self._waiting()
-            self._moved_at = inf
-        return is_read
-
-
-def default_step(bound: int) -> int:
-    """How much event time (ms) a chunk spans when the flows keep within `bound` ms."""
-    return max(1, min(bound // _CHUNKS_IN_BOUND, LATENESS))
-
-
-@dataclass(frozen=True)
-class FileRecords:
-    """The lines of a file, each the JSON of one record of `stream`, in the file's order."""
-
-    path: Path
-    stream: Stream
-
-    def __post_init__(self) -> None:
-        if not self.path.is_file():
-            raise ConfigError(f"there is no file {self.path}; name one with a JSON record on each line")
-
-    def __len__(self) -> int:
-        with self.path.open("rb") as lines:
-            return sum(1 for line in lines if line.strip())
-
-    def __iter__(self) -> Iterator[Outgoing]:
-        with self.path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield self._record(number, line.strip())
-
-    def _record(self, number: int, line: bytes) -> Outgoing:
-        try:
-            payload = orjson.loads(line)
-            key = str(payload[self.stream.id]).encode()
-            event_time = milliseconds(payload[self.stream.time])
-        except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
-            raise ConfigError(f"{self.path}, line {number}: {error}") from None
-        return Outgoing(self.stream.topic, line, key, timestamp=event_time)
 
 
 def _chunks(records: Iterable[Outgoing], step: int) -> Iterator[list[Outgoing]]:

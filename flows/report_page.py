@@ -13,8 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flows.charts import Scale, Tick, path, time_axis, value_axis
 from flows.core.calibration import Bin, Brier
+from flows.core.dead_tally import Dead
 from flows.core.schema import iso
 from flows.core.slices import Fairness, SliceRates
+from flows.user_faults import Fault
 
 _PSI_LEVELS = (0.05, 0.1, 0.25, 0.5)  # from .1 on a feature has moved, from .25 on it has moved far
 
@@ -77,6 +79,14 @@ class Version(NamedTuple):
     lineage: Mapping[str, object]
 
 
+class DeadReason(NamedTuple):
+    """Why records became dead letters: the reason, how many did, and the first of them."""
+
+    reason: str
+    records: int
+    first: Dead
+
+
 class Report(NamedTuple):
     """All that the page shows; `facts` are its first figures, by name, ready to be read."""
 
@@ -88,6 +98,8 @@ class Report(NamedTuple):
     calibration: Reliability | None = None
     slices: Sequence[SliceTable] = ()
     versions: Sequence[Version] = ()
+    dead: Sequence[DeadReason] = ()
+    fault: Fault | None = None
 
 
 def render(report: Report) -> str:

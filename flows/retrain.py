@@ -1,4 +1,4 @@
-"""The retrain flow: drift signals in, challengers out.
+"""The retrain flow: drift signals in, candidates out, of which the learner makes challengers.
 
     drift ──> retrain ──> publish
               (fresh model on the logged features and labels since the window that ADWIN kept)
@@ -23,6 +23,7 @@ from flows.core.retraining import train
 from flows.core.schema import in_milliseconds, iso
 from flows.core.tasks import Truth
 from flows.errors import InvalidRecord
+from flows.user_faults import FaultLog
 from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("models", "dead-letters")
@@ -67,6 +68,7 @@ class _Retrain:
         self._names = running.names(self._plan)
         self._sealer = running.sealer()
         self._labels = running.pipeline.labels.decoder()
+        self._failed = FaultLog(_log)
 
     def __call__(self, records: list[Record]) -> list[Outgoing]:
         return [out for record in records for out in self._answer(record)]
@@ -87,7 +89,7 @@ class _Retrain:
         enough = model.learned >= self._pipeline.retrain.minimum_labels
         telemetry.RETRAININGS.labels("challenger" if enough else "too-few-labels").inc()
         if enough:
-            yield self._challenger(model, signal)
+            yield self._candidate(model, signal)
         else:
             _log.warning(
                 "signal %s: only %d labels since the change, no challenger", signal.id, model.learned
@@ -96,7 +98,8 @@ class _Retrain:
     def _train(self, broker: Broker, signal: DriftSignal) -> Model:
         model = self._pipeline.new_model(f"v{signal.sequence + 1}")
         truths = self._truths(broker, signal.since)
-        return train(model, self._names, self._served(broker, signal.since), truths)
+        served = self._served(broker, signal.since)
+        return train(model, self._names, served, truths, self._failed, self._pipeline.outliers)
 
     def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """The truths by event; of several labels of one event the last one holds."""
@@ -112,7 +115,7 @@ class _Retrain:
             except InvalidRecord:
                 continue  # the learner has made it a dead letter
 
-    def _challenger(self, model: Model, signal: DriftSignal) -> Outgoing:
+    def _candidate(self, model: Model, signal: DriftSignal) -> Outgoing:
         lineage = {
             "parent": signal.model_version,
             "drift": signal.id,
@@ -120,5 +123,5 @@ class _Retrain:
             "trained_on": model.learned,
             "since": iso(signal.since),
         }
-        message = ModelMessage(self._pipeline.name, "challenger", signal.time, model, lineage)
-        return self._sealer.record(self._pipeline.topic("models"), message, f"challenger:{signal.id}")
+        message = ModelMessage(self._pipeline.name, "candidate", signal.time, model, lineage, signal.sequence)
+        return self._sealer.record(self._pipeline.topic("models"), message)

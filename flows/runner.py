@@ -2,7 +2,6 @@
 
 import argparse
 import faulthandler
-import fcntl
 import gc
 import importlib
 import logging
@@ -11,14 +10,26 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 from typing import NamedTuple
 
+from flows import brokers, state_dir
 from flows.adapters import recovery, telemetry
 from flows.brokers import await_member, membership
-from flows.errors import ConfigError, DriftlineError, EngineConflict, SnapshotError, UnknownTopic
+from flows.errors import (
+    AccessDenied,
+    ConfigError,
+    DriftlineError,
+    EngineConflict,
+    RecordTooLarge,
+    SnapshotError,
+    UnknownTopic,
+)
+from flows.locks import alone, one_of
+from flows.printable import PrintableFormatter, printable_lines
+from flows.topics import check_slots
 from flows.wiring import Engine, drain_on_signals, engine
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
@@ -30,8 +41,9 @@ _PORTS = 10  # from a process's HTTP port to that of the flow's next process
 
 EXIT_FAULT = 1  # the flow crashed: starting it again may help
 EXIT_MISTAKE = 2  # a person has to correct something first
+EXIT_BEHIND = 4  # a command found that a flow has not yet done what it needs; waiting helps
 EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
-MISTAKES = (ConfigError, EngineConflict, SnapshotError, UnknownTopic)
+MISTAKES = (AccessDenied, ConfigError, EngineConflict, RecordTooLarge, SnapshotError, UnknownTopic)
 
 
 class Place(NamedTuple):
@@ -59,6 +71,7 @@ SINGLE = Place()
 def run(flow: str, place: Place) -> int:
     """Run `flow` until it ends in order; its exit code. Raises `DriftlineError`, for a person to act on."""
     running = engine()
+    state_dir.make(running.settings.state_dir)
     drain_on_signals(running)
     check_topics(running)
     # each flow imports what it needs only: the hot ones must not wait for Feast
@@ -69,7 +82,7 @@ def run(flow: str, place: Place) -> int:
     if flow in BACKGROUND:
         os.nice(10)
     with (
-        alone(running, place.name_of(flow)),
+        _lock(running, flow, place),
         sole_engine(running, flow, place),
         telemetry.health_server(settings.http_host, _port(running, flow, place), running.waits_for),
     ):
@@ -93,6 +106,7 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
 
     directory = running.recovery_dir(flow)
     recovery.prepare(directory, running.pipeline.partitions)
+    check_slots(running, flow)
     with recovery.running(directory):
         cli_main(
             dataflow,
@@ -103,23 +117,8 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
         )
 
 
-@contextmanager
-def alone(running: Engine, flow: str) -> Iterator[None]:
-    """Hold the lock of the flow, or of its process: two on one state would answer everything twice.
-
-    Raises `DriftlineError` when another process on this machine holds it; the lock ends with its process.
-    """
-    file = running.recovery_dir(flow).with_name(f"{flow}.lock")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DriftlineError(
-                f"another process runs {flow} of {running.pipeline.name} already, with the state in "
-                f"{running.settings.state_dir}; stop that one first"
-            ) from None
-        yield
+def _lock(running: Engine, flow: str, place: Place) -> AbstractContextManager[None]:
+    return one_of(running, flow, place.name_of(flow)) if place.addresses else alone(running, flow)
 
 
 def sole_engine(running: Engine, flow: str, place: Place) -> AbstractContextManager[object]:
@@ -135,6 +134,12 @@ def sole_engine(running: Engine, flow: str, place: Place) -> AbstractContextMana
         return membership(*kafka, group, pipeline.topic("predictions"), running.identity(), _end_at_once)
     await_member(*kafka, group, running.identity())
     return nullcontext()
+
+
+def check_sole(running: Engine, flow: str) -> None:
+    """Raise `EngineConflict` when another engine runs the flow on its Kafka, from whatever machine."""
+    settings, group = running.settings, f"{running.pipeline.group(flow)}.engine"
+    brokers.check_sole(settings.broker, settings.kafka_options, group, running.identity())
 
 
 def _end_at_once(reason: str) -> None:
@@ -153,26 +158,27 @@ def drain_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def check_topics(running: Engine) -> None:
-    """Raise `UnknownTopic` unless `driftline apply` has made the pipeline's topics."""
-    broker = running.open_broker()
-    known = broker.topics()
-    broker.close()
-    for topic in running.topics():
-        if topic not in known:
-            raise UnknownTopic(topic)
+def check_topics(running: Engine, topics: Sequence[str] = ()) -> None:
+    """Raise `UnknownTopic` unless `driftline apply` has made the topics, by default all of the pipeline.
+
+    Raises `AccessDenied` for one that Kafka hides.
+    """
+    with closing(running.open_broker()) as broker:
+        broker.existing(topics or running.topics())
 
 
 def main(flow: str, place: Place) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
     faulthandler.register(TELL_WHERE)
-    logging.basicConfig(format=f"%(asctime)s {flow}: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter(f"%(asctime)s {flow}: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         return run(flow, place)
     except Exception as error:
         cause = _deliberate(error)
         if cause is None:
-            traceback.print_exc()
+            sys.stderr.write(printable_lines(traceback.format_exc()))
             return EXIT_FAULT
         logging.getLogger("driftline").error("%s", cause)
         return EXIT_MISTAKE if isinstance(cause, MISTAKES) else EXIT_FAULT

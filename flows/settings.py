@@ -5,13 +5,15 @@ the documentation is checked against it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import nan
 from pathlib import Path
 from typing import NamedTuple
 
 from flows.errors import ConfigError
+from flows.state_dir import check_secret
 
 
 class Setting(NamedTuple):
@@ -29,7 +31,8 @@ SETTINGS = (
     Setting("DRIFTLINE_STATE_DIR", ".driftline", "where the engine keeps its state, relative to the project"),
     Setting("DRIFTLINE_FEATURE_STORE", "feature_store.yaml", "the Feast configuration in the feature repository"),
     Setting("DRIFTLINE_REDIS", "127.0.0.1:6379", "the Redis server that `feature_store.redis.yaml` refers to"),
-    Setting("DRIFTLINE_SECRET", "", "the secret that signs model snapshots; by default one is made in the state directory"),
+    Setting("DRIFTLINE_SECRET", "", "the secret that signs models and flow states, at least 32 bytes (`openssl rand -hex 32`); by default one is made in the state directory"),
+    Setting("DRIFTLINE_ARTIFACTS", "", "where models go that are too large for a message: a folder, relative to the project, or an fsspec URL such as `s3://bucket/driftline`; by default `artifacts` in the state directory"),
     Setting("DRIFTLINE_WEBHOOK_URL", "", "where drift alerts are posted; without it they stay on the drift topic"),
     Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks); several with spaces between them while one replaces another"),
     Setting("DRIFTLINE_WEBHOOK_PIPELINES", "", "post the alerts of these pipelines only (names with commas between them); by default all"),
@@ -74,6 +77,7 @@ class Settings:
     batch: int
     epoch_seconds: float
     model_seconds: float
+    artifacts: str = field(repr=False)  # a URL may hold a password
     secret: bytes = field(repr=False)
     kafka_options: Mapping[str, str] = field(repr=False)
 
@@ -87,10 +91,14 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
     values = {s.name: env.get(s.name) or s.default for s in SETTINGS}
     os.environ["DRIFTLINE_REDIS"] = values["DRIFTLINE_REDIS"]
     state_dir = project / values["DRIFTLINE_STATE_DIR"]
+    secret = values["DRIFTLINE_SECRET"].encode()
+    if secret:
+        check_secret("DRIFTLINE_SECRET", secret)
     return Settings(
         broker=values["DRIFTLINE_BROKER"] or (state_dir / "log.db").absolute().as_uri(),
         pipeline=values["DRIFTLINE_PIPELINE"],
         state_dir=state_dir,
+        artifacts=_artifacts(values["DRIFTLINE_ARTIFACTS"], project, state_dir),
         feature_store=values["DRIFTLINE_FEATURE_STORE"],
         webhooks=_webhooks(env),
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
@@ -99,9 +107,31 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
         batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
-        secret=values["DRIFTLINE_SECRET"].encode(),
+        secret=secret,
         kafka_options=_kafka_options(env),
     )
+
+
+def unknown(environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A warning for each variable that begins as a setting does and is none, with the nearest setting."""
+    env = os.environ if environment is None else environment
+    for name in sorted(env):
+        if name.startswith(_PREFIX) and name not in _KNOWN and not name.startswith(_PASSED_ON):
+            near = get_close_matches(name.removeprefix(_PREFIX), _candidates(name), n=1)
+            advice = f"did you mean {_PREFIX}{near[0]}?" if near else "docs/reference.md lists the settings"
+            yield f"{name} is no setting and is ignored; {advice}"
+
+
+def _candidates(name: str) -> list[str]:
+    """The settings, those of a family with the rest of this name; without the prefix of all."""
+    rest = "_".join(name.split("_")[2:])
+    names = [known.replace("*", rest) for known in _KNOWN if rest or "*" not in known]
+    return [each.removeprefix(_PREFIX) for each in sorted(names)]
+
+
+def _artifacts(value: str, project: Path, state_dir: Path) -> str:
+    """Return a URL as it is, and any other value as a folder's path."""
+    return value if "://" in value else str(project / value if value else state_dir / "artifacts")
 
 
 DEFAULT_WEBHOOK = "default"  # the name of the endpoint whose variables have none in them
@@ -169,8 +199,15 @@ def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
 
 
 _OF_THE_KAFKA_SCRIPT = [
-    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP")
+    f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP", "PROPERTIES")
 ]
+_PREFIX = "DRIFTLINE_"
+_KNOWN = {setting.name for setting in SETTINGS}
+_PASSED_ON = (
+    "DRIFTLINE_KAFKA_",  # to the Kafka clients, which refuse what they do not know
+    _WEBHOOK,  # `load` refuses those that are none
+    "DRIFTLINE_TEST_",  # of the tests
+)
 
 
 def _number(name: str, values: Mapping[str, str], low: float, high: float) -> float:

@@ -6,16 +6,13 @@ from typing import Any
 import orjson
 
 from flows.core.broker import Broker, Record, TopicPartition
-from flows.core.schema import iso
-from flows.errors import UnknownTopic
+from flows.core.deadletter import time_text
 
 _HIDDEN = "..."  # in the place of what would fill the screen and tell a reader nothing
 
 
 def follow(broker: Broker, topic: str, from_start: bool) -> Iterator[Record]:
     """The records of `topic` as they come, from the oldest or from now on; it never ends."""
-    if topic not in broker.topics():
-        raise UnknownTopic(topic)
     bounds = broker.offsets(topic)
     start = {TopicPartition(topic, p): first if from_start else end for p, (first, end) in enumerate(bounds)}
     consumer = broker.consumer("driftline.tail", start)
@@ -34,9 +31,9 @@ def readable(record: Record, names: Sequence[str] = ()) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "partition": record.partition,
         "offset": record.offset,
-        "time": iso(record.timestamp),
+        "time": time_text(record.timestamp),
     }
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     if "reason" in headers:
         shown |= {name: headers[name] for name in ("reason", "detail", "topic") if name in headers}
     try:

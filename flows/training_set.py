@@ -16,13 +16,13 @@ import pyarrow as pa
 
 from flows.adapters.by_id import ById
 from flows.adapters.parquet import write_parquet
-from flows.arrow import TYPES
+from flows.arrow import KEY_TYPES, TYPES, Fit, column
 from flows.core.baselines import Score
 from flows.core.broker import Broker, Record, read_since
 from flows.core.labels import usable
 from flows.core.plan import FeaturePlan
 from flows.core.predictions import Served, decode_served
-from flows.core.schema import Field, Flag, Number, Text, milliseconds
+from flows.core.schema import Field, Flag, Key, KeyKind, Number, Text, milliseconds, resolved
 from flows.core.tasks import Truth
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline, Stream
@@ -35,13 +35,6 @@ ROWS = 10_000  # of a row group
 _JOINED = 2_000  # rows of one join in Feast, which holds all rows of the history within their ttl
 _MOMENT, _TIME = pa.timestamp("us", "UTC"), pa.timestamp("ms", "UTC")
 _SCORES = dict.fromkeys(("multiclass", "anomaly"), pa.map_(pa.string(), pa.float64()))  # the others: a number
-_PYTHON = {
-    pa.int64(): (int,),
-    pa.float64(): (int, float),
-    pa.string(): (str,),
-    pa.bool_(): (bool,),
-    _TIME: (int, str),
-}
 
 
 class Example(NamedTuple):
@@ -107,7 +100,9 @@ class TrainingSet:
         self._source = source
         self._labels = pipeline.labels.decoder()
         self._inputs = [number for number, name in enumerate(pipeline.inputs) if name not in plan.entities]
-        self._checked = _checked_types(pipeline, plan)
+        fields = resolved(pipeline.events.fields, plan.key_kinds)
+        inputs = [_type(fields[name]) for name in pipeline.inputs]
+        self._fits = Fit([*inputs, *[TYPES[dtype] for dtype in plan.dtypes]])
 
     def write(self, broker: Broker, out: Path, folder: Path, read: Callable[[int], None]) -> None:
         """Write the file `out`, with the labels in `folder` meanwhile; `read` is told of predictions read."""
@@ -148,12 +143,12 @@ class TrainingSet:
             self.left_out["that the engine did not write"] += 1
 
     def _check(self, served: Served) -> None:
-        features = served.prediction.features
-        if len(features) != len(self._checked) or len(served.asked.keys) != len(self._plan.entities):
-            raise InvalidRecord("schema", "not as many features or keys as the plan has")
-        for value, types in zip(features, self._checked, strict=True):
-            if value is not None and type(value) not in types:
-                raise InvalidRecord("schema", f"feature {value!r} is of another type than in the plan")
+        features, keys = served.prediction.features, served.asked.keys
+        if not self._fits(features) or len(keys) != len(self._plan.entities):
+            raise InvalidRecord("schema", "the features or keys are not those of the plan")
+        for key, kind in zip(keys, self._plan.key_types, strict=True):
+            if key is not None and type(key) is not kind:
+                raise InvalidRecord("schema", f"key {key!r} is of another type than in the plan")
 
     def _tables(self, examples: Iterator[Example]) -> Iterator[pa.Table]:
         while group := list(islice(examples, ROWS)):
@@ -182,18 +177,19 @@ def feast_source(running: Engine, plan: FeaturePlan, broker: Broker, folder: Pat
     with closing(ById(folder / "events.db")) as events:
         if plan.transforms:
             events.put(
-                _payloads(running.pipeline.events, broker), again=False
+                _payloads(running.pipeline.events, plan.key_kinds, broker), again=False
             )  # a duplicate was not answered
         yield ThroughFeast(FeastHistory(store, plan), events)
 
 
-def _payloads(events: Stream, broker: Broker) -> Iterator[tuple[str, bytes]]:
-    decoder = events.decoder()
+def _payloads(events: Stream, keys: Mapping[str, KeyKind], broker: Broker) -> Iterator[tuple[str, bytes]]:
+    decoder = events.decoder(keys)
     for record in read_since(broker, events.topic, 0):
         try:
-            yield decoder.decode(record).id, record.value or b""
+            event = decoder.decode(record)
         except InvalidRecord:
             continue  # it has no prediction
+        yield event.id, orjson.dumps(event.payload)
 
 
 def predictions_in(running: Engine, broker: Broker) -> int:
@@ -203,9 +199,9 @@ def predictions_in(running: Engine, broker: Broker) -> int:
 
 def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     """The columns of a training set; raises `ConfigError` where an input has the name of another one."""
-    fields = pipeline.events.fields
+    fields = resolved(pipeline.events.fields, plan.key_kinds)
     columns = [("id", pa.string()), ("event_timestamp", _MOMENT)]
-    columns += [(entity, pa.string()) for entity in plan.entities]
+    columns += [(entity, KEY_TYPES[plan.key_kinds[entity]]) for entity in plan.entities]
     columns += [(name, _type(fields[name])) for name in pipeline.inputs if name not in plan.entities]
     columns += [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
     label, score = _type(pipeline.labels.fields[pipeline.target]), _SCORES.get(pipeline.task, pa.float64())
@@ -219,23 +215,19 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
     return pa.schema(columns)
 
 
-def _checked_types(pipeline: Pipeline, plan: FeaturePlan) -> list[tuple[type, ...]]:
-    """The Python types of each value of a prediction's features."""
-    inputs = [_type(pipeline.events.fields[name]) for name in pipeline.inputs]
-    return [_PYTHON[dtype] for dtype in (*inputs, *[TYPES[dtype] for dtype in plan.dtypes])]
-
-
 def _type(field: Field) -> pa.DataType:
+    if isinstance(field, Key):
+        return KEY_TYPES["integer" if field.kind == "integer" else "text"]
     kinds = ((Text, pa.string()), (Number, pa.float64()), (Flag, pa.bool_()))
     return next((dtype for kind, dtype in kinds if isinstance(field, kind)), _TIME)
 
 
 def _cell(score: Score) -> Any:
     """A score as Arrow takes it: the items of a map."""
-    return list(score.items()) if isinstance(score, Mapping) else score
+    return [(of, float(n)) for of, n in score.items()] if isinstance(score, Mapping) else score
 
 
 def _array(values: Iterable[Any], dtype: pa.DataType) -> pa.Array:
     if dtype == _TIME:
         values = [None if value is None else milliseconds(value) for value in values]
-    return pa.array(values, dtype)
+    return column(values, dtype)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.adapters.recomputation import Recomputation, Served, StreamRecord
+from flows.arrow import TYPES, Fit
 from flows.core import predictions
 from flows.core.broker import Broker, Record, TopicPartition, read_range
 from flows.core.plan import View
-from flows.core.schema import Text, milliseconds
-from flows.errors import ConfigError, InvalidRecord, UnknownTopic
+from flows.core.schema import Key, Text, milliseconds
+from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Stream
 from flows.wiring import Engine
 
@@ -44,7 +45,7 @@ class Mismatch(NamedTuple):
 
     view: str
     question: str
-    key: str | None
+    key: str | int | None
     served: Sequence[Any]
     expected: Sequence[Any]
 
@@ -84,8 +85,10 @@ class Verification:
         read = {*plan.streams, pipeline.events.topic} if plan.transforms else set(plan.streams)
         self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in read}
         texts = {topic: _texts(self._streams[topic]) for topic in plan.streams}
+        self._fits = Fit([TYPES[dtype] for dtype in plan.dtypes])
         self._requested = {field.name: field for t in plan.transforms for field in t.fields}
         self._recomputation = Recomputation(folder, plan, texts)
+        self._bounds: dict[str, list[tuple[int, int]]] = {}
         self.left_out: Counter[str] = Counter()  # predictions by why they were not compared
         self.refused: Counter[str] = Counter()  # records of the streams by why the engine refused them
 
@@ -166,7 +169,7 @@ class Verification:
         `results` are those of the views and of the transforms, which only Feast computes anew.
         """
         for first in range(0, self._recomputation.questions, _JOINED):
-            joined = point_in_time(self._recomputation.asked(first, first + _JOINED).to_pandas())
+            joined = point_in_time(_frame(self._recomputation.asked(first, first + _JOINED)))
             for result in results:
                 names, keys = self._compared(result.view)
                 compared, different = self._recomputation.differing(joined, names, keys)
@@ -196,7 +199,7 @@ class Verification:
     def _refused(self, advance: Advance) -> Iterator[tuple[str, int, int]]:
         """Where the records stood that became dead letters at the intake."""
         for record in self._read(self._running.pipeline.topic("dead-letters"), advance):
-            headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
             if headers.get("reason") in _REFUSED and headers.get("topic") in self._streams:
                 self.refused[headers["reason"]] += headers["topic"] in self._plan.streams
                 yield headers["topic"], int(headers["partition"]), int(headers["offset"])
@@ -204,7 +207,7 @@ class Verification:
     def _accepted(
         self, stream: Stream, refused: set[tuple[str, int, int]], advance: Advance
     ) -> Iterator[StreamRecord]:
-        decoder = stream.decoder()
+        decoder = stream.decoder(self._plan.key_kinds)
         reaches = [v.longest + v.delay + v.slide for v in self._plan.views if v.stream == stream.topic]
         earliest = self._since - max(reaches, default=1)
         for record in self._read(stream.topic, advance):
@@ -227,6 +230,8 @@ class Verification:
                 continue
             if plan != self._plan.hash:
                 self.left_out["of another plan"] += 1
+            elif not self._is_of_plan(prediction.features[inputs:], asked):
+                self.left_out["that the engine did not write"] += 1
             elif self._since <= prediction.time < self._until:
                 yield Served(
                     prediction.id,
@@ -238,6 +243,10 @@ class Verification:
                     prediction.features[inputs:],
                 )
 
+    def _is_of_plan(self, features: Sequence[Any], asked: predictions.Asked) -> bool:
+        numbers = len(self._plan.entities), len(self._plan.streams)
+        return self._fits(features) and (len(asked.keys), len(asked.read)) == numbers
+
     def _read(self, topic: str, advance: Advance) -> Iterator[Record]:
         for partition, start, stop in self._ranges(topic):
             for batch in read_range(self._broker, partition, start, stop):
@@ -245,10 +254,18 @@ class Verification:
                 advance(len(batch))
 
     def _ranges(self, topic: str) -> list[tuple[TopicPartition, int, int]]:
-        if topic not in self._broker.topics():
-            raise UnknownTopic(topic)
-        bounds = self._broker.offsets(topic)
-        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(bounds)]
+        """The partitions of a topic, and what stands on them when they are first asked for."""
+        if topic not in self._bounds:
+            self._bounds[topic] = self._broker.offsets(topic)
+        return [(TopicPartition(topic, number), *ends) for number, ends in enumerate(self._bounds[topic])]
+
+
+def _frame(table: Any) -> Any:
+    """The table for pandas, in which integers stay integers beside nulls."""
+    import pandas as pd  # only where Feast is asked
+    import pyarrow as pa
+
+    return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
 
 
 def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
@@ -257,4 +274,4 @@ def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def _texts(stream: Stream) -> set[str]:
-    return {name for name, declared in stream.fields.items() if isinstance(declared, Text)}
+    return {name for name, declared in stream.fields.items() if isinstance(declared, Text | Key)}

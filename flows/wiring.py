@@ -1,10 +1,7 @@
 """The composition root: what a flow is made of, put together from the project and the settings."""
 
 import logging
-import os
-import secrets
 import signal
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,25 +10,28 @@ from typing import TYPE_CHECKING
 
 from flows import project as projects
 from flows import settings as settings_module
+from flows import state_dir
 from flows.adapters import telemetry
+from flows.adapters.artifacts import artifact_store
 from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
 from flows.adapters.seed import Seed
 from flows.brokers import open_broker
-from flows.core.broker import Broker, TopicSpec
+from flows.core.broker import Broker, TopicPartition, TopicSpec
 from flows.core.data_quality import Column
 from flows.core.drain import Drain
 from flows.core.features import Question
 from flows.core.learner import Learner, Policy
 from flows.core.lookups import Lookups
-from flows.core.plan import Aggregate, FeaturePlan, Input, Kind, View
-from flows.core.schema import Field, Flag, Number, Text, Time, in_milliseconds
+from flows.core.plan import FeaturePlan
+from flows.core.schema import Field, Number, in_milliseconds
 from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 from flows.core.watch import Watched
 from flows.core.windows import Value
 from flows.errors import ConfigError, StoreError
 from flows.functions import load_function
-from flows.pipeline import OUTPUTS, Pipeline, Stream
+from flows.pipeline import OUTPUTS, Pipeline
+from flows.plan_check import check_plan
 from flows.project import Project
 from flows.settings import Settings
 
@@ -55,10 +55,28 @@ class Telemetry:
     def __init__(self) -> None:
         self.has_partitions = False
         self.has_grown = False
+        self._held: dict[TopicPartition, tuple[int, int]] = {}  # where reading ends, and for how many looks
 
     def assigned(self) -> None:
         """The source has its partitions, so the flow is ready."""
         self.has_partitions = True
+
+    def held_back(self, partition: TopicPartition, offset: int, records: int) -> None:
+        """Show what an open transaction holds back, and warn of one that lasts from look to look."""
+        telemetry.held_back(partition, records)
+        before, looks = self._held.pop(partition, (offset, 0))
+        if not records:
+            return
+        looks = looks + 1 if before == offset else 1
+        self._held[partition] = offset, looks
+        if looks == 2:
+            _log.warning(
+                "%s records of topic %r, partition %d, cannot be read: somebody's transaction is open since "
+                "offset %d, the last stable one; the flow goes on without them until it ends",
+                f"{records:,}",
+                *partition,
+                offset,
+            )
 
     def grown(self, topic: str, partitions: int) -> None:
         """A topic got more partitions than are read; several slots of the flow notice it."""
@@ -87,6 +105,7 @@ class Engine:
 
     def open_broker(self) -> Broker:
         """A new connection to the broker; raises `BrokerError`."""
+        state_dir.check(self.settings.state_dir)  # where the embedded log is by default
         return open_broker(self.settings.broker, self.settings.kafka_options)
 
     @property
@@ -96,23 +115,29 @@ class Engine:
 
     def plan(self) -> FeaturePlan:
         """The feature plan; raises `ConfigError` before the first `driftline apply`."""
-        if not self.plan_file.is_file():
+        state_dir.check(self.settings.state_dir)
+        with state_dir.explained(self.settings.state_dir):
+            known = self.plan_file.is_file() and self.plan_file.read_bytes()
+        if not known:
             raise ConfigError(
                 f"pipeline {self.pipeline.name!r} has no feature plan yet; run `driftline apply`"
             )
-        return FeaturePlan.from_json(self.plan_file.read_bytes())
+        return FeaturePlan.from_json(known)
 
     def keep_plan(self, plan: FeaturePlan) -> None:
         """Leave the plan where the flows find it; raises `StoreError`, and the one that was there stays."""
         file = self.plan_file
         unfinished = file.with_name(f"{file.name}.tmp")
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            state_dir.make_private(file.parent)
             unfinished.write_bytes(plan.to_json())
             unfinished.replace(file)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise StoreError(f"the feature plan cannot go to {file}: {error.strerror}; make room") from error
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise StoreError(
+                f"the feature plan cannot go to {file}: {error.strerror}; {state_dir.remedy(error)}"
+            ) from error
 
     def topics(self) -> list[str]:
         """All topics of the pipeline, those that it reads first."""
@@ -130,22 +155,7 @@ class Engine:
 
     def check(self, plan: FeaturePlan) -> None:
         """Raise `ConfigError` unless the declaration agrees with itself and with the plan's views."""
-        _check_declaration(self.pipeline)
-        streams = {stream.topic: stream for stream in self.pipeline.feature_streams}
-        for view in plan.views:
-            if view.stream not in streams:
-                raise ConfigError(
-                    f"view {view.name!r} reads topic {view.stream!r}, which is no source of pipeline "
-                    f"{self.pipeline.name!r}; add it to `sources`"
-                )
-            _check_fields(view, streams[view.stream])
-        for transform in plan.transforms:
-            _check_inputs(f"on-demand view {transform.name!r}", transform.fields, self.pipeline.events)
-        for lookup in plan.lookups:
-            _check_inputs(f"batch view {lookup.name!r}", lookup.keys, self.pipeline.events)
-        for entity in plan.entities:
-            if entity not in self.pipeline.entities or entity not in self.pipeline.events.fields:
-                raise ConfigError(f"pipeline {self.pipeline.name!r} must declare the entity field {entity!r}")
+        check_plan(self.pipeline, plan)
 
     def names(self, plan: FeaturePlan) -> tuple[str, ...]:
         """The names of the model's features: the event's inputs, then the plan's."""
@@ -192,15 +202,20 @@ class Engine:
 
     def sealer(self) -> Sealer:
         """Seals model snapshots with the project's secret."""
-        secret = self.settings.secret or _made_once(self.settings.state_dir / "secret")
-        return Sealer(secret, functions_of=self.project.modules)
+        secret = self.settings.secret or state_dir.secret(self.settings.state_dir / "secret")
+        artifacts = artifact_store(self.settings.artifacts, self.pipeline.name)
+        pipeline = self.pipeline
+        return Sealer(secret, [pipeline.new_model().estimator], artifacts, [pipeline.evaluation()])
 
     def columns(self, plan: FeaturePlan) -> dict[str, Column]:
         """What the columns of the model's features hold, for drift and data quality."""
         fields = self.pipeline.events.fields
         inputs = {name: _column(fields[name]) for name in self.pipeline.inputs}
-        dtypes = zip(plan.names, plan.dtypes, strict=True)
-        return inputs | {name: Column("category" if d == "string" else "number") for name, d in dtypes}
+        features = zip(plan.names, plan.dtypes, plan.fills, strict=True)
+        return inputs | {
+            name: Column("category" if dtype == "string" else "number", fill=fill)
+            for name, dtype, fill in features
+        }
 
     def learner(self, plan: FeaturePlan) -> Learner:
         """The learner of the pipeline before its first label."""
@@ -217,19 +232,21 @@ class Engine:
             options=pipeline.drift.options,
             default_label=pipeline.default_label,
             max_pending=pipeline.max_pending,
+            outliers=pipeline.outliers,
             watched=Watched(
                 self.columns(plan),
                 pipeline.drift.kinds,
                 pipeline.drift.features(),
                 pipeline.drift.quality(),
                 pipeline.slices,
+                pipeline.drift.warm_up,
             ),
         )
         return Learner(pipeline.name, policy, self.names(plan), pipeline.new_model(), pipeline.evaluation())
 
     def identity(self) -> str:
         """What tells the state directory from any other that has not been copied from it."""
-        return _made_once(self.settings.state_dir / "engine").decode()
+        return state_dir.made_once(self.settings.state_dir / "engine").decode()
 
     def waits_for(self) -> str | None:
         """What the flow is not ready for, if anything: its answer to `/readyz`."""
@@ -248,28 +265,35 @@ class Engine:
         """The seed, where there is one; raises `ConfigError` for one of another plan."""
         return Seed(self.seed_file, plan.hash, self.pipeline.partitions) if self.seed_file.exists() else None
 
+    def source_slots(self, flow: str) -> int:
+        """How many slots the source of a flow has: one for each partition of the pipeline.
+
+        The learner has one, so that no partition runs ahead of the others in event time: its time would end
+        their waiting.
+        """
+        return 1 if flow == "learn" else self.pipeline.partitions
+
     def source(
         self,
         flow: str,
         topics: Sequence[str],
         broadcast: Sequence[str] = (),
         *,
-        slots: int | None = None,
         start: Mapping[str, int] | None = None,
         idle: float = 0.003,
         pace: float = 0.0,
     ) -> MergedSource:
-        """The source of a flow, with a slot for each partition of the pipeline unless told otherwise.
+        """The source of a flow.
 
         `start`, `idle` and `pace` (seconds) are those of `MergedSource`.
         """
-        inputs = Inputs(topics, broadcast, start or {})
+        inputs = Inputs(topics, broadcast, start or {}, self.pipeline.decoders())
         group = self.pipeline.group(flow)
         return MergedSource(
             self.open_broker,
             group,
             inputs,
-            slots or self.pipeline.partitions,
+            self.source_slots(flow),
             self.settings.batch,
             self.watch,
             self.drain,
@@ -312,83 +336,9 @@ def drain_on_signals(running: Engine) -> None:
         signal.signal(number, lambda *_: running.drain.set())
 
 
-def _check_declaration(pipeline: Pipeline) -> None:
-    """Raise `ConfigError` for a field that the declaration names but does not declare."""
-    for stream in pipeline.input_streams:
-        for role, kind in ((stream.id, Text), (stream.time, Time)):
-            field = stream.fields.get(role)
-            if not isinstance(field, kind) or not field.required:
-                raise ConfigError(
-                    f"topic {stream.topic!r} must declare {role!r} as a required {kind.__name__}"
-                )
-    for name in pipeline.inputs:
-        if name not in pipeline.events.fields:
-            raise ConfigError(
-                f"topic {pipeline.events.topic!r} declares no field {name!r}, which `inputs` names"
-            )
-
-
 def _column(field: Field) -> Column:
     """What a column of this event field holds; where no range is declared, it is learned."""
     if not isinstance(field, Number):
         return Column("category")
     low = None if field.low == Number.low else field.low
     return Column("number", low, None if field.high == Number.high else field.high)
-
-
-def _check_fields(view: View, stream: Stream) -> None:
-    """Raise `ConfigError` unless the stream has the view's entity, and a number in each of its columns."""
-    if view.entity not in stream.fields:
-        raise ConfigError(f"view {view.name!r} needs the field {view.entity!r} of topic {stream.topic!r}")
-    for aggregate in view.aggregates:
-        if aggregate.column:
-            _check_column(view, aggregate, stream)
-
-
-def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
-    """Raise `ConfigError` unless the stream has a column that the function can read."""
-    kinds, said = _columns_for(aggregate)
-    field = stream.fields.get(aggregate.column)
-    if field is None or not isinstance(field, kinds) or not field.required:
-        raise ConfigError(
-            f"view {view.name!r} aggregates {aggregate.column!r} of topic {stream.topic!r}, which must be "
-            f"declared there as a required {said}"
-        )
-
-
-def _check_inputs(view: str, fields: Sequence[Input], events: Stream) -> None:
-    """Raise `ConfigError` unless the events have the fields that the view reads."""
-    for wanted in fields:
-        kind = _KINDS[wanted.kind]
-        if not isinstance(events.fields.get(wanted.name), kind):
-            raise ConfigError(
-                f"{view} reads the field {wanted.name!r} of topic {events.topic!r}, which must be declared "
-                f"there as {kind.__name__}"
-            )
-
-
-def _columns_for(aggregate: Aggregate) -> tuple[tuple[type, ...], str]:
-    if aggregate.dtype == "string":
-        return (Text,), "Text"
-    if aggregate.function == "count_distinct":
-        return (Text, Number, Flag), "Text, Number or Flag"
-    return (Number, Flag), "Number or Flag"
-
-
-_KINDS: dict[Kind, type] = {"string": Text, "number": Number, "flag": Flag, "time": Time}
-
-
-def _made_once(file: Path) -> bytes:
-    """A random text of the project's own, made on first use and readable by its owner only.
-
-    It appears as a whole, also when several flows make it at once: the first one's link stays.
-    """
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, own = tempfile.mkstemp(dir=file.parent)  # mode 0600
-        with os.fdopen(handle, "w") as out:
-            out.write(secrets.token_hex(32))
-        with suppress(FileExistsError):
-            os.link(own, file)
-        Path(own).unlink()
-    return file.read_bytes()

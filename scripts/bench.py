@@ -12,6 +12,8 @@ drift: false alarms and delays of the drift detectors on made-up streams (see be
 
 peers, latency, idle, startup: the flows beside a bare loop, Quix Streams, stock Bytewax and Faust on one real
 Kafka, by bench_peers.py; the figures are stored as JSON. compare OLD NEW shows what moved between two files.
+
+outliers: what one event of 1e6 or 1e150 costs a model, by how outliers are treated (see bench_outliers.py).
 """
 
 import argparse
@@ -28,6 +30,7 @@ import bench_drift
 import bench_features
 import bench_labels
 import bench_online
+import bench_outliers
 import bench_peers
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
@@ -41,7 +44,18 @@ from flows.runner import tune_garbage_collection
 from flows.wiring import Engine
 
 BATCH = 1000
-BENCHMARKS = ["smoke", "features", "labels", "drift", "peers", "latency", "idle", "startup", "compare"]
+BENCHMARKS = [
+    "smoke",
+    "features",
+    "labels",
+    "drift",
+    "outliers",
+    "peers",
+    "latency",
+    "idle",
+    "startup",
+    "compare",
+]
 
 console = Console()
 
@@ -51,6 +65,8 @@ def main() -> int:
     options = _options()
     if options.benchmark == "drift":
         return bench_drift.main()
+    if options.benchmark == "outliers":
+        return bench_outliers.main()
     if options.benchmark == "labels":
         console.print(bench_labels.table(pending=1_000_000))
         return 0

@@ -31,7 +31,7 @@ from flows.runner import FLOWS
 HOME = SCRIPTS.parent / ".driftline" / "chaos"
 SETTINGS = {
     "DRIFTLINE_FEATURE_STORE": "feature_store.redis.yaml",
-    "DRIFTLINE_SECRET": "chaos",
+    "DRIFTLINE_SECRET": "chaos" * 8,
     "DRIFTLINE_HTTP_PORT": "0",
     # small batches and long epochs: a kill comes between two snapshots
     "DRIFTLINE_BATCH": "500",

@@ -46,4 +46,6 @@ pipeline = replace(
     # The replay is a thousand times as fast as the flights: a minute in which the predictor, or one partition
     # of it, is down is as many days in which labels stand in the log before their predictions.
     label_wait=timedelta(days=60),
+    # what is an outlier depends on the order of the labels, which is not always the same with kills
+    outliers="learn",
 )

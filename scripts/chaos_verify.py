@@ -311,13 +311,13 @@ def _place(record: Record) -> str:
 
 
 def _origin(record: Record) -> str:
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     return f"{headers['topic']}/{headers['partition']}/{headers['offset']}"
 
 
 def _again(record: Record) -> Outgoing:
     return Outgoing(
-        record.topic, record.value or b"", record.key, record.partition, record.timestamp, record.headers
+        record.topic, record.value, record.key, record.partition, record.timestamp, record.headers
     )
 
 

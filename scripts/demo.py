@@ -29,8 +29,10 @@ from flows.core import predictions
 from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.core.cloudevents import DriftSignal
 from flows.errors import DriftlineError
-from flows.publish import Bound, default_step, publish
-from flows.report import drift_row, metrics_table, roc_auc
+from flows.keep_up import Bound, default_step
+from flows.patience import Patience
+from flows.publish import publish
+from flows.report import drift_row, roc_auc
 from flows.wiring import Engine
 
 DEMO = REPOSITORY / ".driftline" / "demo"
@@ -143,8 +145,12 @@ class Steady:
         self._rate = rate
         self._next = time.monotonic()
 
-    def wait_for(self, event_time: int) -> None:
-        """Sleep until the next record is due."""
+    def is_time(self, event_time: int, held: int | None) -> bool:
+        """Whether the next record is due."""
+        return time.monotonic() >= self._next
+
+    def rest(self) -> None:
+        """Sleep until it is due."""
         time.sleep(max(0.0, self._next - time.monotonic()))
 
     def sent(self, first: int, ends: Mapping[TopicPartition, int]) -> None:
@@ -165,17 +171,20 @@ def publish_all(broker: Broker, running: Engine, dataset: Any, watcher: Watcher)
         task = bar.add_task("starting the flows", total=dataset.events)
         wait_until_ready(broker, running)
         began = time.monotonic()
-        pace = Bound(broker, running.pipeline, BOUND, lambda: None)
+        patience = Patience(lambda _: None)
+        pace = Bound(broker, running.pipeline, BOUND, patience, lambda _: True)
+        producer = broker.producer()
         replayed = _until(records, running.pipeline.events.topic, dataset.events - live)
-        for _ in publish(broker, running.pipeline, replayed, pace, default_step(BOUND)):
+        for _ in publish(producer, running.pipeline, replayed, pace, default_step(BOUND)):
             seconds = time.monotonic() - began
             rate = len(watcher.scores) / seconds
             bar.update(task, completed=len(watcher.scores), description=f"{rate:,.0f} predictions/s")
         _wait_for_scores(watcher, dataset.events - live)
         seconds = time.monotonic() - began
         bar.update(task, description=f"live, {LIVE_RATE} records/s")
-        for _ in publish(broker, running.pipeline, records, Steady(LIVE_RATE), 0):
+        for _ in publish(producer, running.pipeline, records, Steady(LIVE_RATE), 0):
             bar.update(task, completed=len(watcher.scores))
+        producer.close()
         _wait_for_scores(watcher, dataset.events)
         bar.update(task, completed=len(watcher.scores), description="all events are predicted")
     return seconds
@@ -315,7 +324,7 @@ def show(summary: Mapping[str, Any]) -> None:
     table.add_row("latency, replay", f"p50 {replay['p50']} ms, p99 {replay['p99']} ms at full speed")
     table.add_row("ROC AUC (exact)", f"{s['roc_auc']:.4f}")
     console.print(table)
-    console.print(metrics_table(s["metrics"]))
+    console.print(_metrics_table(s["metrics"]))
     console.print(_drift_table(s["drift"]))
     console.print(_model_table(s["models"]))
     alerts = s["alerts"]
@@ -323,6 +332,14 @@ def show(summary: Mapping[str, Any]) -> None:
         f"webhooks: {alerts['verified']} alerts received and verified, {alerts['rejected']} rejected",
         highlight=False,
     )
+
+
+def _metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
+    names = list(next(iter(metrics.values())))
+    table = Table("predictor", *names)
+    for predictor, values in metrics.items():
+        table.add_row(predictor, *[f"{values[name]:.4f}" for name in names])
+    return table
 
 
 def _drift_table(rows: Sequence[Mapping[str, Any]]) -> Table:

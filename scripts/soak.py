@@ -94,10 +94,10 @@ def _published(running: Engine, rate: float) -> Iterator[Mapping[str, int]]:
     sent, end = {"records": 0}, threading.Event()
 
     def work() -> None:
-        with closing(running.open_broker()) as broker:
+        with closing(running.open_broker()) as broker, closing(broker.producer()) as producer:
             pace = SpeedUp(rate * DAY / 1000 / A_DAY)
-            for number in publish(broker, running.pipeline, flights(A_DAY), pace, STEP):
-                sent["records"] += number
+            for records in publish(producer, running.pipeline, flights(A_DAY), pace, STEP):
+                sent["records"] += len(records)
                 if end.is_set():
                     return
 

@@ -33,13 +33,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], KafkaNode]]:
-    """Start a Kafka node with an empty log; each is stopped at the end of the session."""
+def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., KafkaNode]]:
+    """Start a Kafka node with an empty log, and with `properties` besides; all stop with the session."""
     watchers = []
     turns = tmp_path_factory.getbasetemp().parent / "kafka.turns"  # only one process downloads it
 
-    def start() -> KafkaNode:
+    def start(properties: Callable[[KafkaNode], str] | None = None) -> KafkaNode:
         node = KafkaNode(tmp_path_factory.mktemp("kafka") / "node", server_port(), server_port())
+        if properties is not None:
+            node.properties.write_text(properties(node))
         watchers.append(node.stopped_after_us())
         with turns.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

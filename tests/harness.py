@@ -109,7 +109,13 @@ class KafkaNode:
             "DRIFTLINE_KAFKA_NODE": str(self.folder),
             "DRIFTLINE_KAFKA_PORT": str(self.port),
             "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
+            **({"DRIFTLINE_KAFKA_PROPERTIES": str(self.properties)} if self.properties.exists() else {}),
         }
+
+    @property
+    def properties(self) -> Path:
+        """The file of the server's further properties, which a test may write before the start."""
+        return self.folder.with_suffix(".properties")
 
     def command(self, name: str) -> None:
         # to a file: the node inherits a pipe's end and would keep it open

@@ -29,7 +29,8 @@ class Run:
     """A backtest, and each prediction that it served."""
 
     def __init__(self, pipeline: Pipeline, plan: FeaturePlan, looked_up: Any = None, **policy: Any) -> None:
-        never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500)
+        # River knows no outliers, and some of its data sets have a few
+        never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, outliers="learn")
         self.names = (*pipeline.inputs, *plan.names)
         learner = Learner(
             pipeline.name,

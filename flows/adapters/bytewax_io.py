@@ -19,9 +19,10 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
+from flows.core.decode import Decoder
 from flows.core.drain import Drain
 from flows.core.merge import EventTimeMerge, of_our_time
-from flows.errors import BrokerError, UnknownTopic
+from flows.errors import AccessDenied, BrokerError, OffsetExpired, UnknownTopic
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
 SlotBatch = tuple[str, list[Record]]
@@ -34,6 +35,10 @@ _ALWAYS = datetime.fromtimestamp(0, UTC)
 _BUFFER_BATCHES = 4  # batches buffered of a partition before it is paused
 _BATCH_BYTES = 8 * 2**20  # of records in one batch, however few they are
 _BUFFER_BYTES = 8 * 2**20  # buffered of a partition before it is paused
+_EXPIRED = (
+    "The flow's stored state goes on there. Restore the records, or stop all flows and remove the pipeline's "
+    "folder `state/PIPELINE` in the state directory: then they begin again at the oldest records"
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,13 @@ class Inputs:
 
     Every slot reads its own partitions of `topics` and all partitions of `broadcast` topics. Without a stored
     state it begins at the offset of `start` ("topic/partition"), and where that has none at the beginning.
+    Records without a timestamp are merged by their event time, which the `decoders` of their topics give.
     """
 
     topics: Sequence[str]
     broadcast: Sequence[str] = ()
     start: Mapping[str, int] = field(default_factory=dict)
+    decoders: Mapping[str, Decoder] = field(default_factory=dict)
 
 
 class Watch(Protocol):
@@ -58,6 +65,9 @@ class Watch(Protocol):
     def read(self, records: Sequence[Record]) -> None: ...
 
     def lag(self, partition: TopicPartition, records: int) -> None: ...
+
+    def held_back(self, partition: TopicPartition, offset: int, records: int) -> None:
+        """So many records from `offset` on wait for an open transaction; 0 where none do."""
 
     def grown(self, topic: str, partitions: int) -> None:
         """A topic has that many partitions now, more than are read; the flow ends, to be started again."""
@@ -108,7 +118,10 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         consumer = broker.consumer(self._group, offsets)
         self._watch.assigned()
         timing = (self._idle, self._pace)
-        return SlotSource(for_part, topics, consumer, offsets, self._batch, self._watch, self._drain, *timing)
+        decoders = self._inputs.decoders
+        return SlotSource(
+            for_part, topics, consumer, offsets, decoders, self._batch, self._watch, self._drain, *timing
+        )
 
     def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
         own = [
@@ -131,12 +144,14 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         topics: _Topics,
         consumer: Consumer,
         offsets: dict[TopicPartition, int],
+        decoders: Mapping[str, Decoder],
         batch: int,
         watch: Watch,
         drain: Drain,
         idle: float,
         pace: float,
     ) -> None:
+        self._decoders = decoders
         self._slot = slot
         self._topics = topics
         self._consumer = consumer
@@ -188,8 +203,11 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._consumer.close()
 
     def _take(self, wait: float) -> list[Record]:
-        records = self._consumer.poll(self._batch, wait)
-        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000))
+        try:
+            records = self._consumer.poll(self._batch, wait)
+        except OffsetExpired as error:
+            raise OffsetExpired(f"{error}. {_EXPIRED}") from error
+        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000, self._decoders))
         self._hold_back()
         return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
 
@@ -213,16 +231,27 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     def _commit(self) -> None:
         """Show the group's offsets to lag tools; what the previous batches brought has gone downstream."""
         now = time.monotonic()
-        if now >= self._commit_at and self._committed != self._offsets:
+        if now < self._commit_at:
+            return
+        self._commit_at = now + _COMMIT_EVERY
+        self._pass_over()
+        if self._committed != self._offsets:
             self._consumer.commit(self._offsets)
             self._committed = dict(self._offsets)
-            self._commit_at = now + _COMMIT_EVERY
+
+    def _pass_over(self) -> None:
+        """Count as read what no poll gives, such as the end of a transaction behind the last record."""
+        for partition in self._offsets:
+            if not self._merge.buffered(partition):
+                self._offsets[partition] = self._consumer.position(partition)
 
     def _look(self) -> None:
-        """Show the lag; end the flow where a topic got partitions that nobody reads before it starts anew."""
+        """Show the lag and what is held back; end the flow where a topic got partitions that nobody reads."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY
+            for partition, offset in self._offsets.items():
+                self._watch.held_back(partition, offset, self._consumer.held_back(partition))
             if self._topics.have_grown(self._offsets):
                 self._drain.set()
 
@@ -255,7 +284,7 @@ class _Topics:
         """Tell the watch how far `offsets` are behind; whether a topic has more partitions than before."""
         try:
             bounds = {topic: self._broker.offsets(topic) for topic in self._counts}
-        except UnknownTopic:
+        except (AccessDenied, UnknownTopic):
             raise
         except BrokerError:
             return False  # an outage is no reason to end: the next look tells
@@ -341,10 +370,11 @@ def _resume_at(broker: Broker, partition: TopicPartition, stored: Mapping[str, i
 
 
 def _ids_behind(broker: Broker, partition: TopicPartition, offset: int) -> Iterable[tuple[str, bytes]]:
-    end = broker.offsets(partition.topic)[partition.partition][1]
-    for records in read_range(broker, partition, offset, end):
+    everything = broker.uncommitted()  # what was written behind somebody's open transaction is there, too
+    end = everything.offsets(partition.topic)[partition.partition][1]
+    for records in read_range(everything, partition, offset, end):
         yield from ((record.topic, _id(record)) for record in records if _id(record))
 
 
 def _id(record: Record | Outgoing) -> bytes:
-    return next((value for name, value in record.headers if name == "id"), b"")
+    return next((value for name, value in record.headers if name == "id"), None) or b""

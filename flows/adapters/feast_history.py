@@ -15,6 +15,7 @@ from flows.core.plan import FeaturePlan, Input
 from flows.core.schema import milliseconds
 from flows.errors import StoreError
 
+_DTYPES = {"text": "string", "integer": "Int64"}
 _ROW = "driftline_row"  # a column that goes through the join, to put its rows in order again
 
 
@@ -43,7 +44,7 @@ class FeastHistory:
 
     def columns(
         self,
-        keys: Sequence[Sequence[str | None]],
+        keys: Sequence[Sequence[str | int | None]],
         moments: Sequence[int],
         payloads: Sequence[Mapping[str, Any]],
     ) -> list[list[Any]]:
@@ -61,7 +62,7 @@ class FeastHistory:
 
     def _frame(
         self,
-        keys: Sequence[Sequence[str | None]],
+        keys: Sequence[Sequence[str | int | None]],
         moments: Sequence[int],
         payloads: Sequence[Mapping[str, Any]],
     ) -> pd.DataFrame:
@@ -69,11 +70,14 @@ class FeastHistory:
             name: [_given(payload, field) for payload in payloads] for name, field in self._fields.items()
         }
         for number, entity in enumerate(self._plan.entities):
-            columns[entity] = pd.array([each[number] for each in keys], dtype="string")
+            dtype = _DTYPES[self._plan.key_kinds[entity]]
+            columns[entity] = pd.array([each[number] for each in keys], dtype=dtype)
         times = pd.to_datetime(pd.Series(moments, dtype="int64"), unit="us", utc=True)
         return pd.DataFrame(columns | {"event_timestamp": times, _ROW: range(len(keys))})
 
-    def _fill_without_key(self, answers: dict[str, list[Any]], keys: Sequence[Sequence[str | None]]) -> None:
+    def _fill_without_key(
+        self, answers: dict[str, list[Any]], keys: Sequence[Sequence[str | int | None]]
+    ) -> None:
         for view in self._plan.views:
             entity = self._plan.entities.index(view.entity)
             rows = [row for row, each in enumerate(keys) if each[entity] is None]

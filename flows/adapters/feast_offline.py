@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.arrow import TYPES, write_whole
+from flows.arrow import KEY_TYPES, TYPES, write_whole
 from flows.core.features import Row
 from flows.core.plan import FeaturePlan, View
 from flows.core.served import ServedRow
@@ -32,7 +32,7 @@ GRACE = 600.0  # seconds that a replaced part stays for readers that have listed
 _REPLACES = b"driftline.replaces"
 _ROWS = 100_000  # in a row group of a merged part
 _ORPHANED = 3600.0  # seconds after which a temporary file has lost its writer
-_Rows = dict[tuple[str, int], Sequence[Value]]  # the features of one view by key and time (us)
+_Rows = dict[tuple[str | int, int], Sequence[Value]]  # the features of one view by key and time (us)
 
 
 class OfflineStore:
@@ -170,7 +170,7 @@ def _schema(view: View) -> pa.Schema:
     features = [(a.name, TYPES[a.dtype]) for a in view.aggregates]
     return pa.schema(
         [
-            (view.entity, pa.string()),
+            (view.entity, KEY_TYPES[view.key]),
             ("event_timestamp", pa.timestamp("us", "UTC")),
             ("created", pa.timestamp("us", "UTC")),
             *features,

@@ -46,7 +46,7 @@ class OnlineStore:
         Of rows with an equal time the later one in the sequence, or in a later batch, wins. Raises
         `StoreError` when the store is away; the same rows may then be written again.
         """
-        newest: dict[str, dict[str, Row]] = {}
+        newest: dict[str, dict[str | int, Row]] = {}
         for row in rows:
             of_view = newest.setdefault(row.view, {})
             known = of_view.get(row.key)
@@ -67,9 +67,9 @@ class _ViewWriter:
         self._feast_view = store.get_stream_feature_view(view.name)
         self._entity = view.entity
         self._columns = [(a.name, _MAKERS[a.dtype]) for a in view.aggregates]
-        self._times: dict[str, int] = {}
+        self._times: dict[str | int, int] = {}
 
-    def write(self, rows: dict[str, Row]) -> int:
+    def write(self, rows: dict[str | int, Row]) -> int:
         times = self._known_times(rows)
         fresh = [row for key, row in rows.items() if row.time >= times[key]]
         if fresh:
@@ -79,7 +79,7 @@ class _ViewWriter:
             times.update((row.key, row.time) for row in fresh)
         return len(fresh)
 
-    def _known_times(self, keys: Iterable[str]) -> dict[str, int]:
+    def _known_times(self, keys: Iterable[str | int]) -> dict[str | int, int]:
         """The newest stored time of each key (ms), and of others; 0 for a key never written."""
         if len(self._times) > KEYS:
             self._times.clear()
@@ -89,14 +89,15 @@ class _ViewWriter:
             self._times.update(zip(chunk, self._read_times(chunk), strict=True))
         return self._times
 
-    def _read_times(self, keys: Sequence[str]) -> list[int]:
+    def _read_times(self, keys: Sequence[str | int]) -> list[int]:
         stored = self._provider.online_read(
             self._config, self._feast_view, [self._key(key) for key in keys], [self._columns[0][0]]
         )
         return [round(time.timestamp() * 1000) if time else 0 for time, _ in stored]
 
-    def _key(self, key: str) -> EntityKey:
-        return EntityKey(join_keys=[self._entity], entity_values=[ValueProto(string_val=key)])
+    def _key(self, key: str | int) -> EntityKey:
+        value = ValueProto(int64_val=key) if isinstance(key, int) else ValueProto(string_val=key)
+        return EntityKey(join_keys=[self._entity], entity_values=[value])
 
     def _message(self, row: Row) -> tuple[EntityKey, dict[str, ValueProto], datetime, None]:
         values = {name: make(value) for (name, make), value in zip(self._columns, row.values, strict=True)}

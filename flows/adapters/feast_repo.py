@@ -36,6 +36,7 @@ from feast.repo_config import RegistryConfig
 from feast.types import Bool, Float64, Int64, String, UnixTimestamp
 from redis import RedisError
 
+from flows.core import column_names, declared
 from flows.core.plan import (
     ANY_COLUMN,
     COUNTS,
@@ -51,6 +52,7 @@ from flows.core.plan import (
     View,
     quantile,
 )
+from flows.core.schema import KeyKind
 from flows.errors import ConfigError, DriftlineError, StoreError
 from flows.functions import reference, source_hash
 
@@ -73,6 +75,7 @@ _KINDS: dict[Any, Kind] = {
     Bool: "flag",
     UnixTimestamp: "time",
 }
+_KEY_KINDS: dict[Any, KeyKind] = {String: "text", Int64: "integer"}
 
 for _remark in ("Stream feature views are experimental", "On demand feature view is an experimental"):
     warnings.filterwarnings("ignore", _remark)  # each time one is read
@@ -217,6 +220,7 @@ def _view(view: Any, projection: FeatureViewProjection) -> View:
         excludes_own=view.tags.get(EXCLUDE_OWN) == "true",
         delay=_view_delay(view) // _MILLISECOND,
         slide=_slide(view) // _MILLISECOND,
+        key=_KEY_KINDS[view.entity_columns[0].dtype],
     )
 
 
@@ -244,7 +248,11 @@ def _view_faults(view: Any, projection: FeatureViewProjection) -> Iterator[tuple
         len(view.join_keys) != 1,
         f"has the join keys {view.join_keys}; give it one entity with one join key",
     )
-    yield view.entity_columns[0].dtype != String, "its join key must be a string; use ValueType.STRING"
+    yield (
+        view.entity_columns[0].dtype not in _KEY_KINDS,
+        f"its join key is {view.entity_columns[0].dtype}; use ValueType.STRING or ValueType.INT64",
+    )
+    yield from column_names.faults(view.name, view.join_keys, [feature.name for feature in view.features])
     yield _is_changed(projection), "is renamed or pinned in the service; list it there as it was declared"
     yield (
         view.tags.get(EXCLUDE_OWN, "false") not in ("true", "false"),
@@ -302,9 +310,10 @@ def _lookup_faults(view: FeatureView, projection: FeatureViewProjection) -> Iter
         view.join_keys == [DUMMY_ENTITY_ID],
         "has no entity; give it one, whose join key is a field of the event",
     )
+    yield from column_names.faults(view.name, view.join_keys, [feature.name for feature in view.features])
     for column in view.entity_columns:
         yield (
-            column.dtype not in (String, Int64),
+            column.dtype not in _KEY_KINDS,
             f"join key {column.name!r} is {column.dtype}; make it String or Int64",
         )
     for feature in _wanted(view, projection):
@@ -369,6 +378,13 @@ def _transform_faults(
         reference(view.feature_transformation.udf) == "",
         "its function cannot be imported; " + _IMPORTABLE,
     )
+    fault = declared.name(view.name)
+    yield fault is not None, f"its name {fault}"
+    for field in _request_fields(view):
+        yield (
+            field.name.lower() in column_names.RESERVED,
+            f"{field.name!r} is the name of a column that Feast's joins make; rename the field",
+        )
     for source in view.source_feature_view_projections.values():
         missing = sorted({f"{source.name}__{f.name}" for f in source.features} - computed)
         yield bool(missing), f"reads {', '.join(missing)}, which is not in the service; list it there"

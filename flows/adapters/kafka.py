@@ -1,53 +1,46 @@
 """Kafka behind the engine's broker interface, through confluent-kafka (librdkafka)."""
 
-import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     Producer,
 )
 from confluent_kafka import TopicPartition as Assigned
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from flows.adapters import kafka_topics
+from flows.adapters.kafka_errors import DENIED, MOVING, SILENCE, Health, logger, principal
+from flows.adapters.kafka_topics import PATIENCE, SOON
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import BrokerError, ConfigError, DeliveryError, OffsetExpired, UnknownTopic
+from flows.core.positions import Positions
+from flows.errors import (
+    AccessDenied,
+    ConfigError,
+    DeliveryError,
+    OffsetExpired,
+    RecordTooLarge,
+    Unacknowledged,
+)
 
 T = TypeVar("T")
 
-logger = logging.getLogger("driftline.kafka")
-logger.addHandler(logging.NullHandler())  # an application that sets up no logging gets no noise
-
-PATIENCE = 5.0  # seconds that a question to the broker may take
-REPEAT = 30.0  # seconds before the same trouble is logged again
-FOREVER = str(2**63 - 1)
-
-TOPIC = {
-    "retention.ms": "-1",
-    "retention.bytes": "-1",
-    "message.timestamp.type": "CreateTime",
-    # an event from the future is the engine's to judge; a refused prediction would stop the flow
-    "message.timestamp.after.max.ms": FOREVER,
-    # segments roll by the records' clock, and a replay's clock runs through weeks within seconds
-    "segment.ms": FOREVER,
-}
-COMPACTED = {
-    "cleanup.policy": "compact",
-    "segment.bytes": str(16 * 2**20),  # the segment that is written to is never compacted
-}
-ROOMY = {"max.message.bytes": str(2 * 2**20)}  # twice what Kafka takes by default
+ISOLATION = "isolation.level"
 CLIENT = {
     "client.id": "driftline",
     "reconnect.backoff.max.ms": "1000",
-    # librdkafka logs each failed attempt to connect; `_Health` hears of the same and repeats less
+    # librdkafka logs each failed attempt to connect; `Health` hears of the same and repeats less
     "log_level": "2",
+    # or a question about a topic that is missing would make one, with the broker's defaults
+    "allow.auto.create.topics": "false",
 }
 CONSUMER = {
     # the defaults cap a consumer at `queued.min.messages` a second
@@ -57,6 +50,8 @@ CONSUMER = {
     # what is fetched ahead is thrown away by a pause
     "queued.min.messages": "20000",
     "queued.max.messages.kbytes": "16384",
+    # how long a commit waits for the group's coordinator, and `close` for the commit: it joins no group
+    "session.timeout.ms": "6000",
 }
 REMEMBERED = 12 * 3_600_000  # ms; half of what Kafka's producer.id.expiration.ms is by default
 QUEUE = 32 * 2**10  # KiB that a producer holds at most; librdkafka's default is a gigabyte
@@ -66,30 +61,8 @@ PRODUCER = {
     "message.max.bytes": "1500000",  # a dead letter is larger than its record, which may have Kafka's 1 MiB
 }
 SECRET = ("password", "secret", "token", "key.pem", "sasl.jaas", "oauthbearer.config")
-HOPELESS = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
-GONE = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART})
-MOVING = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
-SILENCE = frozenset({KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN})
+IN_DOUBT = PURGED | {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT}
 
 
 class KafkaBroker:
@@ -99,43 +72,34 @@ class KafkaBroker:
     """
 
     def __init__(self, servers: str, options: Mapping[str, str]) -> None:
-        self._health = _Health(servers)
         self._settings = {**CLIENT, **options, "bootstrap.servers": servers}
+        protocol = options.get("security.protocol", "plaintext")
+        self._health = Health(servers, principal(options), protocol)
         self._admin = _client(AdminClient, self._settings, self._health)
         self._readers: dict[str, Any] = {}
 
+    def uncommitted(self) -> "KafkaBroker":
+        other = copy(self)
+        other._settings = {**self._settings, ISOLATION: "read_uncommitted"}
+        return other
+
     def create_topics(self, topics: Sequence[TopicSpec]) -> list[str]:
-        existing = self.topics()
-        missing = [topic for topic in topics if topic.name not in existing]
-        if not missing:
-            return []
-        futures = self._admin.create_topics(
-            [
-                NewTopic(
-                    topic.name,
-                    topic.partitions,
-                    config=TOPIC | (COMPACTED if topic.compacted else {}) | (ROOMY if topic.roomy else {}),
-                )
-                for topic in missing
-            ],
-            request_timeout=PATIENCE,
-        )
-        created = [topic for topic, future in futures.items() if self._was_created(topic, future)]
-        self._await_metadata({topic.name for topic in missing}.issubset)
-        return created
+        return kafka_topics.create(self._admin, self._health, topics)
 
     def delete_topics(self, topics: Sequence[str]) -> None:
-        doomed = list(self.topics().keys() & set(topics))
-        if doomed:
-            futures = self._admin.delete_topics(doomed, operation_timeout=PATIENCE)
-            with self._health.explained(self._admin):
-                for future in futures.values():
-                    future.result()
-            self._await_metadata(set(doomed).isdisjoint)
+        kafka_topics.delete(self._admin, self._health, topics)
+
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        kafka_topics.add_partitions(self._admin, self._health, topic, partitions)
 
     def topics(self) -> dict[str, int]:
-        with self._health.explained(self._admin):
-            return _partition_counts(self._admin)
+        return kafka_topics.visible(self._admin, self._health)
+
+    def existing(self, topics: Sequence[str]) -> dict[str, int]:
+        return kafka_topics.existing(self._admin, self._health, topics)
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        return kafka_topics.settings(self._admin, self._health, topic)
 
     def offsets(self, topic: str) -> list[tuple[int, int]]:
         partitions = self._partitions(topic)
@@ -150,16 +114,16 @@ class KafkaBroker:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         wanted = [Assigned(*partition) for partition in self._partitions(topic)]
-        found = self._ask(lambda: self._reader(group).committed(wanted, timeout=PATIENCE))
+        found = self._ask(lambda: self._group_offsets(group, wanted), "DESCRIBE", topic=topic, group=group)
         return {item.partition: item.offset for item in found if item.offset >= 0}
 
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> "KafkaConsumer":
         self._check_exists(list(start))
         ends = self._list_offsets(list(start), OffsetSpec.latest())
-        return KafkaConsumer(self._settings, _Health(self._health.servers), group, start, ends)
+        return KafkaConsumer(self._settings, self._health.for_another_client(), group, start, ends)
 
     def producer(self) -> "KafkaProducer":
-        return KafkaProducer(self._settings, _Health(self._health.servers))
+        return KafkaProducer(self._settings, self._health.for_another_client())
 
     def members(self, group: str) -> list[tuple[str, str]]:
         """The client id and the address of each member of the group.
@@ -169,13 +133,21 @@ class KafkaBroker:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            found = self._ask(lambda: self._admin.list_groups(group, PATIENCE))
+            found = self._ask(lambda: self._admin.list_groups(group, PATIENCE), "DESCRIBE", group=group)
         return [(member.client_id, member.client_host) for each in found for member in each.members]
+
+    def check_group(self, group: str) -> None:
+        """Raise `AccessDenied` where the group is hidden: Kafka then shows it without members."""
+        self._ask(lambda: self._group_answer(group, [Assigned("no-topic", 0)]), "DESCRIBE", group=group)
+
+    def denial(self, error: KafkaError, operation: str, *, topic: str, group: str) -> AccessDenied:
+        """As `Health.denial`."""
+        return self._health.denial(error, operation, topic=topic, group=group)
 
     def member(self, group: str, options: Mapping[str, Any]) -> Consumer:
         """A client with these options that is to join the group."""
         own = {"group.id": group, "enable.auto.commit": False}
-        return _client(Consumer, {**self._settings, **own, **options}, _Health(self._health.servers))
+        return _client(Consumer, {**self._settings, **own, **options}, self._health.for_another_client())
 
     def close(self) -> None:
         """Let go of the clients that read groups; librdkafka frees an admin client itself."""
@@ -192,14 +164,39 @@ class KafkaBroker:
             self._readers[group] = self.member(group, {})
         return self._readers[group]
 
+    @property
+    def _isolation(self) -> IsolationLevel:
+        """That of the consumers, so that an end is where they end."""
+        is_uncommitted = self._settings.get(ISOLATION) == "read_uncommitted"
+        return IsolationLevel.READ_UNCOMMITTED if is_uncommitted else IsolationLevel.READ_COMMITTED
+
+    def _group_offsets(self, group: str, partitions: Sequence[Assigned]) -> list[Assigned]:
+        found = self._group_answer(group, partitions)
+        for item in found:
+            if item.error is not None and item.error.code() in DENIED:
+                raise KafkaException(item.error)
+        return found
+
+    def _group_answer(self, group: str, partitions: Sequence[Assigned]) -> list[Assigned]:
+        """Return what the group has committed; a refusal is a message of the client, after a timeout."""
+        reader = self._reader(group)
+        try:
+            return _offsets_of(reader, partitions, SOON)
+        except KafkaException as error:
+            if error.args[0].code() not in SILENCE:
+                raise
+        message = reader.poll(0)
+        if message is not None and message.error() is not None and message.error().code() in DENIED:
+            self._readers.pop(group).close()  # the next one is refused, too
+            raise KafkaException(message.error())
+        return _offsets_of(reader, partitions, PATIENCE - SOON)
+
     def _partitions(self, topic: str) -> list[TopicPartition]:
-        counts = self.topics()
-        if topic not in counts:
-            raise UnknownTopic(topic)
-        return [TopicPartition(topic, number) for number in range(counts[topic])]
+        count = self.existing([topic])[topic]
+        return [TopicPartition(topic, number) for number in range(count)]
 
     def _check_exists(self, partitions: Sequence[TopicPartition]) -> None:
-        _check_exists(self.topics(), partitions)
+        kafka_topics.check_exists(self._admin, self._health, self.topics(), partitions)
 
     def _list_offsets(
         self, partitions: Sequence[TopicPartition], spec: OffsetSpec
@@ -209,17 +206,22 @@ class KafkaBroker:
         request = {Assigned(*partition): spec for partition in partitions}
 
         def ask() -> dict[TopicPartition, int]:
-            futures = self._admin.list_offsets(request, request_timeout=PATIENCE)
+            futures = self._admin.list_offsets(
+                request, isolation_level=self._isolation, request_timeout=PATIENCE
+            )
             # the timeout of a request is no promise that its answer comes
             found = {asked: future.result(2 * PATIENCE) for asked, future in futures.items()}
             return {TopicPartition(asked.topic, asked.partition): it.offset for asked, it in found.items()}
 
-        return self._ask(ask)
+        return self._ask(ask, "DESCRIBE", topic=partitions[0].topic)
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        """Ask again for a while when a leader or coordinator is new or on the move."""
+    def _ask(self, question: Callable[[], T], operation: str, *, topic: str = "", group: str = "") -> T:
+        """Ask again for a while when a leader or coordinator is new or on the move.
+
+        The rest is that of `Health.denial`.
+        """
         deadline = time.monotonic() + PATIENCE
-        with self._health.explained(self._admin):
+        with self._health.explained(self._admin, operation, topic=topic, group=group):
             while True:
                 try:
                     return question()
@@ -228,26 +230,6 @@ class KafkaBroker:
                         raise
                 time.sleep(0.05)
 
-    def _was_created(self, topic: str, future: Any) -> bool:
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                return False
-            raise BrokerError(f"Kafka did not create topic {topic!r}: {error.args[0].str()}") from error
-        return True
-
-    def _await_metadata(self, done: Callable[[Set[str]], bool]) -> None:
-        """What the controller has done, the broker's metadata shows some milliseconds later."""
-        deadline = time.monotonic() + PATIENCE
-        while not done(self.topics().keys()):
-            if time.monotonic() > deadline:
-                raise BrokerError(
-                    f"Kafka at {self._health.servers} took on a change of topics but does not show it after "
-                    f"{PATIENCE:g} s; look into its log"
-                )
-            time.sleep(0.02)
-
 
 class KafkaConsumer:
     """Reads assigned partitions; its positions are its own, the group's offsets are only shown."""
@@ -255,45 +237,53 @@ class KafkaConsumer:
     def __init__(
         self,
         settings: Mapping[str, str],
-        health: "_Health",
+        health: Health,
         group: str,
         start: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
     ) -> None:
         self._health = health
-        self._positions = dict(start)
-        self._ends = dict(ends)
+        self._group = group
+        self._commits = False
+        self._group_denial: AccessDenied | None = None
+        self._positions = Positions(start, ends)
         required = {
             "group.id": group,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
-            "on_commit": _log_commit_error,
+            "on_commit": self._committed,
         }
         self._client = _client(Consumer, {**CONSUMER, **settings, **required}, health)
         self._client.assign([Assigned(*partition, offset) for partition, offset in start.items()])
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         deadline = time.monotonic() + timeout
-        records = self._accept(self._client.consume(limit, 0))
+        records = self._take(limit, 0)
         while not records and (left := deadline - time.monotonic()) > 0:
             # consume() waits until it has all that it was asked for, so wait for one and take the rest
-            records = self._accept(self._client.consume(1, left))
+            records = self._take(1, left)
             if records and limit > 1:
-                records += self._accept(self._client.consume(limit - 1, 0))
+                records += self._take(limit - 1, 0)
         self._health.raise_if_hopeless()
         if self._health.misses_topic:
             self._check_topics()
         return records
 
     def has_backlog(self, partition: TopicPartition) -> bool:
-        # negative before the first fetch
-        cached: int = self._client.get_watermark_offsets(Assigned(*partition), cached=True)[1]
-        return self._positions[partition] < max(cached, self._ends[partition])
+        return self._positions.has_backlog(partition, self._high(partition))
+
+    def position(self, partition: TopicPartition) -> int:
+        return self._positions.next[partition]
+
+    def held_back(self, partition: TopicPartition) -> int:
+        return self._positions.held_back(partition, self._high(partition))
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._client.pause([Assigned(*partition) for partition in partitions])
+        for partition in partitions:
+            self._positions.forget_end(partition)
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self._client.resume([Assigned(*partition) for partition in partitions])
@@ -301,20 +291,34 @@ class KafkaConsumer:
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if not offsets:
             return
+        self._commits = True
+        self._raise_if_group_is_denied()
         try:
             self._client.commit(
                 offsets=[Assigned(*partition, offset) for partition, offset in offsets.items()],
                 asynchronous=True,
             )
         except KafkaException as error:
-            _log_commit_error(error.args[0], [])
+            self._committed(error.args[0], [])
 
     def close(self) -> None:
         self._client.close()
 
+    def _high(self, partition: TopicPartition) -> int:
+        """The high watermark of the last fetch; negative before the first one."""
+        high: int = self._client.get_watermark_offsets(Assigned(*partition), cached=True)[1]
+        return high
+
+    def _take(self, limit: int, timeout: float) -> list[Record]:
+        messages = self._client.consume(limit, timeout)
+        records = self._accept(messages)
+        if len(messages) < limit:
+            self._positions.emptied()
+        return records
+
     def _accept(self, messages: Sequence[Message]) -> list[Record]:
         records = []
-        positions = self._positions
+        positions = self._positions.next
         for message in messages:
             error = message.error()
             if error is not None:
@@ -331,7 +335,7 @@ class KafkaConsumer:
                     message.timestamp()[1],
                     message.key(),
                     message.value(),
-                    tuple((name, value or b"") for name, value in headers) if headers else (),
+                    tuple(headers) if headers else (),
                 )
             )
         return records
@@ -339,42 +343,62 @@ class KafkaConsumer:
     def _handle(self, error: KafkaError, message: Message) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            # behind the last record may stand control records and what compaction removed
-            partition = TopicPartition(message.topic(), message.partition())
-            self._positions[partition] = max(self._positions[partition], message.offset())
+            self._positions.ended(TopicPartition(message.topic(), message.partition()), message.offset())
         elif code == KafkaError._AUTO_OFFSET_RESET:
             raise self._expired(TopicPartition(message.topic(), message.partition()))
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._group_denial = self._health.denial(error, "READ", group=self._group)
+            self._raise_if_group_is_denied()
+        elif code in DENIED:
+            raise self._health.denial(error, "READ", topic=message.topic() or "")
         else:
             self._health.report(error)
+
+    def _raise_if_group_is_denied(self) -> None:
+        """A reader that commits nothing needs no group; librdkafka asks for it all the same."""
+        if self._commits and self._group_denial is not None:
+            raise self._group_denial
+
+    def _committed(self, error: KafkaError | None, partitions: Sequence[Assigned]) -> None:
+        """The client's `on_commit`; a refusal ends the reading, or nobody could see how far the flow is."""
+        if error is None:
+            return
+        if error.code() in DENIED:
+            topic = partitions[0].topic if partitions else ""
+            self._health.deny(self._health.denial(error, "READ", topic=topic, group=self._group))
+        else:
+            logger.warning("the group's offsets are not shown for now: %s", error.str())
 
     def _check_topics(self) -> None:
         """Librdkafka tells once that a topic is gone, and is wrong at times while brokers restart."""
         try:
-            counts = _partition_counts(self._client)
+            counts = kafka_topics.listed(self._client, PATIENCE)
         except KafkaException:
             return  # the next poll asks again
         self._health.misses_topic = False
-        _check_exists(counts, list(self._positions))
+        kafka_topics.check_exists(self._client, self._health, counts, list(self._positions.next))
 
     def _expired(self, partition: TopicPartition) -> OffsetExpired:
-        with self._health.explained(self._client):
+        with self._health.explained(self._client, "DESCRIBE", topic=partition.topic):
             first, end = self._client.get_watermark_offsets(Assigned(*partition), timeout=PATIENCE)
         topic, number = partition
         return OffsetExpired(
-            f"offset {self._positions[partition]} of {topic}[{number}] is not in Kafka, which holds "
-            f"offsets {first} to {end} of it: retention removed records, or the topic was made anew. "
-            f"Restore them, or remove the flow's state directory to begin again at offset {first}"
+            f"offset {self._positions.next[partition]} of {topic}[{number}] is not in Kafka, which holds "
+            f"offsets {first} to {end} of it: retention removed records, or the topic was made again"
         )
 
 
 class KafkaProducer:
     """Writes idempotently; every record of a `send` has its own delivery report."""
 
-    def __init__(self, settings: Mapping[str, str], health: "_Health") -> None:
+    def __init__(self, settings: Mapping[str, str], health: Health) -> None:
         self._health = health
         self._counts: dict[str, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._failures: list[str] = []
+        self._topic = ""  # of the first record that was sent last
+        self._too_large = False
+        self._are_in_doubt = True  # the failures: what was sent may be in the log all the same
         required = {
             "enable.idempotence": True,
             "acks": "all",
@@ -387,32 +411,44 @@ class KafkaProducer:
         self._client = _client(Producer, {**queue, **chosen, **required}, health)
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+        self._topic = records[0].topic if records else ""
+        with self._health.fatal_explained("WRITE", self._topic):
+            return self._send(records)
+
+    def _send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._check_topics(records)
         self._client.poll(0)
         self._health.lost_connection = False
         self._ends = {}
         self._failures = []
+        self._too_large = False
+        self._are_in_doubt = True
         try:
             for record in records:
                 self._enqueue(record)
         finally:
             self._drain(records)
+        self._health.raise_if_hopeless("WRITE", self._topic)
         if self._failures:
-            raise DeliveryError(
+            failure = (
                 f"{len(self._failures)} of {len(records)} records were not acknowledged by Kafka at "
                 f"{self._health.servers}; the first: {self._failures[0]}"
             )
+            if self._too_large:
+                raise RecordTooLarge(failure)
+            raise (Unacknowledged if self._are_in_doubt else DeliveryError)(failure)
         return self._ends
 
     def close(self) -> None:
-        self._drain(())
+        with self._health.fatal_explained("WRITE", self._topic):
+            self._drain(())
 
     def _check_topics(self, records: Sequence[Outgoing]) -> None:
         targets = {(record.topic, record.partition or 0) for record in records}
         if not {topic for topic, _ in targets} <= self._counts.keys():
-            with self._health.explained(self._client):
-                self._counts = _partition_counts(self._client)
-        _check_exists(self._counts, [TopicPartition(*target) for target in targets])
+            self._counts = kafka_topics.visible(self._client, self._health)
+        partitions = [TopicPartition(*target) for target in targets]
+        kafka_topics.check_exists(self._client, self._health, self._counts, partitions)
 
     def _enqueue(self, record: Outgoing) -> None:
         while True:
@@ -422,12 +458,14 @@ class KafkaProducer:
                     record.value,
                     record.key,
                     -1 if record.partition is None else record.partition,
-                    timestamp=record.timestamp or 0,
+                    timestamp=_clock(record.timestamp),
                     headers=list(record.headers) if record.headers else None,
                 )
             except BufferError:
                 self._client.poll(0.1)
             except KafkaException as error:
+                if error.args[0].fatal():
+                    raise
                 raise _refused(record, error.args[0]) from error
             else:
                 return
@@ -435,75 +473,25 @@ class KafkaProducer:
     def _drain(self, records: Sequence[Outgoing]) -> None:
         # in steps, so that Python handles signals meanwhile
         while self._client.flush(0.5):
-            self._health.raise_if_hopeless()
+            self._health.raise_if_hopeless("WRITE", self._topic)
             if self._health.lost_connection and _may_be_written_twice(records):
                 self._client.purge()
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         topic, number, offset = message.topic(), message.partition(), message.offset()
-        if error is not None:
+        if error is not None and error.code() in DENIED:
+            self._health.deny(self._health.denial(error, "WRITE", topic=topic))
+        elif error is not None:
+            self._too_large |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
             self._failures.append(f"{_size_of(message)} bytes to topic {topic!r}: {_why(error)}")
+            self._are_in_doubt &= error.code() in IN_DOUBT
         elif offset is None or offset < 0:
             self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
         else:
             self._ends[TopicPartition(topic, number)] = offset + 1
 
 
-class _Health:
-    """What a client reports about its connections, and how a failure is told to a person."""
-
-    def __init__(self, servers: str) -> None:
-        self.servers = servers
-        self.misses_topic = False
-        self.lost_connection = False
-        self._silent_until: dict[int, float] = {}
-        self._last: KafkaError | None = None
-        self._hopeless: KafkaError | None = None
-
-    def report(self, error: KafkaError) -> None:
-        """The client's `error_cb`."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            return  # the connections have said why
-        self._last = error
-        self._warn(error)
-        if error.code() in GONE:
-            self.misses_topic = True
-        if error.code() == KafkaError._TRANSPORT:
-            self.lost_connection = True
-        if error.fatal() or error.code() in HOPELESS:
-            self._hopeless = error
-
-    def _warn(self, error: KafkaError) -> None:
-        """Log what is new; in an outage every attempt to connect reports the same many times a second."""
-        now = time.monotonic()
-        if now >= self._silent_until.get(error.code(), 0.0):
-            self._silent_until[error.code()] = now + REPEAT
-            logger.warning("%s", error.str())
-
-    def raise_if_hopeless(self) -> None:
-        """Raise `BrokerError` once trying again is of no use."""
-        if self._hopeless is not None:
-            raise BrokerError(f"Kafka at {self.servers} refuses this client: {self._hopeless.str()}")
-
-    @contextmanager
-    def explained(self, client: Any) -> Iterator[None]:
-        """Turn what `client` raises into a `BrokerError`."""
-        try:
-            yield
-        except TimeoutError as error:
-            raise BrokerError(f"Kafka at {self.servers} left a question without an answer") from error
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            if reason.code() not in SILENCE:
-                raise BrokerError(f"Kafka at {self.servers} refuses: {reason.str()}") from error
-            client.poll(0)  # hands over what the connection attempts reported
-            raise BrokerError(
-                f"Kafka at {self.servers} does not answer: {(self._last or reason).str()}. Check the address "
-                "and that it runs (`scripts/kafka start` starts one on this machine)"
-            ) from error
-
-
-def _client(kind: Any, settings: Mapping[str, Any], health: _Health) -> Any:
+def _client(kind: Any, settings: Mapping[str, Any], health: Health) -> Any:
     """A librdkafka client; `ConfigError` for an option that it does not know, without showing secrets."""
     try:
         return kind({**settings, "logger": logger, "error_cb": health.report})
@@ -531,24 +519,16 @@ def _room(largest: str) -> int:
     return max(QUEUE, 2 * int(largest) // 1024) if largest.isdecimal() else QUEUE
 
 
-def _partition_counts(client: Any) -> dict[str, int]:
-    """The number of partitions of each topic; Kafka's own topics begin with two underscores."""
-    topics = client.list_topics(timeout=PATIENCE).topics
-    return {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
-
-
-def _check_exists(counts: Mapping[str, int], partitions: Sequence[TopicPartition]) -> None:
-    for topic, number in partitions:
-        if topic not in counts:
-            raise UnknownTopic(topic)
-        if not 0 <= number < counts[topic]:
-            raise UnknownTopic(f"{topic}[{number}]")
+def _clock(timestamp: int | None) -> int:
+    """A timestamp as librdkafka takes it: 0 is the time of writing there, so the first ms of 1970 is 1."""
+    return 0 if timestamp is None else timestamp or 1
 
 
 def _refused(record: Outgoing, error: KafkaError) -> DeliveryError:
-    return DeliveryError(
-        f"a record of {len(record.value):,} bytes for topic {record.topic!r} was refused: {error.str()}"
-    )
+    size = len(record.value or b"")
+    failure = f"a record of {size:,} bytes for topic {record.topic!r} was refused: {error.str()}"
+    too_large = error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    return RecordTooLarge(failure) if too_large else DeliveryError(failure)
 
 
 def _why(error: KafkaError) -> str:
@@ -561,6 +541,6 @@ def _size_of(message: Message) -> int:
     return len(message.value() or b"")
 
 
-def _log_commit_error(error: KafkaError | None, _partitions: Sequence[Assigned]) -> None:
-    if error is not None:
-        logger.warning("the group's offsets are not shown for now: %s", error.str())
+def _offsets_of(reader: Any, partitions: Sequence[Assigned], timeout: float) -> list[Assigned]:
+    found: list[Assigned] = reader.committed(list(partitions), timeout=timeout)
+    return found

@@ -20,7 +20,8 @@ from uuid import uuid4
 from zlib import crc32
 
 from flows.core.broker import Headers, Outgoing, Record, TopicPartition, TopicSpec
-from flows.errors import BrokerError, DeliveryError, OffsetExpired, UnknownTopic
+from flows.errors import BrokerError, DeliveryError, OffsetExpired, UnknownPartition, UnknownTopic
+from flows.state_dir import make_private
 
 logger = logging.getLogger("driftline.log")
 
@@ -28,6 +29,8 @@ APPLICATION = 0x44524654  # "DRFT" in the file's header tells a log from any oth
 FORMAT = 1
 BUSY = 30.0  # seconds that a writer waits for the other writers
 POLL_BYTES = 16 * 2**20  # of records that one poll gives, however few they are
+_NO_LENGTH = 2**32 - 1
+_NULL = struct.pack("<I", _NO_LENGTH)
 STEP = 0.001  # seconds between two looks for news while a poll waits
 LONGEST_STEP = 0.01  # who waits longer for a record can wait for this too
 
@@ -59,6 +62,14 @@ CREATE TABLE groups (
     PRIMARY KEY (name, partition_id)
 ) WITHOUT ROWID;
 """
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "make room on its disk",
+    sqlite3.SQLITE_BUSY: "stop the other program that keeps it locked",
+    sqlite3.SQLITE_READONLY: "let this user write it",
+    sqlite3.SQLITE_CANTOPEN: "let this user read and write it",
+}
 
 
 class LogBroker:
@@ -95,6 +106,25 @@ class LogBroker:
         with _explained(self._path):
             return {topic: len(ids) for topic, ids in _partition_ids(self._connection).items()}
 
+    def existing(self, topics: Sequence[str]) -> dict[str, int]:
+        known = self.topics()
+        for topic in topics:
+            if topic not in known:
+                raise UnknownTopic(topic)
+        return {topic: known[topic] for topic in topics}
+
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        with _explained(self._path), _transaction(self._connection, "IMMEDIATE"):
+            first = len(self._ids(topic))
+            self._connection.executemany(
+                "INSERT INTO partitions (topic, partition) VALUES (?, ?)",
+                [(topic, number) for number in range(first, partitions)],
+            )
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        """The log keeps all records for ever, with the timestamps of their producers: nothing is set."""
+        return {}
+
     def offsets(self, topic: str) -> list[tuple[int, int]]:
         with _explained(self._path):
             return [_bounds(self._connection, id_) for id_ in self._ids(topic)]
@@ -122,6 +152,9 @@ class LogBroker:
 
     def producer(self) -> "LogProducer":
         return LogProducer(self._path)
+
+    def uncommitted(self) -> "LogBroker":
+        return self  # the log has no transactions of its own
 
     def close(self) -> None:
         self._connection.close()
@@ -177,6 +210,12 @@ class LogConsumer:
     def has_backlog(self, partition: TopicPartition) -> bool:
         cursor = self._cursors[partition]
         return cursor.position < cursor.end
+
+    def position(self, partition: TopicPartition) -> int:
+        return self._cursors[partition].position
+
+    def held_back(self, partition: TopicPartition) -> int:
+        return 0
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
@@ -254,8 +293,7 @@ class LogConsumer:
         topic, partition = cursor.partition
         return OffsetExpired(
             f"offset {cursor.position} of {topic}[{partition}] is not in the log {self._path}, which holds "
-            f"offsets {first} to {end} of it: the file was replaced or trimmed. Restore the file, or remove "
-            f"the flow's state directory to begin again at offset {first}"
+            f"offsets {first} to {end} of it: the file was replaced or trimmed"
         )
 
 
@@ -313,32 +351,36 @@ class LogProducer:
         else:
             number = next(self._turns) % len(ids)
         if not 0 <= number < len(ids):
-            raise UnknownTopic(f"{record.topic}[{number}]")
+            raise UnknownPartition(record.topic, number, len(ids))
         return number, ids[number]
 
 
 def pack_headers(headers: Headers) -> bytes:
-    """Names and values, each after its length.
+    """Names and values, each after its length; a null value has a length that no value has.
 
-    >>> unpack_headers(pack_headers((("trace", b"1"), ("empty", b""))))
-    (('trace', b'1'), ('empty', b''))
+    >>> unpack_headers(pack_headers((("trace", b"1"), ("empty", b""), ("null", None))))
+    (('trace', b'1'), ('empty', b''), ('null', None))
     """
     fields = [field for name, value in headers for field in (name.encode(), value)]
-    return b"".join(struct.pack("<I", len(field)) + field for field in fields)
+    return b"".join(_NULL if field is None else struct.pack("<I", len(field)) + field for field in fields)
 
 
 def unpack_headers(packed: bytes) -> Headers:
     """What `pack_headers` packed."""
     fields = _fields(packed)
-    return tuple((name.decode(), value) for name, value in zip(fields, fields, strict=True))
+    return tuple(((name or b"").decode(), value) for name, value in zip(fields, fields, strict=True))
 
 
-def _fields(packed: bytes) -> Iterator[bytes]:
+def _fields(packed: bytes) -> Iterator[bytes | None]:
     at = 0
     while at < len(packed):
         (size,) = struct.unpack_from("<I", packed, at)
-        at += 4 + size
-        yield packed[at - size : at]
+        at += 4
+        if size == _NO_LENGTH:
+            yield None
+        else:
+            at += size
+            yield packed[at - size : at]
 
 
 def _partition_ids(connection: sqlite3.Connection) -> dict[str, list[int]]:
@@ -357,7 +399,7 @@ def _one_id(ids: Mapping[str, list[int]], partition: TopicPartition) -> int:
     if topic not in ids:
         raise UnknownTopic(topic)
     if not 0 <= number < len(ids[topic]):
-        raise UnknownTopic(f"{topic}[{number}]")
+        raise UnknownPartition(topic, number, len(ids[topic]))
     return ids[topic][number]
 
 
@@ -374,7 +416,7 @@ def _create(path: Path) -> None:
     """Make an empty log under another name and link it into place: nobody sees half a log."""
     draft = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         connection = sqlite3.connect(draft, isolation_level=None)
         connection.executescript(SCHEMA)
         connection.close()
@@ -405,8 +447,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-        advice = "make room on its disk" if full else "name another file, or remove it"
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "name another file")
         raise BrokerError(f"the log {path} cannot be used: {error}; {advice}") from error
 
 

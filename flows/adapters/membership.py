@@ -18,7 +18,8 @@ from typing import NamedTuple, Self
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assigned
 
-from flows.adapters.kafka import HOPELESS, KafkaBroker
+from flows.adapters.kafka import KafkaBroker
+from flows.adapters.kafka_errors import DENIED, HOPELESS
 from flows.errors import BrokerError, EngineConflict
 
 logger = logging.getLogger("driftline.membership")
@@ -72,8 +73,7 @@ class Membership:
         self._thread = threading.Thread(target=self._hold, name="membership", daemon=True)
 
     def __enter__(self) -> Self:
-        if self._engine not in [holder.engine for holder in holders(self._broker, self._group)]:
-            self._raise_for_others()
+        check_sole(self._broker, self._group, self._engine)
         self._client = self._open()
         try:
             self._await_place()
@@ -120,7 +120,7 @@ class Membership:
         if message is not None and (error := message.error()):
             self._raise_if_final(error)
         if self._place is _Place.REFUSED:
-            self._raise_for_others()
+            _raise_for_others(self._broker, self._group, self._engine)
 
     def _raise_if_final(self, error: KafkaError) -> None:
         if error.code() == KafkaError._FATAL:
@@ -128,16 +128,10 @@ class Membership:
                 f"another process has taken the place of this one in the group {self._group!r}, with the "
                 "same state directory or a copy of it; let only one of them run"
             )
+        if error.code() in DENIED:
+            raise self._broker.denial(error, "READ", topic=self._topic, group=self._group)
         if error.code() in HOPELESS:
             raise BrokerError(f"Kafka refuses a member of the group {self._group!r}: {error.str()}")
-
-    def _raise_for_others(self) -> None:
-        for holder in holders(self._broker, self._group):
-            if holder.engine != self._engine:
-                raise EngineConflict(
-                    f"another engine is in the group {self._group!r}, on {holder}, with another state "
-                    f"directory; stop that one first (one that was killed is forgotten after {SESSION} s)"
-                )
 
     def _assigned(self, client: Consumer, partitions: Sequence[Assigned]) -> None:
         held = any(each.partition == 0 for each in partitions)
@@ -160,8 +154,24 @@ class Membership:
         self._client.close()
 
 
+def check_sole(broker: KafkaBroker, group: str, engine: str) -> None:
+    """Raise `EngineConflict` when another engine has the place in `group`, and `BrokerError`."""
+    if engine not in [holder.engine for holder in holders(broker, group)]:
+        _raise_for_others(broker, group, engine)
+
+
+def _raise_for_others(broker: KafkaBroker, group: str, engine: str) -> None:
+    for holder in holders(broker, group):
+        if holder.engine != engine:
+            raise EngineConflict(
+                f"another engine is in the group {group!r}, on {holder}, with another state "
+                f"directory; stop that one first (one that was killed is forgotten after {SESSION} s)"
+            )
+
+
 def await_member(broker: KafkaBroker, group: str, engine: str) -> None:
     """Wait until `engine` is in `group`; raises `EngineConflict` when another one is, and `BrokerError`."""
+    broker.check_group(group)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = holders(broker, group)

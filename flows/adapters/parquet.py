@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from flows.arrow import write_whole
 from flows.core.broker import Record
-from flows.core.schema import Field, Flag, Number, Text, Time, milliseconds
+from flows.core.schema import Field, Flag, Key, Number, Text, milliseconds
 from flows.errors import ConfigError, StoreError
 from flows.pipeline import Stream
 
@@ -45,6 +45,7 @@ class ParquetRecords:
         self._check(schema)
         self._fields = [name for name in stream.fields if name in schema.names]
         self._time = TIMESTAMP if TIMESTAMP in schema.names else stream.time
+        self._read_time = stream.event_time if self._time == stream.time else milliseconds
 
     def __len__(self) -> int:
         rows: int = self._parquet.metadata.num_rows
@@ -72,7 +73,7 @@ class ParquetRecords:
                     f"{self._file}: there is no column {name!r}, which topic {self._stream.topic!r} "
                     f"declares; the columns are {', '.join(schema.names)}"
                 )
-        if TIMESTAMP in schema.names and not _is(Time(), schema.field(TIMESTAMP).type):
+        if TIMESTAMP in schema.names and not _is_timestamp(schema.field(TIMESTAMP).type):
             raise ConfigError(
                 f"{self._file}: column {TIMESTAMP!r} must be the records' timestamps in milliseconds"
             )
@@ -88,7 +89,7 @@ class ParquetRecords:
     def _is_in_order(self) -> bool:
         latest = 0
         for batch in self._parquet.iter_batches(_BATCH, columns=[self._time]):
-            times = _times(batch.column(0))
+            times = self._times(batch.column(0))
             if any(later < earlier for earlier, later in zip([latest, *times], times, strict=False)):
                 return False
             latest = times[-1] if times else latest
@@ -109,14 +110,27 @@ class ParquetRecords:
         return copy
 
     def _records(self, batch: pa.RecordBatch, rows: Any) -> Iterator[Record]:
-        times = _times(batch.column(self._time))
+        times = self._times(batch.column(self._time))
         payloads = zip(*[_values(batch.column(name)) for name in self._fields], strict=True)
         key = self._fields.index(self._stream.id)
         topic, partitions = self._stream.topic, self._partitions
         for row, time, values in zip(rows, times, payloads, strict=False):
-            encoded = (values[key] or "").encode()
+            encoded = b"" if values[key] is None else str(values[key]).encode()
             value = orjson.dumps(dict(zip(self._fields, values, strict=True)))
             yield Record(topic, crc32(encoded) % partitions, row, time, encoded, value, ())
+
+    def _times(self, column: pa.Array) -> list[int]:
+        """The timestamps (ms) of the column of times; 0 for one that is none."""
+        if pa.types.is_timestamp(column.type):
+            in_ms = column.cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
+            return [time or 0 for time in in_ms.to_pylist()]
+        return [self._time_of(value) for value in column.to_pylist()]
+
+    def _time_of(self, value: Any) -> int:
+        try:
+            return self._read_time(value)
+        except ValueError:
+            return 0
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -142,13 +156,29 @@ def _is(field: Field, column: pa.DataType) -> bool:
     """Whether a column of this type can hold the field."""
     if pa.types.is_null(column):
         return not field.required
-    if isinstance(field, Text):
-        return _is_text(column)
-    if isinstance(field, Number):
-        return bool(pa.types.is_integer(column) or pa.types.is_floating(column))
-    if isinstance(field, Flag):
-        return bool(pa.types.is_boolean(column))
-    return bool(pa.types.is_timestamp(column) or pa.types.is_integer(column) or _is_text(column))
+    match field:
+        case Text():
+            return _is_text(column)
+        case Key(kind=kind):
+            is_integer = bool(pa.types.is_integer(column))
+            return is_integer if kind == "integer" else _is_text(column) or (kind is None and is_integer)
+        case Number():
+            return _is_number(column)
+        case Flag(true=str()):
+            return _is_text(column)
+        case Flag(true=bool()):
+            return bool(pa.types.is_boolean(column))
+        case Flag():
+            return _is_number(column)
+    return bool(pa.types.is_timestamp(column)) or _is_number(column) or _is_text(column)
+
+
+def _is_number(column: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(column) or pa.types.is_floating(column))
+
+
+def _is_timestamp(column: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(column) or pa.types.is_integer(column)) or _is_text(column)
 
 
 def _is_text(column: pa.DataType) -> bool:
@@ -165,22 +195,6 @@ def _values(column: pa.Array) -> list[Any]:
         column = pc.strftime(moments, "%Y-%m-%dT%H:%M:%SZ")
     values: list[Any] = column.to_pylist()
     return values
-
-
-def _times(column: pa.Array) -> list[int]:
-    """The timestamps (ms) of a column; 0 for one that is none."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
-    if pa.types.is_integer(column.type):
-        return [time or 0 for time in column.to_pylist()]
-    return [_time(text) for text in column.to_pylist()]
-
-
-def _time(text: str | None) -> int:
-    try:
-        return milliseconds(text)
-    except ValueError:
-        return 0
 
 
 def _quoted(name: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from flows.arrow import TYPES
+from flows.arrow import KEY_TYPES, TYPES, column
 from flows.core import feature_sql as sql
 from flows.core.plan import FeaturePlan, View
 
+_QUESTION = "driftline_question"  # no field of a user's has this name
 _CHUNK = 50_000  # questions that are compared at a time
 _EXACT_BITS = 104  # of a sum in whole units, for the SQL that makes a double of it
 _REQUEST_TYPES = {
@@ -45,7 +46,7 @@ class Served(NamedTuple):
     time: int
     moment: int
     partition: int
-    keys: Sequence[str | None]
+    keys: Sequence[str | int | None]
     read: Sequence[int]
     features: Sequence[Any]
 
@@ -141,23 +142,29 @@ class Recomputation:
         return self._rows(sql.later_records(view, question))
 
     def asked(self, first: int, stop: int) -> pa.Table:
-        """The questions from `first` up to but not including `stop` as Feast's join takes them, with `n`."""
+        """The questions from `first` up to but not including `stop` as Feast's join takes them.
+
+        The column `driftline_question` numbers them.
+        """
         keys = "".join(f", q.{sql.key_column(e)} AS {sql.name(e)}" for e in self._plan.entities)
         fields = "".join(f", r.{sql.name(field)}" for field in self._requests.names[1:])
         query = f"""
-            SELECT q.n, make_timestamp(q.moment) AS event_timestamp{keys}{fields}
+            SELECT q.n AS {_QUESTION}, make_timestamp(q.moment) AS event_timestamp{keys}{fields}
             FROM questions q LEFT JOIN requests r ON r.id = q.id
             WHERE q.n >= {first} AND q.n < {stop} ORDER BY q.n"""
         return self._connection.sql(query).to_arrow_table()
 
     def differing(self, joined: pa.Table, features: Sequence[str], keys: Sequence[str]) -> tuple[int, int]:
-        """How many questions of `joined` (`n`, features) have all `keys`, and how many of them differ."""
+        """How many questions of `joined` have all `keys`, and how many of them differ in `features`.
+
+        `joined` has these features, and the column that numbers the questions.
+        """
         self._connection.register("joined", joined)
         same = " AND ".join(f"q.{sql.name(f)} IS NOT DISTINCT FROM j.{sql.name(f)}" for f in features)
         there = " AND ".join(f"q.{sql.key_column(key)} IS NOT NULL" for key in keys) or "true"
         query = f"""
             SELECT count(*), count(*) FILTER (WHERE NOT ({same}))
-            FROM questions q JOIN joined j ON j.n = q.n WHERE {there}"""
+            FROM questions q JOIN joined j ON j.{_QUESTION} = q.n WHERE {there}"""
         ((compared, different),) = self._rows(query)
         self._connection.unregister("joined")
         return compared, different
@@ -193,7 +200,7 @@ class Recomputation:
         self._connection.unregister("empty")
 
     def _insert(self, table: str, columns: Sequence[list[Any]], schema: pa.Schema) -> None:
-        arrays = [_array(column, of_type) for column, of_type in zip(columns, schema.types, strict=True)]
+        arrays = [_array(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
         self._connection.register("batch", pa.table(arrays, schema=schema))
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self._connection.unregister("batch")
@@ -208,7 +215,7 @@ def _records_schema(plan: FeaturePlan, stream: str, texts: set[str]) -> pa.Schem
     entities = dict.fromkeys(view.entity for view in views)
     columns = dict.fromkeys(column for view in views for column in view.columns)
     place = [("partition", pa.int32()), ("offset", pa.int64()), ("id", pa.string()), ("time", pa.int64())]
-    keys = [(f"key_{entity}", pa.string()) for entity in entities]
+    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in entities]
     values = [(f"value_{c}", pa.string() if c in texts else pa.float64()) for c in columns]
     return pa.schema([*place, *keys, *values])
 
@@ -221,7 +228,7 @@ def _questions_schema(plan: FeaturePlan) -> pa.Schema:
         ("moment", pa.int64()),
         ("partition", pa.int32()),
     ]
-    keys = [(f"key_{entity}", pa.string()) for entity in plan.entities]
+    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in plan.entities]
     read = [(f"read_{stream}", pa.int64()) for stream in plan.streams]
     features = [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
     return pa.schema([*head, *keys, *read, *features])
@@ -233,7 +240,7 @@ def _requests_schema(plan: FeaturePlan) -> pa.Schema:
 
 
 def _array(values: list[Any], of_type: pa.DataType) -> pa.Array:
-    """A column; true and false are numbers where the type is one."""
-    if of_type == pa.float64():
-        values = [None if value is None else float(value) for value in values]
-    return pa.array(values, of_type)
+    """A column; a key may be an integer where the type is a string."""
+    if of_type == pa.string():
+        values = [None if value is None else str(value) for value in values]
+    return column(values, of_type)

@@ -16,15 +16,19 @@ from pathlib import Path
 from bytewax.recovery import init_db_dir
 
 from flows.errors import StateError
+from flows.state_dir import check_trusted, make_private
 
 
 def prepare(directory: Path, partitions: int) -> None:
     """Make the directory unless it is there, and forget what an execution that crashed left unfinished.
 
+    Bytewax unpickles what is in it, so it must be nobody else's; raises `ConfigError` where it may be.
+
     To be called before each execution. The processes of one cluster may all do so: none of them stores
     anything before the last one has started. Raises `StateError` when the disk refuses.
     """
     with _explained(directory), _in_turn(directory):
+        check_trusted(directory)
         if directory.is_dir():
             forget_unfinished(directory)
         else:
@@ -32,7 +36,7 @@ def prepare(directory: Path, partitions: int) -> None:
                 f"{directory.name}.new"
             )  # renamed when whole, lest we are killed
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir()
+            unfinished.mkdir(mode=0o700)
             init_db_dir(unfinished, partitions)
             unfinished.rename(directory)
 
@@ -99,7 +103,7 @@ def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
 
 @contextmanager
 def _in_turn(directory: Path) -> Iterator[None]:
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_private(directory.parent)
     with directory.with_name(f"{directory.name}.turn").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

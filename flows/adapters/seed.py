@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from flows.errors import ConfigError, StoreError
+from flows.state_dir import make_private
 
 APPLICATION = 0x44525453  # "DRTS" in the file's header tells a seed from any other SQLite file
 FORMAT = 1
@@ -81,7 +82,7 @@ def write_seed(
     unfinished = file.with_suffix(".tmp")
     states = list(enumerate(intakes))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(file.parent)
         unfinished.unlink(missing_ok=True)
         with closing(sqlite3.connect(unfinished)) as database, database:
             database.executescript(SCHEMA)

@@ -91,6 +91,12 @@ CONSUMER_LAG = Gauge(
     ["topic", "partition"],
     registry=REGISTRY,
 )
+HELD_BACK = Gauge(
+    "driftline_held_back_records",
+    "Offsets behind the last stable one, which an open transaction holds back.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
 END_TO_END = Histogram(
     "driftline_end_to_end_seconds",
     "From the publisher's clock (the header `published-at`) until the prediction was acknowledged.",
@@ -139,6 +145,12 @@ PENDING_EVICTED = Counter(
 LABELS_JOINED = Counter(
     "driftline_labels_joined_total",
     "Labels joined to the prediction that was served, and learned.",
+    registry=REGISTRY,
+)
+OUTLIERS = Counter(
+    "driftline_outliers_total",
+    "Values far outside the range of those before, whose events were served but not learned, or clipped.",
+    ["feature"],
     registry=REGISTRY,
 )
 METRIC = Gauge(
@@ -289,6 +301,11 @@ def lag(partition: TopicPartition, records: int) -> None:
     CONSUMER_LAG.labels(partition.topic, str(partition.partition)).set(records)
 
 
+def held_back(partition: TopicPartition, records: int) -> None:
+    """Show how many records of a partition an open transaction holds back from this process."""
+    HELD_BACK.labels(partition.topic, str(partition.partition)).set(records)
+
+
 def records_written(records: Sequence[Outgoing]) -> None:
     """Count a batch that the broker acknowledged, and how long its predictions took."""
     now = time.time_ns() // 1000
@@ -296,10 +313,10 @@ def records_written(records: Sequence[Outgoing]) -> None:
         headers = dict(record.headers)
         if record.topic.endswith(".predictions"):
             PREDICTIONS.inc()
-            with suppress(KeyError, ValueError):  # a publisher may leave the header out, or garble it
-                END_TO_END.observe((now - int(headers[PUBLISHED_AT])) / 1e6)
+            with suppress(ValueError):  # a publisher may leave the header out, or garble it
+                END_TO_END.observe((now - int(headers.get(PUBLISHED_AT) or b"")) / 1e6)
         elif record.topic.endswith(".dead-letters"):
-            DEAD_LETTERS.labels(headers["reason"].decode()).inc()
+            DEAD_LETTERS.labels((headers["reason"] or b"").decode()).inc()
 
 
 def health_server(host: str, port: int, ready: Callable[[], str | None]) -> BackgroundServer:

@@ -7,7 +7,8 @@ immutable and three times cheaper to build.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
+NO_TIMESTAMP = -1  # of a record whose producer gave it none
 
 
 class TopicPartition(NamedTuple):
@@ -18,7 +19,10 @@ class TopicPartition(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as it stands in the log. `timestamp` is in milliseconds since 1970 (UTC)."""
+    """A record as it stands in the log. `timestamp` is in milliseconds since 1970 (UTC).
+
+    Null and empty keys, values and header values are not the same. A negative timestamp is none.
+    """
 
     topic: str
     partition: int
@@ -37,7 +41,7 @@ class Outgoing(NamedTuple):
     """
 
     topic: str
-    value: bytes
+    value: bytes | None
     key: bytes | None = None
     partition: int | None = None
     timestamp: int | None = None
@@ -68,7 +72,16 @@ class Consumer(Protocol):
         """
 
     def has_backlog(self, partition: TopicPartition) -> bool:
-        """Whether the log is known to hold records of `partition` that `poll` has not yet given."""
+        """Whether the log is known to hold records of `partition` that `poll` can give and has not given.
+
+        Records behind the last stable offset are none, since reading ends there.
+        """
+
+    def position(self, partition: TopicPartition) -> int:
+        """The offset from which on `poll` gives records; every one before it was given or never will be."""
+
+    def held_back(self, partition: TopicPartition) -> int:
+        """How many offsets an open transaction holds back where reading of `partition` has ended."""
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Let `poll` give no records of these partitions."""
@@ -77,7 +90,10 @@ class Consumer(Protocol):
         """Undo `pause`."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Show the group's next offsets to lag tools. The engine itself never resumes from them."""
+        """Show the group's next offsets to lag tools. The engine itself never resumes from them.
+
+        It or the next `poll` raises `AccessDenied` where Kafka refuses the group.
+        """
 
     def close(self) -> None: ...
 
@@ -105,13 +121,22 @@ class Broker(Protocol):
         """Delete those of the topics that exist, with their records and what groups committed of them."""
 
     def topics(self) -> dict[str, int]:
-        """The number of partitions of each topic (internal topics left out)."""
+        """The number of partitions of each topic (internal and hidden topics left out)."""
+
+    def existing(self, topics: Sequence[str]) -> dict[str, int]:
+        """The number of partitions of each of `topics`; raises `UnknownTopic` and `AccessDenied`."""
+
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        """Let `topic` have `partitions` partitions, which must be more than it has; its records stay."""
+
+    def topic_settings(self, topic: str) -> dict[str, str]:
+        """The configuration of `topic` by Kafka's names; empty where the broker has none."""
 
     def offsets(self, topic: str) -> list[tuple[int, int]]:
-        """For each partition the first offset in the log and the one after the last."""
+        """For each partition the first offset in the log, and the last stable one, where reading ends."""
 
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
-        """The first offset whose record's timestamp is at least `timestamp` (ms), else the end."""
+        """The first offset whose record's timestamp is at least `timestamp` (ms), else where reading ends."""
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The next offset that `group` has committed, by partition."""
@@ -121,22 +146,27 @@ class Broker(Protocol):
 
     def producer(self) -> Producer: ...
 
+    def uncommitted(self) -> "Broker":
+        """A broker whose readers read to the high watermark, through open and aborted transactions."""
+
     def close(self) -> None: ...
 
 
 def read_range(
     broker: Broker, partition: TopicPartition, start: int, stop: int, group: str = "driftline.reader"
 ) -> Iterator[list[Record]]:
-    """Batches of the records of `partition` with `start <= offset < stop`, in offset order."""
+    """Batches of the records of `partition` with `start <= offset < stop`, in offset order.
+
+    It ends where reading ends, also when that is before `stop`.
+    """
     if start >= stop:
         return
     consumer = broker.consumer(group, {partition: start})
     try:
-        while start < stop:
+        while consumer.position(partition) < stop:
             batch = [record for record in consumer.poll(5000, 0.1) if record.offset < stop]
             if batch:
                 yield batch
-                start = batch[-1].offset + 1
             elif not consumer.has_backlog(partition):
                 return
     finally:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from flows.core.drift import ColumnMove, Detector, DriftKind, Level, Position, SliceMove
-from flows.core.schema import Field, Number, Text, Time, check, iso, milliseconds
+from flows.core.schema import Field, Number, Text, Time, check, iso
 from flows.errors import InvalidRecord
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -22,6 +22,7 @@ SignalDetector = Literal[Detector, "psi", "data_quality"]
 Severity = Literal["warning", "critical"]
 Status = Literal["firing", "resolved"]
 
+_TIME = Time()
 _TYPE = "io.driftline.drift."
 _KINDS: dict[str, DriftKind] = {_TYPE + kind: kind for kind in get_args(DriftKind)}
 _COUNT = Number(low=0, high=2**63 - 1)
@@ -30,7 +31,7 @@ _EVENT_FIELDS: dict[str, Field] = {
     "source": Text(longest=1024),
     "type": Text(),
     "subject": Text(),
-    "time": Time(),
+    "time": _TIME,
 }
 _INTEGERS: dict[str, Field] = {"sequence": _COUNT, "width": _COUNT, "partition": _COUNT, "offset": _COUNT}
 _DATA_FIELDS: dict[str, Field] = {
@@ -42,7 +43,7 @@ _DATA_FIELDS: dict[str, Field] = {
     "status": Text(),
     "estimate_before": Number(),
     "estimate_after": Number(),
-    "since": Time(),
+    "since": _TIME,
     **_INTEGERS,
 }
 _NAME = Text(longest=1024)
@@ -212,10 +213,10 @@ class DriftSignal:
             id=event["id"],
             model_version=event["subject"],
             kind=_KINDS[event["type"]],
-            time=milliseconds(event["time"]),
+            time=_TIME.read(event["time"]),
             columns=tuple(ColumnMove(**_known(column, _COLUMN_FIELDS)) for column in data["columns"]),
             slices=tuple(SliceMove(**_known(slice_, _SLICE_FIELDS)) for slice_ in data["slices"]),
-            **{name: data[name] for name in _DATA_FIELDS} | {"since": milliseconds(data["since"])},
+            **{name: data[name] for name in _DATA_FIELDS} | {"since": _TIME.read(data["since"])},
         )
         cause = (signal.pipeline, signal.kind, signal.detector, signal.severity, signal.status)
         place = (signal.topic, signal.partition, signal.offset)

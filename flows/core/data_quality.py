@@ -1,21 +1,25 @@
 """Data quality: nulls, values out of range, unseen categories and the rate of events, interval by interval.
 
-What is usual is learned in the first intervals; then each interval is compared with it. A share of bad values
-alarms on how much it rose, as long as that is more than chance: a fault in a source breaks many values at
-once. With a period the rate and the shares are those usual in the same part of it: after a night without
-events many a window is empty, and its mean null.
+What is usual in a column is learned in the first intervals in which its windows are full; then each interval
+is compared with it. A share of bad values alarms on how much it rose, as long as that is more than it varies
+by chance or from interval to interval: a fault in a source breaks many values at once. With a period the rate
+and the shares are those usual in the same part of it: after a night without events many windows are empty.
+
+What stays bad for as long as the warm-up lasts becomes usual: it is learned beside the reference from the
+first bad interval on, and dropped when nothing was bad for a whole period. Intervals without a finding change
+no reference, so that a slow change adds up until it is found.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from flows.core.column_comparison import Floats, Kind, floats
 from flows.core.drift import Gate, Level, Over, Position
-from flows.core.feature_drift import Kind, floats
 
 Fault = Literal["null", "range", "unseen", "rate"]
 
@@ -26,11 +30,16 @@ RATE = "(events)"  # where a column's name stands otherwise
 
 
 class Column(NamedTuple):
-    """What a column holds. The range is the declared one; a bound left out is learned."""
+    """What a column holds. The range is the declared one; a bound left out is learned.
+
+    `fill` is how long (ms of event time) its windows take to fill. A column that fills never (`inf`) is not
+    watched.
+    """
 
     kind: Kind
     low: float | None = None
     high: float | None = None
+    fill: float = 0
 
 
 class QualityPolicy(NamedTuple):
@@ -49,6 +58,16 @@ class QualityPolicy(NamedTuple):
     rate_alarm: float = 5.0
     cool_down: int = 0
     period: int | None = None
+
+    @property
+    def parts(self) -> int:
+        """The intervals of a period."""
+        return self.period // self.interval if self.period else 1
+
+    @property
+    def learned(self) -> int:
+        """The intervals that say what is usual."""
+        return max(self.warm_up, self.parts)
 
 
 class Finding(NamedTuple):
@@ -74,21 +93,20 @@ class Alarm(NamedTuple):
 class DataQuality:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
-    A row behind the newest interval counts in that one. State: for each column three numbers for each
-    interval of a period, and at most 1,000 categories.
+    A row behind the newest interval counts in that one. State: for each column fourteen numbers for each
+    interval of a period, and at most 2,000 categories.
     """
 
     def __init__(self, columns: Mapping[str, Column], policy: QualityPolicy) -> None:
         self._policy = policy
-        parts = policy.period // policy.interval if policy.period else 1
-        self._watches: list[_Watch] = [
-            (_Numbers if column.kind == "number" else _Categories)(name, column, parts)
-            for name, column in columns.items()
-        ]
         self._rate = _Rate(policy)
+        self._watches: dict[int, _Column] = {  # by the place in a row
+            at: (_Numbers if column.kind == "number" else _Categories)(name, column, policy)
+            for at, (name, column) in enumerate(columns.items())
+            if column.fill < inf
+        }
         self._gate = Gate(0, policy.cool_down)
         self._interval: int | None = None  # the number of the one that fills
-        self._finished = 0
         self._rows = 0
         self._raised = False  # since the last interval without a finding
 
@@ -100,6 +118,8 @@ class DataQuality:
         An alarm, or a warning, is over with the first judged interval without a finding.
         """
         alarms: list[Alarm | Over] = []
+        if self._interval is None and times:
+            self._start(times[0])
         oldest = 0 if self._interval is None else self._interval
         numbers = np.maximum.accumulate(
             np.maximum(np.asarray(times, dtype=np.int64) // self._policy.interval, oldest)
@@ -108,30 +128,31 @@ class DataQuality:
             indices = list(group)
             alarms += self._advance(number, positions[indices[0]])
             self._rows += len(indices)
-            for watch, values in zip(
-                self._watches, zip(*(rows[i] for i in indices), strict=True), strict=True
-            ):
-                watch.add(values, self._learning)
+            self._rate.add(len(indices))
+            columns = list(zip(*(rows[i] for i in indices), strict=True))
+            for at, watch in self._watches.items():
+                if number >= watch.begin:
+                    watch.add(columns[at])
         return alarms
 
-    @property
-    def _learning(self) -> bool:
-        return self._finished < max(self._policy.warm_up, self._rate.parts)
+    def _start(self, time: int) -> None:
+        self._interval = time // self._policy.interval
+        for watch in self._watches.values():
+            watch.start(time)
 
     def _advance(self, number: int, position: Position) -> Iterator[Alarm | Over]:
         """Finish the intervals before `number`; of those without any row as many as tell something new."""
-        if self._interval is None:
-            self._interval = number
-        latest = min(number, self._interval + 1 + self._rate.parts)
-        for interval in range(self._interval, latest):
+        began = number if self._interval is None else self._interval
+        for interval in range(began, min(number, began + 1 + self._policy.parts)):
             yield from self._finish(interval, position)
         self._interval = number
 
     def _finish(self, interval: int, position: Position) -> Iterator[Alarm | Over]:
-        findings, width = self._findings(interval), self._rows
-        for watch in self._watches:
-            watch.clear()
-        self._rows, self._finished = 0, self._finished + 1
+        found = self._rate.finish(interval)
+        for watch in self._watches.values():
+            found += watch.finish(interval)
+        findings = tuple(sorted(found, key=lambda each: (each.level, -abs(each.after - each.before))))
+        width, self._rows = self._rows, 0
         if not findings:
             if self._raised and width >= _LEAST_ROWS:
                 self._raised = False
@@ -143,124 +164,228 @@ class DataQuality:
             self._raised = True
             yield Alarm(level, findings, width, interval * self._policy.interval, position)
 
-    def _findings(self, interval: int) -> tuple[Finding, ...]:
-        """What is bad in an interval; in the warm-up it is learned as usual."""
-        if self._learning:
-            self._rate.learn(interval, self._rows)
-            for watch in self._watches:
-                watch.learn(interval)
-            return ()
-        found = [*self._rate.findings(interval, self._rows)]
-        for watch in self._watches:
-            found += watch.findings(interval, self._policy)
-        return tuple(sorted(found, key=lambda each: (each.level, -abs(each.after - each.before))))
 
+class _Usual:
+    """What is usual: counts for each part of the period, and the values seen."""
 
-class _Rate:
-    """The events in an interval, for each part of the period."""
+    def __init__(self, names: Sequence[str], parts: int) -> None:
+        self.intervals = 0
+        self.low, self.high = inf, -inf
+        self.categories: set[str] = set()
+        self._counts = [dict.fromkeys(names, 0) for _ in range(parts)]
+        self._filled = [0] * parts  # intervals with rows
+        self._squares = [dict.fromkeys(names, 0.0) for _ in range(parts)]  # of counts, over the rows
 
-    def __init__(self, policy: QualityPolicy) -> None:
-        self._policy = policy
-        self.parts = policy.period // policy.interval if policy.period else 1
-        self._usual = [[0, 0] for _ in range(self.parts)]  # intervals, events
+    def learn(self, interval: int, counts: Mapping[str, int]) -> None:
+        """Count the interval as a usual one."""
+        self.intervals += 1
+        usual, part, rows = self.of(interval), interval % len(self._counts), counts["rows"]
+        self._filled[part] += rows > 0
+        for name in usual:
+            usual[name] += counts[name]
+            self._squares[part][name] += counts[name] ** 2 / rows if rows else 0.0
 
-    def learn(self, interval: int, rows: int) -> None:
-        part = self._usual[interval % self.parts]
-        part[0] += 1
-        part[1] += rows
+    def dispersion(self, interval: int, name: str) -> float:
+        """How much more a share varied by interval than by chance, by Pearson's statistic; 1 or more."""
+        usual, part = self.of(interval), interval % len(self._counts)
+        count, rows, freedom = usual[name], usual["rows"], self._filled[part] - 1
+        if freedom < 1 or not 0 < count < rows:
+            return 1.0
+        share = count / rows
+        statistic = (self._squares[part][name] - count * share) / (share * (1 - share))
+        return max(1.0, statistic / freedom)
 
-    def findings(self, interval: int, rows: int) -> Iterator[Finding]:
-        intervals, events = self._usual[interval % self.parts]
-        usual = events / max(1, intervals)
-        if max(usual, rows) < _LEAST_ROWS:
-            return
-        factor = max(usual, rows) / max(1.0, min(usual, rows))
-        level = _level(factor, self._policy.rate_warning, self._policy.rate_alarm)
-        if level:
-            yield Finding(RATE, "rate", level, usual, float(rows))
+    def of(self, interval: int) -> dict[str, int]:
+        """The counts of the interval's part of the period."""
+        return self._counts[interval % len(self._counts)]
 
 
 class _Watch(ABC):
-    """The rows of one column and the bad ones among them: usually, and in the interval that fills."""
+    """Counts of the interval that fills, and a reference that says what is usual.
+
+    While something is bad a second reference is learned, which takes the first one's place when it is full.
+    """
 
     faults: tuple[Fault, ...]
 
-    def __init__(self, name: str, column: Column, parts: int) -> None:
+    def __init__(self, name: str, policy: QualityPolicy) -> None:
         self._name = name
-        self._column = column
+        self._policy = policy
         self._now = dict.fromkeys(("rows", *self.faults), 0)
-        self._usual = [dict(self._now) for _ in range(parts)]
+        self._usual = self._fresh()
+        self._next: _Usual | None = None
+        self._good = 0  # intervals without a finding since the last one with some
 
     @abstractmethod
-    def add(self, values: Sequence[Any], learning: bool) -> None:
-        """Take in the values of some rows; in the warm-up they also say what is usual."""
+    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
+        """What is bad in an interval with these counts."""
 
-    def learn(self, interval: int) -> None:
-        """The interval was a usual one."""
-        usual = self._usual[interval % len(self._usual)]
-        for name, count in self._now.items():
-            usual[name] += count
+    def finish(self, interval: int) -> list[Finding]:
+        """End an interval, and begin a new one; in the warm-up it is learned, then judged."""
+        counts, self._now = self._now, dict.fromkeys(self._now, 0)
+        if self._is_learning:
+            self._usual.learn(interval, self._usually(counts))
+            return []
+        if self._next is not None:
+            self._next.learn(interval, self._usually(counts))
+            if self._next.intervals == self._policy.learned:
+                self._usual, self._next = self._next, None
+                return []
+        found = list(self.findings(interval, counts))
+        self._good = 0 if found else self._good + 1
+        if found:
+            self._next = self._next or self._fresh()
+        elif self._good >= self._policy.parts:
+            self._next = None
+        return found
 
-    def clear(self) -> None:
-        """Begin a new interval."""
-        self._now = dict.fromkeys(self._now, 0)
+    @property
+    def _is_learning(self) -> bool:
+        return self._usual.intervals < self._policy.learned
 
-    def findings(self, interval: int, policy: QualityPolicy) -> Iterator[Finding]:
-        """The shares that rose."""
-        if self._now["rows"] < _LEAST_ROWS:
+    def _learners(self) -> Iterator[_Usual]:
+        """The references that learn which values there are."""
+        if self._is_learning:
+            yield self._usual
+        if self._next is not None:
+            yield self._next
+
+    def _usually(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        """What a reference learns from the counts of an interval."""
+        return counts
+
+    def _fresh(self) -> _Usual:
+        return _Usual(list(self._now), self._policy.parts)
+
+
+class _Rate(_Watch):
+    """The events in an interval."""
+
+    faults = ("rate",)
+
+    def __init__(self, policy: QualityPolicy) -> None:
+        super().__init__(RATE, policy)
+
+    def add(self, rows: int) -> None:
+        """Count some rows."""
+        self._now["rows"] += rows
+
+    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
+        usual = self._usual.of(interval)
+        rows, events = counts["rows"], usual["rows"] / max(1, usual["rate"])
+        if max(events, rows) < _LEAST_ROWS:
             return
-        counts = self._usual[interval % len(self._usual)]
-        usual, now = counts["rows"], self._now["rows"]
+        factor = max(events, rows) / max(1.0, min(events, rows))
+        level = _level(factor, self._policy.rate_warning, self._policy.rate_alarm)
+        if level:
+            yield Finding(RATE, "rate", level, events, float(rows))
+
+    def _usually(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        return {"rows": counts["rows"], "rate": 1}  # one interval
+
+
+class _Column(_Watch):
+    """The rows of one column and the bad ones among them."""
+
+    def __init__(self, name: str, column: Column, policy: QualityPolicy) -> None:
+        super().__init__(name, policy)
+        self._column = column
+        self.begin = 0  # the first interval whose windows are full
+
+    def start(self, time: int) -> None:
+        """The first row came at `time` (ms)."""
+        self.begin = ceil((time + self._column.fill) / self._policy.interval) if self._column.fill else 0
+
+    @abstractmethod
+    def add(self, values: Sequence[Any]) -> None:
+        """Take in the values of some rows."""
+
+    def finish(self, interval: int) -> list[Finding]:
+        return super().finish(interval) if interval >= self.begin else []
+
+    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
+        """The shares that rose."""
+        usual = self._usual.of(interval)
+        now, rows = counts["rows"], usual["rows"]
+        if now < _LEAST_ROWS:
+            return
         for fault in self.faults:
-            before, after = counts[fault] / max(1, usual), self._now[fault] / now
-            level = _level(after - before, policy.warning, policy.alarm)
-            chance = (counts[fault] + 1) / (usual + 2)  # by Laplace, so that it is never 0
-            if level and after - before > _ERRORS * sqrt(chance * (1 - chance) * (1 / now + 1 / (usual + 1))):
+            before, after = usual[fault] / max(1, rows), counts[fault] / now
+            level = _level(after - before, self._policy.warning, self._policy.alarm)
+            chance = (usual[fault] + 1) / (rows + 2)  # by Laplace, so that it is never 0
+            variance = chance * (1 - chance) * (1 / now + 1 / (rows + 1))
+            if level and after - before > _ERRORS * sqrt(variance * self._usual.dispersion(interval, fault)):
                 yield Finding(self._name, fault, level, before, after)
 
 
-class _Numbers(_Watch):
-    """What is no finite number counts as null."""
+class _Numbers(_Column):
+    """What is no finite number counts as null. Where a number never changed, no range is learned."""
 
     faults = ("null", "range")
 
-    def __init__(self, name: str, column: Column, parts: int) -> None:
-        super().__init__(name, column, parts)
-        self._seen = (inf, -inf)
+    def __init__(self, name: str, column: Column, policy: QualityPolicy) -> None:
+        super().__init__(name, column, policy)
+        self._declared = _or(column.low, -inf), _or(column.high, inf)
+        self._now = self._now | {"declared": 0}  # out of the declared range, not only of the learned one
+        self._usual = self._fresh()
 
-    def add(self, values: Sequence[Any], learning: bool) -> None:
+    def add(self, values: Sequence[Any]) -> None:
         given = floats(values)
         known = given[np.isfinite(given)]
-        if learning and len(known):
-            self._seen = (min(self._seen[0], float(known.min())), max(self._seen[1], float(known.max())))
-        low = self._seen[0] if self._column.low is None else self._column.low
-        high = self._seen[1] if self._column.high is None else self._column.high
         self._now["rows"] += len(values)
         self._now["null"] += len(values) - len(known)
-        self._now["range"] += int(((known < low) | (known > high)).sum())
+        if len(known):
+            low, high = float(known.min()), float(known.max())
+            for each in self._learners():
+                each.low, each.high = min(each.low, low), max(each.high, high)
+            self._now["range"] += _outside(known, low, high, self._range())
+            self._now["declared"] += _outside(known, low, high, self._declared)
+
+    def _range(self) -> tuple[float, float]:
+        """The bounds that are declared, else those that are learned."""
+        usual, (low, high) = self._usual, self._declared
+        if self._is_learning or usual.low >= usual.high:
+            return low, high
+        return _or(self._column.low, usual.low), _or(self._column.high, usual.high)
+
+    def _usually(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        return {**counts, "range": counts["declared"]}
 
 
-class _Categories(_Watch):
+class _Categories(_Column):
     faults = ("null", "unseen")
 
-    def __init__(self, name: str, column: Column, parts: int) -> None:
-        super().__init__(name, column, parts)
-        self._seen: set[str] = set()
-
-    def add(self, values: Sequence[Any], learning: bool) -> None:
+    def add(self, values: Sequence[Any]) -> None:
         known = [str(value) for value in values if value is not None]
-        if learning and len(self._seen) <= MOST_CATEGORIES:
-            self._learn_categories(known)
+        for each in self._learners():
+            _learn_categories(each.categories, known)
         self._now["rows"] += len(values)
         self._now["null"] += len(values) - len(known)
-        if len(self._seen) <= MOST_CATEGORIES:
-            self._now["unseen"] += sum(value not in self._seen for value in known)
+        seen = self._usual.categories
+        if not self._is_learning and len(seen) <= MOST_CATEGORIES:
+            self._now["unseen"] += sum(value not in seen for value in known)
 
-    def _learn_categories(self, values: Sequence[str]) -> None:
-        for value in values:
-            self._seen.add(value)
-            if len(self._seen) > MOST_CATEGORIES:
-                return
+    def _usually(self, counts: Mapping[str, int]) -> Mapping[str, int]:
+        return {**counts, "unseen": 0}
+
+
+def _learn_categories(seen: set[str], values: Sequence[str]) -> None:
+    """Add to the categories seen, until there are too many of them."""
+    for value in values:
+        if len(seen) > MOST_CATEGORIES:
+            return
+        seen.add(value)
+
+
+def _outside(values: Floats, low: float, high: float, bounds: tuple[float, float]) -> int:
+    """How many values, of which `low` and `high` are the least and the largest, are out of bounds."""
+    if bounds[0] <= low and high <= bounds[1]:
+        return 0
+    return int(((values < bounds[0]) | (values > bounds[1])).sum())
+
+
+def _or(bound: float | None, other: float) -> float:
+    return other if bound is None else bound
 
 
 def _level(value: float, warning: float, alarm: float) -> Level | None:

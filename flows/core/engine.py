@@ -13,6 +13,7 @@ from flows.core.idle import IdleIndex
 from flows.core.intake import Intake
 from flows.core.plan import FeaturePlan
 from flows.core.transforms import Transformer
+from flows.core.user_code import describe
 from flows.core.windows import Value
 
 
@@ -25,11 +26,15 @@ class Answer(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """What came of a batch of records; the dead letters are those for the topic `dead_letters`."""
+    """What came of a batch of records; the dead letters are those for the topic `dead_letters`.
+
+    `errors` are what transforms raised, each of which is the cause of a dead letter.
+    """
 
     answers: list[Answer]
     rows: list[Row]
     dead: list[Outgoing]
+    errors: list[Exception]
 
 
 class FeatureEngine:
@@ -69,6 +74,7 @@ class FeatureEngine:
         items: list[Update | Question] = []
         asked: list[Record] = []
         dead: list[Outgoing] = []
+        errors: list[Exception] = []
         for slot, of_slot in groupby(records, lambda record: record.partition % len(self.intakes)):
             batch = self.intakes[slot].take(list(of_slot))
             items += [item for item in batch.items if not isinstance(item, Record)]
@@ -76,8 +82,8 @@ class FeatureEngine:
             dead += batch.dead
         parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items)]
         self._forget_idle(items)
-        answers = self._answers(items, asked, self._assembler.assemble(len(asked), parts), dead)
-        return Computed(answers, [row for part in parts for row in part.rows], dead)
+        answers = self._answers(items, asked, self._assembler.assemble(len(asked), parts), dead, errors)
+        return Computed(answers, [row for part in parts for row in part.rows], dead, errors)
 
     def entities(self) -> Iterator[tuple[str, bytes]]:
         """The name of each entity and its state as a flow stores it."""
@@ -90,12 +96,15 @@ class FeatureEngine:
         asked: Sequence[Record],
         vectors: list[list[Value]],
         dead: list[Outgoing],
+        errors: list[Exception],
     ) -> list[Answer]:
         questions = [item for item in items if isinstance(item, Question)]
         for question, vector in zip(questions, vectors, strict=True):
             vector += self._looked_up.get((question.id, question.time), self._nulls)
         faults = self._transformer.extend(questions, vectors)
-        dead += [dead_letter(self._dead_letters, asked[row], "transform", why) for row, why in faults.items()]
+        for row, error in faults.items():
+            dead.append(dead_letter(self._dead_letters, asked[row], "transform", describe(error)))
+            errors.append(error)
         answers = map(Answer, asked, questions, vectors)
         return [answer for row, answer in enumerate(answers) if row not in faults]
 

@@ -85,7 +85,7 @@ class Evaluation:
         pending, label = joined.pending, joined.label
         truth, scores = label.truth, (pending.prediction.score, pending.majority, pending.no_change)
         for metric, score in zip(self._metrics.values(), scores, strict=True):
-            answer = self._task.answer(score, self._judges_labels)
+            answer = self._task.answer(score, truth, self._judges_labels)
             if answer is not None:
                 metric.update(truth, answer)
         losses = zip(*[self._task.losses(score, truth) for score in scores], strict=True)
@@ -127,7 +127,7 @@ class Evaluation:
             self._curve.update(score, truth)
         if self.slices is not None and len(prediction.features) > max(self._slices_at):
             values = [prediction.features[at] for at in self._slices_at]
-            self.slices.update(values, self._task.answer(score, True), truth)
+            self.slices.update(values, self._task.answer(score, truth, True), truth)
 
     def _over(self, judged: Sequence[tuple[Truth, tuple[Score, ...]]]) -> Values:
         fresh = partial(deepcopy, self._fresh)
@@ -138,7 +138,7 @@ class Evaluation:
 
     def _answers(self, scored: Iterable[tuple[Truth, Score]]) -> Iterator[tuple[Truth, Any]]:
         for truth, score in scored:
-            answer = self._task.answer(score, self._judges_labels)
+            answer = self._task.answer(score, truth, self._judges_labels)
             if answer is not None:
                 yield truth, answer
 

@@ -17,30 +17,27 @@ drift. Nulls are left out here; they are a matter of data quality. What a model 
 is given: with a detector of its own it is prediction drift.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flows.core.drift import LEAST_IN_SLICE, Gate, Level, Over, Position, SliceMove
-
-Kind = Literal["number", "category"]
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from flows.core.column_comparison import (
+    NOTHING,
+    CategoryColumn,
+    Integers,
+    Kind,
+    NumberColumn,
+    Result,
+    SliceMeans,
+)
+from flows.core.drift import Gate, Level, Over, Position, SliceMove
 
 KEPT = 4096  # rows that are kept of a reference until it is full
-BINS = 50  # of a number, equally full in the reference; and the most categories
-_PSI_BINS = 10
-_LEAST_SHARE = 1e-4  # PSI has a logarithm in it
-_LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
-_LEAST_EFFECTIVE = 64  # rows of a reference; a column that moves so slowly that it has fewer is not judged
-_BLOCKS = 16  # the fewest blocks that a variance is estimated from
 _GOLDEN = 0.6180339887498949
 _NAMED = 5
-_NUMERIC = {float, int, bool, type(None)}  # None becomes NaN
-OTHER = "(other)"
 
 
 class FeaturePolicy(NamedTuple):
@@ -98,22 +95,35 @@ class Compared(NamedTuple):
 class FeatureDrift:
     """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
 
+    `fills` has how long (ms of event time) the windows of a column take to fill: its reference begins that
+    long after the first row. A column that fills never (`inf`) is not watched.
+
     `furthest` are the five columns that were furthest from the reference in the last full window, drifted
     or not, for an alarm of another kind to name; `compared` has the PSI of all. `slices` names columns of
-    categories by which the means of the numbers are told apart. State: at most 4,096 rows while the
-    reference fills; then 8 bytes for each column, phase and bin, and 32 for each number and value of a
-    slice's column (at most 51).
+    categories by which the means of the numbers are told apart. State: at most 4,096 rows for each different
+    fill time while the reference fills; then 8 bytes for each column, phase and bin, and 32 for each number
+    and value of a slice's column (at most 51).
     """
 
     def __init__(
-        self, columns: Mapping[str, Kind], policy: FeaturePolicy, slices: Sequence[str] = ()
+        self,
+        columns: Mapping[str, Kind],
+        policy: FeaturePolicy,
+        slices: Sequence[str] = (),
+        fills: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        self._columns = dict(columns)
+        self._columns = tuple(columns)
         self._policy = policy
-        self._slices = tuple(slices)
         self._gate = Gate(0, policy.cool_down)
-        self._filling = _Filling(policy)
-        self._comparison: _Comparison | None = None
+        fill = {name: fills.get(name, 0) for name in columns}
+        self._parts = [
+            _Part(columns, [name for name in columns if fill[name] == each], policy, slices, int(each))
+            for each in sorted(set(fill.values()))
+            if each < inf
+        ]
+        self._newest: int | None = None  # event time (ms)
+        self._width = 0  # rows in the window
+        self._since = 0
         self._raised = False  # since the last window without a difference
         self.furthest: tuple[Moved, ...] = ()
         self.compared: Compared | None = None
@@ -126,34 +136,60 @@ class FeatureDrift:
         An alarm, or a warning, is over with the first full window that does not differ from the reference.
         """
         alarms: list[Alarm | Over] = []
-        start = 0
+        start, newest = 0, self._advance(times)
         while start < len(rows):
-            if self._comparison is None:
-                start += self._fill(rows[start:], times[start:])
-                continue
-            end = min(len(rows), start + self._policy.window - self._comparison.width)
-            self._comparison.add(rows[start:end], times[start:end])
-            if self._comparison.width == self._policy.window:
-                alarms += self._judge(self._comparison, times[end - 1], positions[end - 1])
+            end = min(len(rows), start + self._room(newest[start:]))
+            self._add(rows[start:end], times[start:end], newest[start:end])
+            if self._width == self._policy.window:
+                alarms += self._judge(times[end - 1], positions[end - 1])
             start = end
         return alarms
 
-    def _fill(self, rows: Sequence[Sequence[Any]], times: Sequence[int]) -> int:
-        """Add to the reference what it still needs; how many rows those were."""
-        taken = self._filling.add(rows, times)
-        if self._filling.is_full:
-            self._comparison = _Comparison(self._columns, self._policy, self._slices, self._filling)
-            self._filling = _Filling(self._policy)
-        return taken
+    def _advance(self, times: Sequence[int]) -> Integers:
+        """The newest event time at each row; the first one starts the clock by which windows fill."""
+        at = np.asarray(times, dtype=np.int64)
+        if len(at) == 0:
+            return at
+        if self._newest is None:
+            for part in self._parts:
+                part.start(int(at[0]))
+        else:
+            at = np.maximum(at, self._newest)
+        newest: Integers = np.maximum.accumulate(at)
+        self._newest = int(newest[-1])
+        return newest
 
-    def _judge(self, comparison: "_Comparison", time: int, position: Position) -> list[Alarm | Over]:
-        furthest, policy = comparison.furthest(), self._policy
+    def _room(self, newest: Integers) -> int:
+        """Rows until a reference or the window is full; at least 1. Full references join a new window."""
+        if self._width == 0:
+            for part in self._parts:
+                part.joined = part.comparison is not None
+        rooms = [part.room(newest) for part in self._parts if part.comparison is None]
+        if any(part.joined for part in self._parts):
+            rooms.append(self._policy.window - self._width)
+        return min(rooms, default=len(newest))
+
+    def _add(self, rows: Sequence[Sequence[Any]], times: Sequence[int], newest: Integers) -> None:
+        """Add rows, which go beyond no boundary, to the window and to the references that fill."""
+        if self._width == 0:
+            self._since = times[0]
+        if any(part.joined for part in self._parts):
+            self._width += len(rows)
+            values = list(zip(*rows, strict=True))
+            for part in self._parts:
+                if part.joined and part.comparison is not None:
+                    part.comparison.add(values, times)
+        for part in self._parts:
+            if part.comparison is None:
+                part.fill(rows, times, newest)
+
+    def _judge(self, time: int, position: Position) -> list[Alarm | Over]:
+        furthest, policy = self._compare(), self._policy
         self.furthest = tuple(furthest[:_NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
-        since, width = comparison.since, comparison.width
+        since, width, self._width = self._since, self._width, 0
         psi = dict.fromkeys(self._columns) | {each.column: each.psi for each in furthest}
         self.compared = Compared(since, psi)
-        comparison.clear()
         if not moved:
             raised, self._raised = self._raised, False
             return [Over(position)] if raised else []
@@ -163,8 +199,77 @@ class FeatureDrift:
         self._gate.close(level, time)
         self._raised = True
         if level == "alarm":
-            self._comparison = None
+            for part in self._parts:
+                part.restart()
         return [Alarm(level, moved, width, since, position)]
+
+    def _compare(self) -> list[Moved]:
+        """The columns that can be judged, the furthest from the reference first; begins a new window."""
+        from scipy.stats import false_discovery_control  # not at the start, which it would slow down
+
+        results = [each for part in self._parts if part.joined for each in part.compare()]
+        adjusted = false_discovery_control([result.p_value for _, result, _ in results])
+        columns = [
+            Moved(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
+            for (name, r, slices), p in zip(results, adjusted, strict=True)
+            if r is not NOTHING
+        ]
+        return sorted(columns, key=lambda moved: -moved.psi)
+
+
+class _Part:
+    """The columns `judged`, whose windows fill in the same time `fill` (ms): their reference and window.
+
+    A reference that is full joins the comparison where the next window begins, so that all columns are judged
+    together.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Kind],
+        judged: Sequence[str],
+        policy: FeaturePolicy,
+        slices: Sequence[str],
+        fill: int,
+    ) -> None:
+        self._columns = dict(columns)
+        self._judged = list(judged)
+        self._policy = policy
+        self._slices = [name for name in slices if columns[name] == "category"]
+        self._fill = fill
+        self._begin = 0  # the time (ms) from which on its windows are full
+        self._filling = _Filling(policy)
+        self.comparison: _Comparison | None = None
+        self.joined = False
+
+    def start(self, time: int) -> None:
+        """The first row came at `time` (ms)."""
+        self._begin = time + self._fill
+
+    def restart(self) -> None:
+        """Begin a new reference, unless the first one still fills."""
+        self.comparison, self.joined = None, False
+
+    def room(self, newest: Integers) -> int:
+        """Rows until the reference is full."""
+        waiting = int(np.searchsorted(newest, self._begin))
+        return waiting + self._filling.room(newest[waiting:])
+
+    def fill(self, rows: Sequence[Sequence[Any]], times: Sequence[int], newest: Integers) -> None:
+        """Add to the reference what came with full windows."""
+        waiting = int(np.searchsorted(newest, self._begin))
+        self._filling.add(rows[waiting:], times[waiting:], newest[waiting:])
+        if self._filling.is_full:
+            self.comparison = _Comparison(
+                self._columns, self._judged, self._policy, self._slices, self._filling
+            )
+            self._filling = _Filling(self._policy)
+
+    def compare(self) -> Iterator[tuple[str, Result, tuple[SliceMove, ...]]]:
+        """What the window says of each column, and of it in the slices; then begins a new one."""
+        if self.comparison is not None:
+            yield from self.comparison.results()
+            self.comparison.clear()
 
 
 class _Filling:
@@ -173,7 +278,7 @@ class _Filling:
     def __init__(self, policy: FeaturePolicy) -> None:
         self._policy = policy
         self._count = 0
-        self._first = self._newest = 0  # ms
+        self._first = 0  # ms
         self._share = 1.0
         self._kept: list[tuple[float, int, Sequence[Any]]] = []
         self.is_full = False
@@ -193,82 +298,86 @@ class _Filling:
         """How many rows each kept one stands for."""
         return 1.0 / self._share
 
-    def add(self, rows: Sequence[Sequence[Any]], times: Sequence[int]) -> int:
-        """Take rows in until the reference is full; how many."""
-        for taken, (row, time) in enumerate(zip(rows, times, strict=True), start=1):
+    def room(self, newest: Integers) -> int:
+        """Rows until it is full, where that is among rows with these newest times; more than those if not."""
+        if len(newest) == 0:
+            return 1
+        by_time = int(np.searchsorted(newest, self._full_at(newest))) + 1
+        return max(by_time, self._policy.reference - self._count)
+
+    def add(self, rows: Sequence[Sequence[Any]], times: Sequence[int], newest: Integers) -> None:
+        """Add rows, none of them behind the one that makes it full."""
+        if len(rows) == 0:
+            return
+        full_at = self._full_at(newest)
+        if self._count == 0:
+            self._first = int(newest[0])
+        for row, time in zip(rows, times, strict=True):
             self._add(row, time)
-            if self.is_full:
-                return taken
-        return len(rows)
+        self.is_full = self._count >= self._policy.reference and int(newest[-1]) >= full_at
+
+    def _full_at(self, newest: Integers) -> int:
+        """The time (ms) before which it is not full: two periods after its first row."""
+        first = self._first if self._count else int(newest[0])
+        return first + 2 * (self._policy.period or 0)
 
     def _add(self, row: Sequence[Any], time: int) -> None:
-        if self._count == 0:
-            self._first = self._newest = time
         lot = self._count * _GOLDEN % 1.0  # evenly spread, and in step with nothing
         self._count += 1
-        self._newest = max(self._newest, time)
         if lot < self._share:
             self._kept.append((lot, time, row))
         if len(self._kept) > KEPT:
             self._share /= 2
             self._kept = [kept for kept in self._kept if kept[0] < self._share]
-        span = 2 * (self._policy.period or 0)
-        self.is_full = self._count >= self._policy.reference and self._newest - self._first >= span
 
 
 class _Comparison:
-    """A full reference, and the window that is compared with it."""
+    """A full reference of the columns `judged`, and the window that is compared with it."""
 
     def __init__(
-        self, columns: Mapping[str, Kind], policy: FeaturePolicy, slices: Sequence[str], filled: _Filling
+        self,
+        columns: Mapping[str, Kind],
+        judged: Sequence[str],
+        policy: FeaturePolicy,
+        slices: Sequence[str],
+        filled: _Filling,
     ) -> None:
         self._policy = policy
-        self._names = list(columns)
+        names = list(columns)
         phases = self._phases(filled.times)
         values = list(zip(*filled.rows, strict=True))
         parts = policy.phases if policy.period else 1
-        self._columns: list[_Number | _Category] = [
-            (_Number if kind == "number" else _Category)(column, phases, parts, filled.stretch)
-            for kind, column in zip(columns.values(), values, strict=True)
-        ]
-        self._slices = [
-            _Slices(name, columns, self._columns, values) for name in slices if columns[name] == "category"
-        ]
-        self.width = 0
-        self.since = 0
+        self._columns: dict[int, NumberColumn | CategoryColumn] = {
+            at: (NumberColumn if columns[name] == "number" else CategoryColumn)(
+                values[at], phases, parts, filled.stretch
+            )
+            for at, name in enumerate(names)
+            if name in judged
+        }
+        self._names = {at: names[at] for at in self._columns}
+        numbers = [at for at in self._columns if columns[names[at]] == "number"]
+        self._slices = [SliceMeans(name, names.index(name), numbers, values) for name in slices]
 
-    def add(self, rows: Sequence[Sequence[Any]], times: Sequence[int]) -> None:
-        """Add rows to the window."""
-        if self.width == 0:
-            self.since = times[0]
-        self.width += len(rows)
-        phases, values = self._phases(times), list(zip(*rows, strict=True))
-        for column, its in zip(self._columns, values, strict=True):
-            column.add(its, phases)
+    def add(self, values: Sequence[Sequence[Any]], times: Sequence[int]) -> None:
+        """Add rows, given as columns, to the window."""
+        phases = self._phases(times)
+        for at, column in self._columns.items():
+            column.add(values[at], phases)
         for each in self._slices:
             each.add(values)
 
     def clear(self) -> None:
         """Begin a new window."""
-        self.width = 0
-        for each in (*self._columns, *self._slices):
+        for each in (*self._columns.values(), *self._slices):
             each.clear()
 
-    def furthest(self) -> list[Moved]:
-        """The columns that can be judged, the one that is furthest from the reference first."""
-        from scipy.stats import false_discovery_control  # not at the start, which it would slow down
+    def results(self) -> Iterator[tuple[str, Result, tuple[SliceMove, ...]]]:
+        """What the window says of each column, and of it in the slices."""
+        for at, column in self._columns.items():
+            yield self._names[at], column.compare(), self._moved_slices(at)
 
-        results = [column.compare() for column in self._columns]
-        adjusted = false_discovery_control([result.p_value for result in results])
-        columns = [
-            Moved(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, self._moved_slices(name))
-            for name, r, p in zip(self._names, results, adjusted, strict=True)
-            if r is not _NOTHING
-        ]
-        return sorted(columns, key=lambda moved: -moved.psi)
-
-    def _moved_slices(self, name: str) -> tuple[SliceMove, ...]:
-        moves = [move for each in self._slices for move in each.moves(self._names.index(name))]
+    def _moved_slices(self, at: int) -> tuple[SliceMove, ...]:
+        moves = [move for each in self._slices for move in each.moves(at)]
         return tuple(sorted(moves, key=lambda move: -abs(move.after - move.before))[:3])
 
     def _phases(self, times: Sequence[int]) -> Integers:
@@ -277,265 +386,3 @@ class _Comparison:
         if self._policy.period is None:
             return np.zeros(len(at), dtype=np.int64)
         return at % self._policy.period * self._policy.phases // self._policy.period
-
-
-class _Result(NamedTuple):
-    """What the comparison of one column says."""
-
-    p_value: float
-    psi: float
-    statistic: float
-    before: float
-    after: float
-    category: str | None = None
-
-
-_NOTHING = _Result(1.0, 0.0, 0.0, 0.0, 0.0)
-
-
-class _Shares(NamedTuple):
-    """The shares of the bins in the window and in the reference of the same phases, and the effective rows.
-
-    `weights` are the shares of the phases in the window.
-    """
-
-    window: Floats
-    reference: Floats
-    rows_window: float
-    rows_reference: float
-    weights: Floats
-
-
-class _Counts:
-    """How many rows of each phase fell into each bin, in the reference and in the window.
-
-    `alike` is how many rows tell as much as one.
-    """
-
-    def __init__(self, reference: NDArray[np.int32], alike: float) -> None:
-        self.reference = reference
-        self.window = np.zeros_like(reference)
-        self._alike = alike
-
-    def add(self, bins: Integers, phases: Integers) -> None:
-        np.add.at(self.window, (phases, bins), 1)
-
-    def shares(self) -> _Shares | None:
-        """None where no phase has rows in both, or the column moves too slowly for such a reference."""
-        window, reference = self.window.sum(axis=1), self.reference.sum(axis=1)
-        both = (window > 0) & (reference > 0)
-        if not both.any() or reference.sum() / self._alike < _LEAST_EFFECTIVE:
-            return None
-        rows = window[both].sum()
-        weights = np.where(both, window, 0) / rows
-        of_phase = self.reference[both] / reference[both, None]
-        effective = 1.0 / (weights[both] ** 2 / reference[both]).sum()
-        return _Shares(
-            self.window[both].sum(axis=0) / rows,
-            weights[both] @ of_phase,
-            rows / self._alike,
-            effective / self._alike,
-            weights,
-        )
-
-
-class _Number:
-    """A column of numbers, in bins between quantiles of the reference."""
-
-    def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
-        given = floats(values)
-        known = np.isfinite(given)
-        self._edges = np.unique(
-            np.quantile(given[known], np.arange(1, BINS) / BINS, method="inverted_cdf")
-            if known.any()
-            else np.zeros(0)
-        )
-        bins, phases = self._bins(given[known]), phases[known]
-        counts = np.zeros((parts, len(self._edges) + 1), dtype=np.int32)
-        np.add.at(counts, (phases, bins), 1)
-        self._counts = _Counts(counts, stretch * _rank_alike(bins, phases))
-        self._sums = np.bincount(phases, weights=given[known], minlength=parts)
-        self._window_sums = np.zeros(parts)
-        below = np.cumsum(counts.sum(axis=0)) - counts.sum(axis=0) / 2
-        self._groups = (below / max(1, counts.sum()) * _PSI_BINS).astype(np.int64)
-
-    def add(self, values: Sequence[Any], phases: Integers) -> None:
-        given = floats(values)
-        known = np.isfinite(given)
-        self._counts.add(self._bins(given[known]), phases[known])
-        self._window_sums += np.bincount(phases[known], weights=given[known], minlength=len(self._sums))
-
-    def clear(self) -> None:
-        self._counts.window[:] = 0
-        self._window_sums[:] = 0.0
-
-    def compare(self) -> _Result:
-        from scipy.stats import kstwo
-
-        shares = self._counts.shares()
-        if shares is None:
-            return _NOTHING
-        distance = float(np.abs(np.cumsum(shares.window - shares.reference)).max())
-        rows = shares.rows_window * shares.rows_reference / (shares.rows_window + shares.rows_reference)
-        p_value = float(kstwo.sf(distance, max(1, round(rows))))
-        window, reference = (
-            np.bincount(self._groups, weights=each, minlength=_PSI_BINS).astype(np.float64)
-            for each in (shares.window, shares.reference)
-        )
-        before, after = self._means(shares.weights)
-        return _Result(p_value, _psi(window, reference), distance, before, after)
-
-    def _bins(self, values: Floats) -> Integers:
-        return np.searchsorted(self._edges, values, side="left")
-
-    def _means(self, weights: Floats) -> tuple[float, float]:
-        reference = self._sums / np.maximum(1, self._counts.reference.sum(axis=1))
-        window = self._window_sums / np.maximum(1, self._counts.window.sum(axis=1))
-        return float(weights @ reference), float(weights @ window)
-
-
-class _Category:
-    """A column of categories: the most frequent ones of the reference, and all others as one."""
-
-    def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
-        frequent = Counter(str(value) for value in values if value is not None).most_common(BINS)
-        self.names = [name for name, _ in frequent] + [OTHER]
-        self._codes = {name: code for code, (name, _) in enumerate(frequent)}
-        codes = self.codes(values)
-        known = codes >= 0
-        bins, phases = codes[known], phases[known]
-        counts = np.zeros((parts, len(self.names)), dtype=np.int32)
-        np.add.at(counts, (phases, bins), 1)
-        alike = max((_alike(bins == code, phases) for code in range(min(10, len(frequent)))), default=1.0)
-        self._counts = _Counts(counts, stretch * alike)
-
-    def codes(self, values: Sequence[Any]) -> Integers:
-        """The bin of each value, -1 for a null."""
-        other = len(self._codes)
-        codes = [-1 if value is None else self._codes.get(str(value), other) for value in values]
-        return np.asarray(codes, dtype=np.int64)
-
-    def add(self, values: Sequence[Any], phases: Integers) -> None:
-        codes = self.codes(values)
-        self._counts.add(codes[codes >= 0], phases[codes >= 0])
-
-    def clear(self) -> None:
-        self._counts.window[:] = 0
-
-    def compare(self) -> _Result:
-        shares = self._counts.shares()
-        if shares is None:
-            return _NOTHING
-        statistic, p_value = _chi_square(shares)
-        most = int(np.abs(shares.window - shares.reference).argmax())
-        before, after = float(shares.reference[most]), float(shares.window[most])
-        psi = _psi(shares.window, shares.reference)
-        return _Result(p_value, psi, statistic, before, after, self.names[most])
-
-
-class _Slices:
-    """The sums of the numbers for each value of a column of categories, in reference and window."""
-
-    def __init__(
-        self,
-        name: str,
-        columns: Mapping[str, Kind],
-        compared: Sequence[_Number | _Category],
-        values: Sequence[Sequence[Any]],
-    ) -> None:
-        self._name = name
-        self._at = list(columns).index(name)
-        column = compared[self._at]
-        assert isinstance(column, _Category)
-        self._column = column
-        self._numbers = [index for index, kind in enumerate(columns.values()) if kind == "number"]
-        shape = (len(self._numbers), 2, len(self._column.names))
-        self._reference, self._window = np.zeros(shape), np.zeros(shape)
-        self._sum(self._reference, values)
-
-    def add(self, values: Sequence[Sequence[Any]]) -> None:
-        self._sum(self._window, values)
-
-    def clear(self) -> None:
-        self._window[:] = 0.0
-
-    def moves(self, column: int) -> list[SliceMove]:
-        """What the values of this slice say of the number in `column`; nothing of a category."""
-        if column not in self._numbers:
-            return []
-        at = self._numbers.index(column)
-        (before_rows, before), (rows, after) = self._reference[at], self._window[at]
-        enough = np.flatnonzero((before_rows >= LEAST_IN_SLICE) & (rows >= LEAST_IN_SLICE))
-        return [
-            SliceMove(
-                self._name,
-                self._column.names[code],
-                float(before[code] / before_rows[code]),
-                float(after[code] / rows[code]),
-                int(rows[code]),
-            )
-            for code in enough
-        ]
-
-    def _sum(self, into: Floats, values: Sequence[Sequence[Any]]) -> None:
-        codes = self._column.codes(values[self._at])
-        for at, column in enumerate(self._numbers):
-            given = floats(values[column])
-            known = np.isfinite(given) & (codes >= 0)
-            into[at, 0] += np.bincount(codes[known], minlength=into.shape[2])
-            into[at, 1] += np.bincount(codes[known], weights=given[known], minlength=into.shape[2])
-
-
-def floats(values: Sequence[Any]) -> Floats:
-    """The values as floats, what is no number as NaN."""
-    if set(map(type, values)) <= _NUMERIC:  # as nearly always: several times as fast
-        return np.array(values, dtype=float)
-    return np.array([value if type(value) in _NUMERIC else None for value in values], dtype=float)
-
-
-def _psi(window: Floats, reference: Floats) -> float:
-    """The population stability index: both relative entropies added up."""
-    there = (window > 0) | (reference > 0)
-    after = np.maximum(window[there], _LEAST_SHARE)
-    before = np.maximum(reference[there], _LEAST_SHARE)
-    return float(((after - before) * np.log(after / before)).sum())
-
-
-def _chi_square(shares: _Shares) -> tuple[float, float]:
-    """Pearson's statistic of homogeneity and its p-value; categories with too few rows count as one."""
-    from scipy.stats import chi2
-
-    total = shares.rows_window + shares.rows_reference
-    pooled = (shares.rows_window * shares.window + shares.rows_reference * shares.reference) / total
-    few = pooled * min(shares.rows_window, shares.rows_reference) < _LEAST_EXPECTED
-    window, reference, pooled = (
-        np.append(each[~few], each[few].sum()) for each in (shares.window, shares.reference, pooled)
-    )
-    there = pooled > 0
-    rows = shares.rows_window * shares.rows_reference / total
-    statistic = float((rows * (window - reference)[there] ** 2 / pooled[there]).sum())
-    freedom = int(there.sum()) - 1
-    return statistic, float(chi2.sf(statistic, freedom)) if freedom else 1.0
-
-
-def _rank_alike(ranks: Integers, phases: Integers) -> float:
-    """`_alike` of numbers by their ranks, of their level or of their distance from the middle."""
-    if len(ranks) == 0:
-        return 1.0
-    return max(_alike(ranks, phases), _alike(np.abs(ranks - np.median(ranks)), phases))
-
-
-def _alike(values: NDArray[Any], phases: Integers) -> float:
-    """How many neighbouring values tell as much as one of independent ones, 1 or more.
-
-    The variance of means of m values, times m, over the variance of a value, for m = 1, 2, 4, ...: the
-    largest.
-    """
-    sums, counts = np.bincount(phases, weights=values), np.bincount(phases)
-    rest = values - (sums / np.maximum(1, counts))[phases]
-    variance, alike, length = float(rest.var()) if len(rest) else 0.0, 1.0, 1
-    while variance > 0 and len(rest) // length >= _BLOCKS:
-        blocks = rest[: len(rest) // length * length].reshape(-1, length).mean(axis=1)
-        alike = max(alike, length * float(blocks.var(ddof=1)) / variance)
-        length *= 2
-    return alike

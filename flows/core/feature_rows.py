@@ -1,24 +1,23 @@
 """Feature rows as they stand on the features topic: one record for each view that a batch touched."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
 from flows.core.broker import Outgoing, Record
 from flows.core.features import Row
-from flows.core.plan import Dtype, View
-from flows.core.schema import Field, Text, Time, check
+from flows.core.plan import KEY_NAMES, KEY_TYPES, Aggregate, Dtype, View
+from flows.core.schema import EXACT, Field, Text, check, is_milliseconds
 from flows.errors import InvalidRecord
 
-_LARGEST = 2**53  # up to here every whole number is a float too
+_INT64 = range(-(2**63), 2**63)
 _KINDS: dict[Dtype, tuple[type, ...]] = {
     "int": (int, type(None)),
     "float": (float, int, type(None)),
     "string": (str, type(None)),
 }
 _FIELDS: dict[str, Field] = {"view": Text(longest=2**20)}
-_TIME = Time()
 
 
 def encode(topic: str, rows: Iterable[Row]) -> list[Outgoing]:
@@ -55,23 +54,38 @@ def decode(record: Record) -> list[Row]:
 
 
 class ViewCheck:
-    """Checks that values are, in number and types, those of one view's features."""
+    """Checks that keys and values are, in number and types, those of one view."""
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._key = KEY_TYPES[view.key]
         self._kinds = [_KINDS[aggregate.dtype] for aggregate in view.aggregates]
 
-    def check(self, values: Sequence[Any]) -> None:
-        """Raise `InvalidRecord` unless they are."""
+    def check_key(self, key: Any) -> None:
+        """Raise `InvalidRecord` unless it is a key of the view's entity."""
+        if type(key) is not self._key:
+            fault = f"has the key {key!r}, which must be {KEY_NAMES[self._key]}"
+            raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
+
+    def check(self, values: list[Any]) -> None:
+        """Raise `InvalidRecord` unless they are the view's features.
+
+        Numbers become the floats that the stores hold, in place: whole ones beyond 2^53, true and false.
+        """
         if len(values) != len(self._kinds):
-            self._refuse(f"has {len(self._kinds)} features, not {len(values)}")
+            fault = f"has {len(self._kinds)} features, not {len(values)}"
+            raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
         for number, (kinds, value) in enumerate(zip(self._kinds, values, strict=True)):
             kind = type(value)
-            if kind not in kinds or (kind is int and not -_LARGEST <= value <= _LARGEST):
-                aggregate = self._view.aggregates[number]
-                self._refuse(f"has the feature {aggregate.name!r}, which is no {aggregate.dtype} here")
+            if kind not in kinds or (kind is int and not -EXACT <= value <= EXACT):
+                values[number] = self._fitted(self._view.aggregates[number], value)
 
-    def _refuse(self, fault: str) -> NoReturn:
+    def _fitted(self, aggregate: Aggregate, value: Any) -> Any:
+        if aggregate.dtype == "float" and type(value) in (int, bool):
+            return float(value)
+        if aggregate.dtype == "int" and type(value) is int and value in _INT64:
+            return value
+        fault = f"has the feature {aggregate.name!r}, which is no {aggregate.dtype} here"
         raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
 
 
@@ -81,12 +95,23 @@ class RowCheck:
     def __init__(self, views: Iterable[View]) -> None:
         self._checks = {view.name: ViewCheck(view) for view in views}
 
-    def check(self, rows: Iterable[Row]) -> None:
-        """Raise `InvalidRecord` unless they are."""
+    def sound(self, rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
+        """The rows that are, and what is wrong with each of the others."""
+        sound, faults = list[Row](), list[str]()
         for row in rows:
-            if row.view not in self._checks:
-                raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
-            self._checks[row.view].check(row.values)
+            try:
+                self._check(row)
+            except InvalidRecord as fault:
+                faults.append(f"key {row.key!r}: {fault}")
+            else:
+                sound.append(row)
+        return sound, faults
+
+    def _check(self, row: Row) -> None:
+        if row.view not in self._checks:
+            raise InvalidRecord("schema", f"the plan has no view {row.view!r}")
+        self._checks[row.view].check_key(row.key)
+        self._checks[row.view].check(row.values)
 
 
 def parse(record: Record) -> Any:
@@ -101,4 +126,4 @@ def _is_row(row: Any) -> bool:
     if type(row) is not list or len(row) != 3:
         return False
     key, time, values = row
-    return type(key) is str and type(time) is int and _TIME.fault(time) is None and type(values) is list
+    return type(key) in (str, int) and is_milliseconds(time) and type(values) is list

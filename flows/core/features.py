@@ -45,7 +45,7 @@ class EntityKey(NamedTuple):
     """One entity, such as origin JFK."""
 
     entity: str
-    value: str
+    value: str | int
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Row(NamedTuple):
     """The features of one view for one entity as of `time` (ms), for the online and offline stores."""
 
     view: str
-    key: str
+    key: str | int
     time: int
     values: list[Value]
 
@@ -111,7 +111,7 @@ class Splitter:
 
     def split(self, items: Iterable[Update | Question]) -> list[tuple[EntityKey, list[Step]]]:
         """The steps of each entity that the batch touches; an entity whose key is null has none."""
-        steps: dict[str, dict[str | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
+        steps: dict[str, dict[str | int | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
         of_records, of_events = self._of_records, self._of_events
         questions = 0
         for item in items:

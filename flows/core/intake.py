@@ -115,7 +115,7 @@ class Intake:
 def _replay_of(record: Record) -> str | None:
     """What stands for the dead letter that was sent again among the ids seen; it is no id of an event."""
     for name, value in record.headers:
-        if name == REPLAYED:
+        if name == REPLAYED and value:
             return f"\0{value.decode(errors='backslashreplace')}"
     return None
 

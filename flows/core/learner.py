@@ -6,6 +6,7 @@ the backtest drive this same code.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 from typing import NamedTuple
 
 from flows.core.broker import Record
@@ -17,7 +18,9 @@ from flows.core.evaluation import Baselines, Evaluation
 from flows.core.feature_drift import Compared
 from flows.core.labels import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.models import Model, ModelMessage, Prediction, Role
+from flows.core.outliers import LABEL, OutlierFilter, Outliers, Outside
 from flows.core.tasks import Truth
+from flows.core.user_code import describe
 from flows.core.watch import Moment, Watch, Watched
 
 
@@ -29,17 +32,32 @@ class Settled(NamedTuple):
 
 
 class DeadLabel(NamedTuple):
-    """A label that cannot be used, with the reason and the detail for its dead letter."""
+    """A label that cannot be used, with the reason and the detail for its dead letter.
+
+    `error` is what the model raised, where it did.
+    """
 
     record: Record
     reason: str
     detail: str
+    error: Exception | None = None
 
 
 class Unlearned(NamedTuple):
-    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter."""
+    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter.
+
+    `error` is what the model raised, where it did.
+    """
 
     detail: str
+    error: Exception | None = None
+
+
+class Outlier(NamedTuple):
+    """A served row with values far outside the ranges before it; it is treated as the declaration says."""
+
+    id: str
+    outside: Mapping[str, Outside]  # by feature, or `LABEL`
 
 
 class Policy(NamedTuple):
@@ -57,12 +75,13 @@ class Policy(NamedTuple):
     watched: Watched = Watched()
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
+    outliers: Outliers = "skip"
 
 
 NOWHERE = Position("", 0, 0)
 
 
-Happening = DriftSignal | Settled | DeadLabel | Unlearned
+Happening = DriftSignal | Settled | DeadLabel | Unlearned | Outlier
 
 
 class Learner:
@@ -82,6 +101,7 @@ class Learner:
         self.now = 0  # the newest event time seen (ms)
         self.learned_until = 0  # the time of the last label or event learned (ms)
         self.steps = 0  # labels judged and events learned without
+        self.outliers = OutlierFilter(names, policy.outliers)
         self._names = names
         self._policy = policy
         self._task = champion.task
@@ -120,9 +140,11 @@ class Learner:
         """The last window of features that was compared with the reference."""
         return self._watch.compared
 
-    def limit_pending(self, limit: int) -> None:
-        """Let so many predictions wait from now on: what a restored learner's declaration says today."""
-        self._join.limit = limit
+    def redeclare(self, max_pending: int, outliers: Outliers) -> None:
+        """Go by what the declaration of a restored learner says today."""
+        self._join.limit = max_pending
+        if self.outliers.action != outliers:  # else it stays the same object, and a snapshot the same bytes
+            self.outliers.action = outliers
 
     def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
         """A prediction was served; its record stands at `place`."""
@@ -133,7 +155,9 @@ class Learner:
         if joined is not None:
             yield from self._judge_and_learn(joined)
         if not self._task.learns_from_labels:
-            yield from map(Unlearned, self._learn(prediction, None))
+            outlier, faults = self._learn(prediction, None)
+            yield from [outlier] if outlier else []
+            yield from starmap(Unlearned, faults)
             self._stepped(prediction.time)
 
     def labelled(self, label: Label) -> Iterator[Happening]:
@@ -177,30 +201,47 @@ class Learner:
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
         moment = Moment(label.time, position(label.record), self.champion.version)
-        yield from self._watch.judged(error, wrong, prediction.features, moment)
-        self._baselines.learn(label.truth)
+        yield from self._watch.judged(error, wrong, prediction.time, prediction.features, moment)
+        outlier = None
         if self._task.learns_from_labels:
-            for detail in self._learn(prediction, label.truth):
-                yield DeadLabel(label.record, "model", detail)
-        for settled in self._compare(prediction, label.truth):
+            outlier, faults = self._learn(prediction, label.truth)
+            for detail, fault in faults:
+                yield DeadLabel(label.record, "model", detail, fault)
+        if outlier is None or LABEL not in outlier.outside:
+            self._baselines.learn(label.truth)
+        if outlier:  # its losses, which may be as large, must not decide a contest either
+            yield outlier
+        else:
+            yield from self._settle(prediction, label.truth, moment)
+        self._stepped(label.time)
+
+    def _settle(self, prediction: Prediction, truth: Truth, moment: Moment) -> Iterator[Happening]:
+        for settled in self._compare(prediction, truth):
             yield settled
             if settled.role == "champion":
                 yield from self._watch.promoted(moment._replace(version=settled.model.version))
-        self._stepped(label.time)
 
     def _stepped(self, time: int) -> None:
         self.steps += 1
         self.learned_until = max(self.learned_until, time)
 
-    def _learn(self, prediction: Prediction, truth: Truth | None) -> Iterator[str]:
-        """Teach the models; yields what went wrong."""
+    def _learn(
+        self, prediction: Prediction, truth: Truth | None
+    ) -> tuple[Outlier | None, list[tuple[str, Exception | None]]]:
+        """Teach the models; returns the outlier, if it is one, and each fault with its error."""
         if len(prediction.features) != len(self._names):
-            yield "its prediction was made with another feature plan"
-            return
-        features = dict(zip(self._names, prediction.features, strict=True))
-        for model in (self.champion, self.challenger):
-            if model is not None and (fault := model.learn(features, truth)):
-                yield f"model {model.version} cannot learn it: {fault}"
+            return None, [("its prediction was made with another feature plan", None)]
+        features, truth, outside = self.outliers.lesson(prediction.features, truth)
+        outlier = Outlier(prediction.id, outside) if outside else None
+        if features is None:
+            return outlier, []
+        self._watch.learned(prediction.time)
+        faults: list[tuple[str, Exception | None]] = [
+            (f"model {model.version} cannot learn it: {describe(fault)}", fault)
+            for model in (self.champion, self.challenger)
+            if model is not None and (fault := model.learn(features, truth))
+        ]
+        return outlier, faults
 
     def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[Settled]:
         if self.challenger is None or self._contest is None:

@@ -7,13 +7,16 @@ Within a partition the order of the log is kept: a record that is older than the
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from heapq import merge
 from itertools import accumulate
 from operator import itemgetter
+from types import MappingProxyType
 
 from flows.core.broker import Record, TopicPartition
-from flows.core.decode import CLOCK_TOLERANCE
+from flows.core.decode import CLOCK_TOLERANCE, Decoder
+from flows.errors import InvalidRecord
 
 _Position = tuple[int, int]  # the time that a record is merged at, then the rank of its topic
 
@@ -124,14 +127,28 @@ def size_of(record: Record) -> int:
     """The bytes of a record's key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
-        size += len(name) + len(value)
+        size += len(name) + len(value or b"")
     return size
 
 
-def of_our_time(records: list[Record], now: int) -> list[Record]:
-    """The records; one from the future gets the time `now` (ms), or all after it would be out of order."""
+def of_our_time(
+    records: list[Record], now: int, decoders: Mapping[str, Decoder] = MappingProxyType({})
+) -> list[Record]:
+    """The records, each with a timestamp to merge it by.
+
+    One from the future gets the time `now` (ms), or all after it would be out of order. One without a
+    timestamp gets its event time, by the decoder of its topic; where there is none, it follows the record
+    before it.
+    """
     latest = now + CLOCK_TOLERANCE
-    return [r if r.timestamp <= latest else r._replace(timestamp=now) for r in records]
+    return [r if 0 <= r.timestamp <= latest else _timed(r, now, decoders) for r in records]
+
+
+def _timed(record: Record, now: int, decoders: Mapping[str, Decoder]) -> Record:
+    if record.timestamp < 0 and record.topic in decoders:
+        with suppress(InvalidRecord):  # whoever takes the record says why
+            record = record._replace(timestamp=decoders[record.topic].decode(record).time)
+    return record if record.timestamp <= now + CLOCK_TOLERANCE else record._replace(timestamp=now)
 
 
 def merged(logs: Iterable[Iterable[Record]]) -> Iterator[Record]:

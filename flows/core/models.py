@@ -1,14 +1,13 @@
 """A River estimator in service: its version, its role and what may be asked of it."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal, NamedTuple
 
 from flows.core.baselines import Score
 from flows.core.tasks import BINARY, Features, Task, Truth
 
-Role = Literal["champion", "challenger", "retired"]
+Role = Literal["champion", "challenger", "retired", "candidate"]  # a candidate is the learner's to take
 
 _LARGEST = 1e150  # of a score, so that its square is finite too
 
@@ -49,13 +48,13 @@ class Model:
                 raise ArithmeticError(f"model {self.version} gives {number}")
         return score
 
-    def learn(self, features: Features, truth: Truth | None) -> str | None:
-        """Learn one event, with its truth if the task learns from labels; what went wrong if it cannot."""
+    def learn(self, features: Features, truth: Truth | None) -> Exception | None:
+        """Learn one event, with its truth if the task learns from labels; the error if it cannot."""
         try:
             _check_finite(features)
             self.task.learn(self.estimator, features, truth)
         except Exception as error:  # an estimator is the user's code: one label must not stop the flow
-            return f"{type(error).__name__}: {error}"
+            return error
         self.learned += 1
         return None
 
@@ -76,7 +75,8 @@ class ModelMessage(NamedTuple):
     """A model on its way over the models topic.
 
     `lineage` says where it comes from: the feature plan, the drift signal it answers, the labels it was
-    trained on. `time` is the event time (ms) of the last label it learned.
+    trained on. `time` is the event time (ms) of the last label it learned. `sequence` grows with every
+    message that the learner publishes; that of a candidate is the sequence of the drift signal it answers.
     """
 
     pipeline: str
@@ -84,27 +84,43 @@ class ModelMessage(NamedTuple):
     time: int
     model: Model
     lineage: Mapping[str, Any]
+    sequence: int
 
 
 class Lineup:
-    """The models that score an event: the champion, whose score is served, and its shadows."""
+    """The models that score an event: the champion, whose score is served, and its shadows.
+
+    `sequence` and `digest` are those of the last message applied.
+    """
 
     def __init__(self, champion: Model) -> None:
         self.champion = champion
         self.challengers: dict[str, Model] = {}
+        self.sequence = 0
+        self.digest = b""
+
+    def advance(self, sequence: int, digest: bytes) -> None:
+        """Note the last message applied."""
+        self.sequence, self.digest = sequence, digest
+
+    def retire(self, version: str) -> None:
+        """Stop scoring with a challenger, if it is one."""
+        self.challengers.pop(version, None)
 
     def apply(self, role: Role, model: Model) -> None:
         """Take in what the models topic says; saying it twice changes nothing."""
-        self.challengers.pop(model.version, None)
+        self.retire(model.version)
         if role == "champion":
             self.champion = model
         elif role == "challenger" and model.version != self.champion.version:
             self.challengers[model.version] = model
 
-    def shadow_scores(self, features: Features) -> dict[str, Score]:
-        """The challengers' scores, by version; one that cannot score stays out and keeps nobody waiting."""
+    def shadow_scores(self, features: Features, failed: Callable[[Exception], object]) -> dict[str, Score]:
+        """The challengers' scores, by version; one that cannot score is left out and goes to `failed`."""
         scores: dict[str, Score] = {}
         for version, model in self.challengers.items():
-            with suppress(Exception):  # an estimator is the user's code
+            try:
                 scores[version] = model.score(features)
+            except Exception as error:  # an estimator is the user's code
+                failed(error)
         return scores

@@ -5,16 +5,23 @@ load it as JSON and never import Feast.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate
+from math import inf
 from typing import Any, Literal
 
 import orjson
 
+from flows.core.schema import KeyKind
+
 Dtype = Literal["int", "float", "string"]
 Kind = Literal["string", "number", "flag", "time"]
+
+KEY_TYPES: dict[KeyKind, type] = {"text": str, "integer": int}
+KEY_NAMES: dict[type, str] = {str: "a string", int: "an integer"}
 
 COUNTS = ("count", "count_distinct")  # whole numbers, 0 for an empty window
 NUMERIC = ("sum", "mean", "min", "max", "std", "var")
@@ -65,7 +72,7 @@ class View:
     event never feeds its own features. A record counts from `delay` ms after its own time, so the window of
     a question asked at `t` is `(t - delay - window, t - delay]`. With a `slide` (ms) the windows move in
     steps: they end at the last multiple of `slide`, and the records are kept as aggregates of tiles of that
-    length; 0 is exact.
+    length; 0 is exact. `key` says what Feast declares the entity's key to be.
     """
 
     name: str
@@ -75,6 +82,7 @@ class View:
     excludes_own: bool = False
     delay: int = 0
     slide: int = 0
+    key: KeyKind = "text"
 
     def __hash__(self) -> int:
         return hash(self.name)  # no two views of a plan share it; hashing every aggregate takes long
@@ -96,6 +104,11 @@ class Input:
 
     name: str
     kind: Kind
+
+    @property
+    def key_kind(self) -> KeyKind:
+        """What it is as a key."""
+        return "text" if self.kind == "string" else "integer"
 
 
 @dataclass(frozen=True)
@@ -156,6 +169,17 @@ class FeaturePlan:
         return tuple(dict.fromkeys(view.entity for view in self.views))
 
     @cached_property
+    def key_kinds(self) -> dict[str, KeyKind]:
+        """What Feast declares the key to be, by the field that holds it; the lookups' keys are among them."""
+        asked = {key.name: key.key_kind for lookup in self.lookups for key in lookup.keys}
+        return asked | {view.entity: view.key for view in self.views}
+
+    @cached_property
+    def key_types(self) -> tuple[type, ...]:
+        """The type of each entity's key, in the order of `entities`."""
+        return tuple(KEY_TYPES[self.key_kinds[entity]] for entity in self.entities)
+
+    @cached_property
     def streams(self) -> tuple[str, ...]:
         """The topics whose records the views aggregate, each once, in order of first use."""
         return tuple(dict.fromkeys(view.stream for view in self.views))
@@ -191,11 +215,28 @@ class FeaturePlan:
         return (*aggregated, *looked_up, *transformed)
 
     @cached_property
+    def fills(self) -> tuple[float, ...]:
+        """How long (ms) the windows of each feature take to fill, in the order of `names`.
+
+        The windows of a view are full when its longest one is, those of a transform when those of all views
+        that it reads are. What is made of the event's time alone moves with the calendar, so it never fills.
+        """
+        of_view = {view.name: float(view.delay + view.longest + view.slide) for view in self.views}
+        aggregated = (of_view[view.name] for view in self.views for _ in view.aggregates)
+        looked_up = (0.0 for lookup in self.lookups for _ in lookup.features)
+        transformed = (_fill(transform, of_view) for transform in self.transforms for _ in transform.outputs)
+        return (*aggregated, *looked_up, *transformed)
+
+    @cached_property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change when any feature does."""
         content = asdict(self)
+        # so that a plan keeps the hash that it had before there were lookups, and keys that are integers
         if not self.lookups:
-            del content["lookups"]  # so that a plan keeps the hash that it had before there were any
+            del content["lookups"]
+        for view in content["views"]:
+            if view["key"] == "text":
+                del view["key"]
         return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
     def views_of(self, entity: str) -> tuple[View, ...]:
@@ -240,3 +281,9 @@ class FeaturePlan:
             for one in raw.get("lookups", ())
         )
         return FeaturePlan(raw["service"], views, transforms, raw["lateness"], lookups)
+
+
+def _fill(transform: Transform, of_view: Mapping[str, float]) -> float:
+    if not transform.views and all(field.kind == "time" for field in transform.fields):
+        return inf
+    return max((of_view.get(view, 0.0) for view in transform.views), default=0.0)

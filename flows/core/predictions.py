@@ -7,11 +7,12 @@ import orjson
 
 from flows.core.broker import Headers, Outgoing, Record
 from flows.core.models import Prediction
-from flows.core.schema import Field, Number, Text, Time, check, iso, milliseconds
+from flows.core.schema import Field, Number, Text, Time, check, iso
 from flows.errors import InvalidRecord
 
 _ID = Text(longest=2**20)  # as long as a declaration may allow
-_FIELDS: dict[str, Field] = {"id": _ID, "time": Time(), "model": _ID}
+_TIME = Time()
+_FIELDS: dict[str, Field] = {"id": _ID, "time": _TIME, "model": _ID}
 _SCORE = Number()
 _SERVED_FIELDS: dict[str, Field] = {"plan": Text(), "moment": Number(0, 2**62)}
 PUBLISHED_AT = (
@@ -26,7 +27,7 @@ class Asked(NamedTuple):
     `flows.core.features.Question`.
     """
 
-    keys: Sequence[str | None] = ()
+    keys: Sequence[str | int | None] = ()
     read: Sequence[int] = ()
     moment: int = 0
 
@@ -76,8 +77,8 @@ def decode_served(record: Record) -> Served:
     keys, read, moment = raw.get("keys"), raw.get("at"), raw["moment"]
     if type(keys) is not list or type(read) is not list or type(moment) is not int:
         raise InvalidRecord("schema", "not a prediction: 'keys', 'at' or 'moment' is missing")
-    if not all(key is None or type(key) is str for key in keys):
-        raise InvalidRecord("schema", "each of the 'keys' must be a string or null")
+    if not all(key is None or type(key) in (str, int) for key in keys):
+        raise InvalidRecord("schema", "each of the 'keys' must be a string, an integer or null")
     return Served(_prediction(raw), raw["plan"], Asked(keys, read, moment))
 
 
@@ -96,7 +97,7 @@ def _prediction(raw: dict[str, Any]) -> Prediction:
         raise InvalidRecord("schema", "not a prediction: 'shadows' or 'features' is missing")
     for score in (raw.get("score"), *shadows.values()):
         _check_score(score)
-    return Prediction(raw["id"], milliseconds(raw["time"]), raw["score"], raw["model"], shadows, features)
+    return Prediction(raw["id"], _TIME.read(raw["time"]), raw["score"], raw["model"], shadows, features)
 
 
 def _check_score(score: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from flows.core.broker import Record
 from flows.core.feature_rows import ViewCheck, parse
-from flows.core.plan import FeaturePlan
-from flows.core.schema import check, milliseconds
+from flows.core.plan import KEY_NAMES, FeaturePlan
+from flows.core.schema import check, is_milliseconds
 from flows.core.windows import Value
 from flows.errors import InvalidRecord
 
@@ -21,16 +21,20 @@ class ServedRow(NamedTuple):
     """
 
     view: str
-    key: str
+    key: str | int
     moment: int
     values: Sequence[Value]
 
 
 class Answer(NamedTuple):
-    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan."""
+    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan.
+
+    `faults` says what is wrong with the features of the other views.
+    """
 
     plan: str
     rows: list[ServedRow]
+    faults: Sequence[str] = ()
 
 
 class AnswerDecoder:
@@ -56,30 +60,26 @@ class AnswerDecoder:
             raise InvalidRecord("schema", "'plan' must be the hash of a feature plan")
         if plan != self._plan.hash:
             return Answer(plan, [])
-        return Answer(plan, self._rows(body.get("keys"), body.get("moment"), body.get("features")))
+        return self._answer(body.get("keys"), body.get("moment"), body.get("features"))
 
-    def _rows(self, keys: Any, moment: Any, features: Any) -> list[ServedRow]:
+    def _answer(self, keys: Any, moment: Any, features: Any) -> Answer:
         if type(keys) is not list or len(keys) != len(self._plan.entities):
             raise InvalidRecord("schema", f"'keys' must be those of {', '.join(self._plan.entities)}")
-        if not all(key is None or type(key) is str for key in keys):
-            raise InvalidRecord("schema", "each of the 'keys' must be a string or null")
-        if type(moment) is not int or not _is_ours(moment):
+        for entity, key, kind in zip(self._plan.entities, keys, self._plan.key_types, strict=True):
+            if key is not None and type(key) is not kind:
+                raise InvalidRecord("schema", f"the key of {entity!r} must be {KEY_NAMES[kind]} or null")
+        if type(moment) is not int or not is_milliseconds(moment // 1000):
             raise InvalidRecord("schema", "'moment' must be a time in microseconds since 1970")
         if type(features) is not list or len(features) != self._features:
             raise InvalidRecord("schema", f"'features' must be an array of {self._features}")
-        rows = []
+        rows, faults = [], []
         for name, view, which, start, stop in self._places:
             key, values = keys[which], features[start:stop]
-            view.check(values)
-            if key is not None:
-                rows.append(ServedRow(name, key, moment, values))
-        return rows
-
-
-def _is_ours(moment: int) -> bool:
-    """Whether the moment (us) is between the years 1970 and 2100."""
-    try:
-        milliseconds(moment // 1000)
-    except ValueError:
-        return False
-    return True
+            try:
+                view.check(values)
+            except InvalidRecord as fault:
+                faults.append(str(fault))
+            else:
+                if key is not None:
+                    rows.append(ServedRow(name, key, moment, values))
+        return Answer(self._plan.hash, rows, tuple(faults))

@@ -32,16 +32,16 @@ Features = Mapping[str, Any]
 
 UNDECIDED = 0.5  # the score of a classifier that has seen no label
 
-_CLIP = 1e-6
+_CLIP = 1e-15  # as in River's LogLoss and CrossEntropy
 
 
 def log_loss(likelihood: float) -> float:
-    """The negative logarithm of the truth's likelihood, which is kept `1e-6` away from 0.
+    """The negative logarithm of the truth's likelihood, which is clipped to `1e-15` from 0 and 1.
 
-    >>> round(log_loss(0.8), 4)
-    0.2231
+    >>> round(log_loss(0.8), 4), round(log_loss(0.0), 4)
+    (0.2231, 34.5388)
     """
-    return -log(min(max(likelihood, _CLIP), 1.0))
+    return -log(min(max(likelihood, _CLIP), 1.0 - _CLIP))
 
 
 class ErrorMeasure(Protocol):
@@ -89,8 +89,8 @@ class Task(ABC):
         estimator.learn_one(features, truth)
 
     @abstractmethod
-    def answer(self, score: Any, label: bool) -> Any:
-        """The score as River's metrics take it, or the label that it amounts to; None for no answer."""
+    def answer(self, score: Any, truth: Any, label: bool) -> Any:
+        """The score as River's metrics take it beside `truth`, or the label it amounts to; None for none."""
 
     @abstractmethod
     def loss(self, score: Any, truth: Any) -> float:
@@ -98,7 +98,7 @@ class Task(ABC):
 
     def losses(self, score: Any, truth: Any) -> tuple[float, ...]:
         """The losses that are published, one for each of `losses_named`; no answer is a wrong one."""
-        return (float(self.answer(score, label=True) != truth),)
+        return (float(self.answer(score, truth, label=True) != truth),)
 
     @abstractmethod
     def error_measure(self) -> ErrorMeasure:
@@ -132,7 +132,7 @@ class Binary(Task):
         probabilities = estimator.predict_proba_one(features)
         return float(probabilities.get(True, 0.0)) if probabilities else UNDECIDED
 
-    def answer(self, score: float, label: bool) -> Any:
+    def answer(self, score: float, truth: bool, label: bool) -> Any:
         # River's classifiers answer False where both are as likely
         return score > 0.5 if label else {False: 1.0 - score, True: score}
 
@@ -157,7 +157,8 @@ class Multiclass(Task):
     """Which class? Log loss; the detectors get half the Brier score, for two classes the squared error.
 
     Before the first label a classifier knows no class and gives no answer, which no metric judges. A class
-    that the answer does not know has the probability 0.
+    that the answer leaves out has the probability 0. River's CrossEntropy (0.26) looks for the true class
+    among those of the answer, so one that is left out costs nothing there; metrics are given it with 0.
     """
 
     name: TaskName = "multiclass"
@@ -184,10 +185,12 @@ class Multiclass(Task):
     def said(self, score: Mapping[str, float]) -> str:
         return _likeliest(score) if score else ""
 
-    def answer(self, score: Mapping[str, float], label: bool) -> Any:
+    def answer(self, score: Mapping[str, float], truth: str, label: bool) -> Any:
         if not score:
             return None
-        return _likeliest(score) if label else score
+        if label:
+            return _likeliest(score)
+        return score if truth in score else {**score, truth: 0.0}
 
     def loss(self, score: Mapping[str, float], truth: str) -> float:
         return log_loss(score.get(truth, 0.0))
@@ -219,7 +222,7 @@ class Regression(Task):
     def score(self, estimator: Any, features: Features) -> float:
         return float(estimator.predict_one(features) or 0.0)
 
-    def answer(self, score: float, label: bool) -> float:
+    def answer(self, score: float, truth: float, label: bool) -> float:
         return score
 
     def loss(self, score: float, truth: float) -> float:
@@ -273,7 +276,7 @@ class Anomaly(Task):
             raise ArithmeticError(f"the detector gives {score}")
         estimator.learn_one(features)
 
-    def answer(self, score: Mapping[str, float], label: bool) -> bool | float:
+    def answer(self, score: Mapping[str, float], truth: bool, label: bool) -> bool | float:
         return _is_anomaly(score) if label else score["score"]
 
     def loss(self, score: Mapping[str, float], truth: bool) -> float:

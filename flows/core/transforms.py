@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from numbers import Integral, Real
 from typing import Any
 
 from flows.core.features import Question
-from flows.core.plan import FeaturePlan, Input, Transform
+from flows.core.plan import Dtype, FeaturePlan, Input, Output, Transform
 from flows.core.schema import milliseconds
 
 Function = Callable[[dict[str, list[Any]]], Mapping[str, Sequence[Any]]]
@@ -21,8 +22,8 @@ class Transformer:
             for transform in plan.transforms
         ]
 
-    def extend(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, str]:
-        """Extend the vector of each question in place; what went wrong, by row.
+    def extend(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, Exception]:
+        """Extend the vector of each question in place; what the functions raised, by row.
 
         A function that fails on the batch is tried on each row, so that one event spoils no other's.
         """
@@ -34,13 +35,15 @@ class Transformer:
             vector += row
         return {}
 
-    def _one_by_one(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, str]:
-        faults: dict[int, str] = {}
+    def _one_by_one(
+        self, questions: Sequence[Question], vectors: Sequence[list[Any]]
+    ) -> dict[int, Exception]:
+        faults: dict[int, Exception] = {}
         for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
             try:
                 vector += self._extended([question], [vector])[0]
             except Exception as error:  # as above
-                faults[number] = f"{type(error).__name__}: {error}"
+                faults[number] = error
         return faults
 
     def _extended(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> list[list[Any]]:
@@ -53,7 +56,7 @@ class Transformer:
             answer = function(given)
             for output in transform.outputs:
                 for row, value in zip(rows, answer[output.name], strict=True):
-                    row.append(_checked(output.name, value))
+                    row.append(fitted(output, value))
         return rows
 
 
@@ -76,9 +79,29 @@ def _column(field: Input, questions: Sequence[Question]) -> list[Any]:
     return values
 
 
-def _checked(name: str, value: Any) -> Any:
-    if value is not None and not isinstance(value, int | float | str):
-        raise TypeError(f"{name} is a {type(value).__name__}; a feature is a number, a string or None")
-    if isinstance(value, float) and value - value != 0:
-        raise ValueError(f"{name} is {value}; a feature is finite or None")
-    return value
+def fitted(output: Output, value: Any) -> Any:
+    """The value as its declared type; raises `TypeError` or `ValueError` for one that is none.
+
+    >>> fitted(Output("n", "int"), 3.0), fitted(Output("share", "float"), True)
+    (3, 1.0)
+    """
+    if value is None or (output.dtype == "string" and isinstance(value, str)):
+        return value
+    if output.dtype == "float" and isinstance(value, Real):
+        number = float(value)
+        if number - number != 0:
+            raise ValueError(f"{output.name} is {value}; a feature is finite or None")
+        return number
+    if output.dtype == "int" and (isinstance(value, Integral) or _is_whole(value)):
+        if int(value) not in _INT64:
+            raise ValueError(f"{output.name} is {value}, which is beyond 64 bits")
+        return int(value)
+    raise TypeError(f"{output.name} is {value!r:.100}; it must be {_SAID[output.dtype]} or None")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+_INT64 = range(-(2**63), 2**63)
+_SAID: Mapping[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a string"}

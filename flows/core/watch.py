@@ -4,13 +4,19 @@ Each kind has a detector of its own (`concept_drift`, `feature_drift`, `data_qua
 one by one. Served predictions are kept until there are enough of them to look at together, which costs a
 fraction; data quality is also looked at when an interval has passed. Both are told by the stream itself, so
 that neither batches nor restarts change a signal.
+
+Nothing is judged before it can be. Features are compared from the time on when their windows are full; so is
+the error of predictions whose features were all full; and what the model says once it has learned enough such
+predictions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from flows.core import concept_drift, data_quality, feature_drift
 from flows.core.cloudevents import DriftSignal, Severity, SignalDetector, severity, signal_id
+from flows.core.column_comparison import Kind
 from flows.core.concept_drift import ConceptDrift
 from flows.core.data_quality import Column, DataQuality, QualityPolicy
 from flows.core.drift import ColumnMove, Detector, DriftKind, Level, Over, Position, SliceMove
@@ -27,7 +33,8 @@ class Watched(NamedTuple):
     """What is watched beside the error.
 
     `columns` are those of the features, in their order; `slices` names those by which the error and the means
-    of numbers are told apart.
+    of numbers are told apart. Predictions are compared when the model has learned `warm_up` labels, or events
+    where it needs no labels.
     """
 
     columns: Mapping[str, Column] = {}
@@ -35,6 +42,7 @@ class Watched(NamedTuple):
     features: FeaturePolicy = FeaturePolicy()
     quality: QualityPolicy = QualityPolicy()
     slices: Sequence[str] = ()
+    warm_up: int = 0
 
 
 class Moment(NamedTuple):
@@ -49,6 +57,7 @@ class _Served(NamedTuple):
     features: Sequence[Any]
     said: float | str
     moment: Moment
+    is_settled: bool  # the model has had its warm-up
 
 
 class _Seen(NamedTuple):
@@ -78,13 +87,16 @@ class Watch:
         self._detector = detector
         self._concept = concept
         self._watched = watched
-        self._features = FeatureDrift(
-            {name: column.kind for name, column in watched.columns.items()}, watched.features, watched.slices
-        )
+        fills = {name: column.fill for name, column in watched.columns.items()}
+        kinds = {name: column.kind for name, column in watched.columns.items()}
+        self._features = FeatureDrift(kinds, watched.features, watched.slices, fills)
         self._predictions: FeatureDrift | None = None  # known by the first one: numbers, or classes
         self._quality = DataQuality(watched.columns, watched.quality)
         names = list(watched.columns)
         self._slices = [names.index(name) for name in watched.slices]
+        self._fill = max((fill for fill in fills.values() if fill < inf), default=0)
+        self._full_at = -inf if self._fill == 0 else inf  # the time (ms) when all windows are full
+        self._warm_up = watched.warm_up  # labels to learn until the model has had its own
         self._kept: list[_Served] = []  # for feature and prediction drift
         self._interval: list[_Served] = []  # for data quality
         self._raised: dict[DriftKind, int] = {}
@@ -97,9 +109,11 @@ class Watch:
 
     def served(self, features: Sequence[Any], said: float | str, moment: Moment) -> Iterator[DriftSignal]:
         """The model said this of these features; those of another feature plan are left out."""
+        if self._full_at == inf:
+            self._full_at = moment.time + self._fill
         if not self._watched.columns or len(features) != len(self._watched.columns):
             return
-        served = _Served(features, said, moment)
+        served = _Served(features, said, moment, self._warm_up <= 0)
         self._kept.append(served)
         self._interval.append(served)
         if len(self._kept) >= TOGETHER:
@@ -112,10 +126,10 @@ class Watch:
             yield from self._look(("quality",), interval)
 
     def judged(
-        self, error: float, wrong: bool, features: Sequence[Any], moment: Moment
+        self, error: float, wrong: bool, asked: int, features: Sequence[Any], moment: Moment
     ) -> Iterator[DriftSignal]:
-        """A label showed this error of the prediction that was served with these features."""
-        if "concept" not in self._watched.kinds:
+        """A label showed this error of the prediction that was served at `asked` (ms) with these features."""
+        if "concept" not in self._watched.kinds or asked < self._full_at:
             return
         known = len(features) == len(self._watched.columns)
         slices = [features[index] if known else None for index in self._slices]
@@ -124,6 +138,11 @@ class Watch:
             yield from self._over("concept", moment)
         elif found is not None:
             yield self._signal(self._risen(found), moment)
+
+    def learned(self, asked: int) -> None:
+        """The model learned the prediction that was served at `asked` (ms)."""
+        if asked >= self._full_at:
+            self._warm_up -= 1
 
     def promoted(self, moment: Moment) -> Iterator[DriftSignal]:
         """A challenger was better and is the champion now: the concept drift is answered, and so over."""
@@ -139,8 +158,7 @@ class Watch:
             if kind == "feature":
                 found = self._features.update(rows, times, positions)
             elif kind == "prediction":
-                said = [(each.said,) for each in served]
-                found = self._of_predictions(served[0].said).update(said, times, positions)
+                found = self._compare_predictions([each for each in served if each.is_settled])
             else:
                 found = self._quality.update(rows, times, positions)
             for each in found:
@@ -152,11 +170,17 @@ class Watch:
                 else:
                     yield self._signal(_broken(each), moment)
 
-    def _of_predictions(self, said: float | str) -> FeatureDrift:
+    def _compare_predictions(self, served: Sequence[_Served]) -> Sequence[feature_drift.Alarm | Over]:
+        if not served:
+            return []
         if self._predictions is None:
-            kind: feature_drift.Kind = "category" if isinstance(said, str) else "number"
+            kind: Kind = "category" if isinstance(served[0].said, str) else "number"
             self._predictions = FeatureDrift({PREDICTION: kind}, self._watched.features)
-        return self._predictions
+        said = [(each.said,) for each in served]
+        moments = [each.moment for each in served]
+        return self._predictions.update(
+            said, [moment.time for moment in moments], [moment.position for moment in moments]
+        )
 
     def _risen(self, alarm: concept_drift.Alarm) -> _Seen:
         bad = severity(alarm.before, alarm.after) if alarm.level == "alarm" else "warning"

@@ -75,7 +75,8 @@ class _Layout:
             return (_variance if function == "var" else _deviation)(first, second)
         kept = _index(self.kept, (column, _is_numeric(self._view, aggregate.column)))
         if function in ("first", "last"):
-            return (_first if function == "first" else _last)(kept)
+            read = (_first if function == "first" else _last)(kept)
+            return read if aggregate.dtype == "string" else _as_number(read)
         kind = function if function in _FOLLOWED else "quantile"
         return _followed(function, _index(self.followers, (kind, aggregate.window, kept)), kept)
 
@@ -272,6 +273,16 @@ def _last(kept: int) -> _Read:
     def read(state: WindowState, start: int, stop: int, own: int, _time: int) -> Value:
         last = stop - 1 - (own == stop - 1)
         return state.kept[kept][last] if last >= start else None
+
+    return read
+
+
+def _as_number(reader: _Read) -> _Read:
+    """The same, with true and false as the numbers that they are to an aggregate."""
+
+    def read(state: WindowState, start: int, stop: int, own: int, time: int) -> Value:
+        value = reader(state, start, stop, own, time)
+        return float(value) if type(value) is bool else value
 
     return read
 

@@ -43,7 +43,7 @@ def _records(topic: str, payloads: pd.DataFrame) -> Iterator[Outgoing]:
         rows = zip(*[_json_values(chunk[name]) for name in names], strict=True)
         for time, row in zip(times, rows, strict=True):
             value = orjson.dumps(dict(zip(names, row, strict=True)))
-            yield Outgoing(topic, value, key=row[0].encode(), timestamp=time)
+            yield Outgoing(topic, value, key=str(row[0]).encode(), timestamp=time)
 
 
 def _json_values(column: pd.Series) -> list[Any]:

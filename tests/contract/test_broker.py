@@ -7,12 +7,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from zlib import crc32
 
 import pytest
 
 from flows.brokers import open_broker
 from flows.core.broker import Broker, Consumer, Outgoing, Record, TopicPartition, TopicSpec, read_range
+from flows.core.deadletter import again, dead_letter, read
 from flows.errors import OffsetExpired, UnknownTopic
 
 NewTopic = Callable[[int], str]
@@ -71,6 +73,59 @@ def test_a_record_comes_back_as_it_was_written(broker: Broker, new_topic: NewTop
         Record(topic, 0, 1, 1_356_998_400_001, None, b"", ()),
     ]
     consumer.close()
+
+
+def test_null_and_empty_are_kept_apart_in_keys_values_and_headers(
+    broker: Broker, new_topic: NewTopic
+) -> None:
+    topic, both = new_topic(1), (None, b"")
+    sent = [
+        Outgoing(topic, value, key, 0, 1, (("h", header), ("h", b"1"), ("h", header)))
+        for value in both
+        for key in both
+        for header in both
+    ]
+    send(broker, sent)
+    with closing(broker.consumer("g", {TopicPartition(topic, 0): 0})) as consumer:
+        found = [Outgoing(topic, r.value, r.key, 0, 1, r.headers) for r in take(consumer, 8)]
+    assert found == sent
+
+
+def test_a_dead_letter_gives_back_null_and_empty_as_they_were(broker: Broker, new_topic: NewTopic) -> None:
+    topic, dead = new_topic(1), new_topic(1)
+    sent = [Outgoing(topic, v, v, 0, 1, (("h", v),)) for v in (None, b"", b"\x00\xff")]
+    send(broker, sent)
+    with closing(broker.consumer("g", {TopicPartition(topic, 0): 0})) as consumer:
+        letters = [dead_letter(dead, record, "schema", "") for record in take(consumer, 3)]
+    send(broker, letters)
+    with closing(broker.consumer("g", {TopicPartition(dead, 0): 0})) as consumer:
+        send(broker, [again(read(record)) for record in take(consumer, 3)])
+    with closing(broker.consumer("g", {TopicPartition(topic, 0): 3})) as consumer:
+        found = [Outgoing(topic, r.value, r.key, 0, 1, r.headers) for r in take(consumer, 3)]
+    assert found == sent
+
+
+def test_a_position_is_where_the_next_record_is_read(broker: Broker, new_topic: NewTopic) -> None:
+    partition = TopicPartition(new_topic(1), 0)
+    send(broker, numbered(partition.topic, 5))
+    with closing(broker.consumer("g", {partition: 1})) as consumer:
+        assert consumer.position(partition) == 1
+        take(consumer, 3, limit=3)
+        assert consumer.position(partition) == 4
+        take(consumer, 1)
+        wait_for_end(consumer, partition)
+        assert (consumer.position(partition), consumer.held_back(partition)) == (5, 0)
+    assert broker.uncommitted().offsets(partition.topic) == broker.offsets(partition.topic) == [(0, 5)]
+
+
+def test_a_timestamp_of_the_first_millisecond_of_1970_is_not_the_time_of_writing(
+    broker: Broker, new_topic: NewTopic
+) -> None:
+    topic = new_topic(1)
+    send(broker, [Outgoing(topic, b"", timestamp=0)])
+    with closing(broker.consumer("g", {TopicPartition(topic, 0): 0})) as consumer:
+        [record] = take(consumer, 1)
+    assert record.timestamp <= 1
 
 
 def test_a_record_without_a_timestamp_gets_the_time_of_writing(broker: Broker, new_topic: NewTopic) -> None:
@@ -314,6 +369,15 @@ def test_only_missing_topics_are_created(broker: Broker, new_topic: NewTopic) ->
     assert (topics[old], topics[new]) == (2, 3)
 
 
+def test_partitions_are_added_behind_those_with_records(broker: Broker, new_topic: NewTopic) -> None:
+    topic = new_topic(2)
+    send(broker, numbered(topic, 4, partition=1))
+    broker.add_partitions(topic, 4)
+    assert broker.existing([topic]) == {topic: 4}
+    assert send(broker, numbered(topic, 2, partition=3)) == {TopicPartition(topic, 3): 2}
+    assert broker.offsets(topic) == [(0, 0), (0, 4), (0, 0), (0, 2)]
+
+
 def test_a_deleted_topic_is_gone_and_can_be_made_anew(broker: Broker, new_topic: NewTopic) -> None:
     topic, kept = new_topic(2), new_topic(1)
     send(broker, [*numbered(topic, 5), *numbered(kept, 5)])
@@ -348,6 +412,7 @@ def test_a_missing_topic_or_partition_is_named(broker: Broker, new_topic: NewTop
     ]
     if not number:
         calls += [lambda: broker.offsets("missing"), lambda: broker.committed("g", "missing")]
+        calls += [lambda: broker.existing([new_topic(1), "missing"])]
     for call in calls:
         with pytest.raises(UnknownTopic, match=partition.topic):
             call()
@@ -368,7 +433,7 @@ def test_an_offset_that_retention_removed_is_a_loud_error(
     remove_before(partition, 6)
     assert broker.offsets(partition.topic) == [(0, 0), (6, 10)]
     consumer = broker.consumer("g", {partition: 2})
-    with pytest.raises(OffsetExpired, match=rf"offset 2 of {partition.topic}\[1\].*6 to 10.*state directory"):
+    with pytest.raises(OffsetExpired, match=rf"offset 2 of {partition.topic}\[1\].*6 to 10 of it"):
         take(consumer, 1)
     survivor = broker.consumer("g", {partition: 6})
     assert [record.offset for record in take(survivor, 4)] == [6, 7, 8, 9]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from feast import FeatureStore
+from made_machines import machines
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
@@ -22,6 +23,7 @@ from flows.errors import StoreError
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
 YAMLS = {"sqlite": "feature_store.yaml", "redis": "feature_store.redis.yaml"}
+HOUR = 3_600_000
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
 VALUES = [3, 1.5, 2.0, 4, 2.5, 3.0, 5, 3.5, 9.0]
 
@@ -252,3 +254,25 @@ def test_a_store_that_was_never_applied_says_to_apply(repo, plan):
         file.unlink()
     with pytest.raises(StoreError, match="driftline apply"):
         opened(repo, plan).write([row(NOON)])
+
+
+@pytest.mark.parametrize("yaml", YAMLS.values(), ids=YAMLS)
+def test_integers_of_64_bits_are_keys_whose_newest_rows_feast_reads(
+    yaml, tmp_path, monkeypatch, redis_server
+):
+    monkeypatch.setenv("DRIFTLINE_REDIS", f"127.0.0.1:{redis_server.port}")
+    monkeypatch.syspath_prepend(str(tmp_path / "project"))  # its on-demand view's function
+    repo = machines(tmp_path / "project").directory / "feature_repo", yaml
+    shutil.copy(SHIPPED / yaml, repo[0])
+    apply(*repo)
+    plan = compile_plan(*repo, "failures", LATENESS)
+    keys = [0, 1, -7, 2**53, 2**53 + 1, 2**63 - 1, -(2**63)]
+    rows = [Row("machine_readings", key, NOON, [n, 0.5, 1.0, 1]) for n, key in enumerate(keys)]
+    assert opened(repo, plan).write([*rows, Row("site_checks", "1", NOON, [9])]) == len(keys) + 1
+    again = opened(repo, plan)
+    assert again.write([Row("machine_readings", 1, NOON - HOUR, [99, 0.5, 1.0, 1])]) == 0
+    store = open_store(*repo)
+    read = store.get_online_features(["machine_readings:n"], [{"machine": key} for key in [*keys, 2]])
+    assert read.to_dict()["n"] == [*range(len(keys)), None]
+    sites = store.get_online_features(["site_checks:n"], [{"site": "1"}, {"site": "2"}])
+    assert sites.to_dict()["n"] == [9, None]

@@ -61,6 +61,26 @@ def test_reason_and_topic_choose_which_letters_are_listed(said: Said) -> None:
     assert "arrivals" not in said("list", "--topic", "flights").stdout
 
 
+def test_escape_sequences_of_a_record_are_printed_escaped_and_never_sent_to_the_terminal(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.directory)
+    evil = "F1\x1b]0;owned\x07\x9b2J"
+    flight = event(evil, NOON)._replace(headers=((evil, evil.encode()),))
+    nothing = Outgoing("flights", evil.encode(), evil.encode(), timestamp=NOON)
+    project.send([flight, flight, nothing])
+    run_flow(project.engine(), "predict")
+    commands = [("dead-letters", "list"), ("dead-letters", "list", "--json"), ("dead-letters", "show", "0/0")]
+    for topic, count in [("flights", 3), ("predictions", 1), ("dead-letters", 2)]:
+        tail = ("tail", topic, "--from-start", "-n", str(count))
+        commands += [tail, (*tail, "--json")]
+    for command in commands:
+        shown = CliRunner().invoke(app, command)
+        assert shown.exit_code == 0, command
+        assert "owned" in shown.stdout, command
+        assert all(c.isprintable() or c == "\n" for c in shown.stdout), command
+
+
 def place_of(project: Project, reason: str) -> str:
     (offset,) = (
         r.offset for r in project.records("dead-letters") if dict(r.headers)["reason"].decode() == reason

@@ -20,13 +20,13 @@ from flows.core.cloudevents import DriftSignal
 from flows.core.decode import Decoder
 from flows.core.labels import Label
 from flows.core.learner import DeadLabel, Learner, position
-from flows.core.models import Model, ModelMessage
+from flows.core.models import Model, ModelMessage, Role
 from flows.core.snapshots import Sealer
 from flows.errors import SnapshotError
 from flows.pipeline import DriftPolicy, RetrainPolicy
 from flows.wiring import Engine, Telemetry
 
-SECRET = "of the test"  # noqa: S105
+SECRET = "one secret for both of the projects"  # noqa: S105
 DECLARED = {
     "drift": DriftPolicy(warm_up=300, cool_down=timedelta(hours=1)),
     "retrain": RetrainPolicy(block=10),
@@ -34,6 +34,9 @@ DECLARED = {
 }
 FLIGHTS = 900
 CHANGE = 600  # from this flight on, the scores that are served are wrong
+EVERY = (
+    6 * MINUTE
+)  # the windows of a day are full after 240 flights, and drift is looked for 300 labels later
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,11 @@ class Observed(Engine):
 
 
 def world(running: Engine, flights: int = FLIGHTS, shadow: str = "") -> list[Outgoing]:
-    """A prediction a minute, its label an hour later, and the dirt of the real world between them."""
+    """A prediction every 6 minutes, its label an hour later, and the dirt of the real world between them."""
     random = Random(11)
     records = []
     for number in range(flights):
-        flight, time, truth = f"F{number:05}", NOON + number * MINUTE, random.random() < 0.4
+        flight, time, truth = f"F{number:05}", NOON + number * EVERY, random.random() < 0.4
         answer = served(running, flight, time, truth, number < CHANGE, random)
         if shadow:
             close = random.uniform(0.01, 0.1)  # closer than the 0.2 of the champion at its best
@@ -144,19 +147,25 @@ def test_predictions_that_no_label_comes_for_are_bounded_counted_and_warned_of_o
 
 
 def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:
-    running = project.engine(drift=DriftPolicy(period=timedelta(hours=1), kinds=("prediction",)))
-    random, records = Random(5), []
-    for number in range(5400):
+    policy = DriftPolicy(period=timedelta(hours=1), kinds=("prediction",), warm_up=1)
+    running = project.engine(drift=policy)
+    random, records, full = (
+        Random(5),
+        [],
+        1441,
+    )  # flights until the windows of a day are full and one is learned
+    for number in range(full + 5400):
         answer = served(running, f"F{number:05}", NOON + number * MINUTE, True, True, random)
-        score = random.random() / (1 if number < 4200 else 3)
+        score = random.random() / (1 if number < full + 4200 else 3)
         records.append(prediction(running, answer._replace(score=score)))
+    records.insert(full, label(f"F{full - 1:05}", NOON + (full - 1) * MINUTE, True))
     project.send(records)
     run_flow(running, "learn")
     _, happenings = drive(running, project)
     (signal,) = [DriftSignal.from_json(r.value) for r in project.records("drift")]
     assert happenings == [signal]
     assert (signal.kind, signal.level, signal.status) == ("prediction", "alarm", "firing")
-    assert (signal.topic, signal.offset) == ("flight_delays.predictions", 4096 + 1000 - 1)
+    assert (signal.topic, signal.offset) == ("flight_delays.predictions", full + 4096 + 1000 - 1)
     assert signal.columns[0].name == "prediction"
     assert signal.estimate_after < signal.estimate_before
 
@@ -167,7 +176,7 @@ def test_snapshots_carry_the_signature_of_the_project_and_of_no_other(project: P
     run_flow(running, "learn")
     snapshots = project.records("models")
     assert snapshots
-    stranger = Sealer(b"another secret", functions_of=running.project.modules)
+    stranger = Sealer(b"another secret" * 3, [running.pipeline.new_model().estimator])
     for snapshot in snapshots:
         assert running.sealer().read(snapshot).pipeline == "flight_delays"
         with pytest.raises(SnapshotError):
@@ -182,9 +191,9 @@ def challenger(running: Engine, labels: int) -> Outgoing:
         taught = served(running, "", NOON, truth, True, random)
         model.learn(dict(zip(names, taught.features, strict=True)), truth)
     message = ModelMessage(
-        "flight_delays", "challenger", NOON - 1, model, {"drift": "drift_1", "parent": "v1"}
+        "flight_delays", "candidate", NOON - 1, model, {"drift": "drift_1", "parent": "v1"}, 1
     )
-    return running.sealer().record(running.pipeline.topic("models"), message, "challenger:drift_1")
+    return running.sealer().record(running.pipeline.topic("models"), message)
 
 
 def test_a_challenger_learns_on_and_is_promoted_when_its_shadow_scores_are_better(project: Project) -> None:
@@ -241,6 +250,8 @@ def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_ru
     assert crashed.evaluation.labels == crashed.champion.learned == FLIGHTS + 1
     assert same_bytes(crashed) == same_bytes(straight)
     assert project.values("metrics")[-1] == clean.values("metrics")[-1]
+    sequences = [model["sequence"] for model in project.values("models")]
+    assert sequences == sorted(set(sequences))  # also where the crash forgot some
     for topic in ("drift", "dead-letters"):
         assert [(r.value, r.headers) for r in project.records(topic)] == [
             (r.value, r.headers) for r in clean.records(topic)
@@ -271,7 +282,7 @@ def test_a_settled_contest_stays_settled_after_a_crash(project: Project, batches
     verdicts = [
         m for m in (running.sealer().read(r) for r in project.records("models")) if m.role == "retired"
     ]
-    assert [m.model.version for m in verdicts] == ["v1"]
+    assert {m.model.version for m in verdicts} == {"v1"}  # told again after a crash, never otherwise
     assert project.values("metrics")[-1]["model"] == "v2"
 
 
@@ -329,3 +340,82 @@ def test_partitions_that_go_back_for_weeks_are_read_beside_one_another_and_no_wa
     assert project.records("dead-letters") == []
     *_, last = project.values("metrics")
     assert (last["labels"], last["expired"]) == (30 * PARTITIONS, 0)
+
+
+def test_a_learner_that_lost_its_state_goes_on_behind_the_sequence_of_the_topic(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    project.send(world(running, 100))
+    run_flow(running, "learn")
+    before = project.values("models")[-1]["sequence"]
+    running.recovery_dir("learn").rename(project.directory / "lost")
+    run_flow(running, "learn")
+    sequences = [model["sequence"] for model in project.values("models")]
+    assert before < sequences[-1]
+    assert sequences == sorted(set(sequences))
+
+
+def test_a_candidate_that_is_old_forged_or_of_another_pipeline_does_not_become_the_challenger(
+    project: Project,
+) -> None:
+    running = project.engine(**DECLARED)
+    good, sealer = challenger(running, labels=5), running.sealer()
+    topic = running.pipeline.topic("models")
+
+    def other(
+        version: str, sequence: int, role: Role = "candidate", pipeline: str = "flight_delays"
+    ) -> Outgoing:
+        model = Model(version, running.pipeline.model())
+        out = sealer.record(topic, ModelMessage(pipeline, role, NOON - 1, model, {}, sequence))
+        return out._replace(headers=tuple((n, b"candidate" if n == "role" else v) for n, v in out.headers))
+
+    old, foreign = other("v0", 1), other("v8", 8, pipeline="card_fraud")
+    renamed = other("v9", 9, role="champion")  # the header says candidate
+    forged = other("v7", 7)._replace(value=good.value)
+    project.send([good, good, old, foreign, renamed, forged])
+    project.send(world(running, 20))
+    run_flow(running, "learn")
+    roles = {(m.model.version, m.role) for m in (sealer.read(r) for r in project.records("models")[6:])}
+    assert roles == {("v1", "champion"), ("v2", "challenger")}
+    dead = [(dict(r.headers)["reason"], r.key) for r in project.records("dead-letters") if r.key]
+    reasons = [each for each in dead if each[1] in (b"v0", b"v2", b"v7", b"v8", b"v9")]
+    assert reasons == [(b"stale", b"v0"), (b"stale", b"v8"), (b"stale", b"v9"), (b"signature", b"v7")]
+
+
+def test_an_outlier_is_counted_in_the_metrics_and_logged_once_for_each_feature(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    running, random, records = project.engine(), Random(5), []
+    for number in range(300):
+        flight, time = f"F{number:05}", NOON + number * MINUTE
+        answer = served(running, flight, time, True, True, random)
+        features = list(answer.features)
+        features[1] = 1e6 if number in (200, 250) else number % 90  # minute_of_day
+        records += [
+            prediction(running, answer._replace(features=features)),
+            label(flight, time + MINUTE, number % 3 == 0),
+        ]
+    project.send(sorted(records, key=lambda record: record.timestamp))
+    counter = telemetry.OUTLIERS.labels("minute_of_day")
+    before = counter._value.get()
+    run_flow(running, "learn")
+    assert counter._value.get() - before == 2
+    *_, last = project.values("metrics")
+    assert (last["labels"], last["outliers"]) == (300, 2)
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "driftline.learn"]
+    assert "event 'F00200': minute_of_day is 1e+06, far outside the range 0 to 89" in warning
+    assert "the event is not learned (outliers='skip')" in warning
+    snapshot = running.sealer().read(project.records("models")[-1])
+    assert snapshot.model.learned == 298
+
+
+def test_models_are_published_beside_those_that_another_secret_signed(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    project.send(world(running, 100))
+    run_flow(running, "learn")
+    before = len(project.records("models"))
+    running.recovery_dir("learn").rename(project.directory / "lost")
+    renewed = project.with_settings(SECRET=SECRET).engine(**DECLARED)
+    run_flow(renewed, "learn")
+    new = [renewed.sealer().read(record) for record in project.records("models")[before:]]
+    assert [message.sequence for message in new] == list(range(1, len(new) + 1))
+    assert new[-1].model.learned == 101

@@ -15,15 +15,15 @@ from flows.core.models import Model, ModelMessage
 from flows.wiring import Engine
 
 
-def model_message(running: Engine, version: str, time: int) -> Outgoing:
+def model_message(running: Engine, version: str, time: int, sequence: int = 1) -> Outgoing:
     """A champion that knows flights by American to be late."""
     model = Model(version, running.pipeline.model())
     names = running.names(running.plan())
     empty = {name: 0 if "count" in name else None for name in names} | {"minute_of_day": 600}
     for number in range(20):
         model.learn(empty | {"carrier": "AA" if number % 2 else "UA"}, bool(number % 2))
-    message = ModelMessage(running.pipeline.name, "champion", time, model, {})
-    return running.sealer().record(running.pipeline.topic("models"), message, f"{version}:champion")
+    message = ModelMessage(running.pipeline.name, "champion", time, model, {}, sequence)
+    return running.sealer().record(running.pipeline.topic("models"), message)
 
 
 def features(running: Engine, **given: object) -> list[object]:

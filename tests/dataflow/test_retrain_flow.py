@@ -30,19 +30,19 @@ def world(running: Engine) -> tuple[list, dict[str, bool], list[Outgoing]]:
     return answers, truths, records
 
 
-def challengers(project: Project, running: Engine) -> list[ModelMessage]:
+def candidates(project: Project, running: Engine) -> list[ModelMessage]:
     return [running.sealer().read(record) for record in project.records("models")]
 
 
-def test_a_signal_brings_a_challenger_that_learned_the_labels_since_the_change(project_on: Project) -> None:
+def test_a_signal_brings_a_candidate_that_learned_the_labels_since_the_change(project_on: Project) -> None:
     running = project_on.engine(retrain=RetrainPolicy(minimum_labels=200))
     answers, truths, records = world(running)
     project_on.send([*records, outgoing(signal(3, SINCE))])
     run_flow(running, "retrain")
 
-    (message,) = challengers(project_on, running)
+    (message,) = candidates(project_on, running)
     recent = {answer.id: truths[answer.id] for answer in answers if answer.time + HOUR >= SINCE}
-    assert (message.role, message.model.version, message.model.learned) == ("challenger", "v4", 200)
+    assert (message.role, message.model.version, message.model.learned) == ("candidate", "v4", 200)
     assert len(recent) == 200
     assert message.lineage == {
         "parent": "v1",
@@ -52,7 +52,7 @@ def test_a_signal_brings_a_challenger_that_learned_the_labels_since_the_change(p
         "since": "2013-01-01T14:40:00.000Z",
     }
     expected = running.learner(running.plan()).champion
-    train(expected, running.names(running.plan()), answers, recent)
+    train(expected, running.names(running.plan()), answers, recent, [].append)
     assert (
         message.model.estimator["LogisticRegression"].weights
         == expected.estimator["LogisticRegression"].weights
@@ -65,14 +65,14 @@ def test_labels_that_cannot_be_used_do_not_stop_the_retraining(project: Project)
     bad = [Outgoing("flight_labels", value, timestamp=SINCE + 1) for value in (b"{", b'{"late": 1}')]
     project.send([*records, *bad, label("nobody", SINCE + 2, True), outgoing(signal(1, SINCE))])
     run_flow(running, "retrain")
-    assert [message.model.learned for message in challengers(project, running)] == [200]
+    assert [message.model.learned for message in candidates(project, running)] == [200]
 
 
-def test_too_few_labels_since_the_change_bring_no_challenger(project: Project) -> None:
+def test_too_few_labels_since_the_change_bring_no_candidate(project: Project) -> None:
     running = project.engine(retrain=RetrainPolicy(minimum_labels=201))
     project.send([*world(running)[2], outgoing(signal(1, SINCE))])
     run_flow(running, "retrain")
-    assert challengers(project, running) == []
+    assert candidates(project, running) == []
 
 
 @pytest.mark.parametrize("body", [b"not a signal", b"{}", signal(1).to_json().replace(b"adwin", b"magic")])
@@ -88,20 +88,20 @@ def test_what_is_no_signal_becomes_a_dead_letter(project: Project, body: bytes) 
     [{"level": "warning"}, {"status": "resolved"}, {"kind": "feature", "detector": "psi"}],
     ids=["warning", "resolved", "feature"],
 )
-def test_only_an_alarm_of_concept_drift_brings_a_challenger(project: Project, change: dict) -> None:
+def test_only_an_alarm_of_concept_drift_brings_a_candidate(project: Project, change: dict) -> None:
     other = changed(signal(1, SINCE), **change)
     running = project.engine(retrain=RetrainPolicy(minimum_labels=1))
     project.send([*world(running)[2], outgoing(other)])
     run_flow(running, "retrain")
-    assert challengers(project, running) == []
+    assert candidates(project, running) == []
     assert project.records("dead-letters") == []
 
 
-def test_a_flow_that_lost_its_state_sends_no_challenger_twice(project: Project) -> None:
+def test_a_flow_that_lost_its_state_sends_no_candidate_twice(project: Project) -> None:
     running = project.engine(retrain=RetrainPolicy(minimum_labels=1))
     project.send([*world(running)[2], outgoing(signal(1, SINCE)), outgoing(signal(2, SINCE))])
     run_flow(running, "retrain")
     running.recovery_dir("retrain").rename(project.directory / "lost")
     project.send([outgoing(signal(3, SINCE))])
     run_flow(running, "retrain")
-    assert [message.model.version for message in challengers(project, running)] == ["v2", "v3", "v4"]
+    assert [message.model.version for message in candidates(project, running)] == ["v2", "v3", "v4"]

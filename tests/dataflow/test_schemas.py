@@ -91,14 +91,14 @@ def test_models_metrics_drift_and_dead_letters_of_the_learn_flow(project: Projec
     check_headers("dead-letter-headers", project.records("dead-letters"))
 
 
-def test_the_challenger_of_the_retrain_flow(project: Project) -> None:
+def test_the_candidate_of_the_retrain_flow(project: Project) -> None:
     running = project.engine(**{**DECLARED, "retrain": RetrainPolicy(minimum_labels=100)})
     project.send(world(running))
     run_flow(running, "learn")
     run_flow(running, "retrain")
-    challengers = [r for r in project.records("models") if headers(r)["role"] == "challenger"]
-    check_all("model", challengers)
-    check_headers("model-headers", challengers)
+    candidates = [r for r in project.records("models") if headers(r)["role"] == "candidate"]
+    check_all("model", candidates)
+    check_headers("model-headers", candidates)
 
 
 Posted = list[tuple[Message, bytes]]

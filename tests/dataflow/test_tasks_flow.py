@@ -149,9 +149,12 @@ def test_an_event_is_answered_learned_judged_and_retrained_on_as_its_task_says(
 
     project.send([outgoing(signal(1, NOON))])
     run_flow(running, "retrain")
+    candidate = models(project, running)[-1]
+    assert (candidate.role, candidate.model.version) == ("candidate", "v2")
+    assert (candidate.model.task.name, candidate.model.learned) == (asked.task, FLIGHTS)
+    run_flow(running, "learn", until=lambda _: models(project, running)[-1].role == "challenger")
     challenger = models(project, running)[-1]
     assert (challenger.role, challenger.model.version) == ("challenger", "v2")
-    assert (challenger.model.task.name, challenger.model.learned) == (asked.task, FLIGHTS)
 
     project.send([event("last", NOON + 11 * HOUR)])
     run_flow(running, "predict")

@@ -7,13 +7,14 @@ from pathlib import Path
 import orjson
 import pandas as pd
 import pyarrow as pa
-from harness import Project, run_flow
+from harness import DRIFTLINE, PATIENCE, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
 from test_materialize_flow import run as run_materialize
 
 from flows.core.broker import Outgoing
 from flows.core.plan import Input, Output, Transform
 from flows.functions import source_hash
+from flows.materialized import Materialized
 from flows.verify import Verification
 
 
@@ -47,6 +48,36 @@ def test_everything_that_was_served_is_equal_to_the_recomputation_and_to_feast_s
         assert (view["rows"], view["equal"], view["explained"], view["mismatches"]) == (300, 300, 0, 0)
         assert view["feast_mismatches"] == 0
         assert view["feast_rows"] == 300 or view["view"].startswith("aircraft")
+
+
+def test_while_materialize_is_behind_feast_is_not_asked_and_wait_waits_for_it(project: Project) -> None:
+    project.apply_feast()
+    served(project, traffic(30))
+    done = project.run("verify", "features", "--json")
+    report = orjson.loads(done.stdout)
+    assert done.returncode == 4
+    records = sum(len(project.records(topic)) for topic in ("predictions", "features"))
+    assert f"Feast was not asked: materialize is behind by {records} records" in done.stderr
+    assert total(report, "equal") == 30 * len(report["views"])
+    assert {view["feast_rows"] for view in report["views"]} == {None}
+    waiting = project.start(DRIFTLINE, "verify", "features", "--wait", "--json")
+    run_materialize(project.engine())
+    assert waiting.process.wait(PATIENCE) == 0, waiting.said()
+    report = orjson.loads(waiting.said())
+    assert min(view["feast_rows"] for view in report["views"]) > 0
+    assert total(report, "feast_mismatches") == 0
+
+
+def test_a_materialize_that_does_not_move_is_waited_for_no_longer_than_its_patience(project: Project) -> None:
+    served(project, [event("F1", NOON)])
+    with project.broker() as broker:
+        stores = Materialized(project.engine(), broker)
+        steps: list[int] = []
+        assert (stores.wait(steps.append, patience=0.3), steps) == (stores.behind(), [])
+        assert stores.behind() == 1
+        project.send([event("F2", NOON)])
+        run_flow(project.engine(), "predict")
+        assert stores.behind() == 1  # what came later does not matter
 
 
 def test_a_row_that_lacks_a_record_which_came_later_is_explained_by_its_position(project: Project) -> None:
@@ -107,7 +138,7 @@ def test_feast_is_asked_once_for_each_question_with_the_fields_of_its_event(
 
 def joined(frame: pd.DataFrame) -> pa.Table:
     """What Feast would answer, wrong for the second question."""
-    return pa.table({"n": frame["n"], "clock__hour": [12, 12]})
+    return pa.table({"driftline_question": frame["driftline_question"], "clock__hour": [12, 12]})
 
 
 def test_only_the_questions_of_the_range_are_compared(project: Project) -> None:
@@ -115,6 +146,8 @@ def test_only_the_questions_of_the_range_are_compared(project: Project) -> None:
     span = ("--since", "2013-01-01T12:30:00Z", "--until", "2013-01-01T13:00:00Z")
     code, report = verified(project, "--no-feast", *span)
     assert (code, report["questions"], total(report, "equal")) == (0, 30, 240)
+    code, report = verified(project, "--no-feast", "--since", "2014-01-01T00:00:00Z")
+    assert (code, report["questions"]) == (1, 0)
 
 
 def test_what_cannot_be_compared_is_said(project: Project) -> None:
@@ -128,6 +161,9 @@ def test_what_cannot_be_compared_is_said(project: Project) -> None:
     (prediction,) = project.records("predictions")
     other = orjson.dumps(orjson.loads(prediction.value) | {"plan": "0" * 12})
     topic = prediction.topic
-    project.send([Outgoing(topic, other, timestamp=NOON), Outgoing(topic, b"what?", timestamp=NOON)])
+    body = orjson.loads(prediction.value)
+    wrong = orjson.dumps(body | {"features": ["x"] * len(body["features"])})
+    project.send([Outgoing(topic, value, timestamp=NOON) for value in (other, b"what?", wrong)])
     code, report = verified(project, "--no-feast")
-    assert (code, report["left_out"]) == (0, {"of another plan": 1, "no prediction": 1})
+    left_out = {"of another plan": 1, "no prediction": 1, "that the engine did not write": 1}
+    assert (code, report["left_out"]) == (0, left_out)

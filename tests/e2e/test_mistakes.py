@@ -119,14 +119,37 @@ def test_wrong_topics(told: Told, project: Project) -> None:
     (project.directory / "some.jsonl").write_text("{}\n")
     line = told(project, "publish", "some.jsonl", "--topic", "fligths")
     assert "'fligths'" in line
-    assert "flights, flight_labels, departures, arrivals" in line
-    assert "'fligths' does not exist" in told(project, "tail", "fligths")
+    assert "flights, departures, arrivals, flight_labels" in line
+    line = told(project, "tail", "fligths")
+    assert "topic 'fligths' does not exist; choose among predictions, features" in line
+    assert "or the topics there are: flights, departures, arrivals, flight_labels, flight_delays." in line
+    assert "apply" not in line
+
+
+@pytest.mark.parametrize("command", ["apply", "run", "publish", "topics", "backtest", "backfill"])
+def test_a_state_directory_that_cannot_be_one(told: Told, project: Project, command: str) -> None:
+    (project.directory / "taken").write_text("")
+    line = told(project, command, STATE_DIR="taken")
+    assert "/taken cannot be used: there is something else in its place; " in line
+    assert "apply" not in line
+
+
+def test_a_state_directory_that_cannot_be_written(told: Told, project: Project) -> None:
+    line = told(project, "run", STATE_DIR="/proc/driftline")
+    assert "the state directory /proc/driftline cannot be used: " in line
+    assert "let this user write it, or set DRIFTLINE_STATE_DIR to another directory" in line
+
+
+def test_a_place_without_a_dead_letter(told: Told, project: Project) -> None:
+    for place in ("0/99", "1/0", "0/-1", "x"):
+        line = told(project, "dead-letters", "show", place)
+        assert f"there is no dead letter at '{place}'; `driftline dead-letters list` shows" in line
 
 
 def test_a_file_that_is_not_there_or_no_records(told: Told, project: Project) -> None:
     assert "missing.jsonl" in told(project, "publish", "missing.jsonl")
     (project.directory / "bad.jsonl").write_text('{"flight_id": "F1"}\n')
-    assert "bad.jsonl, line 1: " in told(project, "publish", "bad.jsonl")
+    assert "dead letters: line 1: field" in told(project, "publish", "bad.jsonl")
 
 
 DECLARATIONS = {
@@ -208,5 +231,54 @@ def test_an_unknown_kafka_option_and_no_secret_in_what_is_said(told: Told, proje
     assert "hush" not in line
 
 
+def test_a_mistyped_variable_is_a_warning_and_the_command_goes_on(project: Project) -> None:
+    outcome = project.run("topics", "--json", DRIFTLINE_BACH="5")
+    assert outcome.returncode == 0
+    assert outcome.stderr == (
+        "driftline: warning: DRIFTLINE_BACH is no setting and is ignored; did you mean DRIFTLINE_BATCH?\n"
+    )
+
+
+def test_no_name_of_a_pipeline_leads_out_of_the_state_directory(told: Told, bare: Project) -> None:
+    (bare.directory / "mine.py").write_text(
+        REPLACED + "pipeline = replace(pipeline, name='../../../outside/x')"
+    )
+    declare(bare, "mine")
+    line = told(bare, "apply")
+    assert f"{bare.directory / 'mine.py'}:3: pipeline '../../../outside/x': `name` must have only" in line
+    assert not list(bare.directory.parent.rglob("outside"))
+
+
 def test_a_store_configuration_that_is_not_there(told: Told, project: Project) -> None:
     assert "nowhere.yaml" in told(project, "apply", FEATURE_STORE="nowhere.yaml")
+
+
+UNBOUNDED = """
+from dataclasses import replace
+from flows.core.schema import Number
+from flows.pipelines import flight_delays
+
+def unbounded(stream, name, number):
+    return replace(stream, fields={**stream.fields, name: number})
+
+shipped = flight_delays.pipeline
+departures, arrivals = shipped.sources
+pipeline = replace(
+    shipped,
+    events=unbounded(unbounded(shipped.events, "minute_of_day", Number(low=0)), "distance", Number()),
+    sources=(unbounded(departures, "delay", Number()), arrivals),
+)
+"""
+
+
+def test_apply_names_in_one_line_the_numbers_without_a_range_that_the_model_depends_on(bare: Project) -> None:
+    (bare.directory / "mine.py").write_text(UNBOUNDED)
+    (bare.directory / "driftline.toml").write_text('pipelines = ["mine", "flows.pipelines.card_fraud"]\n')
+    outcome = bare.run("apply")
+    assert outcome.returncode == 0, outcome.stderr
+    (warning,) = [line for line in outcome.stderr.splitlines() if "warning: " in line]
+    assert warning == (
+        "driftline: warning: flight_delays: no range is declared for flights.minute_of_day, "
+        "departures.delay; declare Number(low, high), so that an impossible value is a dead letter and "
+        "reaches no feature"
+    )

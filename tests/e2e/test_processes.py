@@ -48,8 +48,12 @@ def test_a_second_engine_on_the_same_state_refuses_and_the_first_goes_on(project
         project.send([event("F1", NOON)])
         wait_until(lambda: len(project.records("predictions")) == 1, PATIENCE)
         second = project.start(sys.executable, "-m", "flows.runner", "predict", DRIFTLINE_HTTP_PORT="0")
-        assert second.process.wait(PATIENCE) == 1
+        assert second.process.wait(PATIENCE) == 2
         assert "another process runs predict of flight_delays already" in second.said()
+        again = project.run("run", "retrain", "predict", "--processes", "1")
+        assert again.returncode == 2
+        (line,) = again.stderr.splitlines()
+        assert line.startswith("driftline: another process runs predict of flight_delays already")
         project.send([event("F2", NOON + 1)])
         wait_until(lambda: len(project.records("predictions")) == 2, PATIENCE)
         assert running.stop() == 0, running.said()

@@ -61,7 +61,8 @@ def goes_through(project: Project, backtest: dict) -> None:
 
     topics = project.run("topics", "--json")
     rows = {row["topic"]: row for row in orjson.loads(topics.stdout)}
-    assert rows["flights"] == {"topic": "flights", "partitions": 1, "records": EVENTS, "lag": {"predict": 0}}
+    flights = {"topic": "flights", "partitions": 1, "records": EVENTS, "held_back": 0, "lag": {"predict": 0}}
+    assert rows["flights"] == flights
     assert rows["flight_delays.predictions"]["lag"]["learn"] == 0
     tailed = project.run("tail", "predictions", "--from-start", "--json", "-n", "3")
     lines = [orjson.loads(line) for line in tailed.stdout.splitlines()]

@@ -1,6 +1,7 @@
 """Features from history: parquet files as the records of topics, and what a backfill makes of records."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
@@ -17,8 +18,8 @@ from flows.backfill import Backfill, FileHistory
 from flows.core.broker import Record
 from flows.core.engine import FeatureEngine
 from flows.core.features import Row
-from flows.core.plan import Aggregate, FeaturePlan, View
-from flows.core.schema import Flag, Number, Text, Time, iso
+from flows.core.plan import Aggregate, FeaturePlan, Output, Transform, View
+from flows.core.schema import Flag, Key, Number, Text, Time, iso
 from flows.core.served import ServedRow
 from flows.core.transforms import Transformer
 from flows.errors import ConfigError
@@ -139,6 +140,41 @@ def test_a_record_has_the_partition_that_a_producer_would_choose(tmp_path):
     assert {r.partition for r in records} == {0, 1, 2, 3}
 
 
+ODD = Stream(
+    "odd",
+    "id",
+    "at",
+    {"id": Key(), "at": Time(unit="s"), "shop": Key(kind="integer"), "paid": Flag(true="Y", false="N")},
+)
+
+
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_keys_that_are_integers_and_times_in_seconds_are_read_and_sorted(tmp_path, scale):
+    rows = [{"id": n, "at": NOON // 1000 - n * scale, "shop": 2**53 + n, "paid": "Y"} for n in range(3)]
+    records = list(ParquetRecords(written(rows, tmp_path / "odd.parquet"), ODD, 1))
+    assert [r.key for r in records] == [b"2", b"1", b"0"]
+    assert [r.timestamp for r in records] == [NOON - round(n * scale * 1000) for n in (2, 1, 0)]
+    decoded = [ODD.decoder().decode(record) for record in records]
+    assert [(d.id, d.time, d.payload["shop"], d.payload["paid"]) for d in decoded] == [
+        (str(n), NOON - round(n * scale * 1000), 2**53 + n, True) for n in (2, 1, 0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"id": 1.5}, "column 'id' is double, which is no Key"),
+        ({"shop": "7"}, "column 'shop' is string, which is no Key"),
+        ({"paid": True}, "column 'paid' is bool, which is no Flag"),
+        ({"paid": 1}, "column 'paid' is int64, which is no Flag"),
+    ],
+)
+def test_columns_that_cannot_be_such_fields_are_refused(tmp_path, row, said):
+    file = written([{"id": "a", "at": NOON / 1000, "shop": 1, "paid": "N"} | row], tmp_path / "odd.parquet")
+    with pytest.raises(ConfigError, match=said):
+        ParquetRecords(file, ODD, 1)
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -146,7 +182,7 @@ def test_a_record_has_the_partition_that_a_producer_would_choose(tmp_path):
         ({"price": "9"}, "column 'price' is string, which is no Number as topic 'sales' declares it"),
         ({"id": 9}, "column 'id' is int64, which is no Text"),
         ({"gift": 1}, "column 'gift' is int64, which is no Flag"),
-        ({"at": 0.5}, "column 'at' is double, which is no Time"),
+        ({"at": True}, "column 'at' is bool, which is no Time"),
         ({"timestamp": 0.5}, "column 'timestamp' must be the records' timestamps in milliseconds"),
     ],
 )
@@ -295,6 +331,34 @@ def test_dead_letters_are_counted_by_reason_and_the_first_of_each_is_told():
     assert line.endswith(" 2 entities known at the end, 2.0 s")
     assert first[0].startswith("the first not-json: sales, partition 0, offset 900: ")
     assert first[1].startswith("the first duplicate: sales, partition 0, offset 0: ")
+
+
+def test_a_transform_that_fails_on_every_order_is_shown_with_its_line():
+    plan = replace(PLAN, transforms=(Transform("risk", "m:risk", "0", (), (), (Output("share", "float"),)),))
+
+    def risk(_):
+        return {"share": itmes}  # noqa: F821 (the typo that the test is about)
+
+    engine = FeatureEngine(
+        [PIPELINE.intake(plan)], plan, Transformer(plan, {"risk": risk}), "shops.dead-letters"
+    )
+    filling = Backfill(engine, plan, Stores(), Stores())
+    list(filling.run(trade(40)))
+    assert filling.dead.number["transform"] == 14
+    *_, shown = filling.summary(2.0)
+    place = f"line {risk.__code__.co_firstlineno + 1}, in risk"
+    assert f"NameError: name 'itmes' is not defined (test_backfill.py, {place})" in "".join(
+        filling.summary(2.0)
+    )
+    assert shown.startswith("the first error of your own code:\nTraceback (most recent call last):\n")
+    assert f'test_backfill.py", {place}\n' in shown
+    assert not filling.failed  # what the orders' sources say is written all the same
+
+
+def test_a_backfill_of_which_no_record_can_be_used_has_failed():
+    filling, _ = filled([Record("sales", 0, n, NOON, None, b"?", ()) for n in range(3)])
+    assert filling.failed
+    assert not filled([])[0].failed
 
 
 def test_entities_that_are_idle_are_forgotten():

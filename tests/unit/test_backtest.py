@@ -1,5 +1,6 @@
 """The backtest equals River's progressive validation with the same features and delays, digit by digit."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -90,7 +91,7 @@ def test_every_flight_is_answered_once_and_every_label_joined(flights, flights_r
     assert len(flights_run.test.served) == len(flights_run.predictions) == 4000
     assert sum(progress.records for progress in flights_run.progress) == len(flights)
     assert sum(progress.events for progress in flights_run.progress) == 4000
-    assert sum(progress.dead_letters for progress in flights_run.progress) == 0
+    assert sum(len(progress.dead) for progress in flights_run.progress) == 0
     assert (learner.evaluation.labels, learner.champion.learned) == (4000, 4000)
     assert (learner.pending, learner.expired) == (0, 0)
     assert flights_run.test.served == {p.id: p.score for p in flights_run.predictions}
@@ -212,7 +213,18 @@ def test_bad_records_and_events_that_the_model_cannot_score_are_counted_and_the_
     assert records[1].topic == "checkouts"
     assert len(run.test.served) == good < 300
     assert run.test.learner.evaluation.labels == good
-    assert sum(p.dead_letters for p in run.progress) == (300 - good) + len(bad)
+    dead = [each for step in run.progress for each in step.dead]
+    assert Counter(each.reason for each in dead) == {
+        "model": 300 - good,
+        "not-json": 1,
+        "schema": 2,
+        "duplicate": 1,
+    }
+    places = {each.reason: (each.topic, each.partition, each.offset) for each in reversed(dead)}
+    dear = [orjson.loads(r.value)["price"] > 90 for r in records if r.topic == "checkouts"]
+    assert places["model"] == ("checkouts", 0, dear.index(True))
+    assert places["not-json"] == ("checkouts", 0, 300)
+    assert [str(error) for step in run.progress for error in step.errors] == ["too dear"] * (300 - good)
 
 
 def test_a_label_for_no_event_is_a_dead_letter_when_the_wait_is_over():
@@ -221,7 +233,7 @@ def test_a_label_for_no_event_is_a_dead_letter_when_the_wait_is_over():
         record("checkouts", START + 2000, id="a", customer="a", price=1.0),
     ]
     run = Run(shop(logistic), SHOP_PLAN, label_wait=1000).over(records)
-    assert [p.dead_letters for p in run.progress] == [1]
+    assert [[each.reason for each in p.dead] for p in run.progress] == [["unknown-event"]]
 
 
 def test_every_valid_event_is_asked_for_in_the_tables_and_gets_what_was_found():

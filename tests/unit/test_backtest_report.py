@@ -16,12 +16,14 @@ from flows.backtest import Progress
 from flows.backtest_report import POINTS, History
 from flows.core.broker import Outgoing
 from flows.core.data_quality import Column
+from flows.core.dead_tally import DeadTally
 from flows.core.drift import Position
 from flows.core.feature_drift import Compared, FeaturePolicy
 from flows.core.plan import FeaturePlan
 from flows.core.schema import Flag, Number, Text, Time
 from flows.core.watch import Watched
 from flows.pipeline import Pipeline, Stream
+from flows.report import backtest_summary
 from flows.report_page import Report, render
 
 EVENTS = 4000
@@ -146,7 +148,7 @@ def test_what_is_over_again_is_no_mark():
     run = Run(pipeline(), FeaturePlan("none", ()))
     history = History(run.test, 3)
     over = SIGNAL.resolved("v1", SIGNAL.time + 1, Position("labels", 0, 4712))
-    history.add(Progress(0, 0, 0, [SIGNAL, over]))
+    history.add(Progress(0, 0, [], [SIGNAL, over], []))
     (mark,) = history.report().marks
     assert mark == (SIGNAL.time, "critical", "concept drift: 0.2000 to 0.3500")
 
@@ -159,6 +161,17 @@ def test_slices_calibration_versions_and_facts_are_those_of_the_run(report):
     assert [(v.version, v.role, v.labels) for v in report.versions] == [("v1", "champion", EVENTS)]
     assert report.versions[0].since == START
     assert (report.facts["events"], report.facts["dead letters"]) == (f"{EVENTS:,}", "0")
+
+
+def test_the_outliers_of_a_run_are_among_its_facts():
+    made = records(400)
+    far = orjson.loads(made[400].value) | {"x": 1e6}
+    made[400] = made[400]._replace(value=orjson.dumps(far))
+    run = Run(pipeline(), FeaturePlan("none", ()), outliers="skip").over(made)
+    assert History(run.test, 400).report().facts["outliers"] == "1"
+    summary = backtest_summary(run.test, [], 800, DeadTally(), 1.0)
+    assert summary["outliers"] == {"events": 1, "values": {"x": 1}}
+    assert summary["labels"] == 400
 
 
 def test_a_short_backtest_without_slices_or_a_watch_has_a_page_too():

@@ -129,6 +129,6 @@ def test_without_labels_nothing_is_a_number():
 
 
 def test_what_is_counted_survives_a_snapshot():
-    sealer, taken = Sealer(b"secret"), calibration([(0.3, True), (0.8, False)])
+    sealer, taken = Sealer(b"s" * 32), calibration([(0.3, True), (0.8, False)])
     kept = sealer.open_state(sealer.seal_state(taken))
     assert kept.brier() == taken.brier()

@@ -20,10 +20,12 @@ from flows.core.learner import Learner, Policy
 from flows.core.models import Prediction
 from flows.core.plan import LATENESS, FeaturePlan
 from flows.core.transforms import Transformer
+from flows.core.watch import Watched
 from flows.functions import load_function
 from flows.pipelines import flight_delays
 from flows.pipelines.card_fraud import model, pipeline, prepare
 from flows.pipelines.cards_data import dataset, simulate
+from flows.wiring import Engine
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
 YAML = "feature_store.yaml"
@@ -51,7 +53,9 @@ class Served:
 
     def __init__(self, plan: FeaturePlan, transactions: pd.DataFrame) -> None:
         names = (*pipeline.inputs, *plan.names)
-        policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500)
+        drift, columns = pipeline.drift, Engine(None, None, pipeline).columns(plan)  # type: ignore[arg-type]
+        watched = Watched(columns, drift.kinds, drift.features(), drift.quality(), warm_up=drift.warm_up)
+        policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, watched=watched)
         learner = Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
         predictions: list[Prediction] = []
         predicted = learner.predicted
@@ -63,7 +67,9 @@ class Served:
         learner.predicted = observed  # type: ignore[method-assign]
         transformer = Transformer(plan, {t.name: load_function(t) for t in plan.transforms})
         progress = list(Backtest(pipeline, plan, learner, transformer).run(dataset(transactions)))
-        self.dead = sum(step.dead_letters for step in progress)
+        self.dead = sum(len(step.dead) for step in progress)
+        self.signals = [signal for step in progress for signal in step.signals]
+        self.scores = pd.Series([p.score for p in predictions], index=[p.time for p in predictions])
         self.ids = [int(prediction.id) for prediction in predictions]
         self.features = pd.DataFrame([prediction.features for prediction in predictions], columns=names)
         self.metrics = learner.evaluation.values()
@@ -118,6 +124,25 @@ def test_every_feature_is_what_pandas_computes(served: Served, transactions: pd.
     assert expected["customer_transactions__count_30d"].max() > 100
     for name in ("calendar__weekend", "calendar__night"):
         assert 0.1 < expected[name].mean() < 0.4
+
+
+def test_the_first_labels_do_not_make_everything_a_fraud(served: Served) -> None:
+    day = (served.scores.index - served.scores.index[0]) // DAY
+    assert served.scores[day < 7].max() < 0.02
+    assert served.scores[(day >= 7) & (day < 9)].mean() < 0.03
+
+
+def test_the_windows_that_fill_and_the_start_of_the_model_are_no_drift(served: Served) -> None:
+    alarms = [signal for signal in served.signals if signal.severity == "critical"]
+    assert [(alarm.kind, [column.name for column in alarm.columns]) for alarm in alarms] == []
+
+
+def test_the_watch_waits_for_the_windows_and_delays_that_the_repository_declares(declared: Declared) -> None:
+    columns = Engine(None, None, pipeline).columns(declared.plan)  # type: ignore[arg-type]
+    days = {name: column.fill / DAY for name, column in columns.items()}
+    assert (days["amount"], days["customer_transactions__count_1d"]) == (0, 30)
+    assert (days["terminal_frauds__frauds_1d"], days["terminal_risk__risk_7d"]) == (37, 37)
+    assert days["calendar__weekend"] == math.inf
 
 
 def test_a_fraud_changes_nothing_before_seven_days_have_passed(

@@ -151,7 +151,7 @@ def test_the_gain_is_the_mean_difference_of_the_log_losses_over_whole_blocks(row
 
 @given(st.floats(0, 1), st.booleans())
 def test_the_log_loss_of_any_score_is_finite(score, truth):
-    assert 0 <= BINARY.loss(score, truth) <= -log(1e-6)
+    assert 0 <= BINARY.loss(score, truth) <= -log(1e-15)
 
 
 @pytest.mark.parametrize(

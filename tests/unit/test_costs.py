@@ -100,6 +100,6 @@ def test_without_labels_there_is_nothing_to_price():
 
 
 def test_what_is_counted_survives_a_snapshot():
-    sealer, taken = Sealer(b"secret"), curve([(0.3, True), (0.8, False)])
+    sealer, taken = Sealer(b"s" * 32), curve([(0.3, True), (0.8, False)])
     kept = sealer.open_state(sealer.seal_state(taken))
     assert kept.prices(Costs(1, 2)) == taken.prices(Costs(1, 2))

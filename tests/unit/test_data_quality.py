@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -141,8 +142,9 @@ def test_in_the_warm_up_nothing_is_a_finding():
 
 def test_after_an_alarm_there_is_none_until_the_cool_down_is_over_in_event_time():
     data = [*broken(rows(40), 20, 0.5, null, same), (40 * HOUR, (0.5, "a"))]
-    assert [alarm.since // HOUR for alarm in run(watch(), data)] == list(range(20, 40))
-    seldom = run(watch(POLICY._replace(cool_down=7 * HOUR)), data)
+    policy = POLICY._replace(warm_up=20)
+    assert [alarm.since // HOUR for alarm in run(watch(policy), data)] == list(range(20, 40))
+    seldom = run(watch(policy._replace(cool_down=7 * HOUR)), data)
     assert [alarm.since // HOUR for alarm in seldom] == [20, 27, 34]
 
 
@@ -212,3 +214,102 @@ def test_with_a_period_a_share_is_compared_with_that_of_the_same_part_of_it():
     broken_by_day = [(t, (None if t // HOUR == 80 else x, c)) for t, (x, c) in data]
     (alarm,) = run(watch(policy), broken_by_day)
     assert alarm.findings == (Finding("x", "null", "alarm", 0.0, 1.0),)
+
+
+def test_until_the_windows_of_a_column_are_full_nothing_of_it_is_learned_or_judged():
+    def filling(fills_for: int) -> Rows:
+        return [(t, (min(t / HOUR / fills_for, 1.0) * 100 + x, c)) for t, (x, c) in rows(72)]
+
+    columns = {"x": Column("number"), "c": Column("category")}
+    assert {f.fault for alarm in run(watch(**columns), filling(24)) for f in alarm.findings} == {"range"}
+    columns["x"] = Column("number", fill=24 * HOUR)
+    assert run(watch(**columns), filling(24)) == []
+    broken_early = [(t, (None if t < 20 * HOUR else x, c)) for t, (x, c) in filling(24)]
+    assert run(watch(**columns), broken_early) == []
+    broken_late = broken(filling(24), 34, 0.5, lambda x: x + 9, same)
+    (alarm, *_) = run(watch(**columns), broken_late)
+    assert (alarm.findings[0].fault, alarm.since) == ("range", 34 * HOUR)
+
+
+def test_the_other_columns_are_judged_while_one_still_fills():
+    columns = {"x": Column("number", fill=500 * HOUR), "c": Column("category")}
+    (alarm, *_) = run(watch(**columns), broken(rows(30), 20, 0.5, null, to("new")))
+    assert [(f.column, f.fault) for f in alarm.findings] == [("c", "unseen")]
+    assert alarm.since == 20 * HOUR
+
+
+def test_a_column_that_never_fills_is_not_watched():
+    columns = {"x": Column("number", fill=inf), "c": Column("category")}
+    assert run(watch(**columns), broken(rows(30), 20, 0.5, lambda x: x + 9, same)) == []
+
+
+def test_a_number_that_never_changed_has_no_range():
+    data = [(t, (0.0 if t < 20 * HOUR else x, c)) for t, (x, c) in rows(40)]
+    assert run(watch(), data) == []
+    data = [(t, (x if t < 20 * HOUR else x + 1, c)) for t, (x, c) in rows(40)]
+    assert run(watch(), data)[0].findings[0].fault == "range"
+
+
+@pytest.mark.parametrize(
+    ("number", "category", "again"),
+    [
+        (null, same, lambda x: x),
+        (lambda x: x + 5, same, lambda x: x + 11),
+        (same, to("new"), lambda x: x + 5),
+    ],
+)
+def test_what_stays_bad_for_a_warm_up_becomes_usual_and_ends_the_alarm(number, category, again):
+    data = broken(rows(60), 20, 0.5, number, category)
+    found = run_whole(watch(POLICY._replace(cool_down=2 * HOUR)), data)
+    assert [type(each) for each in found] == [Alarm] * 5 + [Over]
+    assert found[-1].position.offset == 31 * 100  # ten hours behind the first bad one
+    later = [(t, (again(x) if t >= 50 * HOUR and x is not None else x, c)) for t, (x, c) in data]
+    more = run(watch(POLICY._replace(cool_down=2 * HOUR)), later)[5:]
+    assert bool(more) == (again(0.5) != 0.5)
+    assert all(alarm.since >= 50 * HOUR for alarm in more)
+
+
+def test_a_fault_that_comes_each_day_at_the_same_hour_becomes_usual_too():
+    data = [(t, (None if t // HOUR % 24 == 3 and t >= 72 * HOUR else x, c)) for t, (x, c) in rows(24 * 12)]
+    alarms = run(watch(POLICY._replace(warm_up=48, period=DAY)), data)
+    assert [alarm.since // HOUR for alarm in alarms] == [75, 99]
+
+
+def test_a_fault_that_was_mended_stays_a_fault():
+    def bad(time: int) -> bool:
+        return 20 * HOUR <= time < 23 * HOUR or time >= 40 * HOUR
+
+    data = [(time, (-999.0 if bad(time) else x, c)) for time, (x, c) in rows(45)]
+    assert [alarm.since // HOUR for alarm in run(watch(), data)] == [20, 21, 22, *range(40, 44)]
+
+
+def test_a_share_that_rises_slowly_is_found():
+    rng = random.Random(5)
+    data = [(t, (None if rng.random() < t / HOUR / 1000 else x, c)) for t, (x, c) in rows(200, a_hour=400)]
+    alarms = run(watch(POLICY._replace(cool_down=DAY)), data)
+    assert {f.fault for alarm in alarms for f in alarm.findings} == {"null"}
+    assert alarms[0].since < 80 * HOUR
+
+
+@pytest.mark.parametrize("stop", [2150, 2999, 3200])
+def test_a_detector_that_was_restored_while_it_learns_what_is_new_goes_on_as_if_never_stopped(stop):
+    data, sealer = broken(rows(60), 20, 0.5, null, to("new")), Sealer(b"s" * 32)
+    columns = {"x": Column("number", fill=5 * HOUR), "c": Column("category")}
+    detector = watch(**columns)
+    before = run_whole(detector, data[:stop])
+    restored = sealer.open_state(sealer.seal_state(detector))
+    straight = run_whole(watch(**columns), data)
+    assert before + run_whole(restored, data[stop:], start=stop, batch=37) == straight
+    assert [type(each) for each in straight].count(Over) == 1
+
+
+@pytest.mark.parametrize(("share", "is_raised"), [(0.75, False), (1.0, True)])
+def test_a_share_that_varies_much_from_day_to_day_must_rise_above_that(share, is_raised):
+    """As the flights at 6 o'clock whose airport had no arrival in the last 3 hours, in January 2013."""
+    days = [0.34, 0.47, 0.54, 0.33, 0.67, 0.37, 0.48, share]
+    shares = [day if hour == 6 else 0.0 for day in days for hour in range(24)]
+    data = [
+        (t, (None if t % HOUR < HOUR * shares[t // HOUR] else x, c)) for t, (x, c) in rows(192, a_hour=75)
+    ]
+    alarms = run(watch(QualityPolicy(period=DAY)), data)
+    assert [alarm.since // HOUR for alarm in alarms] == ([7 * 24 + 6] if is_raised else [])

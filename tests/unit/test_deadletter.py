@@ -33,7 +33,7 @@ def test_a_dead_letter_keeps_the_original_bytes_and_says_why_and_where_it_came_f
 
 def test_a_record_without_key_and_value_has_a_dead_letter_too():
     letter = dead_letter("d", RECORD._replace(key=None, value=None), "signature", "")
-    assert (letter.key, letter.value) == (None, b"")
+    assert (letter.key, letter.value) == (None, None)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -55,6 +55,7 @@ def test_the_reasons_are_those_that_the_documentation_explains():
         "model",
         "undeliverable",
         "signature",
+        "stale",
     }
 
 

@@ -214,3 +214,84 @@ def test_no_bytes_whatever_raise_anything_but_invalid_record(value):
         assert 0 < len(decoded.id) <= 256
         assert 0 <= decoded.time <= NOW + HOUR
         assert -1440 <= decoded.payload["delay"] <= 10_080
+
+
+def detail(value: bytes | None, headers: tuple = ()) -> str:
+    with pytest.raises(InvalidRecord) as fault:
+        DECODER.decode(record(value)._replace(headers=headers))
+    return str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "the value is null (a tombstone)"),
+        (b"", "the value is empty"),
+        (b"\0\0\0\1\x02" + orjson.dumps(GOOD), "framed for a schema registry (schema id 258, JSON)"),
+        (b"\0\0\0\0\x11\x08UA-1\x02", "framed for a schema registry (schema id 17, Avro or Protobuf)"),
+        (b"\0\0\0\0", "unexpected"),
+        (b"UA-1,7.5", "unexpected"),
+    ],
+    ids=str,
+)
+def test_a_value_of_another_format_is_named(value, says):
+    assert says in detail(value)
+
+
+def test_a_format_that_only_the_headers_tell_is_named():
+    said = detail(b"\x08UA-1", (("__value_schema_id", b"\1" + bytes(16)),))
+    assert "a format of a schema registry, by its headers" in said
+
+
+@pytest.mark.parametrize("value", [{"before": None, "after": GOOD, "op": "c"}, {"before": GOOD, "op": "d"}])
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: {"schema": {"type": "struct"}, "payload": v}])
+def test_a_change_event_is_named_with_what_to_do(value, wrap):
+    said = detail(orjson.dumps(wrap(value)))
+    assert said.startswith("field 'id' is missing; it is a change event of Debezium (op")
+    assert "ExtractNewRecordState" in said
+
+
+def test_a_record_that_connect_wrapped_with_its_schema_is_named():
+    said = detail(orjson.dumps({"schema": {"type": "struct"}, "payload": GOOD}))
+    assert said.endswith(
+        "wrapped with its schema by Kafka Connect's JsonConverter: set value.converter.schemas.enable=false"
+    )
+
+
+def test_what_only_looks_like_an_envelope_is_not_named():
+    for payload in (
+        {"op": "c"},
+        {"op": 1, "after": GOOD},
+        {"op": "x" * 99, "after": {}},
+        {"schema": 1, "payload": 2},
+    ):
+        assert detail(orjson.dumps(payload)) == "field 'id' is missing"
+
+
+def test_a_record_without_a_timestamp_is_taken_by_its_event_time():
+    for at in (0, NOW, NOW + 100 * HOUR):
+        value = orjson.dumps(GOOD | {"at": at})
+        assert DECODER.decode(record(value)._replace(timestamp=-1)).time == at
+
+
+@given(st.integers(-(2**63), 2**64 - 1) | st.floats(-1e308, 1e308))
+def test_a_number_is_a_float_of_64_bits(number):
+    fields = {
+        "id": Text(),
+        "at": Time(),
+        "n": Number(-1e308, 1e308),
+        "m": Number(-1e308, 1e308, required=False),
+    }
+    decoder = Decoder("id", "at", fields)
+    payload = decoder.decode(record(orjson.dumps({"id": "1", "at": NOW, "n": number, "x": number}))).payload
+    assert payload["n"] == float(number)
+    assert payload["n"] == number or abs(number) > 2**53
+    assert type(payload["n"]) is float or abs(number) <= 2**53
+    assert payload["x"] == number  # what is not declared is left as it is
+
+
+def test_a_number_is_checked_before_it_is_rounded():
+    decoder = Decoder("id", "at", FIELDS | {"delay": Number(0, 2**53 + 2)})
+    assert decoder.decode(record(orjson.dumps(GOOD | {"delay": 2**53 + 1}))).payload["delay"] == 2.0**53
+    with pytest.raises(InvalidRecord, match="must be between"):
+        decoder.decode(record(orjson.dumps(GOOD | {"delay": 2**53 + 3})))

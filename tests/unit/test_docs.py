@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import orjson
 import pyarrow as pa
@@ -27,16 +28,18 @@ from flows.adapters import telemetry
 from flows.adapters.kafka import KafkaBroker
 from flows.adapters.log import LogBroker
 from flows.cli import app
-from flows.core.broker import TopicPartition, TopicSpec, read_range
+from flows.core.broker import Record, TopicPartition, TopicSpec, read_range
 from flows.core.cloudevents import DriftSignal
 from flows.core.deadletter import REASONS
 from flows.core.plan import FUNCTIONS
+from flows.core.schema import Field
 from flows.project import load
 from flows.runner import FLOWS
 from flows.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *EXAMPLES]
 HOW_TO, REFERENCE, ARCHITECTURE, RUNBOOK = (
     ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "runbook")
 )
@@ -53,6 +56,7 @@ COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
     "scripts/test": "runs this very test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
+    "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
     "scripts/chaos": "the table of docs/architecture.md is its output, with fewer events and kills",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
@@ -178,7 +182,7 @@ def test_a_file_shown_on_two_pages_is_the_same_on_both():
         assert not block.title or files()[block.title] == block.body, (block.page.name, block.title)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
@@ -227,10 +231,30 @@ def test_every_python_block_is_a_whole_file_that_a_test_runs():
         "read_features.py",
         "feature_repo/staff.py",
         "write_staff.py",
+        "payments.py",
         "publish_order.py",
         "read_predictions.py",
         "verify_webhook.py",
     }
+
+
+def test_the_fields_are_those_of_the_code():
+    declared = [
+        [code(kind.__name__), ", ".join(code(f"{f.name}={f.default!r}") for f in fields(kind))]
+        for kind in get_args(Field)
+    ]
+    assert [row[:2] for row in table(REFERENCE, "fields")] == declared
+
+
+@pytest.mark.parametrize("paid_at", [1735725600, 1735725600.0, "2025-01-01T10:00:00Z"])
+def test_the_topic_as_it_is_of_the_how_to_is_read(paid_at):
+    made: dict = {}
+    exec(files()["payments.py"], made)  # noqa: S102  of the page
+    row = {"payment": 4711, "created_s": paid_at, "customer": 17, "is_new": "Y", "amount": 9.5}
+    record = Record("payments", 0, 0, 1735725600000, None, orjson.dumps(row), ())
+    decoded = made["payments"].decoder({"customer": "integer"}).decode(record)
+    assert (decoded.id, decoded.time) == ("4711", 1735725600000)
+    assert (decoded.payload["customer"], decoded.payload["is_new"]) == (17, True)
 
 
 def test_the_kafka_options_of_the_how_to_reach_the_clients(tmp_path):
@@ -398,7 +422,8 @@ def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
         (directory / title).parent.mkdir(exist_ok=True)
         (directory / title).write_text(body.replace('service="late_orders"', f'service="{service}"'))
     environment = {n: v for n, v in os.environ.items() if not n.startswith("DRIFTLINE_")}
-    shop = Shop(directory, environment | {"DRIFTLINE_HTTP_PORT": "0"})
+    quick = {"DRIFTLINE_HTTP_PORT": "0", "DRIFTLINE_MODEL_SECONDS": "0.02"}  # a replay waits for models
+    shop = Shop(directory, environment | quick)
     shop.run("driftline apply")
     return shop
 

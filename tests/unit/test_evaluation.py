@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from math import log
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,29 @@ def test_several_metrics_are_joined_by_a_plus_sign_and_each_is_judged_as_it_woul
         p: v["F1"] for p, v in evaluated(metrics.F1, observed).values().items()
     }
     assert list(joined["model"]) == ["ROCAUC", "LogLoss", "Accuracy"]
+
+
+def test_a_class_that_an_answer_leaves_out_has_probability_0_clipped_as_river_clips_it():
+    """For the model and both baselines, since the first label and of late; labels are judged as before."""
+    task = TASKS["multiclass"]
+    evaluation = Evaluation(task.metrics, task)
+    baselines = Baselines(task)
+    for truth in "abc":
+        asked = Prediction("a", 0, {"a": 0.75, "b": 0.25}, "v1", {}, [])
+        evaluation.update(Joined(baselines.beside(asked), Label("a", 0, truth, RECORD)))
+        baselines.learn(truth)
+    never = -log(1e-15)
+    expected = {
+        "model": (-log(0.75) - log(0.25) + never) / 3,
+        "majority": (never + never) / 2,  # none before the first label, then {a: 1} and {a: 1/2, b: 1/2}
+        "no-change": (never + never) / 2,
+    }
+    for values in (evaluation.values(), evaluation.recent(), evaluation.assessment()["period"]["metrics"]):
+        assert {p: v["CrossEntropy"] for p, v in values.items()} == pytest.approx(expected)
+        assert {p: v["Accuracy"] for p, v in values.items()} == pytest.approx(
+            {"model": 1 / 3, "majority": 0.0, "no-change": 0.0}
+        )
+    assert task.loss({"a": 1.0}, "b") == pytest.approx(never)
 
 
 def test_the_labels_are_counted():
@@ -218,7 +242,7 @@ def test_an_assessment_is_ready_for_json_also_before_the_first_label():
 
 
 def test_an_evaluation_goes_on_from_its_snapshot_as_if_nothing_had_been():
-    sealer, observed = Sealer(b"secret"), rows(300)
+    sealer, observed = Sealer(b"s" * 32), rows(300)
     declared = {"slices": {"country": 1}, "costs": Costs(1, 4)}
     resumed = sealer.open_state(sealer.seal_state(assessed(observed[:200], **declared)))
     straight = assessed(observed, **declared)

@@ -153,8 +153,8 @@ SECOND = 'Aggregation(name="mean", function="mean"'
         ),
         (
             "value_type=ValueType.STRING",
-            "value_type=ValueType.INT64",
-            "join key must be a string; use ValueType",
+            "value_type=ValueType.INT32",
+            "its join key is Int32; use ValueType.STRING or ValueType.INT64",
         ),
         (
             'schema=[Field(name="n"',
@@ -195,6 +195,40 @@ SECOND = 'Aggregation(name="mean", function="mean"'
 def test_what_the_engine_cannot_run_is_refused_with_advice(shops, old, new, said):
     with pytest.raises(ConfigError, match=said):
         compiled(shops, (old, new))
+
+
+def renamed(old: str, new: str) -> list[tuple[str, str]]:
+    """The changes that give a feature another name."""
+    return [(f'Field(name="{old}"', f'Field(name="{new}"'), (f'gation(name="{old}"', f'gation(name="{new}"')]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (renamed("n", "created"), "view 'sales': 'created' is the name of a column that Feast's joins make"),
+        (
+            renamed("n", "event_timestamp"),
+            "'event_timestamp' is the name of a column that Feast's joins make",
+        ),
+        (renamed("n", "Created"), "'Created' is the name of a column that Feast's joins make; rename it"),
+        (renamed("n", "MEAN"), "'MEAN' differs from another column in upper and lower case only; rename it"),
+        (renamed("n", "speed_y"), "'speed_y' ends with '_y', and Feast's join drops such columns; rename it"),
+        (renamed("n", "how many"), "feature 'how many' must have only letters, digits"),
+        ([('keys=["shop_id"]', 'keys=["created"]')], "'created' is the name of a column that Feast's joins"),
+        ([('keys=["shop_id"]', 'keys=["shop id"]')], "join key 'shop id' must have only letters, digits"),
+        ([('name="sales",\n', 'name="sales__of",\n')], "its name must not have '__'"),
+        ([('name="sales",\n', 'name="sales/of",\n')], "its name 'sales/of' must have only letters, digits"),
+    ],
+)
+def test_a_name_that_feasts_joins_or_paths_cannot_take_is_refused_by_name(shops, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        compiled(shops, *changes)
+
+
+def test_an_entity_may_have_integers_of_64_bits_as_keys(shops):
+    texts = compiled(shops).views[0]
+    integers = compiled(shops, ("value_type=ValueType.STRING", "value_type=ValueType.INT64")).views[0]
+    assert (texts.key, integers.key) == ("text", "integer")
 
 
 def test_a_stream_view_without_aggregations_is_refused(shops):

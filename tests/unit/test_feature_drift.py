@@ -13,8 +13,9 @@ from river.drift import ADWIN
 from scipy import stats
 from scipy.signal import lfilter
 
+from flows.core.column_comparison import OTHER, alike_rows
 from flows.core.drift import Over, Position
-from flows.core.feature_drift import KEPT, OTHER, Alarm, FeatureDrift, FeaturePolicy, _alike
+from flows.core.feature_drift import KEPT, Alarm, FeatureDrift, FeaturePolicy
 from flows.core.snapshots import Sealer
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -55,9 +56,14 @@ def run_whole(
     return found
 
 
-def watch(*kinds: str, policy: FeaturePolicy = POLICY, slices: Sequence[str] = ()) -> FeatureDrift:
+def watch(
+    *kinds: str,
+    policy: FeaturePolicy = POLICY,
+    slices: Sequence[str] = (),
+    fills: Sequence[float] = (),
+) -> FeatureDrift:
     columns: dict[str, Any] = {f"{kind}{index}": kind for index, kind in enumerate(kinds)}
-    return FeatureDrift(columns, policy, slices)
+    return FeatureDrift(columns, policy, slices, dict(zip(columns, fills, strict=False)))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -130,7 +136,7 @@ def test_a_stationary_stream_raises_nothing_however_alike_neighbours_are(seed):
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
 def test_how_many_neighbours_tell_as_much_as_one_is_about_what_theory_says(phi):
     nowhere = np.zeros(KEPT, dtype=np.int64)
-    found = [_alike(ar(np.random.default_rng(seed), KEPT, phi), nowhere) for seed in range(20)]
+    found = [alike_rows(ar(np.random.default_rng(seed), KEPT, phi), nowhere) for seed in range(20)]
     theory = (1 + phi) / (1 - phi)
     assert 0.8 * theory <= float(np.median(found)) <= 1.8 * theory
 
@@ -325,3 +331,73 @@ def test_a_change_is_over_with_the_first_window_that_is_like_the_reference(by, l
     alarm, over = run_whole(watch("number"), numbers(values))
     assert (alarm.level, alarm.since) == (level, 3000 * MINUTE)
     assert over == Over(Position("predictions", 0, back - 1 if level == "warning" else 4000 + 3000 - 1))
+
+
+def filling(count: int, until: int) -> Values:
+    """A count in a window that is full at row `until`."""
+    level = np.minimum(np.arange(count) / until, 1.0) * 2
+    return level + np.random.default_rng(3).normal(size=count)
+
+
+def test_a_column_whose_windows_fill_is_compared_with_what_came_after():
+    values, steady = filling(12_000, 4000), np.random.default_rng(4).normal(size=12_000)
+    assert run(watch("number", "number"), numbers(values, steady)) != []
+    detector = watch("number", "number", fills=(4000 * MINUTE,))
+    assert run(detector, numbers(values, steady)) == []
+    moved = values + rise(12_000, 9000, 2.0)
+    alarms = run(watch("number", "number", fills=(4000 * MINUTE,)), numbers(moved, steady))
+    assert [[each.column for each in alarm.moved] for alarm in alarms] == [["number0"]]
+    assert alarms[0].since == 9000 * MINUTE
+
+
+def test_the_other_columns_are_compared_while_one_still_fills():
+    values, steady = filling(12_000, 4000), np.random.default_rng(4).normal(size=12_000)
+    steady += rise(12_000, 3000, 2.0)
+    detector = watch("number", "number", fills=(4000 * MINUTE, 0))
+    (alarm,) = run(detector, numbers(values, steady))
+    assert ([each.column for each in alarm.moved], alarm.since) == (["number1"], 3000 * MINUTE)
+    assert detector.compared.psi["number0"] < 0.1  # of the last window, by when it is full
+
+
+def test_a_column_that_is_full_later_joins_where_the_next_window_begins():
+    rng = np.random.default_rng(5)
+    columns = [rng.normal(size=8000) + rise(8000, 7000, by) for by in (2.0, 1.0)]
+    detector = watch("number", "number", fills=(0, 2500 * MINUTE))
+    (alarm,) = run(detector, numbers(*columns))
+    assert [each.column for each in alarm.moved] == ["number0", "number1"]
+    assert (alarm.width, alarm.since) == (1000, 7000 * MINUTE)
+
+
+def test_a_column_that_never_fills_is_not_compared():
+    values = np.random.default_rng(6).normal(size=6000) + rise(6000, 3000, 2.0)
+    detector = watch("number", "number", fills=(float("inf"),))
+    (alarm,) = run(detector, numbers(values, values))
+    assert [each.column for each in alarm.moved] == ["number1"]
+    assert detector.compared.psi["number0"] is None
+    assert run(watch("number", fills=(float("inf"),)), numbers(values)) == []
+
+
+def test_a_drift_too_slow_for_one_window_is_found():
+    values = np.random.default_rng(7).normal(size=40_000) + np.maximum(0, np.arange(40_000) - 5000) / 10_000
+    found = run(watch("number", policy=FeaturePolicy()), numbers(values))
+    assert {alarm.level for alarm in found} == {"warning", "alarm"}
+    assert [alarm.moved[0].after > alarm.moved[0].before for alarm in found] == [True] * len(found)
+
+
+@pytest.mark.parametrize("batch", [7, 999, 5000])
+def test_columns_that_fill_at_different_times_raise_the_same_however_rows_are_cut(batch):
+    rng = np.random.default_rng(8)
+    columns = [rng.normal(size=12_000) + rise(12_000, at, 2.0) for at in (9000, 6000, 9000)]
+    fills, names = (3000 * MINUTE, 0, 2700 * MINUTE), rng.choice(list("ab"), 12_000).tolist()
+    rows = list(zip(*(column.tolist() for column in columns), names, strict=True))
+    kinds, sealer = ("number", "number", "number", "category"), Sealer(b"s" * 32)
+    whole = run(watch(*kinds, slices=["category3"], fills=fills), rows)
+    assert len(whole) == 2
+    assert {each.column for each in whole[0].moved[0].slices} == {"category3"}
+    detector, cut = watch(*kinds, slices=["category3"], fills=fills), []
+    for start in range(0, len(rows), batch):
+        cut += run(detector, rows[start : start + batch], start)
+        detector = sealer.open_state(sealer.seal_state(detector)) if batch > 7 else detector
+    assert [(a.position, a.since, [m.column for m in a.moved]) for a in cut] == [
+        (a.position, a.since, [m.column for m in a.moved]) for a in whole
+    ]

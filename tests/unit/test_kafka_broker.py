@@ -11,7 +11,7 @@ from harness import wait_until
 
 from flows.adapters.kafka import KafkaBroker
 from flows.core.broker import Broker, Consumer, Outgoing, Producer, TopicPartition, TopicSpec
-from flows.errors import BrokerError, ConfigError, DeliveryError, UnknownTopic
+from flows.errors import BrokerError, ConfigError, DeliveryError, RecordTooLarge, UnknownTopic
 
 NOBODY = "127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -53,14 +53,14 @@ def test_a_topic_keeps_records_of_any_age(kafka: str, topic: str) -> None:
 
 def test_a_record_that_is_too_large_is_refused_with_its_topic_and_size(kafka: str, topic: str) -> None:
     producer = KafkaBroker(kafka, {}).producer()
-    with pytest.raises(DeliveryError, match=rf"2,000,000 bytes for topic '{topic}'.*too large"):
+    with pytest.raises(RecordTooLarge, match=rf"2,000,000 bytes for topic '{topic}'.*too large"):
         producer.send([Outgoing(topic, b"x" * 2_000_000)])
     assert producer.send([Outgoing(topic, b"x")]) == {TopicPartition(topic, 0): 1}
 
 
 def test_a_record_that_only_the_broker_finds_too_large_is_refused_too(kafka: str, topic: str) -> None:
     producer = KafkaBroker(kafka, {"message.max.bytes": "4000000", "compression.type": "none"}).producer()
-    with pytest.raises(DeliveryError, match=rf"1 of 1 .*2000000 bytes to topic '{topic}'.*too large"):
+    with pytest.raises(RecordTooLarge, match=rf"1 of 1 .*2000000 bytes to topic '{topic}'.*too large"):
         producer.send([Outgoing(topic, b"x" * 2_000_000)])
 
 

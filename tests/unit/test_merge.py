@@ -4,11 +4,15 @@ from collections import defaultdict
 from heapq import heapify, heappop
 from itertools import accumulate
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.broker import Record, TopicPartition
-from flows.core.merge import EventTimeMerge, merged, size_of
+from flows.core.decode import CLOCK_TOLERANCE, Decoder
+from flows.core.merge import EventTimeMerge, merged, of_our_time, size_of
+from flows.core.schema import Text, Time
+from flows.errors import InvalidRecord
 
 SOURCES, EVENTS, LABELS = (TopicPartition(topic, 0) for topic in ("sources", "events", "labels"))
 RANKED = [SOURCES, EVENTS, LABELS, TopicPartition("labels", 1)]
@@ -190,3 +194,30 @@ def test_batches_of_bounded_size_keep_the_order_and_lose_nothing(drawn, limit, s
 def test_a_records_size_is_that_of_all_that_it_holds():
     assert size_of(Record("t", 0, 0, 0, b"key", b"value", (("a", b"bc"),))) == 3 + 5 + 3
     assert size_of(Record("t", 0, 0, 0, None, None, ())) == 0
+
+
+def untimed(offset: int, value: bytes) -> Record:
+    return Record("events", 0, offset, -1, None, value, ())
+
+
+def test_a_record_without_a_timestamp_is_merged_by_its_event_time():
+    decoders = {"events": Decoder("id", "at", {"id": Text(), "at": Time()})}
+    records = [untimed(0, b'{"id":"1","at":5}'), untimed(1, b"junk"), untimed(2, b'{"id":"2","at":9}')]
+    assert times(of_our_time(records, 1_000, decoders)) == [5, -1, 9]
+    assert times(of_our_time(records, 1_000)) == [-1, -1, -1]
+    merge = EventTimeMerge([SOURCES, EVENTS])
+    merge.add(of_our_time(records, 1_000, decoders))
+    merge.add(log_of({SOURCES: [4, 6, 7]})[SOURCES])
+    order = [(r.topic, r.offset) for r in merge.take(9, 10**9, lambda _: False)]
+    sources = [("sources", n) for n in range(3)]
+    # what has no event time either follows the record before it
+    assert order == [sources[0], ("events", 0), ("events", 1), *sources[1:], ("events", 2)]
+
+
+def test_an_event_time_from_the_future_moves_no_record_without_a_timestamp_there():
+    decoders = {"events": Decoder("id", "at", {"id": Text(), "at": Time()})}
+    future = untimed(0, b'{"id":"1","at":%d}' % (1_000 + CLOCK_TOLERANCE + 1))
+    (timed,) = of_our_time([future], 1_000, decoders)
+    assert timed.timestamp == 1_000
+    with pytest.raises(InvalidRecord, match="more than an hour ahead"):
+        decoders["events"].decode(timed)

@@ -63,7 +63,7 @@ def test_a_feature_that_is_no_finite_number_is_neither_scored_nor_learned(value)
     before = model.score({"a": 1.0, "b": 3.0})
     with pytest.raises(ArithmeticError, match=f"feature 'b' is {value}"):
         model.score({"a": 1.0, "b": value})
-    assert model.learn({"a": 1.0, "b": value}, True) == f"ArithmeticError: feature 'b' is {value}"
+    assert str(model.learn({"a": 1.0, "b": value}, True)) == f"feature 'b' is {value}"
     assert (model.learned, model.score({"a": 1.0, "b": 3.0})) == (1, before)
 
 
@@ -71,7 +71,7 @@ def test_learning_counts_the_labels_and_says_what_went_wrong():
     model = first_model(linear_model.LogisticRegression())
     assert model.learn({"a": 1.0}, True) is None
     assert model.learned == 1
-    assert model.learn({"a": "a string"}, True).startswith("TypeError: ")
+    assert isinstance(model.learn({"a": "a string"}, True), TypeError)
     assert model.learned == 1
 
 
@@ -81,43 +81,49 @@ def test_the_first_model_has_learned_nothing():
 
 
 def test_a_challenger_is_scored_beside_the_champion_until_it_is_retired():
+    failures: list[Exception] = []
     lineup = Lineup(answering("v1"))
     lineup.apply("challenger", answering("v2", {True: 0.2}))
-    assert lineup.shadow_scores({}) == {"v2": 0.2}
+    assert lineup.shadow_scores({}, failures.append) == {"v2": 0.2}
     lineup.apply("retired", answering("v2"))
-    assert lineup.shadow_scores({}) == {}
+    assert lineup.shadow_scores({}, failures.append) == {}
     assert lineup.champion.version == "v1"
 
 
 def test_a_challenger_that_is_promoted_is_no_shadow_any_more():
+    failures: list[Exception] = []
     lineup = Lineup(answering("v1"))
     lineup.apply("challenger", answering("v2"))
     lineup.apply("champion", answering("v2"))
     assert lineup.champion.version == "v2"
-    assert lineup.shadow_scores({}) == {}
+    assert lineup.shadow_scores({}, failures.append) == {}
 
 
 def test_a_newer_snapshot_takes_the_place_of_the_older():
+    failures: list[Exception] = []
     lineup = Lineup(answering("v1"))
     lineup.apply("champion", answering("v1", {True: 0.9}))
     lineup.apply("challenger", answering("v2", {True: 0.1}))
     lineup.apply("challenger", answering("v2", {True: 0.4}))
     assert lineup.champion.score({}) == 0.9
-    assert lineup.shadow_scores({}) == {"v2": 0.4}
+    assert lineup.shadow_scores({}, failures.append) == {"v2": 0.4}
 
 
 def test_a_challenger_of_the_champions_own_version_is_not_scored_twice():
+    failures: list[Exception] = []
     lineup = Lineup(answering("v2"))
     lineup.apply("challenger", answering("v2"))
-    assert lineup.shadow_scores({}) == {}
+    assert lineup.shadow_scores({}, failures.append) == {}
 
 
 def test_a_challenger_that_cannot_score_stays_out_and_the_others_score():
+    failures: list[Exception] = []
     lineup = Lineup(answering("v1"))
     lineup.apply("challenger", answering("v2", ValueError("broken")))
     lineup.apply("challenger", answering("v3", {True: nan}))
     lineup.apply("challenger", answering("v4", {True: 0.6}))
-    assert lineup.shadow_scores({}) == {"v4": 0.6}
+    assert lineup.shadow_scores({}, failures.append) == {"v4": 0.6}
+    assert [str(failure) for failure in failures] == ["broken", "model v3 gives nan"]
 
 
 roles = st.sampled_from(["champion", "challenger", "retired"])

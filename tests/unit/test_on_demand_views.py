@@ -100,6 +100,22 @@ def test_a_changed_function_changes_the_plan_and_is_refused_until_it_is_applied(
     assert load_function(second.transforms[0]) is shop_features.priced
 
 
+@pytest.mark.parametrize("module", ["shop_trap", "shop_package.trap"])
+def test_a_module_is_not_imported_for_a_plan_that_does_not_fit_it(shops, module):
+    (transform,) = compiled(shops).transforms
+    trap = f"open({str(shops / 'sprung')!r}, 'w')\n\ndef priced(given):\n    return {{}}\n"
+    (shops.parent / "shop_trap.py").write_text(trap)
+    (shops.parent / "shop_package").mkdir()
+    (shops.parent / "shop_package" / "__init__.py").write_text(trap)
+    (shops.parent / "shop_package" / "trap.py").write_text(trap)
+    with pytest.raises(ConfigError, match="is not what was applied; run `driftline apply`"):
+        load_function(replace(transform, function=f"{module}:priced"))
+    assert not (shops / "sprung").exists()
+    assert module not in sys.modules
+    with pytest.raises(ConfigError, match=r"cannot load 'math:sin' .*no source file"):
+        load_function(replace(transform, function="math:sin"))
+
+
 def test_a_function_that_is_gone_is_named(shops):
     (transform,) = compiled(shops).transforms
     with pytest.raises(

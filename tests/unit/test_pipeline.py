@@ -98,7 +98,7 @@ def test_a_drift_policy_that_cannot_be_is_refused_where_it_is_declared(declared,
         ({"task": "ranking"}, "no task 'ranking'; declare one of binary, multiclass, regression, anomaly"),
         ({"target": "stolen"}, "'stolen' is no field of topic 'chargebacks'; declare it there as Flag()"),
         ({"task": "regression"}, "task 'regression' needs the target 'fraud' of topic 'chargebacks' as a"),
-        ({"task": "multiclass"}, "as a required Text(), not Flag(required=True)"),
+        ({"task": "multiclass"}, "as a required Text(), not Flag()"),
         (
             {"labels": Stream("chargebacks", "id", "at", {**FIELDS, "fraud": Flag(required=False)})},
             "as a required Flag(), not Flag(required=False)",
@@ -114,7 +114,7 @@ def test_a_target_that_the_task_cannot_learn_is_refused_where_it_is_declared(dec
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
-        ({"slices": ("country",)}, "the slice 'country' must be one of `inputs` that is a Text or a Flag"),
+        ({"slices": ("country",)}, "the slice 'country' must be one of `inputs` that is a Text, a Key or a"),
         ({"inputs": ("at",), "slices": ("at",)}, "the slice 'at' must be"),
         ({"costs": Costs(1, 0)}, "`costs` are numbers above 0, of a binary task"),
         ({"costs": Costs(1, 4), "task": "anomaly"}, "`costs` are numbers above 0, of a binary task"),
@@ -159,5 +159,7 @@ def test_features_and_data_quality_go_by_the_declared_period_and_cool_down(perio
 
 
 def test_that_no_prediction_may_wait_is_refused():
-    with pytest.raises(ConfigError, match="'fraud': max_pending must be at least 1, not 0"):
+    with pytest.raises(
+        ConfigError, match="'fraud': `max_pending` must be a whole number of at least 1, got 0"
+    ):
         replace(SHOP, max_pending=0)

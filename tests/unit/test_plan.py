@@ -1,9 +1,10 @@
 from dataclasses import replace
+from math import inf
 
 import orjson
 import pytest
 
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
 
 COUNT = Aggregate("count_1h", "count", "delay", 3_600_000)
 MEAN = Aggregate("mean_delay_1h", "mean", "delay", 3_600_000)
@@ -19,6 +20,7 @@ CHANGES = {
     "window": replace(PLAN, views=(replace(ORIGIN, aggregates=(replace(COUNT, window=1),)), CARRIER)),
     "own records": replace(PLAN, views=(replace(ORIGIN, excludes_own=False), CARRIER, ARRIVALS)),
     "stream": replace(PLAN, views=(replace(ORIGIN, stream="other"), CARRIER, ARRIVALS)),
+    "key": replace(PLAN, views=(replace(ORIGIN, key="integer"), CARRIER, replace(ARRIVALS, key="integer"))),
     "column": replace(PLAN, views=(ORIGIN, replace(CARRIER, aggregates=(replace(MEAN, column="fare"),)))),
 }
 
@@ -55,6 +57,17 @@ def test_the_hash_is_the_same_in_every_process_and_release() -> None:
     assert PLAN.hash == "b9497eea0962"
 
 
+def test_the_kind_of_each_key_is_known_by_its_field_and_that_of_a_plan_without_is_text() -> None:
+    asked = Lookup("weather", (Input("station", "number"), Input("town", "string")), (), 1)
+    plan = replace(PLAN, views=(replace(CARRIER, key="integer"), ORIGIN), lookups=(asked,))
+    assert plan.key_kinds == {"carrier": "integer", "origin": "text", "station": "integer", "town": "text"}
+    assert plan.key_types == (int, str)
+    older = orjson.loads(plan.to_json())
+    for view in older["views"]:
+        del view["key"]
+    assert FeaturePlan.from_json(orjson.dumps(older)).key_types == (str, str)
+
+
 def test_the_hash_does_not_depend_on_the_order_of_keys_in_a_file() -> None:
     shuffled = orjson.loads(PLAN.to_json())
     shuffled["views"] = [dict(reversed(view.items())) for view in shuffled["views"]]
@@ -64,3 +77,25 @@ def test_the_hash_does_not_depend_on_the_order_of_keys_in_a_file() -> None:
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_hash_changes_with_every_part_of_the_plan(change: str) -> None:
     assert CHANGES[change].hash != PLAN.hash
+
+
+def test_the_windows_of_a_feature_are_full_after_the_longest_one_of_its_view_and_the_delay() -> None:
+    daily = replace(MEAN, name="mean_delay_1d", window=86_400_000)
+    delayed = replace(CARRIER, aggregates=(MEAN, daily), delay=7 * 86_400_000)
+    stepped = replace(ARRIVALS, aggregates=(FARE,), slide=600_000)
+    weather = Lookup("weather", (Input("origin", "string"),), (Output("wind", "float"),), 3_600_000)
+    time, fare = Input("time", "time"), Input("fare", "number")
+
+    def transform(fields: tuple[Input, ...], *views: str) -> Transform:
+        return Transform(f"t{len(fields)}{len(views)}", "m:f", "", fields, views, (Output("x", "float"),))
+
+    transforms = (
+        transform((time,)),
+        transform((time, fare)),
+        transform((fare,), "origin_departures", "carrier_departures"),
+        transform((time,), "weather"),
+    )
+    plan = FeaturePlan("service", (ORIGIN, delayed, stepped), transforms, lookups=(weather,))
+    hour, eight_days = 3_600_000, 8 * 86_400_000
+    views = [hour, hour, hour, eight_days, eight_days, hour + 600_000]
+    assert list(plan.fills) == [*views, 0, inf, 0, eight_days, 0]

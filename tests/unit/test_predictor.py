@@ -18,7 +18,6 @@ from flows.core.snapshots import Sealer
 from flows.core.transforms import Transformer
 
 NOW = 1_357_035_300_000
-SEALER = Sealer(b"s" * 32, [__name__])
 EVENTS = Decoder("id", "at", {"id": Text(), "at": Time(), "price": Number(required=False)})
 
 
@@ -35,6 +34,7 @@ class Constant:
         return {True: self.probability}
 
 
+SEALER = Sealer(b"s" * 32, [Constant(0.5)])
 PLAN = FeaturePlan(
     "s",
     (
@@ -52,8 +52,9 @@ def model(version: str, probability: Any) -> Model:
     return Model(version, Constant(probability))
 
 
-def predictor(champion: Model) -> Predictor:
-    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER)
+def predictor(champion: Model, failures: list[Exception] | None = None) -> Predictor:
+    failed = [].append if failures is None else failures.append
+    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER, failed)
 
 
 def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
@@ -62,8 +63,8 @@ def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
     return Record("events", 3, offset, NOW, event_id.encode(), value, headers)
 
 
-def snapshot(role: Any, member: Model, sealer: Sealer = SEALER) -> Record:
-    out = sealer.record("p.models", ModelMessage("p", role, NOW, member, {}), "an identity")
+def snapshot(role: Any, member: Model, sequence: int = 1, sealer: Sealer = SEALER, of: str = "p") -> Record:
+    out = sealer.record("p.models", ModelMessage(of, role, NOW, member, {}, sequence))
     return Record("p.models", 0, 9, NOW, out.key, out.value, out.headers)
 
 
@@ -106,7 +107,7 @@ def test_a_model_that_comes_in_the_batch_scores_the_questions_after_it():
         event("a"),
         snapshot("challenger", model("v2", 0.2)),
         event("b"),
-        snapshot("champion", model("v2", 0.3)),
+        snapshot("champion", model("v2", 0.3), 2),
         event("c"),
     )
     assert [(p.id, p.version, p.score, p.shadows) for p in served(out)] == [
@@ -117,7 +118,7 @@ def test_a_model_that_comes_in_the_batch_scores_the_questions_after_it():
 
 
 def test_a_model_that_the_project_did_not_sign_becomes_a_dead_letter_and_changes_nothing():
-    forged = snapshot("champion", model("v9", 0.9), Sealer(b"x" * 32))
+    forged = snapshot("champion", model("v9", 0.9), sealer=Sealer(b"x" * 32))
     out = run(predictor(model("v1", 0.1)), forged, event("a"))
     assert reasons(out) == ["signature"]
     assert [p.version for p in served(out)] == ["v1"]
@@ -126,8 +127,9 @@ def test_a_model_that_the_project_did_not_sign_becomes_a_dead_letter_and_changes
 
 @pytest.mark.parametrize("probability", [None, nan])
 def test_an_event_that_the_model_cannot_score_becomes_a_dead_letter_and_the_next_one_is_answered(probability):
+    failures: list[Exception] = []
     out = run(
-        predictor(model("v1", probability)),
+        predictor(model("v1", probability), failures),
         event("a", offset=5),
         snapshot("champion", model("v2", 0.4)),
         event("b"),
@@ -135,14 +137,18 @@ def test_an_event_that_the_model_cannot_score_becomes_a_dead_letter_and_the_next
     assert reasons(out) == ["model"]
     assert dict(out[0].headers)["offset"] == b"5"
     assert b"the model cannot score it" in dict(out[0].headers)["detail"]
+    assert len(failures) == 1
     assert [p.id for p in served(out)] == ["b"]
 
 
 @pytest.mark.parametrize("probability", [None, nan])
 def test_a_challenger_that_cannot_score_does_not_keep_the_champion_from_answering(probability):
-    out = run(predictor(model("v1", 0.1)), snapshot("challenger", model("v2", probability)), event("a"))
+    failures: list[Exception] = []
+    scoring = predictor(model("v1", 0.1), failures)
+    out = run(scoring, snapshot("challenger", model("v2", probability)), event("a"))
     assert [(p.score, p.shadows) for p in served(out)] == [(0.1, {})]
     assert reasons(out) == []
+    assert len(failures) == 1
 
 
 def test_every_event_of_a_batch_gets_a_prediction_or_a_dead_letter():
@@ -150,3 +156,108 @@ def test_every_event_of_a_batch_gets_a_prediction_or_a_dead_letter():
     out = run(predictor(model("v1", 0.1)), event("a"), bad, event("a"), event("b"))
     assert [p.id for p in served(out)] == ["a", "b"]
     assert sorted(reasons(out)) == ["duplicate", "not-json"]
+
+
+def details(out: list[Outgoing]) -> list[str]:
+    return [dict(o.headers)["detail"].decode() for o in out if o.topic == "p.dead-letters"]
+
+
+def test_an_old_model_that_is_sent_again_is_refused_and_told_and_the_champion_stays():
+    old, new = snapshot("champion", model("v1", 0.2), 7), snapshot("champion", model("v1", 0.3), 8)
+    out = run(predictor(model("v1", 0.1)), old, new, old, event("a"))
+    assert reasons(out) == ["stale"]
+    assert details(out)[0].startswith("the sequence of a model message must be above 8, got 7")
+    assert [p.score for p in served(out)] == [0.3]
+
+
+def test_another_model_with_the_sequence_of_the_last_one_is_refused():
+    one, other = snapshot("champion", model("v1", 0.2), 7), snapshot("champion", model("v1", 0.3), 7)
+    out = run(predictor(model("v1", 0.1)), one, other, event("a"))
+    assert reasons(out) == ["stale"]
+    assert [p.score for p in served(out)] == [0.2]
+
+
+def test_the_last_model_that_comes_once_more_changes_nothing_and_is_no_dead_letter():
+    last = snapshot("champion", model("v1", 0.2), 7)
+    out = run(predictor(model("v1", 0.1)), last, last, event("a"), last)
+    assert reasons(out) == []
+    assert [p.score for p in served(out)] == [0.2]
+
+
+def test_a_model_of_another_pipeline_of_the_project_is_refused_and_told():
+    out = run(predictor(model("v1", 0.1)), snapshot("champion", model("v2", 0.9), 7, of="q"), event("a"))
+    assert reasons(out) == ["stale"]
+    assert "must be of pipeline 'p' and task 'binary', got 'q'" in details(out)[0]
+    assert [p.version for p in served(out)] == ["v1"]
+
+
+def test_a_candidate_is_the_learners_to_take_and_scores_nothing():
+    out = run(predictor(model("v1", 0.1)), snapshot("candidate", model("v2", 0.9), 7), event("a"))
+    assert [(p.version, p.shadows) for p in served(out)] == [("v1", {})]
+    assert reasons(out) == []
+
+
+def test_a_challenger_that_is_retired_scores_no_more_and_is_not_unpickled():
+    scoring = predictor(model("v1", 0.1))
+    run(scoring, snapshot("challenger", model("v2", 0.4), 1))
+    unreadable = Model("v2", object())  # of no class that the declaration knows
+    out = run(scoring, snapshot("retired", unreadable, 2), event("a"))
+    assert [(p.version, p.shadows) for p in served(out)] == [("v1", {})]
+    assert reasons(out) == []
+
+
+class Disk:
+    """An artifact store that loses things."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def put(self, name: str, content: bytes) -> None:
+        self.kept[name] = content
+
+    def get(self, name: str, size: int) -> bytes | None:
+        return self.kept.get(name)
+
+    def names(self) -> list[str]:
+        return list(self.kept)
+
+
+def test_a_large_model_whose_artifact_is_missing_is_a_dead_letter_and_the_champion_keeps_serving():
+    disk = Disk()
+    storing = Sealer(b"s" * 32, [Constant(0.5)], disk)
+
+    def large(probability: float, sequence: int) -> Record:
+        member = model("v1", probability)
+        member.estimator.ballast = bytes(2_000_000)
+        return snapshot("champion", member, sequence, storing)
+
+    lineup = Lineup(model("v1", 0.1))
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail)
+    first = run(scoring, large(0.2, 1), event("a"))
+    lost = large(0.3, 2)
+    disk.kept.popitem()
+    second = run(scoring, lost, event("b"))
+    superseded = large(0.4, 3)
+    name = disk.names()[-1]
+    third = run(scoring, superseded, large(0.5, 4), event("c"))
+    del disk.kept[name]
+    late = predictor(model("v1", 0.1))
+    late._sealer = storing
+    fourth = run(late, superseded, event("d"))
+    assert [p.score for out in (first, second, third, fourth) for p in served(out)] == [0.2, 0.2, 0.5, 0.1]
+    assert [reasons(out) for out in (first, second, third, fourth)] == [[], ["signature"], [], []]
+    assert "is not in the artifact store" in details(second)[0]
+
+
+def test_a_repaired_artifact_is_taken_when_its_message_is_sent_again():
+    disk = Disk()
+    storing = Sealer(b"s" * 32, [Constant(0.5)], disk)
+    member = model("v1", 0.3)
+    member.estimator.ballast = bytes(2_000_000)
+    record = snapshot("champion", member, 2, storing)
+    kept, disk.kept = disk.kept, {}
+    lineup = Lineup(model("v1", 0.1))
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail)
+    assert reasons(run(scoring, record)) == ["signature"]
+    disk.kept = kept
+    assert [p.score for p in served(run(scoring, record, event("a")))] == [0.3]

@@ -1,5 +1,7 @@
 """A project is found from within, and what is wrong with it is one clear line."""
 
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -85,13 +87,21 @@ def test_a_driftline_toml_is_the_table_itself_and_goes_before_pyproject(project)
             "linear_model.LinearRegression",
             "pipeline 'fraud': the model: task 'binary' needs a classifier, not Lin",
         ),
-        ("lambda: 1 / 0", "pipeline 'fraud': its model cannot be made: ZeroDivisionError: division by zero"),
+        (
+            "lambda: 1 / 0",
+            "its model cannot be made: ZeroDivisionError: division by zero (fraud.py, line ",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_or_cannot_be_made_is_told_when_the_project_is_loaded(project, model, said):
     declaration = DECLARATION.format(name="fraud").replace("linear_model.LogisticRegression", model)
     (project / "shop" / "fraud.py").write_text(declaration)
     assert said in fault(project)
+
+
+def test_a_module_that_cannot_be_imported_is_told_with_the_line_that_failed(project):
+    (project / "shop" / "fraud.py").write_text("x = 1\ny = itmes\n")
+    assert "NameError: name 'itmes' is not defined (fraud.py, line 2, in <module>)" in fault(project)
 
 
 def test_the_feature_repository_is_called_so_by_default(project):
@@ -117,7 +127,7 @@ def test_a_directory_that_is_in_no_project_is_told_how_to_become_one(tmp_path):
         ('pipelines = ["shop.fraud"]\nfeature_repo = "nowhere"', "there is no directory"),
         ('feature_repo = "features"\npipelines = ["shop.nothing"]', "cannot import 'shop.nothing'"),
         ('feature_repo = "features"\npipelines = ["nothing"]', "cannot import 'nothing'"),
-        ('feature_repo = "features"\npipelines = ["shop"]', "'shop' defines no `pipeline`"),
+        ('feature_repo = "features"\npipelines = ["shop"]', ") defines no `pipeline`"),
         (
             'feature_repo = "features"\npipelines = ["shop.fraud", "shop.fraud"]',
             "two pipelines are called 'fraud'",
@@ -147,7 +157,7 @@ def test_a_pyproject_that_is_wrong_is_one_line_that_says_what(project, content, 
     ("code", "said"),
     [
         ("pipeline = 'fraud'", "shop.wrong.pipeline must be a flows.pipeline.Pipeline, not str"),
-        ("model = 1", "'shop.wrong' defines no `pipeline`"),
+        ("model = 1", "wrong.py) defines no `pipeline`"),
         ("import a_package_that_is_not_there", "No module named 'a_package_that_is_not_there'"),
         ("pipeline = undefined", "NameError: name 'undefined' is not defined"),
         ("import os; os.nothing", "AttributeError: module 'os' has no attribute 'nothing'"),
@@ -159,6 +169,62 @@ def test_a_module_that_is_wrong_is_one_line_that_says_what(project, code, said):
     (project / "shop" / "wrong.py").write_text(code)
     declare(project, 'feature_repo = "features"\npipelines = ["shop.wrong"]')
     assert said in fault(project)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (('target="late"', 'target="early"'), "the target 'early' is no field of topic 'labels'; declare it"),
+        (("entities=()", "entities='region'"), "`entities` must be a tuple, got 'region'; write ('region',)"),
+        (('"at": Time()}})', '"at": str}})'), "field 'at' must be a field, got the class str; write Text()"),
+        (
+            ("'fraud'", "'../../../outside/x'"),
+            "`name` must have only letters, digits, '.', '_' and '-', got '../",
+        ),
+        (("target=", "goal="), "unexpected keyword argument 'goal'"),
+        (("linear_model.L", "1 / 0 or linear_model.L"), "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_wrong_declaration_is_told_with_its_file_and_line(project, declared, said):
+    text = DECLARATION.format(name="fraud").replace("{{", "{").replace("}}", "}")
+    old, new = (part.replace("}}", "}") for part in declared)
+    assert old in text
+    file = project / "shop" / "fraud.py"
+    file.write_text(text.replace(old, new, 1))
+    told = fault(project)
+    assert said in told
+    (line,) = re.findall(r"fraud\.py(?::|, line )(\d+)", told)
+    there = file.read_text().splitlines()[int(line) - 1]
+    assert "Pipeline(" in there or new in there
+
+
+def test_pipelines_whose_topics_kafka_would_refuse_beside_one_another_are_refused(project):
+    (project / "shop" / "a.py").write_text(DECLARATION.format(name="cards.eu"))
+    (project / "shop" / "b.py").write_text(DECLARATION.format(name="cards_eu"))
+    declare(project, 'feature_repo = "features"\npipelines = ["shop.a", "shop.b"]')
+    said = fault(project)
+    assert "pipelines 'cards.eu' and 'cards_eu' would both write 'cards_eu.predictions'" in said
+    assert "rename one" in said
+
+
+def test_a_pipeline_may_read_what_another_one_writes_but_no_name_that_differs_in_the_dot(project):
+    declare(project, 'feature_repo = "features"\npipelines = ["shop.fraud", "shop.next"]')
+    text = DECLARATION.format(name="next")
+    (project / "shop" / "next.py").write_text(text.replace('"events"', '"fraud.predictions"'))
+    assert list(load(project).pipelines) == ["fraud", "next"]
+    del sys.modules["shop.next"]
+    (project / "shop" / "next.py").write_text(text.replace('"events"', '"fraud_predictions"'))
+    said = fault(project)
+    assert "pipeline 'next' reads topic 'fraud_predictions', whose name differs only in '.' and '_'" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("pipeline", "did you mean 'pipelines'?"), ("colour", "the keys are feature_repo, pipelines")],
+)
+def test_a_key_that_is_none_is_refused_with_the_nearest(project, key, said):
+    declare(project, f'pipelines = ["shop.fraud"]\n{key} = 1')
+    assert f"there is no key {key!r}; {said}" in fault(project)
 
 
 def test_the_only_pipeline_need_not_be_named(project):
@@ -179,3 +245,28 @@ def test_this_repository_is_a_project_with_the_flights_in_it():
     loaded = load(find(Path(__file__).parent))
     assert loaded.pipeline("flight_delays").labels.topic == "flight_labels"
     assert loaded.feature_repo.name == "feature_repo"
+
+
+def test_a_project_in_a_parent_directory_of_another_owner_is_not_imported(project, monkeypatch):
+    """As git does; root may do everything anyway, so what root owns is trusted."""
+    deep = project / "a"
+    deep.mkdir()
+    owner = os.geteuid()
+    monkeypatch.setattr("flows.project.os.geteuid", lambda: owner + 1)
+    monkeypatch.setattr("flows.project.ROOT", -1)
+    with pytest.raises(
+        ConfigError, match=r"must be owned by you or root .* were not imported\. If you trust it"
+    ):
+        find(deep)
+    assert find(project) == project  # going there is the word that it is trusted
+
+
+@pytest.mark.parametrize("path", ["", "pyproject.toml"])
+def test_a_project_in_a_parent_directory_that_anybody_can_write_is_not_imported(project, path):
+    deep = project / "a"
+    deep.mkdir()
+    (project / path).chmod(0o777)
+    with pytest.raises(ConfigError, match=r"writable by nobody else, got .* with mode 0777"):
+        find(deep)
+    (project / path).chmod(0o775)  # a group is made by somebody with the right to
+    assert find(deep) == project

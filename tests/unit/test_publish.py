@@ -1,6 +1,8 @@
 """Publishing in event-time order on the embedded log, with flows that read on each time they are asked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,15 +11,19 @@ import orjson
 import pytest
 from river import linear_model
 
+from flows import cli_publish, keep_up, patience
 from flows import publish as module
 from flows.adapters.log import LogBroker
 from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec, read_range
 from flows.core.plan import LATENESS
 from flows.core.predictions import PUBLISHED_AT
-from flows.core.schema import Flag, Text, Time
-from flows.errors import ConfigError
+from flows.core.schema import Flag, Key, Text, Time
+from flows.errors import ConfigError, DriftlineError
+from flows.keep_up import Bound, default_step
+from flows.patience import Patience
 from flows.pipeline import Pipeline, Stream
-from flows.publish import Bound, FileRecords, SpeedUp, default_step, publish
+from flows.publish import SpeedUp, publish
+from flows.publish_input import FileRecords, Survey, survey
 
 FIELDS = {"id": Text(), "at": Time()}
 SHOP = Pipeline(
@@ -103,31 +109,36 @@ class Flows(LogBroker):
 
 @pytest.fixture
 def flows(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_POLL", 0.0)
+    monkeypatch.setattr(keep_up, "_POLL", 0.0)
     broker = Flows(tmp_path / "log.db")
     yield broker
     broker.close()
 
 
-def no_waiting() -> None:
+def no_waiting(_: str) -> None:
     raise AssertionError("the flows moved")
 
 
 def bound(flows: Flows, seconds: int) -> Bound:
-    return Bound(flows, SHOP, seconds * SECOND, no_waiting)
+    return Bound(flows, SHOP, seconds * SECOND, Patience(no_waiting), lambda _: True)
+
+
+def send(broker: Any, records: Iterable[Outgoing], pace: Any, step: int) -> list[Outgoing]:
+    """Publish the records; those that were sent, in order."""
+    with closing(broker.producer()) as producer:
+        return [record for sent in publish(producer, SHOP, records, pace, step) for record in sent]
 
 
 def test_every_record_is_in_the_log_once_as_it_was_with_its_own_time(flows):
     rows = hour()
-    counts = list(publish(flows, SHOP, rows, bound(flows, 80), 10 * SECOND))
-    assert sum(counts) == len(rows)
+    assert len(send(flows, rows, bound(flows, 80), 10 * SECOND)) == len(rows)
     for topic in TOPICS:
         written = sorted((r.timestamp, r.key, r.value) for r in flows.log(topic))
         assert written == sorted((r.timestamp, r.key, r.value) for r in rows if r.topic == topic)
 
 
 def test_each_partition_has_its_records_in_event_time_order(flows):
-    list(publish(flows, SHOP, hour(), bound(flows, 80), 10 * SECOND))
+    send(flows, hour(), bound(flows, 80), 10 * SECOND)
     for topic in TOPICS:
         for number in range(SHOP.partitions):
             times = [r.timestamp for r in flows.log(topic) if r.partition == number]
@@ -137,13 +148,13 @@ def test_each_partition_has_its_records_in_event_time_order(flows):
 
 def test_only_events_say_when_they_were_published(flows, monkeypatch):
     monkeypatch.setattr(module.time, "time_ns", lambda: 1_700_000_000_123_456_789)
-    list(publish(flows, SHOP, hour()[:50], bound(flows, 80), SECOND))
+    send(flows, hour()[:50], bound(flows, 80), SECOND)
     headers = {topic: {r.headers for r in flows.log(topic)} for topic in TOPICS[:2]}
     assert headers == {"visits": {()}, "sales": {((PUBLISHED_AT, b"1700000000123456"),)}}
 
 
 def test_of_a_chunk_the_sources_go_before_the_events_and_a_chunk_spans_at_most_a_step(flows):
-    list(publish(flows, SHOP, hour(), bound(flows, 80), 10 * SECOND))
+    send(flows, hour(), bound(flows, 80), 10 * SECOND)
     sent = [[record for record in records if record.topic != "chargebacks"] for records, _ in flows.sends]
     for records in filter(None, sent):
         times = [record.timestamp for record in records]
@@ -159,7 +170,7 @@ def test_of_a_chunk_the_sources_go_before_the_events_and_a_chunk_spans_at_most_a
 def test_a_label_goes_out_only_after_every_event_before_it_was_read(flows, pace):
     flows.pace = pace
     rows = hour()
-    list(publish(flows, SHOP, rows, bound(flows, 80), 10 * SECOND))
+    send(flows, rows, bound(flows, 80), 10 * SECOND)
     events = [r.timestamp for r in rows if r.topic == "sales"]
     for records, read in flows.sends:
         if records[0].topic == "chargebacks":
@@ -169,7 +180,7 @@ def test_a_label_goes_out_only_after_every_event_before_it_was_read(flows, pace)
 @pytest.mark.parametrize("pace", [1, 7, 10**9])
 def test_the_flows_stay_within_the_bound_of_event_time(flows, pace):
     flows.pace = pace
-    list(publish(flows, SHOP, hour(), bound(flows, 80), 10 * SECOND))
+    send(flows, hour(), bound(flows, 80), 10 * SECOND)
     times: dict[str, list[int]] = {topic: [] for topic in TOPICS}
     for records, read in flows.sends:
         unread = [times[watched][read[watched]] for watched in READERS if read[watched] < len(times[watched])]
@@ -180,16 +191,58 @@ def test_the_flows_stay_within_the_bound_of_event_time(flows, pace):
 
 
 def test_flows_that_do_not_move_are_reported_once_and_then_waited_for(flows, monkeypatch):
-    monkeypatch.setattr(Bound, "PATIENCE", 0.0)
+    monkeypatch.setattr(patience, "SAID_AFTER", 0.0)
     flows.pace = 0
     said = []
 
-    def waiting() -> None:
-        said.append(flows.read())
+    def waiting(line: str) -> None:
+        said.append(line)
         flows.pace = 10**9
 
-    list(publish(flows, SHOP, hour()[:900], Bound(flows, SHOP, 20 * SECOND, waiting), 5 * SECOND))
-    assert said == [{"sales": 0, "chargebacks": 0}]
+    pace = Bound(flows, SHOP, 20 * SECOND, Patience(waiting), lambda _: False)
+    send(flows, hour()[:900], pace, 5 * SECOND)
+    assert said[0] == (
+        "waiting: predict does not run, and has not read topic 'sales'; start `driftline run`, or publish by "
+        "the clock with --speed-up"
+    )
+    assert len(set(said)) == len(said) <= 2
+
+
+@pytest.mark.parametrize(
+    ("runs", "seconds", "reason"), [(False, "_STOPPED", "does not run,"), (True, "_STUCK", "runs, but")]
+)
+def test_flows_that_never_move_end_the_publisher_with_the_flow_and_the_topic(
+    flows, monkeypatch, runs, seconds, reason
+):
+    monkeypatch.setattr(patience, "SAID_AFTER", 0.0)
+    monkeypatch.setattr(keep_up, seconds, 0.05)
+    flows.pace, said = 0, list[str]()
+    pace = Bound(flows, SHOP, 20 * SECOND, Patience(said.append), lambda _: runs)
+    with pytest.raises(DriftlineError, match=rf"nothing moved for 0 s: predict {reason} .*'sales'"):
+        send(flows, hour(), pace, 5 * SECOND)
+    assert len(said) == 1
+
+
+class Serving:
+    """Stands in for the models in service: one needs a second look."""
+
+    def __init__(self, flows: Flows) -> None:
+        self.flows = flows
+        self.asked: dict[int, int] = {}
+
+    def serve(self, label_time: int) -> bool:
+        self.asked[label_time] = self.asked.get(label_time, 0) + 1
+        return self.asked[label_time] > 1
+
+
+def test_the_models_in_service_stay_within_the_bound_too(flows):
+    models = Serving(flows)
+    pace = Bound(flows, SHOP, 80 * SECOND, Patience(no_waiting), lambda _: True, models)
+    send(flows, hour(), pace, 10 * SECOND)
+    first_labels = {r[0].timestamp for r, _ in flows.sends if r[0].topic == "chargebacks"}
+    assert models.asked.keys() <= first_labels
+    assert len(models.asked) > 50
+    assert set(models.asked.values()) == {2}
 
 
 class Clock:
@@ -213,21 +266,22 @@ def test_with_a_speed_up_event_time_passes_that_many_times_as_fast_as_the_clock(
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     rows = [record("sales", second) for second in (0, 30, 60, 600)]
-    began, sent = clock.now, []
-    for count in publish(flows, SHOP, rows, SpeedUp(60), SECOND):
-        sent.append((count, clock.now - began))
-        clock.now += 0.2  # the rest of the program takes its time
-    assert sent == [(1, 0.0), (1, 0.5), (1, 1.0), (1, 10.0)]
+    began, times = clock.now, []
+    with closing(flows.producer()) as producer:
+        for sent in publish(producer, SHOP, rows, SpeedUp(60), SECOND):
+            times.append((len(sent), round(clock.now - began, 6)))
+            clock.now += 0.2  # the rest of the program takes its time
+    assert times == [(1, 0.0), (1, 0.5), (1, 1.0), (1, 10.0)]
 
 
 def test_a_publisher_that_is_behind_its_speed_up_does_not_wait(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     pace = SpeedUp(1)
-    pace.wait_for(START)
+    assert pace.is_time(START, None)
     clock.now += 100
-    pace.wait_for(START + 30 * SECOND)
-    assert clock.now == 150.0
+    assert pace.is_time(START + 30 * SECOND, None)
+    assert not pace.is_time(START + 130 * SECOND, None)
 
 
 def test_a_step_is_an_eighth_of_the_bound_at_least_a_millisecond_and_at_most_what_windows_keep():
@@ -235,7 +289,7 @@ def test_a_step_is_an_eighth_of_the_bound_at_least_a_millisecond_and_at_most_wha
 
 
 def test_nothing_to_publish_is_no_error(flows):
-    assert list(publish(flows, SHOP, [], bound(flows, 80), SECOND)) == []
+    assert send(flows, [], bound(flows, 80), SECOND) == []
 
 
 def lines(tmp_path: Path, *rows: bytes) -> FileRecords:
@@ -259,22 +313,97 @@ def test_each_line_of_a_file_is_a_record_with_its_id_as_key_and_its_own_time(tmp
     )
 
 
+BAD = [
+    b"not json",
+    b"[]",
+    b"1",
+    b'{"id": "a"}',
+    b'{"at": 1357035300000}',
+    b'{"id": "a", "at": "soon"}',
+    b'"text"',
+]
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_line_that_would_be_a_dead_letter_is_named_by_its_number(tmp_path, line):
+    records = lines(tmp_path, orjson.dumps({"id": "a", "at": START}), b"", line)
+    found = survey(SHOP, records, print)
+    assert (found.counts, found.bad) == ({"sales": 2}, 1)
+    with pytest.raises(ConfigError, match=r"of 2 records 1 would be dead letters: line 3: \S.* Nothing was"):
+        found.check(records.place)
+
+
+def test_of_many_bad_records_the_first_three_are_told_and_all_are_counted(tmp_path):
+    records = lines(tmp_path, *BAD, orjson.dumps({"id": "a", "at": START}))
+    with pytest.raises(ConfigError, match=r"of 8 records 7 .*line 1: .*line 2: .*line 3: .*; and 4 more\."):
+        survey(SHOP, records, print).check(records.place)
+
+
+def test_what_is_bad_in_a_file_can_be_sent_as_it_is(tmp_path):
+    sent = list(lines(tmp_path, orjson.dumps({"id": "a", "at": START}), *BAD))
+    assert [record.value for record in sent[1:]] == BAD
+    assert [record.key for record in sent] == [b"a", None, None, None, b"a", None, b"a", None]
+    assert {record.timestamp for record in sent} == {START}
+
+
+def test_what_is_late_within_its_slot_is_a_fault_and_what_is_not_is_none():
+    late = SHOP.lateness.total_seconds()
+    first, again = record("sales", 0), record("visits", 0)
+    behind, within = record("sales", -1 - int(late)), record("visits", -int(late))
+    same_slot = [r._replace(key=b"k") for r in (first, again, behind, within)]
+    found = survey(SHOP, [_at_own_time(r) for r in same_slot], print)
+    assert found.faults == {2: "its event time is 10801 s behind that of a record before it"}
+
+
+def _at_own_time(record: Outgoing) -> Outgoing:
+    return record._replace(value=orjson.dumps({"id": str(record.timestamp), "at": record.timestamp}))
+
+
+def labelled(delays: Iterable[int]) -> list[Outgoing]:
+    """An event each minute, and its label after so many seconds."""
+    rows = []
+    for number, delay in enumerate(delays):
+        for topic, second in (("sales", 60 * number), ("chargebacks", 60 * number + delay)):
+            payload = {"id": f"e{number}", "at": START + second * SECOND, "fraud": True}
+            rows.append(Outgoing(topic, orjson.dumps(payload), b"k", timestamp=START + second * SECOND))
+    return sorted(rows, key=lambda r: r.timestamp or 0)
+
+
+def test_the_label_delay_is_the_median_of_those_that_meet_their_events():
+    found = survey(SHOP, labelled([*range(300, 400, 10), *range(3000, 3009)]), print)
+    assert (found.bad, found.counts) == (0, {"sales": 19, "chargebacks": 19})
+    assert found.delay == 390 * SECOND
+
+
+def test_without_labels_that_meet_their_events_there_is_no_label_delay():
+    events, labels = (
+        [r for r in labelled([300] * 20) if r.topic == topic] for topic in ("sales", "chargebacks")
+    )
+    assert survey(SHOP, events, print).delay is survey(SHOP, labels, print).delay is None
+
+
 @pytest.mark.parametrize(
-    "line",
+    ("delay", "hours", "bound"),
     [
-        b"not json",
-        b"[]",
-        b"1",
-        b'{"id": "a"}',
-        b'{"at": 1357035300000}',
-        b'{"id": "a", "at": "soon"}',
-        b'"text"',
+        (None, None, 6 * 3600 * SECOND),
+        (600 * SECOND, None, 75 * SECOND),
+        (10**9, None, 6 * 3600 * SECOND),
+        (0, None, SECOND),
+        (600 * SECOND, 2.0, 7200 * SECOND),
     ],
 )
-def test_a_line_that_cannot_be_published_is_named_by_its_number(tmp_path, line):
-    good = orjson.dumps({"id": "a", "at": START})
-    with pytest.raises(ConfigError, match=r"sales\.jsonl, line 3: "):
-        list(lines(tmp_path, good, b"", line))
+def test_the_bound_is_an_eighth_of_the_label_delay_unless_another_one_is_given(delay, hours, bound):
+    assert cli_publish._bound(Survey(delay=delay), hours) == bound
+
+
+def test_times_of_a_file_are_in_the_unit_that_is_declared(tmp_path):
+    declared = Stream("sales", "id", "at", {"id": Key(), "at": Time(unit="s")})
+    file = tmp_path / "sales.jsonl"
+    file.write_text(f'{{"id": 7, "at": {START / 1000 + 0.25}}}\n{{"id": 8, "at": {START}}}\n')
+    records = FileRecords(file, declared)
+    assert next(iter(records))[2:] == (b"7", None, START + 250, ())
+    with pytest.raises(ConfigError, match=r"line 2: .*it looks like milliseconds: declare Time\("):
+        survey(replace(SHOP, events=declared), records, print).check(records.place)
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path):

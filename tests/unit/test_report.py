@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from flows.core.cloudevents import DriftSignal, signal_id
-from flows.report import backtest_summary, drift_row, print_backtest, roc_auc
+from flows.core.dead_tally import Dead, DeadTally
+from flows.report import (
+    backtest_failure,
+    backtest_summary,
+    backtest_warning,
+    drift_row,
+    print_backtest,
+    roc_auc,
+)
 
 SIGNAL = DriftSignal(
     id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711), 1_357_000_000_000),
@@ -63,39 +71,135 @@ def test_a_drift_signal_is_told_with_times_that_a_reader_understands():
     }
 
 
-def summary() -> dict:
-    evaluation = SimpleNamespace(labels=1200, values=lambda: METRICS)
-    learner = SimpleNamespace(pipeline="p", evaluation=evaluation, pending=3, expired=2)
-    test = SimpleNamespace(learner=learner, served=dict.fromkeys(range(5000), 0.5))
-    return backtest_summary(test, [SIGNAL], 7, 2.0)
+def summary(
+    events: int = 5000,
+    records: int = 7000,
+    learned: int = 1200,
+    labels: int = 1200,
+    dead: DeadTally | None = None,
+) -> dict:
+    evaluation = SimpleNamespace(labels=labels, values=lambda: METRICS)
+    learner = SimpleNamespace(
+        pipeline="p",
+        evaluation=evaluation,
+        pending=3,
+        expired=2,
+        champion=SimpleNamespace(learned=learned),
+        outliers=SimpleNamespace(rows=4, by_name={"fee": 1, "amount": 3}),
+    )
+    test = SimpleNamespace(learner=learner, served=dict.fromkeys(range(events), 0.5))
+    return backtest_summary(test, [SIGNAL], records, dead or DeadTally(), 2.0)
+
+
+def tally() -> DeadTally:
+    """Two schema faults and one of a model, which raised an error in this file."""
+    counted = DeadTally()
+    for offset in (3, 9):
+        counted.add(Dead("orders", 0, offset, "schema", "items must be a number, got '\x1b[31mx'"))
+    counted.add(Dead("orders", 0, 5, "model", "the model cannot score it: NameError: x"))
+    try:
+        raise NameError("name 'itmes' is not defined")
+    except NameError as error:
+        counted.failed(error)
+    counted.failed(ValueError("a later one"))
+    return counted
 
 
 def test_the_summary_of_a_backtest_counts_what_happened():
-    assert summary() == {
+    counted = summary(dead=tally())
+    fault = counted.pop("fault")
+    assert counted == {
         "pipeline": "p",
         "events": 5000,
         "labels": 1200,
         "pending": 3,
         "expired": 2,
-        "dead_letters": 7,
+        "learned": 1200,
+        "records": 7000,
+        "dead_letters": 3,
+        "outliers": {"events": 4, "values": {"fee": 1, "amount": 3}},
+        "reasons": [
+            {
+                "reason": "schema",
+                "records": 2,
+                "first": {
+                    "topic": "orders",
+                    "partition": 0,
+                    "offset": 3,
+                    "detail": "items must be a number, got '\x1b[31mx'",
+                },
+            },
+            {
+                "reason": "model",
+                "records": 1,
+                "first": {
+                    "topic": "orders",
+                    "partition": 0,
+                    "offset": 5,
+                    "detail": "the model cannot score it: NameError: x",
+                },
+            },
+        ],
         "seconds": 2.0,
         "events_per_second": 2500,
         "metrics": METRICS,
         "drift": [drift_row(SIGNAL)],
     }
+    assert fault["error"] == "NameError: name 'itmes' is not defined"
+    assert (fault["file"], fault["function"]) == (__file__, "tally")
+    assert fault["traceback"].startswith("Traceback (most recent call last):\n")
+    assert summary()["fault"] is None
+
+
+def shown(summary: dict) -> str:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    print_backtest(console, summary)
+    return console.export_text()
+
+
+def test_people_get_the_reasons_with_the_first_of_each_and_the_first_traceback_of_their_own_code():
+    said = shown(summary(dead=tally()))
+    assert "2 schema, the first orders/0/3: items must be a number, got '\\x1b[31mx'\n" in said
+    assert "1 model, the first orders/0/5: the model cannot score it: NameError: x\n" in said
+    assert f'File "{__file__}", line ' in said
+    assert "NameError: name 'itmes' is not defined" in said
+    assert "a later one" not in said
+
+
+def test_without_a_label_there_is_no_table_of_zeros():
+    assert "no metrics: no label met the prediction of its event" in shown(summary(labels=0))
+    assert "0.7654" not in shown(summary(labels=0))
+
+
+def test_a_part_that_is_dead_is_a_warning_and_no_failure():
+    assert backtest_warning(summary()) is None
+    said = summary(records=1000, dead=tally())
+    assert backtest_warning(said) == "3 dead letters from 1,000 records (0.3%)"
+    assert backtest_failure(said) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "failure"),
+    [
+        ({"events": 0}, "nothing was scored"),
+        ({"events": 0, "records": 0}, "nothing was scored: the data set is empty"),
+        ({"learned": 0}, "the model learned nothing, so its figures say nothing"),
+    ],
+)
+def test_a_backtest_that_says_nothing_of_its_model_is_a_failure(counts, failure):
+    assert backtest_failure(summary(**counts, dead=tally())) == failure
 
 
 def test_people_get_the_same_as_tables():
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    print_backtest(console, summary())
-    shown = console.export_text()
+    said = shown(summary(dead=tally()))
     for part in (
         "5,000 events",
         "1,200 labels",
-        "7 dead letters",
+        "3 dead letters",
+        "outliers: 4 events, most in amount (3), fee (1)",
         "2,500 events/s",
         "0.7654",
         "majority",
         "12,345",
     ):
-        assert part in shown
+        assert part in said

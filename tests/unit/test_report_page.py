@@ -26,7 +26,7 @@ from flows.report_page import (
     render,
 )
 
-SECTIONS = ["summary", "metrics", "drift", "features", "calibration", "slices", "versions"]
+SECTIONS = ["summary", "dead-letters", "metrics", "drift", "features", "calibration", "slices", "versions"]
 DAY = 86_400_000
 START = 1_356_998_400_000  # 1 January 2013
 POINTS = 120

@@ -108,7 +108,7 @@ def test_a_mean_of_no_label_is_no_number():
 def test_what_is_kept_survives_a_snapshot():
     recent, fading = taken([5, 3, 9, 4], limit=3), FadingMean(0.9)
     fading.update(1.0)
-    sealer = Sealer(b"secret")
+    sealer = Sealer(b"s" * 32)
     kept, faded = sealer.open_state(sealer.seal_state((recent, fading)))
     for each in (recent, kept):
         each.add(8, 4)

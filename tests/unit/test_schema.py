@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.schema import Checker, Field, Flag, Number, Text, Time, check, iso, milliseconds
+from flows.core.schema import Checker, Field, Flag, Key, Number, Text, Time, check, iso, milliseconds
 from flows.errors import InvalidRecord
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
@@ -24,6 +24,24 @@ GOOD: list[tuple[Field, Any]] = [
     (Time(), "2013-01-01T07:00:00-05:00"),
     (Time(), "2013-01-01T12:00:00.123456+00:00"),
     (Time(), NOON),
+    (Time(), float(NOON)),
+    (Time(), 0),
+    (Time(), 48 * 86_400_000),
+    (Time(), "1970-01-20T00:00:00Z"),
+    (Key(), "a"),
+    (Key(), 0),
+    (Key(), -(2**63)),
+    (Key(kind="text"), "1"),
+    (Key(kind="integer"), 1),
+    (Flag(true=1, false=0), 1),
+    (Flag(true=1, false=0), 0.0),
+    (Flag(true="yes", false="no"), "no"),
+    (Flag(true=False, false=True), True),
+    (Time(unit="s"), NOON // 1000),
+    (Time(unit="s"), NOON / 1000 + 0.25),
+    (Time(unit="s"), "2013-01-01T12:00:00Z"),
+    (Time(unit="us"), NOON * 1000),
+    (Time(unit="ns"), NOON * 10**6),
 ]
 
 BAD: list[tuple[Field, Any, str]] = [
@@ -50,8 +68,33 @@ BAD: list[tuple[Field, Any, str]] = [
     (Time(), "2100-01-01T00:00:00Z", "between the years"),
     (Time(), -1, "between the years"),
     (Time(), 10**400, "between the years"),
-    (Time(), float(NOON), "a time, not a number"),
     (Time(), True, "a time, not a boolean"),
+    (
+        Time(),
+        NOON / 1000,
+        r"^field 'x' must be a time in ms, got 1357041600.0, which would be 1970-01-16; it lo",
+    ),
+    (Time(), NOON // 1000, r"it looks like seconds: declare Time\(unit='s'\)"),
+    (Time(), NOON * 1000, r"got 1357041600000000; it looks like microseconds: declare Time\(unit='us'\)"),
+    (Time(), math.inf, "a time in ms between the years"),
+    (Time(), math.nan, "a time in ms between the years"),
+    (Time(unit="s"), NOON, r"a time in s between .*looks like milliseconds: declare Time\(unit='ms'\)"),
+    (Time(unit="us"), NOON, r"would be 1970-01-16; it looks like milliseconds"),
+    (Time(unit="ns"), NOON * 1000, r"would be 1970-01-16; it looks like microseconds"),
+    (Time(unit="us"), NOON // 1000, r"would be 1970-01-01; it looks like seconds"),
+    (Time(unit="s"), True, "a time, not a boolean"),
+    (Key(), "", "1 to 256 characters"),
+    (Key(), "a" * 257, "1 to 256 characters"),
+    (Key(), 2**63, "an integer of 64 bits"),
+    (Key(), 1.0, "a string or an integer, not a number"),
+    (Key(), True, "a string or an integer, not a boolean"),
+    (Key(kind="integer"), "1", "an integer, as the key is declared, got '1'"),
+    (Key(kind="integer"), 1.0, "an integer, as the key is declared, got 1.0"),
+    (Key(kind="text"), 1, "a string, as the key is declared, got 1"),
+    (Flag(true=1, false=0), 2, "must be 1 or 0, as declared, got 2"),
+    (Flag(true=1, false=0), True, "must be 1 or 0, as declared, got True"),
+    (Flag(true=1, false=0), [1], r"must be 1 or 0, as declared, got \[1\]"),
+    (Flag(true="yes", false="no"), "Yes", "must be 'yes' or 'no', as declared, got 'Yes'"),
 ]
 
 
@@ -68,7 +111,7 @@ def test_any_other_value_is_refused_with_the_reason(field: Field, value: Any, re
     assert "'x'" in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [Text, Number, Flag, Time])
+@pytest.mark.parametrize("kind", [Text, Key, Number, Flag, Time])
 @pytest.mark.parametrize("payload", [{}, {"x": None}], ids=["missing", "null"])
 def test_only_a_required_field_must_be_there(kind: type[Field], payload: dict[str, None]) -> None:
     check(payload, {"x": kind(required=False)})
@@ -112,9 +155,18 @@ FIELDS = st.one_of(
     st.builds(Text, required=st.booleans(), longest=st.integers(1, 4)),
     st.builds(Number, low=st.sampled_from([-math.inf, 0]), high=st.integers(1, 9), required=st.booleans()),
     st.builds(Flag, required=st.booleans()),
-    st.builds(Time, required=st.booleans()),
+    st.builds(Flag, required=st.booleans(), true=st.just(1), false=st.sampled_from([0, -1.5])),
+    st.builds(Flag, required=st.booleans(), true=st.just("yes"), false=st.just("no")),
+    st.builds(Time, required=st.booleans(), unit=st.sampled_from(["s", "ms", "us", "ns"])),
+    st.builds(Key, required=st.booleans(), kind=st.sampled_from([None, "text", "integer"])),
 )
-VALUES = st.one_of(JSON, st.text(max_size=5), st.integers(-10, 10), st.integers(-1, 1))
+VALUES = st.one_of(
+    JSON,
+    st.text(max_size=5),
+    st.integers(-10, 10),
+    st.integers(-1, 1),
+    st.sampled_from(["yes", "no", 2**63, -1.5, NOON, NOON / 1000, "2013-01-01T12:00:00Z"]),
+)
 
 
 @given(
@@ -124,7 +176,53 @@ VALUES = st.one_of(JSON, st.text(max_size=5), st.integers(-10, 10), st.integers(
 def test_what_is_made_of_a_declaration_refuses_what_the_declaration_refuses(
     fields: dict[str, Field], payload: Any
 ) -> None:
-    assert reason(Checker(fields), payload) == reason(lambda given: check(given, fields), payload)
+    expected = reason(lambda given: check(given, fields), payload)
+    assert reason(Checker(fields), payload) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "uniform"),
+    [
+        (Time(), "2013-01-01T12:00:00.0006Z", NOON + 1),
+        (Time(), NOON, NOON),
+        (Time(), NOON + 0.4, NOON),
+        (Time(unit="s"), NOON // 1000, NOON),
+        (Time(unit="s"), NOON / 1000 + 0.2504, NOON + 250),
+        (Time(unit="us"), NOON * 1000 + 499, NOON),
+        (Time(unit="us"), NOON * 1000 + 500, NOON + 1),
+        (Time(unit="ns"), NOON * 10**6 + 999_999, NOON + 1),
+        (Flag(true=1, false=0), 1, True),
+        (Flag(true=1, false=0), 0.0, False),
+        (Flag(true=False, false=True), True, False),
+        (Flag(true="Y", false="N"), "N", False),
+        (Time(required=False), None, None),
+        (Flag(required=False, true=1, false=0), None, None),
+        (Key(), 7, 7),
+        (Key(), "7", "7"),
+    ],
+)
+def test_times_become_milliseconds_and_mapped_flags_true_or_false(field, value, uniform):
+    payload = {"x": value}
+    Checker({"x": field})(payload)
+    assert payload == {"x": uniform}
+    assert type(payload["x"]) is type(uniform)
+
+
+def test_a_record_is_blamed_for_its_fault_and_not_for_what_was_made_uniform_before():
+    fields = {"at": Time(unit="s"), "late": Flag(true=1, false=0), "n": Number()}
+    payload = {"at": NOON // 1000, "late": 1, "n": "many"}
+    assert reason(Checker(fields), payload) == "field 'n' must be a number, not a string"
+
+
+def test_a_field_that_is_missing_is_not_added():
+    payload: dict[str, Any] = {}
+    Checker({"at": Time(required=False), "late": Flag(required=False, true=1, false=0)})(payload)
+    assert payload == {}
+
+
+@given(st.integers(49 * 86_400_000, 4_102_444_799_999), st.sampled_from(["ms", "us", "ns"]))
+def test_a_time_is_the_same_in_every_unit(time, unit):
+    assert Time(unit=unit).read(time * {"ms": 1, "us": 1000, "ns": 10**6}[unit]) == time
 
 
 def reason(checks: Callable[[Any], None], payload: Any) -> str | None:
@@ -133,3 +231,10 @@ def reason(checks: Callable[[Any], None], payload: Any) -> str | None:
     except InvalidRecord as fault:
         return str(fault)
     return None
+
+
+def test_a_record_with_a_number_beyond_2_53_is_made_uniform_in_its_other_fields_too():
+    checker = Checker({"n": Number(), "late": Flag(true=1, false=0), "at": Time(unit="s")})
+    payload = {"n": 2**53 + 1, "late": 1, "at": NOON // 1000}
+    checker(payload)
+    assert payload == {"n": 2.0**53, "late": True, "at": NOON}

@@ -103,22 +103,38 @@ def replaced(place, value):
     [
         ({"plan": "not a hash"}, "'plan' must be the hash"),
         ({"keys": ("north",)}, "'keys' must be those of shop, town"),
-        ({"keys": ("north", 7)}, "must be a string or null"),
+        ({"keys": ("north", 7)}, "the key of 'town' must be a string or null"),
         ({"moment": -1}, "'moment' must be"),
         ({"moment": NOON * 10_000}, "'moment' must be"),
         ({"features": (*INPUTS, *VALUES)}, "'features' must be an array of 7"),
-        (replaced(2, 2.0), "view 'a' has the feature 'f0', which is no int"),
-        (replaced(2, True), "view 'a' has the feature 'f0', which is no int"),
-        (replaced(3, "x"), "view 'a' has the feature 'f1', which is no float"),
-        (replaced(3, 2**53 + 1), "view 'a' has the feature 'f1', which is no float"),
-        (replaced(4, 1), "view 'b' has the feature 'f0', which is no string"),
-        (replaced(5, [1]), "view 'c' has the feature 'f0', which is no float"),
     ],
     ids=str,
 )
 def test_a_fault_is_named(broken, says):
     with pytest.raises(InvalidRecord, match=says):
         decoder.decode(prediction(**broken))
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (replaced(2, 2.0), "view 'a' has the feature 'f0', which is no int"),
+        (replaced(2, True), "view 'a' has the feature 'f0', which is no int"),
+        (replaced(3, "x"), "view 'a' has the feature 'f1', which is no float"),
+        (replaced(4, 1), "view 'b' has the feature 'f0', which is no string"),
+        (replaced(5, [1]), "view 'c' has the feature 'f0', which is no float"),
+    ],
+    ids=str,
+)
+def test_a_wrong_feature_is_named_and_takes_no_other_view_with_it(broken, says):
+    answer = decoder.decode(prediction(**broken))
+    assert answer.faults == (says + " here",)
+    assert {row.view for row in answer.rows} == {"a", "b", "c"} - {says[6]}
+
+
+def test_a_number_that_no_float_holds_is_served_as_the_nearest_one():
+    (row, *_) = decoder.decode(prediction(**replaced(3, 2**53 + 1))).rows
+    assert (row.values, type(row.values[1])) == ([2, 2.0**53], float)
 
 
 def test_what_is_served_for_no_view_may_be_anything():

@@ -55,7 +55,7 @@ def test_a_variable_that_is_not_set_or_is_empty_has_its_default(name, attribute,
         ("STATE_DIR", "/var/lib/driftline", "state_dir", Path("/var/lib/driftline")),
         ("STATE_DIR", "/var/lib/driftline", "broker", "file:///var/lib/driftline/log.db"),
         ("FEATURE_STORE", "feature_store.redis.yaml", "feature_store", "feature_store.redis.yaml"),
-        ("SECRET", "geheim", "secret", b"geheim"),
+        ("SECRET", "geheim-geheim-geheim-geheim-geheim", "secret", b"geheim-geheim-geheim-geheim-geheim"),
         ("WEBHOOK_ALLOW_PRIVATE", "true", "webhook_allow_private", True),
         ("WEBHOOK_ALLOW_PRIVATE", "TRUE", "webhook_allow_private", True),
         ("WEBHOOK_ALLOW_PRIVATE", "1", "webhook_allow_private", True),
@@ -158,7 +158,7 @@ def test_a_variable_of_no_webhook_is_an_error_that_names_it_without_its_value(va
 
 
 def test_no_secret_is_shown():
-    secrets = {"SECRET": "s-ecret", "WEBHOOK_SECRET": "s-ecret", "KAFKA_SASL_PASSWORD": "s-ecret"}
+    secrets = {"SECRET": "s-ecret" * 5, "WEBHOOK_SECRET": "s-ecret", "KAFKA_SASL_PASSWORD": "s-ecret"}
     url = "https://me:s-ecret@example.org/hook?token=s-ecret"
     shown = repr(loaded(**secrets, WEBHOOK_URL=url, WEBHOOK_CHAT_URL=url, WEBHOOK_CHAT_SECRET="s-ecret"))  # noqa: S106
     assert "s-ecret" not in shown
@@ -197,3 +197,48 @@ def test_no_other_module_reads_the_environment():
         if any(word in file.read_text() for word in ("os.environ", "getenv"))
     }
     assert readers <= {"settings.py", "supervisor.py"}  # which hands it on to the flows
+
+
+def warnings(*names: str) -> list[str]:
+    return list(settings.unknown(dict.fromkeys(names, "1")))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("DRIFTLINE_BROKR", "DRIFTLINE_BROKER"),
+        ("DRIFTLINE_STATEDIR", "DRIFTLINE_STATE_DIR"),
+        ("DRIFTLINE_EPOCH_SECOND", "DRIFTLINE_EPOCH_SECONDS"),
+        ("DRIFTLINE_KAFAK_SASL_PASSWORD", "DRIFTLINE_KAFKA_SASL_PASSWORD"),
+        ("DRIFTLINE_WEBHOK_URL", "DRIFTLINE_WEBHOOK_URL"),
+    ],
+)
+def test_a_mistyped_variable_is_told_with_the_nearest_setting(name, near):
+    assert warnings(name) == [f"{name} is no setting and is ignored; did you mean {near}?"]
+
+
+def test_a_variable_near_no_setting_is_told_with_where_they_are_listed():
+    assert warnings("DRIFTLINE_COLOUR") == [
+        "DRIFTLINE_COLOUR is no setting and is ignored; docs/reference.md lists the settings"
+    ]
+
+
+def test_settings_and_the_variables_of_scripts_and_of_other_programs_are_no_mistakes():
+    known = [s.name for s in SETTINGS if not s.name.endswith("*")]
+    passed_on = ("KAFKA_SASL_PASSWORD", "KAFKA_HOME", "KAFKA_NODE", "WEBHOOK_ONCALL_URL", "TEST_KAFKA")
+    assert warnings(*known, *(f"DRIFTLINE_{name}" for name in passed_on), "DRIFT", "PATH") == []
+
+
+def test_a_secret_that_is_too_short_is_refused_with_the_command_that_makes_one():
+    with pytest.raises(
+        ConfigError, match=r"DRIFTLINE_SECRET must have at least 32 bytes, got 7; .*openssl rand"
+    ):
+        loaded(SECRET="hunter2")  # noqa: S106
+    assert loaded(SECRET="s" * 32).secret == b"s" * 32
+
+
+def test_large_models_go_to_the_state_directory_a_folder_of_the_project_or_a_url():
+    assert loaded().artifacts == str(PROJECT / ".driftline" / "artifacts")
+    assert loaded(ARTIFACTS="models").artifacts == str(PROJECT / "models")
+    assert loaded(ARTIFACTS="/mnt/models").artifacts == "/mnt/models"
+    assert loaded(ARTIFACTS="s3://bucket/models").artifacts == "s3://bucket/models"

@@ -76,7 +76,7 @@ def test_before_the_first_label_every_mean_is_no_number():
 
 
 def test_what_is_counted_survives_a_snapshot():
-    sealer, losses = Sealer(b"secret"), Losses(("model", "no-change"), alpha=0.9)
+    sealer, losses = Sealer(b"s" * 32), Losses(("model", "no-change"), alpha=0.9)
     losses.update((0.25, 0.5))
     kept = sealer.open_state(sealer.seal_state(losses))
     assert (kept.means(), kept.fading()) == (losses.means(), losses.fading())

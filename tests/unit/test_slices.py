@@ -106,7 +106,7 @@ def test_a_mixture_of_groups_never_makes_them_look_further_apart(labels):
 
 
 def test_what_is_counted_survives_a_snapshot():
-    sealer, slices = Sealer(b"secret"), Slices(("group",), minimum=1)
+    sealer, slices = Sealer(b"s" * 32), Slices(("group",), minimum=1)
     slices.update(["a"], True, False)
     kept = sealer.open_state(sealer.seal_state(slices))
     kept.update(["a"], True, True)

@@ -12,6 +12,7 @@ from flows.adapters.log import LogBroker
 from flows.core.broker import Outgoing, TopicSpec
 from flows.core.drain import Drain
 from flows.core.merge import size_of
+from flows.errors import OffsetExpired
 from flows.wiring import Telemetry
 
 
@@ -32,6 +33,19 @@ def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_pat
             pass
         assert [len(records) for _, records in batches] == [1]
         assert 0.25 < time.monotonic() - caught_up < 10.0
+
+
+def test_a_stored_offset_that_is_not_in_the_log_is_told_with_what_to_do(tmp_path: Path) -> None:
+    def open_log() -> LogBroker:
+        return LogBroker(tmp_path / "log.db")
+
+    with closing(open_log()) as log:
+        log.create_topics([TopicSpec("events")])
+    source = MergedSource(open_log, "group", Inputs(["events"]), 1, 10, Telemetry(), Drain())
+    advice = r"offset 5 of events\[0\] .* 0 to 0 of it.* stop all flows and remove the pipeline's folder"
+    slot = source.build_part("records", "0", {"events/0": 5})
+    with closing(slot), pytest.raises(OffsetExpired, match=advice):
+        slot.next_batch()
 
 
 def test_a_clock_that_is_set_back_wakes_the_steps_once_and_nothing_waits_for_it(

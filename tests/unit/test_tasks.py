@@ -120,7 +120,7 @@ def test_a_detector_that_gives_nan_is_not_taught_so_that_rivers_quantile_does_no
     model = Model("v1", anomaly.QuantileFilter(Scorer(), q=0.9), task=ANOMALY)
     assert model.learn({"a": 1.0}, None) is None
     model.estimator.anomaly_detector.answer = nan
-    assert model.learn({"a": 1.0}, None) == "ArithmeticError: the detector gives nan"
+    assert str(model.learn({"a": 1.0}, None)) == "the detector gives nan"
     model.estimator.anomaly_detector.answer = 0.75
     for _ in range(10):
         assert model.learn({"a": 1.0}, None) is None
@@ -145,8 +145,8 @@ def test_an_anomaly_is_what_lies_above_the_quantile_of_the_scores_before():
         (BINARY, 0.8, True, -log(0.8)),
         (BINARY, 0.8, False, -log(0.2)),
         (MULTICLASS, {"a": 0.7, "b": 0.3}, "b", -log(0.3)),
-        (MULTICLASS, {"a": 0.7, "b": 0.3}, "c", -log(1e-6)),
-        (MULTICLASS, {}, "c", -log(1e-6)),
+        (MULTICLASS, {"a": 0.7, "b": 0.3}, "c", -log(1e-15)),
+        (MULTICLASS, {}, "c", -log(1e-15)),
         (REGRESSION, 3.0, 5, 4.0),
         (REGRESSION, 1e150, -1e150, 4e300),
         (ANOMALY, {"score": 9.0, "anomaly": 1.0}, True, 0.0),
@@ -159,7 +159,7 @@ def test_the_loss_of_an_answer(task, score, truth, loss):
 
 @given(st.floats(0, 1))
 def test_the_log_loss_of_any_likelihood_is_finite(likelihood):
-    assert 0 <= log_loss(likelihood) <= -log(1e-6)
+    assert 0 <= log_loss(likelihood) <= -log(1e-15)
 
 
 @given(st.floats(0, 1), st.booleans())
@@ -222,7 +222,7 @@ def test_the_default_metrics_take_the_baselines_answers(task):
     metric, baseline = task.metrics(), task.baseline()
     for _ in range(3):
         for score in (baseline.majority, baseline.no_change):
-            answer = task.answer(score, getattr(metric, "requires_labels", False))
+            answer = task.answer(score, truth, getattr(metric, "requires_labels", False))
             if answer is not None:
                 metric.update(truth, answer)
         baseline.learn(truth)
@@ -232,7 +232,7 @@ def test_the_default_metrics_take_the_baselines_answers(task):
 def test_scores_of_anomalies_are_ranked_by_metrics_that_take_them():
     ranking = metrics.RollingROCAUC()
     for score, truth in ((9.0, True), (3.0, False), (5.0, True), (4.0, False)):
-        ranking.update(truth, ANOMALY.answer({"score": score, "anomaly": 0.0}, False))
+        ranking.update(truth, ANOMALY.answer({"score": score, "anomaly": 0.0}, truth, False))
     assert ranking.get() == 1.0
 
 

@@ -102,6 +102,21 @@ def test_a_row_is_a_prediction_as_served_beside_its_last_label(project: Project)
     assert moments[0] == 1000 * milliseconds(answers["F00001"]["time"]) + 1
 
 
+def test_a_number_that_no_float_holds_is_the_nearest_one_whoever_wrote_it(project: Project) -> None:
+    project.send([event("F1", NOON), label("F1", NOON, True)])
+    run_flow(project.engine(), "predict")
+    running = project.engine()
+    names, (real,) = running.names(running.plan()), project.records("predictions")
+    body = orjson.loads(real.value)
+    columns = ["minute_of_day", "origin_departures__mean_delay_3h"]  # an input, and a feature of a view
+    for name in columns:
+        body["features"][names.index(name)] = 2**53 + 1
+    project.send([Outgoing(real.topic, orjson.dumps(body | {"score": 2**53 + 1}), timestamp=NOON)])
+    assert command(project, "out.parquet") == "2 rows; predictions left out: none"
+    written = pq.read_table(project.directory / "out.parquet", columns=[*columns, "score"]).to_pylist()
+    assert written[1] == dict.fromkeys([*columns, "score"], 2.0**53)
+
+
 def test_predictions_of_another_plan_and_foreign_records_are_left_out_and_counted(project: Project) -> None:
     project.send(
         [*[event(f"F{n}", NOON + n) for n in range(3)], *[label(f"F{n}", NOON, True) for n in range(3)]]

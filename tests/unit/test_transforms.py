@@ -2,9 +2,13 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
+import orjson
+import pytest
+
 from flows.core.features import Question
 from flows.core.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
-from flows.core.transforms import Transformer
+from flows.core.transforms import Transformer, fitted
 
 RISK = Transform("risk", "m:risk", "0", (Input("amount", "number"),), ("shops",), (Output("share", "float"),))
 PLAN = FeaturePlan("s", (View("shops", "shop", "sales", (Aggregate("n", "count", "", 9, "int"),)),), (RISK,))
@@ -29,12 +33,31 @@ def test_the_outputs_follow_the_views_features():
 def test_a_row_that_the_function_cannot_do_spoils_no_other():
     vectors, faults = extended(risk, (6, 2), (9, 0), (8, 4))
     assert (vectors[0], vectors[2]) == ([2, 3.0], [4, 2.0])
-    assert faults == {1: "ZeroDivisionError: division by zero"}
+    assert {row: repr(error) for row, error in faults.items()} == {1: "ZeroDivisionError('division by zero')"}
 
 
 def test_what_is_no_feature_is_a_fault():
-    for value in (float("nan"), [1]):
+    for value in (float("nan"), [1], "1", 10**400, 1j):
         assert list(extended(lambda given, v=value: {"share": [v] * len(given["n"])}, (1, 1))[1]) == [0]
+
+
+def test_a_value_becomes_its_declared_type_so_that_every_store_holds_it():
+    for given, dtype, value in [
+        (2**53 + 1, "float", 2.0**53),
+        (np.float64(0.5), "float", 0.5),
+        (np.float32(0.5), "float", 0.5),
+        (True, "float", 1.0),
+        (np.int64(7), "int", 7),
+        (7.0, "int", 7),
+        (None, "int", None),
+        ("a", "string", "a"),
+    ]:
+        found = fitted(Output("o", dtype), given)
+        assert (type(found), found) == (type(value), value)
+        orjson.dumps(found)
+    for wrong in (7.5, 2**63, "7", float("inf")):
+        with pytest.raises((TypeError, ValueError)):
+            fitted(Output("o", "int"), wrong)
 
 
 def test_a_time_comes_as_a_datetime_in_utc_and_a_missing_one_as_none():

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -166,14 +167,17 @@ def test_events_that_become_fewer_are_an_alarm_of_data_quality():
     assert alarm.columns == (ColumnMove("(events)", 60.0, 6.0, fault="rate"),)
 
 
-def labels(watching: Watch, count: int, rate: float, start: int = 0) -> Iterator[DriftSignal]:
-    """Labels of which this share shows an error, nearly all of them in one slice."""
+def labels(
+    watching: Watch, count: int, rate: float, start: int = 0, asked: int = START
+) -> Iterator[DriftSignal]:
+    """Labels of predictions `asked` at once; this share shows an error, nearly all of them in one slice."""
     rng = random.Random(start)
     for index in range(start, start + count):
         wrong = rng.random() < rate
         row = (700.0, 0.0, "UA" if wrong else rng.choice(["AA", "UA"]))
         moment = Moment(START + index * MINUTE, Position("labels", 0, index), "v1")
-        yield from watching.judged(float(wrong), wrong, row, moment)
+        yield from watching.judged(float(wrong), wrong, asked, row, moment)
+        watching.learned(asked)
 
 
 def test_windows_that_one_event_closes_after_a_gap_are_signals_of_their_own():
@@ -248,3 +252,83 @@ def test_what_json_has_no_word_for_is_sent_as_near_to_it_as_can_be():
     assert signals
     for signal in signals:
         assert DriftSignal.from_json(signal.to_json()) == signal
+
+
+FILLING = WATCHED._replace(
+    columns={
+        **WATCHED.columns,
+        "delay": Column("number", fill=2 * DAY),
+        "weekend": Column("number", fill=inf),
+    },
+    warm_up=1000,
+)
+
+
+def serve(watching: Watch, count: int, scores: Callable[[int], float]) -> list[DriftSignal]:
+    found = []
+    for index, (time, row, _) in enumerate(stationary()[:count]):
+        delay = min(index / 2880, 1.0) * 100 + (row[1] or 0)
+        weekend = float(index > 4 * 1440)
+        moment = Moment(time, place(index), "v1")
+        found += watching.served((row[0], delay, row[2], weekend), scores(index), moment)
+    return found
+
+
+def test_features_are_compared_when_their_windows_are_full_and_the_calendar_never():
+    found = serve(watch(FILLING), 8 * 1440, lambda _: 0.5)
+    assert found == []
+    never_said = FILLING._replace(columns={name: Column(c.kind) for name, c in FILLING.columns.items()})
+    assert {s.kind for s in serve(watch(never_said), 8 * 1440, lambda _: 0.5)} == {"feature"}
+
+
+def test_predictions_are_compared_when_the_model_has_learned_enough_of_full_windows():
+    rng = random.Random(3)
+
+    def grows(index: int) -> float:
+        return rng.random() * (0.01 if index < 3 * 1440 else 0.5)
+
+    def first_alarm(asked: int, count: int) -> list[DriftSignal]:
+        watching, found = watch(FILLING._replace(kinds=("prediction",))), []
+        found += serve(watching, 3 * 1440 + TOGETHER, grows)
+        found += labels(watching, count, 0.1, asked=asked)
+        for index, (time, row, _) in enumerate(stationary(20, 2)):
+            later = Moment(time + 4 * DAY, place(index), "v1")
+            score = rng.random() * (0.5 if index < 7 * 1440 else 0.1)
+            found += watching.served((row[0], row[1], row[2], 0.0), score, later)
+        return [signal for signal in found if signal.status == "firing"]
+
+    (alarm,) = first_alarm(START + 2 * DAY, 1000)  # the model's start is no alarm, what comes later is
+    assert alarm.kind == "prediction"
+    assert alarm.since >= START + 11 * DAY - 500 * MINUTE
+    assert first_alarm(START + 2 * DAY, 999) == []
+    assert first_alarm(START + 2 * DAY - 1, 5000) == []
+
+
+def test_the_error_of_a_prediction_whose_windows_were_not_full_is_no_concept_drift():
+    def raised(asked: int) -> list[DriftSignal]:
+        watching = watch(FILLING)
+        serve(watching, 1, lambda _: 0.5)
+        before = labels(watching, 2000, 0.1, asked=asked)
+        return [*before, *labels(watching, 500, 0.5, start=2000, asked=asked)]
+
+    assert raised(START + 2 * DAY - 1) == []
+    (alarm,) = raised(START + 2 * DAY)
+    assert alarm.kind == "concept"
+
+
+@pytest.mark.parametrize("stop", [1000, 5000])
+def test_a_watch_that_was_restored_while_windows_fill_raises_the_same(stop):
+    def whole(watching: Watch, restore: bool) -> list[DriftSignal]:
+        found, sealer = [], Sealer(b"s" * 32)
+        for index, (time, row, score) in enumerate(changed(lambda row, s: ((row[0] + 300, *row[1:]), s / 4))):
+            if restore and index == stop:
+                watching = sealer.open_state(sealer.seal_state(watching))
+            moment = Moment(time, place(index), "v1")
+            found += watching.served((*row, 0.0), score, moment)
+            found += watching.judged(0.0, False, time, (*row, 0.0), moment)
+            watching.learned(time)
+        return found
+
+    straight = whole(watch(FILLING), restore=False)
+    assert {signal.kind for signal in straight} >= {"feature", "prediction"}
+    assert whole(watch(FILLING), restore=True) == straight

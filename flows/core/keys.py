@@ -1,0 +1,40 @@
+"""Keys for one purpose each, derived from the project's secret by HKDF-SHA256 (RFC 5869).
+
+What was signed for one purpose does not verify for another: a stored flow state is never taken for a model.
+"""
+
+import hmac
+from hashlib import sha256
+
+_HASH_BYTES = 32
+
+
+def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int = _HASH_BYTES) -> bytes:
+    """Return `length` bytes derived from `secret` for `info`.
+
+    >>> hkdf_sha256(b"secret", b"", b"models") == hkdf_sha256(b"secret", b"", b"states")
+    False
+    """
+    pseudorandom = hmac.digest(salt or bytes(_HASH_BYTES), secret, "sha256")
+    output, block = b"", b""
+    for number in range(1, -(-length // _HASH_BYTES) + 1):
+        block = hmac.digest(pseudorandom, block + info + bytes([number]), "sha256")
+        output += block
+    return output[:length]
+
+
+class SigningKey:
+    """Signs and verifies for one purpose with HMAC-SHA256."""
+
+    SIZE = sha256().digest_size  # bytes of a signature
+
+    def __init__(self, secret: bytes, purpose: str) -> None:
+        self._key = hkdf_sha256(secret, b"driftline", purpose.encode())
+
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of `content`."""
+        return hmac.digest(self._key, content, "sha256")
+
+    def verifies(self, content: bytes, signature: bytes) -> bool:
+        """Return whether `signature` was made with this key for this content."""
+        return hmac.compare_digest(self.sign(content), signature)

@@ -1,0 +1,97 @@
+"""What the settings of a topic that exists already mean for the flows that read and write it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal, NamedTuple
+
+Role = Literal["input", "output", "models"]
+
+_NEVER = str(2**63 - 1)
+_DAY = 86_400_000
+_ROOM = 2 * 2**20  # bytes that a record of an own topic may have
+
+
+class Verdict(NamedTuple):
+    """What is wrong with a topic: `faults` make results wrong, `warnings` only spoil something."""
+
+    faults: list[str]
+    warnings: list[str]
+
+
+def judge(role: Role, settings: Mapping[str, str]) -> Verdict:
+    """Judge the settings of a topic, by Kafka's names; those that are missing are taken to be right."""
+    verdict = Verdict([], [])
+    _judge_time(role, settings, verdict)
+    _judge_compaction(role, settings, verdict)
+    _judge_retention(role, settings, verdict)
+    if role != "input" and int(settings.get("max.message.bytes", _ROOM)) < _ROOM:
+        size = int(settings["max.message.bytes"])
+        verdict.warnings.append(
+            f"max.message.bytes = {size}: the dead letter of a record of that size does not fit; set {_ROOM}"
+        )
+    return verdict
+
+
+def _judge_time(role: Role, settings: Mapping[str, str], verdict: Verdict) -> None:
+    if settings.get("message.timestamp.type") == "LogAppendTime":
+        if role == "input":
+            verdict.warnings.append(
+                "message.timestamp.type = LogAppendTime: its records are merged with those of other topics "
+                "by their arrival, so a replay of history gives other features"
+            )
+        else:
+            verdict.faults.append(
+                "message.timestamp.type = LogAppendTime, but the flows merge it by event time: set CreateTime"
+            )
+    before = settings.get("message.timestamp.before.max.ms", _NEVER)
+    if before != _NEVER:
+        verdict.warnings.append(
+            f"message.timestamp.before.max.ms = {before}: Kafka refuses records that are {_span(before)} "
+            "old, as those of a replay"
+        )
+
+
+def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: Verdict) -> None:
+    compacted = "compact" in settings.get("cleanup.policy", "compact" if role == "models" else "")
+    if compacted and role == "output":
+        verdict.faults.append("cleanup.policy = compact would remove records that are needed: set delete")
+    elif compacted and role == "input":
+        verdict.warnings.append(
+            "cleanup.policy = compact: of equal keys only the last record stays, so `verify`, "
+            "`training-set`, `backfill` and a flow that is behind miss the others"
+        )
+    elif not compacted and role == "models":
+        verdict.warnings.append("cleanup.policy = delete: old models use space that compaction would free")
+
+
+def _judge_retention(role: Role, settings: Mapping[str, str], verdict: Verdict) -> None:
+    if "delete" not in settings.get("cleanup.policy", "delete"):
+        return
+    milliseconds, size = settings.get("retention.ms", "-1"), settings.get("retention.bytes", "-1")
+    if milliseconds != "-1":
+        verdict.warnings.append(
+            f"retention.ms = {milliseconds}: records are removed when they are {_span(milliseconds)} old by "
+            f"their timestamps, those of a replay at once; {_loser(role)}"
+        )
+    if size != "-1":
+        verdict.warnings.append(
+            f"retention.bytes = {size}: of each partition no more than that is kept; {_loser(role)}"
+        )
+
+
+def _loser(role: Role) -> str:
+    if role == "models":
+        return "a predict flow without a state finds no model after that long without labels"
+    return "`verify`, `training-set`, `backfill` and a start over see none of them"
+
+
+def _span(milliseconds: str) -> str:
+    """A span of time in a person's units.
+
+    >>> _span("604800000"), _span("86400000"), _span("3600000")
+    ('7 days', '1 day', '1:00:00')
+    """
+    days, rest = divmod(int(milliseconds), _DAY)
+    if rest or not days:
+        return str(timedelta(milliseconds=int(milliseconds)))
+    return f"{days} days" if days > 1 else "1 day"

@@ -1,0 +1,64 @@
+"""What the settings of a topic that exists already are judged to be."""
+
+from typing import get_args
+
+import pytest
+
+from flows.adapters.kafka_topics import COMPACTED, ROOMY, TOPIC
+from flows.core.topic_settings import Role, judge
+
+DEFAULTS = {
+    "cleanup.policy": "delete",
+    "retention.ms": "604800000",
+    "retention.bytes": "-1",
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": "9223372036854775807",
+    "max.message.bytes": "1048588",
+}
+
+
+@pytest.mark.parametrize("role", get_args(Role))
+def test_topics_that_the_engine_makes_are_right(role: Role) -> None:
+    settings = TOPIC | (COMPACTED if role == "models" else {}) | ({} if role == "input" else ROOMY)
+    assert judge(role, settings) == ([], [])
+    assert judge(role, {}) == ([], [])
+
+
+LATER = {"message.timestamp.type": "LogAppendTime"}
+COMPACT = {"cleanup.policy": "compact"}
+
+
+@pytest.mark.parametrize(
+    ("role", "settings", "faults", "warnings"),
+    [
+        ("input", LATER, [], ["by their arrival, so a replay of history gives other features"]),
+        ("output", LATER, ["the flows merge it by event time: set CreateTime"], []),
+        ("models", LATER, ["set CreateTime"], []),
+        ("input", COMPACT, [], ["of equal keys only the last record stays"]),
+        ("output", {"cleanup.policy": "compact,delete"}, ["set delete"], []),
+        ("models", COMPACT, [], []),
+        ("models", {"cleanup.policy": "delete"}, [], ["old models use space"]),
+        ("input", {"retention.ms": "604800000"}, [], ["when they are 7 days old"]),
+        ("output", {"retention.ms": "5400000"}, [], ["when they are 1:30:00 old"]),
+        ("input", {"retention.bytes": "1000"}, [], ["retention.bytes = 1000"]),
+        ("models", {"cleanup.policy": "compact,delete", "retention.ms": "1"}, [], ["finds no model"]),
+        ("models", COMPACT | {"retention.ms": "1"}, [], []),
+        (
+            "input",
+            {"message.timestamp.before.max.ms": "86400000"},
+            [],
+            ["refuses records that are 1 day old"],
+        ),
+        ("output", {"max.message.bytes": "1048588"}, [], ["max.message.bytes = 1048588"]),
+        ("input", {"max.message.bytes": "1048588"}, [], []),
+        ("input", DEFAULTS, [], ["7 days"]),
+        ("output", DEFAULTS, [], ["7 days", "max.message.bytes"]),
+    ],
+)
+def test_settings_that_make_results_wrong_are_faults_and_those_that_spoil_something_warnings(
+    role: Role, settings: dict[str, str], faults: list[str], warnings: list[str]
+) -> None:
+    verdict = judge(role, settings)
+    for found, wanted in ((verdict.faults, faults), (verdict.warnings, warnings)):
+        assert len(found) == len(wanted)
+        assert all(part in text for part, text in zip(wanted, sorted(found, reverse=True), strict=True))
