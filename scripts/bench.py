@@ -10,8 +10,8 @@ labels: memory and time of a prediction that waits for its label, a million of t
 
 drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
 
-peers, latency, idle, startup: the flows beside a bare loop, Quix Streams, stock Bytewax and Faust on one real
-Kafka, by bench_peers.py; the figures are stored as JSON. compare OLD NEW shows what moved between two files.
+peers: predict and learn beside a bare loop, Quix Streams, stock Bytewax and Faust on one real Kafka (see
+bench_peers.py); the figures are stored as JSON. compare OLD NEW shows what moved between two such files.
 
 outliers: what one event of 1e6 or 1e150 costs a model, by how outliers are treated (see bench_outliers.py).
 """
@@ -51,9 +51,6 @@ BENCHMARKS = [
     "drift",
     "outliers",
     "peers",
-    "latency",
-    "idle",
-    "startup",
     "compare",
 ]
 
@@ -72,7 +69,7 @@ def main() -> int:
         return 0
     if options.benchmark == "compare":
         return bench_peers.compare(*options.files)
-    if options.benchmark in ("peers", "latency", "idle", "startup"):
+    if options.benchmark == "peers":
         return bench_peers.main(options)
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     if options.benchmark == "features":
@@ -202,7 +199,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--events", type=int, default=30_000, metavar="N", help="events for smoke and peers (30000)"
     )
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of peers and latency (3)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of peers (3)")
     parser.add_argument(
         "--broker",
         action="append",
