@@ -10,6 +10,9 @@ labels: memory and time of a prediction that waits for its label, a million of t
 
 drift: false alarms and delays of the drift detectors on made-up streams (see bench_drift.py).
 
+peers: predict and learn beside a bare loop, Quix Streams, stock Bytewax and Faust on one real Kafka (see
+bench_peers.py); the figures are stored as JSON. compare OLD NEW shows what moved between two such files.
+
 outliers: what one event of 1e6 or 1e150 costs a model, by how outliers are treated (see bench_outliers.py).
 """
 
@@ -20,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import bench_drift
@@ -27,6 +31,7 @@ import bench_features
 import bench_labels
 import bench_online
 import bench_outliers
+import bench_peers
 from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +44,15 @@ from flows.runner import tune_garbage_collection
 from flows.wiring import Engine
 
 BATCH = 1000
+BENCHMARKS = [
+    "smoke",
+    "features",
+    "labels",
+    "drift",
+    "outliers",
+    "peers",
+    "compare",
+]
 
 console = Console()
 
@@ -53,6 +67,10 @@ def main() -> int:
     if options.benchmark == "labels":
         console.print(bench_labels.table(pending=1_000_000))
         return 0
+    if options.benchmark == "compare":
+        return bench_peers.compare(*options.files)
+    if options.benchmark == "peers":
+        return bench_peers.main(options)
     tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
     if options.benchmark == "features":
         features()
@@ -176,8 +194,12 @@ def _seconds(work: Callable[[], None]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", choices=["smoke", "features", "labels", "drift", "outliers"])
-    parser.add_argument("--events", type=int, default=30_000, metavar="N", help="flights for smoke (30000)")
+    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="two files of results to compare")
+    parser.add_argument(
+        "--events", type=int, default=30_000, metavar="N", help="events for smoke and peers (30000)"
+    )
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of peers (3)")
     parser.add_argument(
         "--broker",
         action="append",

@@ -1,0 +1,34 @@
+"""Faust, as its documentation shows: an agent over a topic of JSON."""
+
+import os
+import sys
+from typing import Any
+
+import faust
+from work import ANSWERS, BROKER, EVENTS, work
+
+app = faust.App(
+    f"faust-{ANSWERS}",
+    broker=f"kafka://{BROKER}",
+    store="memory://",
+    datadir=os.environ["FOLDER"],
+    value_serializer="json",
+    consumer_auto_offset_reset="earliest",
+    topic_disable_leader=True,
+    topic_allow_declare=False,
+    stream_buffer_maxsize=16_384,
+    producer_linger=5,
+)
+events, answers = app.topic(EVENTS), app.topic(ANSWERS)
+
+
+@app.agent(events)
+async def answer(stream: Any) -> None:
+    """Answer each event of the stream."""
+    async for event in stream:
+        await answers.send(value=work(event))
+
+
+if __name__ == "__main__":
+    sys.argv = ["faust", "worker", "-l", "warn", "--without-web"]
+    app.main()

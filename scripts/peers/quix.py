@@ -1,0 +1,17 @@
+"""Quix Streams, as its documentation shows: a dataframe over a topic of JSON."""
+
+from quixstreams import Application
+from work import ANSWERS, BROKER, EVENTS, work
+
+app = Application(
+    broker_address=BROKER,
+    consumer_group=f"quix-{ANSWERS}",
+    auto_offset_reset="earliest",
+    commit_interval=1.0,
+    producer_extra_config={"linger.ms": 5, "enable.idempotence": True},
+    loglevel="WARNING",
+)
+events = app.topic(EVENTS, value_deserializer="json", key_deserializer="bytes")
+answers = app.topic(ANSWERS, value_serializer="json", key_serializer="bytes")
+app.dataframe(events).apply(work).to_topic(answers)
+app.run()

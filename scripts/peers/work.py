@@ -1,0 +1,23 @@
+"""What each program does with an event: score it, and learn it where LEARN=1."""
+
+import os
+from typing import Any
+
+from river import linear_model, preprocessing
+
+BROKER = os.environ.get("BROKER", "")
+EVENTS = os.environ.get("EVENTS", "")
+ANSWERS = os.environ.get("ANSWERS", "")
+LEARN = os.environ.get("LEARN") == "1"
+NAMES = [f"f{number}" for number in range(10)]
+
+model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+def work(event: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one event."""
+    x = {name: event[name] for name in NAMES}
+    score = model.predict_proba_one(x).get(True, 0.5)
+    if LEARN:
+        model.learn_one(x, bool(event["y"]))
+    return {"id": event["id"], "p": score}
