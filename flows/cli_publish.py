@@ -144,5 +144,5 @@ def _check_complete(found: Survey, sent: Counter[str]) -> None:
     if sent != found.counts:
         raise ConfigError(
             f"the data set had {found.counts.total():,} records when it was read first and {sent.total():,} "
-            "when it was read again; let its `__iter__` begin anew each time, and give the same"
+            "when it was read again; its `__iter__` must give the same records each time"
         )

@@ -22,9 +22,8 @@ class InService:
         ends = {TopicPartition(self._topic, n): end for n, (_, end) in enumerate(broker.offsets(self._topic))}
         self._consumer = broker.consumer("driftline.reader", ends)
         self._wait = max(0.5, 3 * interval)
-        self._news: list[
-            tuple[int, int, int]
-        ] = []  # of models: the last label's time (ms), partition, next offset
+        # of models: the last label's time (ms), the partition, the next offset
+        self._news: list[tuple[int, int, int]] = []
         self._served = 0
         self._asked = (0, 0.0)  # a label's time, and when it was first asked for
 

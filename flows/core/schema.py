@@ -158,7 +158,7 @@ class Time:
         declared.check("Time", self, {"required": declared.flag, "unit": units})
 
     def read(self, value: Any) -> int:
-        """The moment in milliseconds; raises ValueError, with the reason, for what is none."""
+        """Return the moment in milliseconds; raises ValueError with the reason for any other value."""
         kind = type(value)
         if kind is str:
             return milliseconds(value)
@@ -170,7 +170,7 @@ class Time:
         return time
 
     def read_or_none(self, value: Any) -> int | None:
-        """The moment in milliseconds, None for what is none."""
+        """Return the moment in milliseconds, or None for any other value."""
         try:
             return milliseconds(value) if type(value) is str else self.read(value)
         except ValueError:
