@@ -419,7 +419,8 @@ class KafkaProducer:
         except SystemError as crash:
             if "cimpl" not in str(crash):
                 raise
-            raise self._health.lost_reason(self._topic, has_written=self._has_written) from crash
+            health = self._health
+            raise (health.ended() if self._has_written else health.refused_at_first(self._topic)) from crash
 
     def _send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         self._check_topics(records)

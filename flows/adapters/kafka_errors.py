@@ -119,13 +119,12 @@ class Health:
                 raise
             raise self._refusal(fatal, operation, topic) from error
 
-    def lost_reason(self, topic: str, *, has_written: bool) -> BrokerError:
-        """The error for a producer that Kafka ended, where the client lost the reason among its callbacks.
+    def ended(self) -> BrokerError:
+        """Return the error for a client that Kafka ended, where the client lost the reason."""
+        return BrokerError(f"Kafka at {self.servers} ended the producer; its log has the reason")
 
-        One that never wrote was refused its id, for which it needs an ACL to write.
-        """
-        if has_written:
-            return BrokerError(f"Kafka at {self.servers} ended the producer; its log has the reason")
+    def refused_at_first(self, topic: str) -> AccessDenied:
+        """Return the same for a producer that never wrote: it was refused its id, for want of an ACL."""
         return AccessDenied(
             f"Kafka at {self.servers} refuses {self._who} the operation WRITE on topic {topic!r}, it seems; "
             "add an ACL that allows it, or look into its log"

@@ -135,10 +135,10 @@ def test_a_crash_without_a_cause_is_explained_by_what_the_client_reported_before
 
 
 def test_a_producer_that_ended_without_a_reason_was_refused_only_if_it_never_wrote() -> None:
-    never = health().lost_reason("t", has_written=False)
+    never = health().refused_at_first("t")
     assert isinstance(never, AccessDenied)
     assert "refuses user 'alice' the operation WRITE on topic 't'" in str(never)
-    assert not isinstance(health().lost_reason("t", has_written=True), AccessDenied)
+    assert not isinstance(health().ended(), AccessDenied)
 
 
 def test_a_fault_that_is_not_kafkas_is_left_alone() -> None:
