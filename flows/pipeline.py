@@ -161,9 +161,9 @@ class Pipeline:
     `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
     prediction that got none is then forgotten, or learned with the `default_label`, if there is one. At most
     `max_pending` predictions wait; where more would, the oldest are forgotten before their time.
-    `outliers` are events with a number far outside the range of those before it. All are served; with "skip"
-    they are not learned, with "clip" such a number is moved to the end of its range, with "learn" they are
-    learned as they are.
+    `outliers` are events with a number far outside the range of those before it. All are served; with "clip"
+    such a number is moved to the end of its range before the event is learned, with "skip" the event is not
+    learned, with "learn" it is learned as it is.
     `dataset` names a function, `module:function`, that yields records for `driftline publish`.
     """
 
@@ -185,7 +185,7 @@ class Pipeline:
     label_wait: timedelta = timedelta(days=7)
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
-    outliers: Outliers = "skip"
+    outliers: Outliers = "clip"
     lateness: timedelta = timedelta(hours=3)
     partitions: int = 1
     dataset: str | None = None

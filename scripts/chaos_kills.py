@@ -20,6 +20,7 @@ from flows.runner import FLOWS
 
 SECRET = "whsec_" + "MDEy" * 8
 PROCESSES = (2, 1, 3)  # of the predict flow, in turns
+RESERVE = 4  # the last fourth of the events waits for the flows while a kill is due: it finds them at work
 SPAN = 3_600_000  # ms of event time that are sent together: the sources first, as `driftline publish` does
 TICK = 0.03  # seconds
 QUIET = 1.5  # seconds without work, before all is done
@@ -99,7 +100,7 @@ class Chaos:
             site = self._site.with_settings(**webhook)
             with site.log() as log:
                 self._log = log
-                self._feed = _Feed(log, records, self._plan.backlog)
+                self._feed = _Feed(log, records, self._plan)
                 for number, processes in enumerate(self._plan.phases, 1):
                     self._phase(site, number, processes)
             self.alerts = [alert["id"] for alert in receiver.alerts]
@@ -132,7 +133,10 @@ class Chaos:
                 f"{self._predictions():,} predictions, {len(self.kills)} kills; still to read: {lags}"
             )
         self._running.check()
-        self._feed.go_on()
+        if self._plan.due or self._pending:
+            self._feed.go_on_with_reserve()
+        else:
+            self._feed.go_on(self._plan.backlog)
         predictions = self._predictions()
         while self._plan.due and self._plan.due[0][0] <= predictions:
             self._pending.append((time.monotonic() + self._plan.random.random(), self._plan.due.pop(0)[1]))
@@ -185,31 +189,40 @@ class Chaos:
 class _Feed:
     """Sends the records in event-time order, and keeps the flows a bounded number of records behind."""
 
-    def __init__(self, log: Log, records: Iterable[Outgoing], backlog: int) -> None:
+    def __init__(self, log: Log, records: Iterable[Outgoing], plan: Plan) -> None:
         self._log = log
-        self._backlog = backlog
+        self._backlog = plan.backlog
+        self._unreserved = plan.events - plan.events // RESERVE  # events
         self._producer = log.broker.producer()
         self._chunks = _spans(records)
         self._next = next(self._chunks, None)
         self._events = log.running.pipeline.events.topic
+        self._sent = 0  # events
 
     @property
     def left(self) -> bool:
         return self._next is not None
 
-    def go_on(self) -> None:
-        """Send until the backlog is large enough again."""
-        if self._next is None:
-            return
-        room = self._backlog - max(self._log.lag(flow) for flow in ("predict", "learn"))
+    def go_on_with_reserve(self) -> None:
+        """Send until the backlog is large enough; of the reserve one span, to flows that have read all."""
+        self.go_on(self._backlog if self._sent < self._unreserved else 1)
+
+    def go_on(self, backlog: int) -> None:
+        """Send until the flows are that many records behind."""
+        room = backlog - max(self._log.lag(flow) for flow in ("predict", "learn"))
         while self._next is not None and room > 0:
-            sources = [record for record in self._next if record.topic != self._events]
-            events = [record for record in self._next if record.topic == self._events]
-            for records in (sources, events):
-                if records:
-                    self._producer.send(records)
-            room -= len(self._next)
+            room -= self._send(self._next)
             self._next = next(self._chunks, None)
+
+    def _send(self, span: Sequence[Outgoing]) -> int:
+        """The number of records sent."""
+        sources = [record for record in span if record.topic != self._events]
+        events = [record for record in span if record.topic == self._events]
+        for records in (sources, events):
+            if records:
+                self._producer.send(records)
+        self._sent += len(events)
+        return len(span)
 
 
 def _spans(records: Iterable[Outgoing]) -> Iterator[Sequence[Outgoing]]:

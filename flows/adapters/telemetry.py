@@ -149,7 +149,7 @@ LABELS_JOINED = Counter(
 )
 OUTLIERS = Counter(
     "driftline_outliers_total",
-    "Values far outside the range of those before, whose events were served but not learned, or clipped.",
+    "Values far outside the range of those before, learned as the end of that range or not at all.",
     ["feature"],
     registry=REGISTRY,
 )

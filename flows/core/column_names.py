@@ -14,7 +14,7 @@ def faults(view: str, keys: Sequence[str], columns: Sequence[str]) -> Iterator[t
     >>> [advice for broken, advice in faults("sales", ["shop"], ["shop", "created"]) if broken]
     ["'created' is the name of a column that Feast's joins make; rename it"]
     """
-    features = [name for name in columns if name not in keys]
+    features = sorted(name for name in columns if name not in keys)  # Feast's own order differs by process
     for what, names in (("its name", [view]), ("join key", keys), ("feature", features)):
         for name in names:
             fault = declared.name(name)

@@ -75,7 +75,7 @@ class Policy(NamedTuple):
     watched: Watched = Watched()
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
-    outliers: Outliers = "skip"
+    outliers: Outliers = "clip"
 
 
 NOWHERE = Position("", 0, 0)

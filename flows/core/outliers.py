@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, Literal, NamedTuple
 
-Outliers = Literal["skip", "clip", "learn"]
+Outliers = Literal["clip", "skip", "learn"]
 
 LABEL = "(label)"  # where a feature's name stands otherwise
 REACH = 3.0  # widths of the range that a value may be outside
@@ -50,8 +50,8 @@ class Lesson(NamedTuple):
 class OutlierFilter:
     """Decides what of each row is learned; the models of a pipeline share one.
 
-    `names` are those of a row's features. The truth is looked at too, where it is a number. With "skip" a row
-    with an outlier is not learned, with "clip" its outliers are moved to the end of their range, with "learn"
+    `names` are those of a row's features. The truth is looked at too, where it is a number. With "clip" the
+    outliers of a row are moved to the end of their range, with "skip" such a row is not learned, with "learn"
     nothing is looked at.
     """
 

@@ -13,7 +13,7 @@ def train(
     served: Iterable[Prediction],
     truths: Mapping[str, Truth],
     failed: Callable[[Exception], object],
-    outliers: Outliers = "skip",
+    outliers: Outliers = "clip",
 ) -> Model:
     """Let `model` learn the logged features of every event whose truth is known, in the log's order.
 

@@ -403,9 +403,9 @@ def test_an_outlier_is_counted_in_the_metrics_and_logged_once_for_each_feature(
     assert (last["labels"], last["outliers"]) == (300, 2)
     (warning,) = [r.getMessage() for r in caplog.records if r.name == "driftline.learn"]
     assert "event 'F00200': minute_of_day is 1e+06, far outside the range 0 to 89" in warning
-    assert "the event is not learned (outliers='skip')" in warning
+    assert "it is learned as the end of the range (outliers='clip')" in warning
     snapshot = running.sealer().read(project.records("models")[-1])
-    assert snapshot.model.learned == 298
+    assert snapshot.model.learned == 300
 
 
 def test_models_are_published_beside_those_that_another_secret_signed(project: Project) -> None:

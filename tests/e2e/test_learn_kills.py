@@ -93,7 +93,7 @@ def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
     (metrics, dead, model), (clean_metrics, clean_dead, clean_model) = outcome(project), outcome(clean)
     assert metrics == clean_metrics
     assert (metrics["labels"], metrics["pending"]) == (EVENTS, 0)
-    assert model.learned + metrics["outliers"] == EVENTS
+    assert model.learned == EVENTS
     assert dead == clean_dead
     assert {reason for _, reason in dead} == {b"duplicate", b"corrected"}
     names = engine.names(engine.plan())
