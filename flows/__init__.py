@@ -1,1 +1,44 @@
-"""Driftline: a stream-first, real-time prediction engine on Bytewax, River and Feast."""
+"""Driftline: a stream-first, real-time prediction engine on Bytewax, River and Feast.
+
+A declaration needs only the names of this module:
+
+>>> from flows import Flag, Number, Pipeline, Stream, Text, Time
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.core.evaluation.costs import Costs
+    from flows.core.stream.broker import Outgoing
+    from flows.core.stream.fields import Flag, Key, Number, Text, Time
+    from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
+
+__all__ = [
+    "Costs",
+    "DriftPolicy",
+    "Flag",
+    "Key",
+    "Number",
+    "Outgoing",
+    "Pipeline",
+    "RetrainPolicy",
+    "Stream",
+    "Text",
+    "Time",
+]
+
+_HOMES = {
+    "flows.core.evaluation.costs": ("Costs",),
+    "flows.core.stream.broker": ("Outgoing",),
+    "flows.core.stream.fields": ("Flag", "Key", "Number", "Text", "Time"),
+    "flows.pipeline": ("DriftPolicy", "Pipeline", "RetrainPolicy", "Stream"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: River takes 2 s, and most commands do not need it."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'flows' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)

@@ -16,18 +16,18 @@ from typing import Any, NamedTuple, get_args
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows.adapters import telemetry
-from flows.adapters.stateful import timed_stateful
-from flows.adapters.webhooks import Endpoint, Exchange, Message, Sender
-from flows.core import alertmanager
-from flows.core.broker import Outgoing, Record
-from flows.core.cloudevents import CONTENT_TYPE, DriftSignal, Severity
-from flows.core.deadletter import dead_letter
-from flows.core.drift import DriftKind
-from flows.core.webhooks import Answer, Ended, Filter, Outbox
+from flows.adapters.bytewax.stateful import timed_stateful
+from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.alerting import alertmanager
+from flows.core.alerting.outbox import Answer, Ended, Filter, Outbox
+from flows.core.drift.levels import DriftKind
+from flows.core.drift.signal import CONTENT_TYPE, DriftSignal, Severity
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.dead_letter import dead_letter
 from flows.errors import ConfigError, InvalidRecord
+from flows.runtime.engine import Engine, drain_on_signals, engine
 from flows.settings import WebhookSettings, webhook_variable
-from flows.wiring import Engine, drain_on_signals, engine
 
 OUTPUTS = ("dead-letters",)
 

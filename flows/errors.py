@@ -118,7 +118,7 @@ class StateTooLarge(DriftlineError):
 
 
 class InvalidRecord(Exception):
-    """A record that the engine cannot use; `reason` is one of `flows.core.deadletter.Reason`."""
+    """A record that the engine cannot use; `reason` is one of `flows.core.stream.dead_letter.Reason`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

@@ -19,21 +19,21 @@ import bytewax.operators as op
 import orjson
 from bytewax.dataflow import Dataflow
 
-from flows.adapters import telemetry
-from flows.adapters.stateful import timed_stateful
-from flows.core import predictions
-from flows.core.broker import Outgoing, Record
-from flows.core.cloudevents import CONTENT_TYPE, DriftSignal
-from flows.core.deadletter import dead_letter
-from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Outlier, Settled, Unlearned, position
-from flows.core.models import Model, ModelMessage, Prediction, Role
-from flows.core.schema import iso
-from flows.core.tasks import task_of
+from flows.adapters.bytewax.stateful import timed_stateful
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.drift.signal import CONTENT_TYPE, DriftSignal
+from flows.core.evaluation.label_join import Label
+from flows.core.learning.learner import DeadLabel, Happening, Learner, Outlier, Settled, Unlearned, position
+from flows.core.models.model import Model, ModelMessage, Prediction, Role
+from flows.core.models.tasks import task_of
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.dead_letter import dead_letter
+from flows.core.stream.times import iso
 from flows.errors import InvalidRecord, SnapshotError, StaleSnapshot, StoreError, SupersededSnapshot
-from flows.model_publisher import ModelPublisher, newest_sequence
-from flows.user_faults import FaultLog
-from flows.wiring import Engine, drain_on_signals, engine
+from flows.runtime.engine import Engine, drain_on_signals, engine
+from flows.runtime.model_publisher import ModelPublisher, newest_sequence
+from flows.runtime.user_faults import FaultLog
 
 OUTPUTS = ("models", "metrics", "drift", "dead-letters")
 

@@ -20,16 +20,16 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from flows.adapters import telemetry
-from flows.adapters.feast_offline import FAN_IN, OfflineStore
-from flows.adapters.feast_online import OnlineStore
-from flows.core import feature_rows
-from flows.core.broker import Outgoing, Record
-from flows.core.deadletter import dead_letter
-from flows.core.features import Row
-from flows.core.served import AnswerDecoder, ServedRow
+from flows.adapters.feast.offline import FAN_IN, OfflineStore
+from flows.adapters.feast.online import OnlineStore
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.features import rows as feature_rows
+from flows.core.features.batch import Row
+from flows.core.serving.served_rows import AnswerDecoder, ServedRow
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.dead_letter import dead_letter
 from flows.errors import InvalidRecord, StoreError
-from flows.wiring import Engine, drain_on_signals, engine
+from flows.runtime.engine import Engine, drain_on_signals, engine
 
 OUTPUTS = ("dead-letters",)
 

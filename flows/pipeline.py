@@ -9,30 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, get_args
 
-from flows.core import declared
-from flows.core.broker import Outgoing
-from flows.core.concept_drift import make_detector
-from flows.core.costs import Costs
-from flows.core.data_quality import QualityPolicy
-from flows.core.declared import Rule
-from flows.core.decode import Decoder
-from flows.core.drift import Detector, DriftKind
-from flows.core.evaluation import Evaluation
-from flows.core.feature_drift import FeaturePolicy
-from flows.core.intake import Intake
-from flows.core.labels import MAX_PENDING
-from flows.core.models import Model
-from flows.core.outliers import Outliers
-from flows.core.plan import FeaturePlan
-from flows.core.schema import (
-    Field,
-    KeyKind,
-    Time,
-    in_milliseconds,
-    resolved,
-)
-from flows.core.tasks import TaskName, Truth, task_of
-from flows.declaration import (
+from flows.core import arguments
+from flows.core.arguments import Rule
+from flows.core.declaration import (
     cost_faults,
     field_faults,
     input_faults,
@@ -40,6 +19,22 @@ from flows.declaration import (
     target_faults,
     topic_faults,
 )
+from flows.core.drift.concept import make_detector
+from flows.core.drift.features import FeaturePolicy
+from flows.core.drift.levels import Detector, DriftKind
+from flows.core.drift.quality import QualityPolicy
+from flows.core.evaluation.costs import Costs
+from flows.core.evaluation.evaluation import Evaluation
+from flows.core.evaluation.label_join import MAX_PENDING
+from flows.core.features.intake import Intake
+from flows.core.features.plan import FeaturePlan
+from flows.core.learning.outliers import Outliers
+from flows.core.models.model import Model
+from flows.core.models.tasks import TaskName, Truth, task_of
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Field, KeyKind, Time, resolved
+from flows.core.stream.times import in_milliseconds
 from flows.errors import ConfigError
 
 
@@ -56,8 +51,8 @@ class Stream:
     fields: Mapping[str, Field]
 
     def __post_init__(self) -> None:
-        declared.check("Stream", self, _STREAM)
-        declared.refuse_any(f"topic {self.topic!r}", field_faults(self.fields, self.id, self.time))
+        arguments.check("Stream", self, _STREAM)
+        arguments.refuse_any(f"topic {self.topic!r}", field_faults(self.fields, self.id, self.time))
 
     def event_time(self, value: Any) -> int:
         """The event time (ms) of a record whose time field has this value; raises ValueError for others."""
@@ -92,17 +87,17 @@ class DriftPolicy:
     kinds: tuple[DriftKind, ...] = ("concept", "feature", "prediction", "quality")
 
     def __post_init__(self) -> None:
-        declared.check("DriftPolicy", self, _DRIFT)
+        arguments.check("DriftPolicy", self, _DRIFT)
         if self.detector == "adwin" and self.options:
-            raise declared.refused("ADWIN takes its significance as `delta`; leave `options` out")
+            raise arguments.refused("ADWIN takes its significance as `delta`; leave `options` out")
         try:
             make_detector(self.detector, self.options)
         except ConfigError as error:
-            raise declared.refused(str(error)) from error
+            raise arguments.refused(str(error)) from error
         if self.period is not None and (self.period <= timedelta(0) or self.period % timedelta(hours=1)):
-            raise declared.refused(f"a drift period must be whole hours, and is {self.period}")
+            raise arguments.refused(f"a drift period must be whole hours, and is {self.period}")
         if unknown := [kind for kind in self.kinds if kind not in get_args(DriftKind)]:
-            raise declared.refused(
+            raise arguments.refused(
                 f"there is no kind of drift {unknown[0]!r}; choose among {', '.join(get_args(DriftKind))}"
             )
 
@@ -133,7 +128,7 @@ class RetrainPolicy:
     block: int = 500
 
     def __post_init__(self) -> None:
-        declared.check("RetrainPolicy", self, _RETRAIN)
+        arguments.check("RetrainPolicy", self, _RETRAIN)
 
 
 class Dataset(Protocol):
@@ -192,8 +187,8 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         what = f"pipeline {self.name!r}" if type(self.name) is str else "Pipeline"
-        declared.check(what, self, _PIPELINE)
-        declared.refuse_any(what, self._faults())
+        arguments.check(what, self, _PIPELINE)
+        arguments.refuse_any(what, self._faults())
 
     def _faults(self) -> Iterator[str]:
         """What is wrong with the members taken together."""
@@ -278,47 +273,47 @@ OUTPUTS = ("predictions", "features", "models", "metrics", "drift", "dead-letter
 _ROOM = len(".dead-letters")  # of the longest kind; the group's name has no limit
 
 _STREAM: dict[str, Rule] = {
-    "topic": declared.name,
-    "id": declared.text,
-    "time": declared.text,
-    "fields": declared.mapping,
+    "topic": arguments.name,
+    "id": arguments.text,
+    "time": arguments.text,
+    "fields": arguments.mapping,
 }
 _DRIFT: dict[str, Rule] = {
-    "delta": declared.share,
-    "warm_up": declared.whole(0),
-    "cool_down": declared.duration,
-    "detector": declared.text,
-    "options": declared.mapping,
-    "period": declared.optional(declared.duration),
-    "kinds": declared.several(declared.text, '("concept",)'),
+    "delta": arguments.share,
+    "warm_up": arguments.whole(0),
+    "cool_down": arguments.duration,
+    "detector": arguments.text,
+    "options": arguments.mapping,
+    "period": arguments.optional(arguments.duration),
+    "kinds": arguments.several(arguments.text, '("concept",)'),
 }
 _RETRAIN: dict[str, Rule] = {
-    "minimum_labels": declared.whole(1),
-    "significance": declared.share,
-    "patience": declared.whole(1),
-    "block": declared.whole(1),
+    "minimum_labels": arguments.whole(1),
+    "significance": arguments.share,
+    "patience": arguments.whole(1),
+    "block": arguments.whole(1),
 }
-_NAMES = declared.several(declared.text, '("region",)')
+_NAMES = arguments.several(arguments.text, '("region",)')
 _PIPELINE: dict[str, Rule] = {
-    "name": declared.name_with_room(_ROOM),
-    "events": declared.instance_of(Stream),
-    "labels": declared.instance_of(Stream),
-    "target": declared.text,
-    "entities": declared.several(declared.name, '("region",)'),
-    "service": declared.name,
-    "model": declared.function,
-    "task": declared.text,
-    "metrics": declared.optional(declared.function),
+    "name": arguments.name_with_room(_ROOM),
+    "events": arguments.instance_of(Stream),
+    "labels": arguments.instance_of(Stream),
+    "target": arguments.text,
+    "entities": arguments.several(arguments.name, '("region",)'),
+    "service": arguments.name,
+    "model": arguments.function,
+    "task": arguments.text,
+    "metrics": arguments.optional(arguments.function),
     "inputs": _NAMES,
     "slices": _NAMES,
-    "costs": declared.optional(declared.instance_of(Costs)),
-    "sources": declared.several(declared.instance_of(Stream), '(Stream("arrivals", ...),)'),
-    "drift": declared.instance_of(DriftPolicy),
-    "retrain": declared.instance_of(RetrainPolicy),
-    "outliers": declared.one_of(get_args(Outliers)),
-    "label_wait": declared.duration,
-    "max_pending": declared.whole(1),
-    "lateness": declared.duration,
-    "partitions": declared.whole(1),
-    "dataset": declared.optional(declared.text),
+    "costs": arguments.optional(arguments.instance_of(Costs)),
+    "sources": arguments.several(arguments.instance_of(Stream), '(Stream("arrivals", ...),)'),
+    "drift": arguments.instance_of(DriftPolicy),
+    "retrain": arguments.instance_of(RetrainPolicy),
+    "outliers": arguments.one_of(get_args(Outliers)),
+    "label_wait": arguments.duration,
+    "max_pending": arguments.whole(1),
+    "lateness": arguments.duration,
+    "partitions": arguments.whole(1),
+    "dataset": arguments.optional(arguments.text),
 }

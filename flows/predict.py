@@ -19,21 +19,31 @@ import bytewax.operators as op
 import orjson
 from bytewax.dataflow import Dataflow
 
-from flows.adapters import telemetry
-from flows.adapters.seed import Seed
-from flows.adapters.stateful import expiring_stateful, stateful
-from flows.core import entity_state, feature_rows
-from flows.core.broker import Outgoing, Record
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Part, Question, Row, Splitter, Step
-from flows.core.idle import IdleIndex
-from flows.core.intake import Batch, Intake
-from flows.core.lookups import Lookups
-from flows.core.models import Lineup, Model
-from flows.core.plan import FeaturePlan
-from flows.core.predictor import Predictor
-from flows.core.windows import Value
-from flows.user_faults import FaultLog
-from flows.wiring import Engine, drain_on_signals, engine
+from flows.adapters.bytewax.stateful import expiring_stateful, stateful
+from flows.adapters.prometheus import metrics as telemetry
+from flows.adapters.sqlite.seed import Seed
+from flows.core.features import entity_state
+from flows.core.features import rows as feature_rows
+from flows.core.features.batch import (
+    Assembler,
+    EntityFeatures,
+    EntityKey,
+    Part,
+    Question,
+    Row,
+    Splitter,
+    Step,
+)
+from flows.core.features.idle import IdleIndex
+from flows.core.features.intake import Batch, Intake
+from flows.core.features.lookups import Lookups
+from flows.core.features.plan import FeaturePlan
+from flows.core.features.windows.sliding import Value
+from flows.core.models.model import Lineup, Model
+from flows.core.serving.predictor import Predictor
+from flows.core.stream.broker import Outgoing, Record
+from flows.runtime.engine import Engine, drain_on_signals, engine
+from flows.runtime.user_faults import FaultLog
 
 OUTPUTS = ("predictions", "features", "dead-letters")
 

@@ -12,19 +12,19 @@ from collections.abc import Iterator
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows.adapters import telemetry
-from flows.core import predictions
-from flows.core.broker import Broker, Outgoing, Record, read_since
-from flows.core.cloudevents import DriftSignal
-from flows.core.deadletter import dead_letter
-from flows.core.labels import usable
-from flows.core.models import Model, ModelMessage, Prediction
-from flows.core.retraining import train
-from flows.core.schema import in_milliseconds, iso
-from flows.core.tasks import Truth
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.drift.signal import DriftSignal
+from flows.core.evaluation.label_join import usable
+from flows.core.learning.training import train
+from flows.core.models.model import Model, ModelMessage, Prediction
+from flows.core.models.tasks import Truth
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Broker, Outgoing, Record, read_since
+from flows.core.stream.dead_letter import dead_letter
+from flows.core.stream.times import in_milliseconds, iso
 from flows.errors import InvalidRecord
-from flows.user_faults import FaultLog
-from flows.wiring import Engine, drain_on_signals, engine
+from flows.runtime.engine import Engine, drain_on_signals, engine
+from flows.runtime.user_faults import FaultLog
 
 OUTPUTS = ("models", "dead-letters")
 

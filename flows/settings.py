@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.errors import ConfigError
-from flows.state_dir import check_secret
+from flows.host.state_dir import check_secret
 
 
 class Setting(NamedTuple):

@@ -36,12 +36,12 @@ from fresh import REPOSITORY, fresh_project
 from rich.console import Console
 from rich.table import Table
 
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
-from flows.core.idle import IdleIndex
+from flows.core.features.idle import IdleIndex
+from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.learn import _Learn
 from flows.predict import _Assemble, _ByEntity, _Intake, _Predict, _Split, _Windows
-from flows.runner import tune_garbage_collection
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
+from flows.runtime.runner import tune_garbage_collection
 
 BATCH = 1000
 BENCHMARKS = [
@@ -153,7 +153,9 @@ def bare_learn(running: Engine, records: Sequence[Record]) -> None:
 
 def rate_of_flow(flow: str, done: Callable[[], int], events: int) -> float:
     """Events/s of the flow in a process of its own, from its first output to its last."""
-    process = subprocess.Popen([sys.executable, "-m", "flows.runner", flow], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.runtime.runner", flow], stderr=subprocess.DEVNULL
+    )
     try:
         first = _wait(done, 1, process)
         began = time.monotonic()

@@ -22,10 +22,10 @@ from rich.table import Table
 from river.drift import ADWIN
 from scipy.signal import lfilter
 
-from flows.core.concept_drift import Alarm, ConceptDrift, make_detector
-from flows.core.drift import Detector, Position
-from flows.core.feature_drift import Alarm as FeatureAlarm
-from flows.core.feature_drift import FeatureDrift, FeaturePolicy
+from flows.core.drift.concept import Alarm, ConceptDrift, make_detector
+from flows.core.drift.features import Alarm as FeatureAlarm
+from flows.core.drift.features import FeatureDrift, FeaturePolicy
+from flows.core.drift.levels import Detector, Position
 
 SEEDS = 30
 LENGTH = 10_000

@@ -18,12 +18,13 @@ import orjson
 from by_hand import DAY, LATENESS, ByHand, Windows
 from rich.table import Table
 
-from flows.core.broker import Record
-from flows.core.decode import Decoder
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
-from flows.core.intake import Intake
-from flows.core.plan import Aggregate, FeaturePlan, View
-from flows.core.schema import Flag, Number, Text, Time, iso
+from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.intake import Intake
+from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.stream.broker import Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Flag, Number, Text, Time
+from flows.core.stream.times import iso
 
 BATCH = 1000
 TOUCHED = 10_000  # entities whose events are measured, at each size

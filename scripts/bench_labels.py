@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from bench_features import resident
 from rich.table import Table
 
-from flows.core.broker import Record
-from flows.core.labels import Label, LabelJoin, Pending
-from flows.core.models import Prediction
+from flows.core.evaluation.label_join import Label, LabelJoin, Pending
+from flows.core.models.model import Prediction
+from flows.core.stream.broker import Record
 
 START = 1_356_998_400_000  # 2013-01-01
 RECORD = Record("labels", 0, 0, START, None, b"", ())

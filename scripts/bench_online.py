@@ -17,12 +17,12 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 from rich.table import Table
 
-from flows.adapters.feast_online import OnlineStore
-from flows.adapters.feast_repo import apply, open_store
-from flows.core.broker import Outgoing
-from flows.core.features import Row
-from flows.core.schema import iso
-from flows.wiring import Engine
+from flows.adapters.feast.online import OnlineStore
+from flows.adapters.feast.repo import apply, open_store
+from flows.core.features.batch import Row
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.times import iso
+from flows.runtime.engine import Engine
 
 DIRECTORY = REPOSITORY / ".driftline" / "bench"
 VIEW = "origin_departures"
@@ -108,7 +108,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
     os.environ |= {"DRIFTLINE_BROKER": "", "DRIFTLINE_HTTP_PORT": "0", "RUST_BACKTRACE": "0"}
     running = fresh_project(DIRECTORY)
     flows = [
-        subprocess.Popen([sys.executable, "-m", "flows.runner", flow], stderr=subprocess.DEVNULL)
+        subprocess.Popen([sys.executable, "-m", "flows.runtime.runner", flow], stderr=subprocess.DEVNULL)
         for flow in ("predict", "materialize")
     ]
     try:

@@ -17,14 +17,14 @@ from rich.progress import track
 from rich.table import Table
 from river import forest, linear_model, naive_bayes, neighbors, preprocessing, tree
 
-from flows.core.broker import Record
-from flows.core.evaluation import Evaluation
-from flows.core.labels import Label
-from flows.core.learner import Learner, Policy
-from flows.core.models import Model, Prediction
-from flows.core.outliers import Outliers
-from flows.core.tasks import BINARY
-from flows.report import roc_auc
+from flows.backtest.report import roc_auc
+from flows.core.evaluation.evaluation import Evaluation
+from flows.core.evaluation.label_join import Label
+from flows.core.learning.learner import Learner, Policy
+from flows.core.learning.outliers import Outliers
+from flows.core.models.model import Model, Prediction
+from flows.core.models.tasks import BINARY
+from flows.core.stream.broker import Record
 
 EVENTS, AT = 20_000, 2_000
 CUSTOMERS, WINDOW = 200, 20

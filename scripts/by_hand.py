@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from flows.core.broker import Record
+from flows.core.stream.broker import Record
 
 DAY = 86_400_000  # milliseconds
 LATENESS = 3 * 3_600_000

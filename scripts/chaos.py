@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows.errors import DriftlineError
-from flows.runner import FLOWS
+from flows.runtime.runner import FLOWS
 
 HOME = SCRIPTS.parent / ".driftline" / "chaos"
 SETTINGS = {

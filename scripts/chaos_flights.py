@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import orjson
 from chaos_pipeline import PARTITIONS
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 from flows.pipelines.flights_data import dataset, read_csv, schedule
 
 STORM = 500  # flights; the labels of every fourth so many are the wrong way round

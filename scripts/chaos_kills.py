@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from chaos_site import Log, Site
 
-from flows.adapters.receiver import Receiver
-from flows.core.broker import Outgoing
-from flows.runner import FLOWS
+from flows.adapters.http.receiver import Receiver
+from flows.core.stream.broker import Outgoing
+from flows.runtime.runner import FLOWS
 
 SECRET = "whsec_" + "MDEy" * 8
 PROCESSES = (2, 1, 3)  # of the predict flow, in turns
@@ -303,6 +303,6 @@ def _wait_until_gone(pids: Iterable[int]) -> None:
 def is_flow(pid: int) -> bool:
     """Whether that process is one of ours, still: its number may have gone to another one."""
     try:
-        return b"flows.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"flows.runtime.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from flows import project as projects
 from flows import settings
-from flows.core.broker import Broker, Record, TopicPartition, read_range
-from flows.wiring import Engine
+from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
+from flows.runtime import project as projects
+from flows.runtime.engine import Engine
 
 SCRIPTS = Path(__file__).resolve().parent
 CONFIGURATION = 'feature_repo = "feature_repo"\npipelines = ["chaos_pipeline"]\n'
@@ -41,7 +41,7 @@ class Site:
         """A `driftline` command in the background."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLINE_")}
         environment = {**inherited, "RUST_BACKTRACE": "0", "COLUMNS": "500", **self.environment}
-        command = [sys.executable, "-m", "flows.cli", *arguments]
+        command = [sys.executable, "-m", "flows.cli.app", *arguments]
         return subprocess.Popen(command, cwd=self.directory, env=environment, stdout=output, stderr=output)
 
     @contextmanager

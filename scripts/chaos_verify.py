@@ -18,8 +18,8 @@ from chaos_kills import Supervisor
 from chaos_site import Log, Site, fresh_site
 from redis import Redis
 
-from flows.core.broker import Outgoing, Record
-from flows.core.models import Model
+from flows.core.models.model import Model
+from flows.core.stream.broker import Outgoing, Record
 
 SHOWN = 3  # offenders of a check that are named
 CLOSE = 1e-9  # relative; a mean's sum may go another way
@@ -259,7 +259,7 @@ def _unusable(log: Log, stream: Any) -> Iterator[str]:
 
 def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Any]]:
     """What Feast's client reads: the time (ms) and the features of each (view, key)."""
-    import flows.quick_feast  # noqa: F401  first
+    import flows.adapters.feast.quick_feast  # noqa: F401  first
 
     # isort: split
     import os

@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flows.adapters.receiver import Receiver
-from flows.core import predictions
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
-from flows.core.cloudevents import DriftSignal
+from flows.adapters.http.receiver import Receiver
+from flows.backtest.report import drift_row, roc_auc
+from flows.core.drift.signal import DriftSignal
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.errors import DriftlineError
-from flows.keep_up import Bound, default_step
-from flows.patience import Patience
-from flows.publish import publish
-from flows.report import drift_row, roc_auc
-from flows.wiring import Engine
+from flows.host.patience import Patience
+from flows.jobs.keep_up import Bound, default_step
+from flows.jobs.publish import publish
+from flows.runtime.engine import Engine
 
 DEMO = REPOSITORY / ".driftline" / "demo"
 BOUND = 6 * 3_600_000  # ms of event time that the flows may be behind the publisher
@@ -85,7 +85,7 @@ class Flows:
     def __init__(self, verbose: bool) -> None:
         self._log = None if verbose else (DEMO / "run.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run"], stdout=self._log, stderr=self._log
+            [sys.executable, "-m", "flows.cli.app", "run"], stdout=self._log, stderr=self._log
         )
 
     def __enter__(self) -> "Flows":

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from flows.core.broker import Outgoing
-from flows.core.schema import iso
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.times import iso
 
 START = 1_356_998_400_000  # 2013-01-01
 MINUTE = 60_000

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.wiring import Engine, engine
+from flows.runtime.engine import Engine, engine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -26,5 +26,5 @@ def fresh_project(directory: Path) -> Engine:
     broker = running.open_broker()
     broker.delete_topics(running.topics())
     broker.close()
-    subprocess.run([sys.executable, "-m", "flows.cli", "apply"], check=True)
+    subprocess.run([sys.executable, "-m", "flows.cli.app", "apply"], check=True)
     return running

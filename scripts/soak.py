@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 from slope import slope
 
-from flows.publish import SpeedUp, publish
-from flows.runner import FLOWS
-from flows.wiring import Engine
+from flows.jobs.publish import SpeedUp, publish
+from flows.runtime.engine import Engine
+from flows.runtime.runner import FLOWS
 
 SOAK = REPOSITORY / ".driftline" / "soak"
 A_DAY = 30_000  # flights
@@ -67,7 +67,7 @@ def main() -> int:
 def _flows() -> Iterator[Mapping[str, int]]:
     """`driftline run` meanwhile; the process of each flow."""
     with (SOAK / "run.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "flows.cli", "run"], stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "flows.cli.app", "run"], stdout=log, stderr=log)
     try:
         yield _Pids(SOAK / "run.log")
     finally:

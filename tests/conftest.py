@@ -21,7 +21,7 @@ from harness import (
     wait_until,
 )
 
-import flows.quick_feast  # noqa: F401  before any test loads Feast
+import flows.adapters.feast.quick_feast  # noqa: F401  before any test loads Feast
 
 os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception that a test wants
 

@@ -18,16 +18,16 @@ from threading import Thread
 import orjson
 import pytest
 
-from flows import project as projects
 from flows import settings
 from flows.alert import build as alert
-from flows.core.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.learn import build as learn
 from flows.pipeline import Pipeline
 from flows.predict import build as predict
 from flows.retrain import build as retrain
-from flows.runner import execute
-from flows.wiring import Engine, Telemetry
+from flows.runtime import project as projects
+from flows.runtime.engine import Engine, Telemetry
+from flows.runtime.runner import execute
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -238,7 +238,7 @@ class Project:
 
     def apply_feast(self) -> None:
         """Register the feature repository, in this process, so that the stores are this project's own."""
-        from flows.adapters.feast_repo import apply  # Feast takes seconds to import: only where it is needed
+        from flows.adapters.feast.repo import apply  # Feast takes seconds to import: only where it is needed
 
         running = self.engine()
         (self.directory / ".driftline" / "feast" / "registry.db").unlink()

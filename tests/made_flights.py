@@ -4,11 +4,11 @@ from random import Random
 
 import orjson
 
-from flows.core import predictions
-from flows.core.broker import Outgoing
-from flows.core.models import Prediction
-from flows.core.schema import iso
-from flows.wiring import Engine
+from flows.core.models.model import Prediction
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.times import iso
+from flows.runtime.engine import Engine
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
 MINUTE = 60_000

@@ -7,7 +7,7 @@ import orjson
 from harness import Project
 from made_shops import SHIPPED, YAML
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 
 START = 1_700_000_000_000  # 2023-11-14T22:13:20Z
 MINUTE = 60_000
@@ -16,7 +16,7 @@ LARGE = 2**53 + 1  # a key that no float holds
 PIPELINE = """
 from datetime import timedelta
 
-from flows.core.schema import Flag, Key, Number, Text, Time
+from flows.core.stream.fields import Flag, Key, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
 from river import linear_model, preprocessing, compose
 

@@ -6,7 +6,7 @@ from math import cos, pi, sin
 from made_flights import MINUTE, NOON, event, label
 from river import linear_model
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 from flows.pipelines.flight_delays import pipeline as flights
 
 APART = 2  # minutes from flight to flight

@@ -5,7 +5,7 @@ import shutil
 from harness import Project
 from made_flights import MINUTE, NOON, departure, event
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 
 PARTITIONS = 3
 MODULE = """

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from flows.adapters.feast_repo import apply, compile_plan
-from flows.core.plan import LATENESS, FeaturePlan
+from flows.adapters.feast.repo import apply, compile_plan
+from flows.core.features.plan import LATENESS, FeaturePlan
 
 SHIPPED = Path(__file__).parents[1] / "feature_repo"
 YAML = "feature_store.yaml"

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from flows.core.schema import Field, Flag, Number, Text, Time
+from flows.core.stream.fields import Field, Flag, Number, Text, Time
 
 _NOTHING_IS = [[], {}, [1], {"a": None}, [[[[[]]]]]]  # what no field may be
 _NO_TEXT = [0, 1.5, True, ""]

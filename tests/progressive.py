@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import orjson
 from river import evaluate
 
-from flows.backtest import Backtest, Progress
-from flows.core.broker import Outgoing
-from flows.core.learner import Learner, Policy
-from flows.core.models import Prediction
-from flows.core.plan import FeaturePlan
-from flows.core.transforms import Transformer
+from flows.backtest.backtest import Backtest, Progress
+from flows.core.features.plan import FeaturePlan
+from flows.core.features.transforms import Transformer
+from flows.core.learning.learner import Learner, Policy
+from flows.core.models.model import Prediction
+from flows.core.stream.broker import Outgoing
 from flows.pipeline import Pipeline, Stream
 
 HOUR = 3_600_000

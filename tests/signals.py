@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from made_flights import HOUR, NOON
 
-from flows.core.broker import Outgoing
-from flows.core.cloudevents import DriftSignal, signal_id
+from flows.core.drift.signal import DriftSignal, signal_id
+from flows.core.stream.broker import Outgoing
 
 
 def changed(signal: DriftSignal, **changes: object) -> DriftSignal:

@@ -1,1 +1,1 @@
-import flows.core.quick_river  # noqa: F401  before any module loads River
+import flows.core.models.quick_river  # noqa: F401  before any module loads River

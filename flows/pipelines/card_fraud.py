@@ -12,8 +12,8 @@ from typing import Any
 
 from river import linear_model, optim, preprocessing
 
-from flows.core.schema import Field, Flag, Number, Text, Time
-from flows.pipeline import Pipeline, Stream
+from flows import Flag, Number, Pipeline, Stream, Text, Time
+from flows.core.stream.fields import Field
 from flows.pipelines.card_features import WINDOWS
 
 _SKEWED = [f"customer_transactions__{of}_{window}" for of in ("count", "mean_amount") for window in WINDOWS]

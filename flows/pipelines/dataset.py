@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from flows.core.broker import Outgoing
+from flows import Outgoing
 
 _CHUNK = 10_000  # rows written as JSON at a time
 

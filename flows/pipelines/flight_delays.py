@@ -12,8 +12,8 @@ from typing import Any
 
 from river import linear_model, optim, preprocessing
 
-from flows.core.schema import Field, Flag, Number, Text, Time
-from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
+from flows import DriftPolicy, Flag, Number, Pipeline, RetrainPolicy, Stream, Text, Time
+from flows.core.stream.fields import Field
 
 _VIEWS = [f"{e}_{t}" for e in ("origin", "carrier", "route", "aircraft") for t in ("departures", "arrivals")]
 _DELAYS = [f"{view}__mean_delay_{window}" for view in _VIEWS for window in ("1h", "3h", "24h")]

@@ -14,9 +14,9 @@ from peers.load import EVENTS, LABELS, events, fill, make_topic
 from peers.measure import Rate, Watermarks, rate, running
 from peers.results import Figure
 
-from flows.wiring import Engine, engine
+from flows.runtime.engine import Engine, engine
 
-RUNNER = (sys.executable, "-m", "flows.runner")
+RUNNER = (sys.executable, "-m", "flows.runtime.runner")
 
 
 def rates(broker: str, folder: Path, count: int, runs: int) -> Iterator[Figure]:
@@ -105,7 +105,7 @@ def project(broker: str, folder: Path) -> Engine:
     shutil.copytree(HERE / "project", folder)
     os.environ["DRIFTLINE_BROKER"] = f"kafka://{broker}"
     found = engine(directory=folder)
-    subprocess.run([sys.executable, "-m", "flows.cli", "apply"], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", "flows.cli.app", "apply"], cwd=folder, check=True)
     return found
 
 

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
-from flows.brokers import open_broker
-from flows.core.broker import Broker, TopicPartition, TopicSpec
+from flows.core.stream.broker import Broker, TopicPartition, TopicSpec
+from flows.runtime.broker_url import open_broker
 
 
 @pytest.fixture(params=["log", "kafka"])

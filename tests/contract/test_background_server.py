@@ -10,7 +10,7 @@ import httpx
 import pytest
 from harness import wait_until
 
-from flows.background_server import CONNECTIONS, BackgroundServer
+from flows.host.background_server import CONNECTIONS, BackgroundServer
 
 
 class Handler(BaseHTTPRequestHandler):

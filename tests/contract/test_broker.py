@@ -12,17 +12,17 @@ from zlib import crc32
 
 import pytest
 
-from flows.brokers import open_broker
-from flows.core.broker import Broker, Consumer, Outgoing, Record, TopicPartition, TopicSpec, read_range
-from flows.core.deadletter import again, dead_letter, read
+from flows.core.stream.broker import Broker, Consumer, Outgoing, Record, TopicPartition, TopicSpec, read_range
+from flows.core.stream.dead_letter import again, dead_letter, read
 from flows.errors import OffsetExpired, UnknownTopic
+from flows.runtime.broker_url import open_broker
 
 NewTopic = Callable[[int], str]
 
 WRITER = """
 import sys
-from flows.brokers import open_broker
-from flows.core.broker import Outgoing
+from flows.runtime.broker_url import open_broker
+from flows.core.stream.broker import Outgoing
 url, topic, name = sys.argv[1:]
 producer = open_broker(url, {}).producer()
 for batch in range(40):

@@ -6,10 +6,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from harness import Project
 
-from flows.core.broker import Broker, TopicSpec
-from flows.core.topic_settings import Role, judge
+from flows.core.stream.broker import Broker, TopicSpec
+from flows.core.stream.topic_settings import Role, judge
 from flows.errors import ConfigError
-from flows.topics import make
+from flows.runtime.topics import make
 
 
 def test_topics_that_a_broker_made_for_the_engine_are_right(broker: Broker, new_topic) -> None:

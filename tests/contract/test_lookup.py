@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 from harness import answers_ping, server_port, unavailable, wait_until
 
-from flows.adapters import feast_lookup
-from flows.adapters.feast_lookup import CACHED, PAUSE, TIMEOUT, OnlineTable, past
-from flows.adapters.feast_repo import apply, compile_plan, open_store
-from flows.core.features import Question
-from flows.core.lookups import Lookups, Stored
-from flows.core.plan import LATENESS
+from flows.adapters.feast import lookup as feast_lookup
+from flows.adapters.feast.lookup import CACHED, PAUSE, TIMEOUT, OnlineTable, past
+from flows.adapters.feast.repo import apply, compile_plan, open_store
+from flows.core.features.batch import Question
+from flows.core.features.lookups import Lookups, Stored
+from flows.core.features.plan import LATENESS
 from flows.errors import ConfigError, StoreError
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"

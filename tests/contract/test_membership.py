@@ -11,16 +11,16 @@ from uuid import uuid4
 import pytest
 from harness import wait_until
 
-from flows.adapters.kafka import KafkaBroker
-from flows.adapters.membership import Membership, await_member, holders
-from flows.core.broker import TopicSpec
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.adapters.kafka.membership import Membership, await_member, holders
+from flows.core.stream.broker import TopicSpec
 from flows.errors import EngineConflict
 
 HOLD = """
 import os, sys
-from flows.adapters import membership
-from flows.adapters.kafka import KafkaBroker
-from flows.adapters.membership import Membership
+from flows.adapters.kafka import membership
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.adapters.kafka.membership import Membership
 membership._SETTINGS["session.timeout.ms"] = 6000  # the least that Kafka allows
 servers, group, topic, engine = sys.argv[1:]
 with Membership(KafkaBroker(servers, {}), group, topic, engine, lambda reason: os._exit(1)):

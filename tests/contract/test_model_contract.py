@@ -28,10 +28,10 @@ from river import (
     tree,
 )
 
-from flows.core.evaluation import Evaluation
-from flows.core.models import Model, ModelMessage
-from flows.core.snapshots import Sealer
-from flows.core.tasks import TASKS
+from flows.core.evaluation.evaluation import Evaluation
+from flows.core.models.model import Model, ModelMessage
+from flows.core.models.snapshots import Sealer
+from flows.core.models.tasks import TASKS
 
 ROWS = 150
 

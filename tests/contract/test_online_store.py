@@ -14,11 +14,11 @@ from made_machines import machines
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
-from flows.adapters import feast_online
-from flows.adapters.feast_online import OnlineStore
-from flows.adapters.feast_repo import apply, compile_plan, open_store
-from flows.core.features import Row
-from flows.core.plan import LATENESS
+from flows.adapters.feast import online as feast_online
+from flows.adapters.feast.online import OnlineStore
+from flows.adapters.feast.repo import apply, compile_plan, open_store
+from flows.core.features.batch import Row
+from flows.core.features.plan import LATENESS
 from flows.errors import StoreError
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from flows.adapters.receiver import Receiver
-from flows.adapters.webhooks import Endpoint, Message, Sender
-from flows.core.webhooks import Answer
+from flows.adapters.http.receiver import Receiver
+from flows.adapters.http.webhooks import Endpoint, Message, Sender
+from flows.core.alerting.outbox import Answer
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 

@@ -12,12 +12,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from river import metrics
 
-from flows.adapters import telemetry
-from flows.core.broker import Record
-from flows.core.costs import Costs
-from flows.core.evaluation import Evaluation
-from flows.core.labels import Joined, Label, Pending
-from flows.core.models import Prediction
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.evaluation.costs import Costs
+from flows.core.evaluation.evaluation import Evaluation
+from flows.core.evaluation.label_join import Joined, Label, Pending
+from flows.core.models.model import Prediction
+from flows.core.stream.broker import Record
 from flows.errors import ConfigError
 
 

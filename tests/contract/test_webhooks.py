@@ -20,9 +20,9 @@ from typing import NamedTuple
 import certifi
 import pytest
 
-from flows.adapters.webhooks import Endpoint, Exchange, Message, Sender, _is_public
-from flows.core.broker import Record
-from flows.core.webhooks import Answer, Outbox, Retries
+from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender, _is_public
+from flows.core.alerting.outbox import Answer, Outbox, Retries
+from flows.core.stream.broker import Record
 from flows.errors import ConfigError
 
 KEY = bytes(range(32))

@@ -10,11 +10,11 @@ from endpoints import SECRET, endpoint
 from harness import PATIENCE, Project, run_flow, server_port, wait_until
 from signals import changed, outgoing, signal
 
-from flows.adapters import telemetry
-from flows.adapters.receiver import Receiver
+from flows.adapters.http.receiver import Receiver
+from flows.adapters.prometheus import metrics as telemetry
 from flows.alert import _Deliver, build, targets_of
-from flows.core import alertmanager
-from flows.core.webhooks import Outbox
+from flows.core.alerting import alertmanager
+from flows.core.alerting.outbox import Outbox
 from flows.errors import ConfigError
 
 

@@ -7,10 +7,10 @@ from harness import Project, run_flow
 from made_flights import HOUR, NOON, label
 from made_parted import MODULE, flights, in_partitions
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 from flows.errors import ConfigError
-from flows.topics import check, check_slots, make
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
+from flows.runtime.topics import check, check_slots, make
 
 INPUTS = ("flights", "departures", "arrivals", "flight_labels")
 

@@ -15,7 +15,7 @@ from test_materialize_flow import run as run_materialize
 from test_materialize_flow import store_of
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 
 CHECKS = 120
 

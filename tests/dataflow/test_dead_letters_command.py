@@ -9,9 +9,9 @@ from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, arrival, event, label
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.core.broker import Outgoing
-from flows.core.models import Model
+from flows.cli.app import app
+from flows.core.models.model import Model
+from flows.core.stream.broker import Outgoing
 from flows.errors import ConfigError
 
 Said = Callable[..., Result]

@@ -9,10 +9,10 @@ from harness import Project, run_flow
 from made_flights import HOUR, NOON, event
 from test_learn_flow import world
 
-from flows.core.broker import Outgoing
-from flows.core.models import Model
+from flows.core.models.model import Model
+from flows.core.stream.broker import Outgoing
 from flows.pipelines import flight_delays
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 BALLAST = random.Random(1).randbytes(1_600_000)  # more than Kafka takes as a message
 LABELS = 60

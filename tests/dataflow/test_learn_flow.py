@@ -13,18 +13,18 @@ from harness import CrashAfter, Project, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, label, prediction, record, served
 from made_parted import PARTITIONS, in_partitions
 
-from flows.adapters import telemetry
-from flows.core import predictions
-from flows.core.broker import Broker, Outgoing, Record
-from flows.core.cloudevents import DriftSignal
-from flows.core.decode import Decoder
-from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Learner, position
-from flows.core.models import Model, ModelMessage, Role
-from flows.core.snapshots import Sealer
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.drift.signal import DriftSignal
+from flows.core.evaluation.label_join import Label
+from flows.core.learning.learner import DeadLabel, Learner, position
+from flows.core.models.model import Model, ModelMessage, Role
+from flows.core.models.snapshots import Sealer
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Broker, Outgoing, Record
+from flows.core.stream.decode import Decoder
 from flows.errors import SnapshotError
 from flows.pipeline import DriftPolicy, RetrainPolicy
-from flows.wiring import Engine, Telemetry
+from flows.runtime.engine import Engine, Telemetry
 
 SECRET = "one secret for both of the projects"  # noqa: S105
 DECLARED = {

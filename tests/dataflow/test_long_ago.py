@@ -11,9 +11,9 @@ from made_flights import HOUR, MINUTE, arrival, departure, event, event_payload,
 from test_materialize_flow import run as run_materialize
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.core.broker import Outgoing
-from flows.core.schema import iso
+from flows.cli.app import app
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.times import iso
 
 START = 831_427_200_000  # 1996-05-07T00:00:00Z
 FLIGHTS = 60

@@ -13,12 +13,12 @@ from harness import DurableRedis, Project, lag, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
 from redis import Redis
 
-from flows.adapters import telemetry
-from flows.core.broker import Broker, Outgoing
-from flows.core.deadletter import read
-from flows.core.feature_rows import encode
-from flows.core.features import Row
-from flows.wiring import Engine
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.features.batch import Row
+from flows.core.features.rows import encode
+from flows.core.stream.broker import Broker, Outgoing
+from flows.core.stream.dead_letter import read
+from flows.runtime.engine import Engine
 
 VALUES = [3, 1.5, 2.0, 4, 2.5, 3.0, 5, 3.5, 9.0]
 NAMES = [

@@ -8,10 +8,10 @@ from made_flights import HOUR, NOON, arrival, departure, event, label, traffic
 from poison import Poison
 from signals import outgoing, signal
 
-from flows.core import predictions
-from flows.core.broker import Outgoing
-from flows.core.deadletter import DeadLetter, read
-from flows.core.schema import Field, Flag, Number, Text, Time
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.dead_letter import DeadLetter, read
+from flows.core.stream.fields import Field, Flag, Number, Text, Time
 
 BAD = 10_000  # on each topic
 ID = Text(longest=2**20)

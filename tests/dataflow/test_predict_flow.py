@@ -9,10 +9,10 @@ import pytest
 from harness import CrashAfter, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
 
-from flows.core.broker import Outgoing
-from flows.core.feature_rows import decode
-from flows.core.models import Model, ModelMessage
-from flows.wiring import Engine
+from flows.core.features.rows import decode
+from flows.core.models.model import Model, ModelMessage
+from flows.core.stream.broker import Outgoing
+from flows.runtime.engine import Engine
 
 
 def model_message(running: Engine, version: str, time: int, sequence: int = 1) -> Outgoing:

@@ -10,10 +10,10 @@ import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, NOON, departure, event
 
-from flows.adapters import telemetry
-from flows.adapters.feast_repo import compile_plan, open_store
-from flows.core.plan import LATENESS
-from flows.wiring import Engine
+from flows.adapters.feast.repo import compile_plan, open_store
+from flows.adapters.prometheus import metrics as telemetry
+from flows.core.features.plan import LATENESS
+from flows.runtime.engine import Engine
 
 WEATHER = """
 from feast import FeatureView, FileSource

@@ -7,11 +7,11 @@ from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, label, prediction, served
 from signals import changed, outgoing, signal
 
-from flows.core.broker import Outgoing
-from flows.core.models import ModelMessage
-from flows.core.retraining import train
+from flows.core.learning.training import train
+from flows.core.models.model import ModelMessage
+from flows.core.stream.broker import Outgoing
 from flows.pipeline import RetrainPolicy
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 FLIGHTS = 300
 SINCE = NOON + 160 * MINUTE  # by then a hundred labels have come

@@ -16,9 +16,9 @@ from signals import changed, outgoing, signal
 from test_learn_flow import DECLARED, world
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.core.broker import Outgoing, Record
-from flows.core.predictions import PUBLISHED_AT
+from flows.cli.app import app
+from flows.core.serving.prediction_message import PUBLISHED_AT
+from flows.core.stream.broker import Outgoing, Record
 from flows.pipeline import RetrainPolicy
 
 DOCS = Path(__file__).parents[2] / "docs"

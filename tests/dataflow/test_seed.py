@@ -12,14 +12,14 @@ import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, departure, event, record, traffic
 
-from flows.adapters.seed import Seed, write_seed
-from flows.backfill import Backfill, feature_engine, history_of, leave_seed
-from flows.core.broker import Outgoing
-from flows.core.features import Row
-from flows.core.served import AnswerDecoder, ServedRow
+from flows.adapters.sqlite.seed import Seed, write_seed
+from flows.core.features.batch import Row
+from flows.core.serving.served_rows import AnswerDecoder, ServedRow
+from flows.core.stream.broker import Outgoing
 from flows.errors import ConfigError
+from flows.jobs.backfill import Backfill, feature_engine, history_of, leave_seed
 from flows.predict import build
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 RECORDS = traffic(300)
 HISTORY, LIVE = RECORDS[:600], RECORDS[600:]

@@ -13,16 +13,17 @@ from river import anomaly, linear_model, optim, preprocessing
 from signals import outgoing, signal
 from test_schemas import check, check_all
 
-from flows.core import predictions
-from flows.core.broker import Outgoing
-from flows.core.labels import Label
-from flows.core.models import ModelMessage, Prediction
-from flows.core.schema import Field, Flag, Number, Text, Time, iso
-from flows.core.tasks import TASKS
+from flows.core.evaluation.label_join import Label
+from flows.core.models.model import ModelMessage, Prediction
+from flows.core.models.tasks import TASKS
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.fields import Field, Flag, Number, Text, Time
+from flows.core.stream.times import iso
+from flows.jobs.training_set import AsServed, TrainingSet
 from flows.pipeline import RetrainPolicy, Stream
 from flows.pipelines.flight_delays import prepare
-from flows.training_set import AsServed, TrainingSet
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 FLIGHTS = 120
 

@@ -10,7 +10,7 @@ from harness import Project, run_flow
 from made_flights import HOUR, NOON, label
 from made_parted import flights, in_partitions, served
 
-from flows.core.broker import TopicSpec
+from flows.core.stream.broker import TopicSpec
 
 FLIGHTS = 60
 FEWER = {"flight_labels": 2, "parted.models": 1, "parted.metrics": 1}  # than the three slots

@@ -11,11 +11,11 @@ from harness import DRIFTLINE, PATIENCE, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
 from test_materialize_flow import run as run_materialize
 
-from flows.core.broker import Outgoing
-from flows.core.plan import Input, Output, Transform
-from flows.functions import source_hash
-from flows.materialized import Materialized
-from flows.verify import Verification
+from flows.core.features.plan import Input, Output, Transform
+from flows.core.stream.broker import Outgoing
+from flows.host.functions import source_hash
+from flows.jobs.materialized import Materialized
+from flows.jobs.verify import Verification
 
 
 def served(project: Project, records: list[Outgoing]) -> None:

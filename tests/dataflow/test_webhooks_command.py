@@ -11,10 +11,10 @@ from harness import Project, server_port
 from signals import outgoing, signal
 from typer.testing import CliRunner
 
-from flows.adapters.receiver import Receiver
-from flows.cli import app
-from flows.core.cloudevents import DriftSignal
-from flows.core.schema import iso
+from flows.adapters.http.receiver import Receiver
+from flows.cli.app import app
+from flows.core.drift.signal import DriftSignal
+from flows.core.stream.times import iso
 from flows.errors import ConfigError
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -13,9 +13,9 @@ from harness import PATIENCE, KafkaNode, Project, wait_until
 from made_flights import HOUR, MINUTE, NOON, event, label
 from secured import Acl, SecuredKafka
 
-from flows.adapters.kafka import KafkaBroker
-from flows.adapters.membership import Membership, await_member
-from flows.core.broker import Outgoing, TopicPartition, TopicSpec, read_range
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.adapters.kafka.membership import Membership, await_member
+from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec, read_range
 from flows.errors import AccessDenied, BrokerError
 from flows.pipeline import OUTPUTS
 

@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 from harness import PATIENCE, Project, free_ports, wait_until
 from made_flights import HOUR, MINUTE, NOON, departure, event, event_payload, label
 
-from flows.core.broker import Outgoing
-from flows.core.schema import iso
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.times import iso
 
 DAY = 24 * HOUR
 FAR = NOON + 86 * 365 * DAY

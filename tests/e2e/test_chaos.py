@@ -15,7 +15,7 @@ from chaos_kills import Chaos, Plan
 from chaos_site import Log, fresh_site
 from harness import PATIENCE, DurableRedis, Project, Running, lag, wait_until
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 
 EVENTS, KILLS, SEED = 900, 3, 1
 BACKLOG = 300  # records; else the predictor has read all before it is killed
@@ -25,23 +25,23 @@ PARTED = 300  # flights of the tests of the verifier
 
 # What is put before a flow in its process: each switches one guarantee off.
 AS_IT_IS = pytest.param("", marks=pytest.mark.long)  # then nothing is found, as by the short form
-RUN = "import sys; from flows.runner import SINGLE, main; sys.exit(main({flow!r}, SINGLE))"
+RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main({flow!r}, SINGLE))"
 NO_SUPPRESSION = """
-from flows.adapters.bytewax_io import SlotSink
+from flows.adapters.bytewax.io import SlotSink
 SlotSink._is_written = lambda self, record: False
 """
 NO_ACKNOWLEDGEMENT = """
-from flows.adapters.kafka import KafkaProducer
+from flows.adapters.kafka.broker import KafkaProducer
 KafkaProducer._drain = lambda *_: None
 """
 NO_LABEL_GUARD = """
-from flows.core.labels import LabelJoin
+from flows.core.evaluation.label_join import LabelJoin
 LabelJoin.repetition = lambda self, label: None
 """
 NO_GUARD_AND_PREDICTIONS_STAY = (
     NO_LABEL_GUARD
     + """
-import flows.core.labels as labels
+import flows.core.evaluation.label_join as labels
 def labelled(self, label):
     packed = self._pending.get(label.id)
     return None if packed is None else self._joined(labels._unpack(label.id, packed), label)

@@ -12,7 +12,7 @@ from harness import PATIENCE, Project, Running, lag, run_flow, wait_until
 from made_parted import flights, in_partitions, served
 from namespaces import Host, two_hosts
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 
 PART = 200  # flights
 
@@ -80,7 +80,7 @@ def start_on(hosts: Sequence[Host], projects: Sequence[Project]) -> list[Running
     return [
         project.start(
             *host.command,
-            *(sys.executable, "-m", "flows.runner", "predict"),
+            *(sys.executable, "-m", "flows.runtime.runner", "predict"),
             *("--process", str(number), "--addresses", *addresses),
         )
         for number, (host, project) in enumerate(zip(hosts, projects, strict=True))

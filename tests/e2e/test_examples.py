@@ -10,8 +10,8 @@ import pytest
 from harness import DRIFTLINE, PATIENCE, Project, lag, wait_until
 from pyarrow.parquet import read_table
 
-from flows.core.broker import Broker
-from flows.wiring import Engine
+from flows.core.stream.broker import Broker
+from flows.runtime.engine import Engine
 
 TESTS = Path(__file__).parents[1]
 EXAMPLES = TESTS.parent / "docs" / "examples"

@@ -9,8 +9,8 @@ import pytest
 from harness import PATIENCE, Project, Running, lag, run_flow, small_disk, wait_until
 from made_flights import NOON, event, traffic
 
-from flows.adapters.log import LogBroker
-from flows.core.broker import Broker, Outgoing, TopicSpec
+from flows.adapters.sqlite.log import LogBroker
+from flows.core.stream.broker import Broker, Outgoing, TopicSpec
 from flows.errors import BrokerError, StoreError
 from flows.pipelines.flights_data import records
 
@@ -80,7 +80,7 @@ def test_an_apply_on_a_full_disk_is_refused_in_a_line_and_leaves_what_was_applie
 
 
 def test_a_registry_that_the_disk_has_no_room_for_leaves_the_old_one(project: Project) -> None:
-    from flows.adapters.feast_repo import apply
+    from flows.adapters.feast.repo import apply
 
     project.apply_feast()
     running = project.engine()

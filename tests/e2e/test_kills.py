@@ -11,11 +11,11 @@ from made_flights import HOUR, NOON
 from signals import outgoing
 from signals import signal as drift_signal
 
-from flows.adapters.receiver import Receiver
-from flows.core.broker import Outgoing
-from flows.core.windows import WindowState, windows_of
+from flows.adapters.http.receiver import Receiver
+from flows.core.features.windows.sliding import WindowState, windows_of
+from flows.core.stream.broker import Outgoing
 from flows.pipelines.flights_data import records
-from flows.runner import FLOWS
+from flows.runtime.runner import FLOWS
 
 EVENTS = 1000  # more than a day: within the label wait, so that labels may stand in the log beforehand
 WEBHOOK_SECRET = "whsec_" + "MDEy" * 8

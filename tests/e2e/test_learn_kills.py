@@ -8,14 +8,14 @@ import orjson
 import pytest
 from harness import PATIENCE, Project, lag, run_flow, wait_until
 
-from flows.core import predictions
-from flows.core.broker import Outgoing
-from flows.core.models import Model
+from flows.core.models.model import Model
+from flows.core.serving import prediction_message as predictions
+from flows.core.stream.broker import Outgoing
 from flows.pipelines.flights_data import records
 
 EVENTS = 1000
 KILLS = 10
-LEARN = (sys.executable, "-m", "flows.runner", "learn")
+LEARN = (sys.executable, "-m", "flows.runtime.runner", "learn")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from harness import PATIENCE, KafkaNode, Project, wait_until
 from made_flights import traffic
 
-from flows.core.broker import Outgoing
+from flows.core.stream.broker import Outgoing
 
 EVENTS = 600
 PADDING = 150_000  # bytes in each record, which no compression makes less

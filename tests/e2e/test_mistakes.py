@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness import Project
 
-from flows.cli import main
+from flows.cli.app import main
 
 MISTAKE, OUTAGE = 2, 1
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
@@ -255,7 +255,7 @@ def test_a_store_configuration_that_is_not_there(told: Told, project: Project) -
 
 UNBOUNDED = """
 from dataclasses import replace
-from flows.core.schema import Number
+from flows.core.stream.fields import Number
 from flows.pipelines import flight_delays
 
 def unbounded(stream, name, number):

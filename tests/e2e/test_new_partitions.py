@@ -6,8 +6,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from harness import PATIENCE, Project, Running, wait_until
 from made_flights import traffic
 
-from flows.adapters.kafka import KafkaBroker
-from flows.core.broker import Outgoing
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.core.stream.broker import Outgoing
 
 FLIGHTS = 120
 

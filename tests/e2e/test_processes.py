@@ -47,7 +47,9 @@ def test_a_second_engine_on_the_same_state_refuses_and_the_first_goes_on(project
     with project.with_settings(HTTP_PORT=0).flows("predict") as running:
         project.send([event("F1", NOON)])
         wait_until(lambda: len(project.records("predictions")) == 1, PATIENCE)
-        second = project.start(sys.executable, "-m", "flows.runner", "predict", DRIFTLINE_HTTP_PORT="0")
+        second = project.start(
+            sys.executable, "-m", "flows.runtime.runner", "predict", DRIFTLINE_HTTP_PORT="0"
+        )
         assert second.process.wait(PATIENCE) == 2
         assert "another process runs predict of flight_delays already" in second.said()
         again = project.run("run", "retrain", "predict", "--processes", "1")

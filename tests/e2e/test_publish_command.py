@@ -12,9 +12,10 @@ from harness import DRIFTLINE, PATIENCE, KafkaNode, Project, wait_until
 from made_flights import HOUR, MINUTE, NOON, event_payload
 from typer.testing import CliRunner
 
-from flows import keep_up, patience
-from flows.cli import app
+from flows.cli.app import app
 from flows.errors import ConfigError, DriftlineError
+from flows.host import patience
+from flows.jobs import keep_up
 
 Said = Callable[..., Result]
 

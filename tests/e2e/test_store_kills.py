@@ -10,9 +10,9 @@ import pytest
 from harness import PATIENCE, DurableRedis, Project, Running, lag, run_flow, wait_until
 from redis import Redis
 
-from flows.core.broker import Broker, Outgoing
+from flows.core.stream.broker import Broker, Outgoing
 from flows.pipelines.flights_data import records
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 EVENTS = 450
 FEATURES = "flight_delays.features"

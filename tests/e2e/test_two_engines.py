@@ -18,7 +18,7 @@ def elsewhere(project: Project, directory: Path) -> Project:
 
 
 def predict(project: Project) -> Running:
-    return project.start(sys.executable, "-m", "flows.runner", "predict", DRIFTLINE_HTTP_PORT="0")
+    return project.start(sys.executable, "-m", "flows.runtime.runner", "predict", DRIFTLINE_HTTP_PORT="0")
 
 
 def served(project: Project, number: int) -> None:

@@ -5,8 +5,8 @@ import pytest
 from harness import PATIENCE, Project, lag, wait_until
 from made_flights import HOUR, MINUTE, event_payload
 
-from flows.core.tasks import BINARY
-from flows.runner import FLOWS
+from flows.core.models.tasks import BINARY
+from flows.runtime.runner import FLOWS
 
 EVENTS = 2000
 AFTER = 1_357_430_400_000  # 2013-01-06T00:00:00Z, when the last of those flights has landed

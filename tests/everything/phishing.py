@@ -4,9 +4,7 @@ from datetime import timedelta
 
 from river import linear_model, metrics, preprocessing
 
-from flows.core.costs import Costs
-from flows.core.schema import Flag, Number, Text, Time
-from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
+from flows import Costs, DriftPolicy, Flag, Number, Pipeline, RetrainPolicy, Stream, Text, Time
 
 COLUMNS = ("empty_server_form_handler", "popup_window", "https", "request_from_other_domain")
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import orjson
 from signals import signal
 
-from flows.core import alertmanager
-from flows.core.schema import iso
+from flows.core.alerting import alertmanager
+from flows.core.stream.times import iso
 
 FIRING = signal(1)
 RESOLVED = replace(FIRING, status="resolved", time=FIRING.time + 60_000, model_version="v2")

@@ -9,11 +9,11 @@ import orjson
 import pytest
 from river import linear_model
 
-from flows.adapters import artifacts
-from flows.adapters.artifacts import KEPT, KEPT_SECONDS, ArtifactStore, artifact_store
-from flows.core.broker import Record
-from flows.core.models import Model, ModelMessage
-from flows.core.snapshots import INLINE_BYTES, SIGNATURE, Sealer
+from flows.adapters.fsspec import artifacts
+from flows.adapters.fsspec.artifacts import KEPT, KEPT_SECONDS, ArtifactStore, artifact_store
+from flows.core.models.model import Model, ModelMessage
+from flows.core.models.snapshots import INLINE_BYTES, SIGNATURE, Sealer
+from flows.core.stream.broker import Record
 from flows.errors import ConfigError, SnapshotError, StoreError, SupersededSnapshot
 
 SECRET = b"s" * 32

@@ -1,9 +1,9 @@
 """The step of the predict flow that puts the parts of each batch together."""
 
-from flows.core.broker import Record
-from flows.core.features import EntityKey, Part
-from flows.core.intake import Batch
-from flows.core.plan import Aggregate, FeaturePlan, View
+from flows.core.features.batch import EntityKey, Part
+from flows.core.features.intake import Batch
+from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.stream.broker import Record
 from flows.predict import EntityPart, Sorted, _Assemble
 
 PLAN = FeaturePlan("s", (View("sales", "shop", "tills", (Aggregate("n", "count", "", 1, "int"),)),))

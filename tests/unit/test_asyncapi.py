@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from flows.core.deadletter import REASONS
+from flows.core.stream.dead_letter import REASONS
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMAS = {file.stem: json.loads(file.read_text()) for file in sorted((DOCS / "schemas").glob("*.json"))}

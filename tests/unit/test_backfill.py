@@ -12,17 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows import backfill
-from flows.adapters.parquet import ParquetRecords
-from flows.backfill import Backfill, FileHistory
-from flows.core.broker import Record
-from flows.core.engine import FeatureEngine
-from flows.core.features import Row
-from flows.core.plan import Aggregate, FeaturePlan, Output, Transform, View
-from flows.core.schema import Flag, Key, Number, Text, Time, iso
-from flows.core.served import ServedRow
-from flows.core.transforms import Transformer
+from flows.adapters.parquet.records import ParquetRecords
+from flows.core.features.batch import Row
+from flows.core.features.engine import FeatureEngine
+from flows.core.features.plan import Aggregate, FeaturePlan, Output, Transform, View
+from flows.core.features.transforms import Transformer
+from flows.core.serving.served_rows import ServedRow
+from flows.core.stream.broker import Record
+from flows.core.stream.fields import Flag, Key, Number, Text, Time
+from flows.core.stream.times import iso
 from flows.errors import ConfigError
+from flows.jobs import backfill
+from flows.jobs.backfill import Backfill, FileHistory
 from flows.pipeline import Pipeline, Stream
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z

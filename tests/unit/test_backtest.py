@@ -10,10 +10,10 @@ import pytest
 from progressive import DAY, HOUR, Run, by_river
 from river import evaluate, linear_model, metrics, preprocessing
 
-from flows.backtest import questions
-from flows.core.broker import Outgoing
-from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, View
-from flows.core.schema import Flag, Number, Text, Time
+from flows.backtest.backtest import questions
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, View
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flight_delays, flights_data

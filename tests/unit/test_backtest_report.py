@@ -12,19 +12,19 @@ from river import linear_model, preprocessing
 from test_report import SIGNAL
 from test_report_page import SECTIONS, Page, chromium
 
-from flows.backtest import Progress
-from flows.backtest_report import POINTS, History
-from flows.core.broker import Outgoing
-from flows.core.data_quality import Column
-from flows.core.dead_tally import DeadTally
-from flows.core.drift import Position
-from flows.core.feature_drift import Compared, FeaturePolicy
-from flows.core.plan import FeaturePlan
-from flows.core.schema import Flag, Number, Text, Time
-from flows.core.watch import Watched
+from flows.backtest.backtest import Progress
+from flows.backtest.history import POINTS, History
+from flows.backtest.page import Report, render
+from flows.backtest.report import backtest_summary
+from flows.core.drift.features import Compared, FeaturePolicy
+from flows.core.drift.levels import Position
+from flows.core.drift.monitor import Watched
+from flows.core.drift.quality import Column
+from flows.core.features.plan import FeaturePlan
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.dead_tally import DeadTally
+from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
-from flows.report import backtest_summary
-from flows.report_page import Report, render
 
 EVENTS = 4000
 CHANGE = 2500  # from this event on x is larger, and is no sign of the truth any more

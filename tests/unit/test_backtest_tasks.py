@@ -24,10 +24,10 @@ from river import (
     tree,
 )
 
-from flows.core.broker import Outgoing
-from flows.core.plan import FeaturePlan
-from flows.core.schema import Field, Flag, Number, Text, Time
-from flows.core.tasks import TASKS
+from flows.core.features.plan import FeaturePlan
+from flows.core.models.tasks import TASKS
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.fields import Field, Flag, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
 
 START = 1_357_000_000_000

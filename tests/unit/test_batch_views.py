@@ -10,8 +10,8 @@ from harness import Project
 from made_shops import SHOPS, repository
 from made_shops import compiled as compiled_service
 
-from flows.core.plan import FeaturePlan, Input, Lookup, Output
-from flows.core.schema import Number, Text
+from flows.core.features.plan import FeaturePlan, Input, Lookup, Output
+from flows.core.stream.fields import Number, Text
 from flows.errors import ConfigError
 
 VIEWS = """
@@ -137,7 +137,8 @@ def test_the_events_must_have_the_join_keys_as_fields_of_their_kind(project: Pro
 
 def test_a_predict_flow_without_batch_views_does_not_import_feast(project: Project):
     program = (
-        "import sys; from flows.predict import build; from flows.wiring import engine; build(engine());"
+        "import sys; from flows.predict import build; from flows.runtime.engine import engine; "
+        "build(engine()); "
         "print([name for name in ('feast', 'cachetools', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run(

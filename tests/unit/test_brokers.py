@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.adapters.kafka import KafkaBroker
-from flows.adapters.log import LogBroker
-from flows.brokers import open_broker
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.adapters.sqlite.log import LogBroker
 from flows.errors import ConfigError
+from flows.runtime.broker_url import open_broker
 
 
 def test_the_scheme_chooses_the_broker(tmp_path: Path) -> None:

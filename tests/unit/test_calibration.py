@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.calibration import Calibration
-from flows.core.snapshots import Sealer
+from flows.core.evaluation.calibration import Calibration
+from flows.core.models.snapshots import Sealer
 
 edges = st.integers(0, 10).map(lambda n: n / 10)
 rows = st.lists(st.tuples(st.floats(0, 1) | edges, st.booleans()), min_size=1, max_size=120)

@@ -11,21 +11,21 @@ import handbook
 import pandas as pd
 import pytest
 
-from flows.adapters.feast_offline import OfflineStore
-from flows.adapters.feast_online import OnlineStore
-from flows.adapters.feast_repo import apply, compile_plan, offline_folders, open_store
-from flows.backtest import Backtest
-from flows.core.features import Row
-from flows.core.learner import Learner, Policy
-from flows.core.models import Prediction
-from flows.core.plan import LATENESS, FeaturePlan
-from flows.core.transforms import Transformer
-from flows.core.watch import Watched
-from flows.functions import load_function
+from flows.adapters.feast.offline import OfflineStore
+from flows.adapters.feast.online import OnlineStore
+from flows.adapters.feast.repo import apply, compile_plan, offline_folders, open_store
+from flows.backtest.backtest import Backtest
+from flows.core.drift.monitor import Watched
+from flows.core.features.batch import Row
+from flows.core.features.plan import LATENESS, FeaturePlan
+from flows.core.features.transforms import Transformer
+from flows.core.learning.learner import Learner, Policy
+from flows.core.models.model import Prediction
+from flows.host.functions import load_function
 from flows.pipelines import flight_delays
 from flows.pipelines.card_fraud import model, pipeline, prepare
 from flows.pipelines.cards_data import dataset, simulate
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 SHIPPED = Path(__file__).parents[2] / "feature_repo"
 YAML = "feature_store.yaml"

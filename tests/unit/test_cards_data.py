@@ -9,8 +9,8 @@ import orjson
 import pandas as pd
 import pytest
 
-from flows.core.broker import Outgoing, Record
-from flows.core.decode import Decoder
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.decode import Decoder
 from flows.errors import ConfigError
 from flows.pipelines.card_fraud import pipeline
 from flows.pipelines.cards_data import SCHEMA, dataset, records, simulate

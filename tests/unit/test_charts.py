@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.charts import path, time_axis, value_axis
+from flows.backtest.charts import path, time_axis, value_axis
 
 MINUTE, DAY = 60_000, 86_400_000
 numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))

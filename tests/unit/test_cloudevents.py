@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.cloudevents import DriftSignal, signal_id
-from flows.core.drift import ColumnMove, Position, SliceMove
+from flows.core.drift.levels import ColumnMove, Position, SliceMove
+from flows.core.drift.signal import DriftSignal, signal_id
 from flows.errors import InvalidRecord
 
 SIGNAL = DriftSignal(

@@ -10,9 +10,9 @@ import pytest
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, FHDDM, HDDMA, HDDMW
 
-from flows.core.concept_drift import BLOCK, Alarm, ConceptDrift
-from flows.core.drift import Detector, Over, Position
-from flows.core.snapshots import Sealer
+from flows.core.drift.concept import BLOCK, Alarm, ConceptDrift
+from flows.core.drift.levels import Detector, Over, Position
+from flows.core.models.snapshots import Sealer
 from flows.errors import ConfigError
 
 MINUTE = 60_000

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from flows.core.contest import Contest
-from flows.core.tasks import BINARY
+from flows.core.learning.contest import Contest
+from flows.core.models.tasks import BINARY
 
 Scores = list[tuple[float, float, bool]]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.costs import CostCurve, Costs
-from flows.core.snapshots import Sealer
+from flows.core.evaluation.costs import CostCurve, Costs
+from flows.core.models.snapshots import Sealer
 
 edges = st.integers(0, 20).map(lambda n: n / 20)
 rows = st.lists(st.tuples(st.floats(0, 1) | edges, st.booleans()), min_size=1, max_size=80)

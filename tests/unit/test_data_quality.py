@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flows.core.data_quality import RATE, Alarm, Column, DataQuality, Finding, QualityPolicy
-from flows.core.drift import Over, Position
-from flows.core.snapshots import Sealer
+from flows.core.drift.levels import Over, Position
+from flows.core.drift.quality import RATE, Alarm, Column, DataQuality, Finding, QualityPolicy
+from flows.core.models.snapshots import Sealer
 
 HOUR, MINUTE = 3_600_000, 60_000
 DAY = 24 * HOUR

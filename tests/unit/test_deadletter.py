@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Outgoing, Record
-from flows.core.deadletter import REASONS, DeadLetter, again, dead_letter, read
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.dead_letter import REASONS, DeadLetter, again, dead_letter, read
 from flows.errors import InvalidRecord
 
 RECORD = Record("flights", 2, 4711, 1_357_035_300_000, b"UA-1", b"\xff\x00{", (("published-at", b"17"),))

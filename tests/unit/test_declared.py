@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from river import linear_model
 
-from flows.core.costs import Costs
-from flows.core.schema import Flag, Key, Number, Text, Time
+from flows.core.evaluation.costs import Costs
+from flows.core.stream.fields import Flag, Key, Number, Text, Time
 from flows.errors import ConfigError
 from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
 

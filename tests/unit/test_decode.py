@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Record
-from flows.core.deadletter import REASONS
-from flows.core.decode import CLOCK_TOLERANCE, LARGEST, Decoded, Decoder
-from flows.core.plan import LATENESS
-from flows.core.schema import Flag, Number, Text, Time
+from flows.core.features.plan import LATENESS
+from flows.core.stream.broker import Record
+from flows.core.stream.dead_letter import REASONS
+from flows.core.stream.decode import CLOCK_TOLERANCE, LARGEST, Decoded, Decoder
+from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.errors import InvalidRecord
 
 NOW = 1_357_035_300_000  # 2013-01-01T10:15:00Z, the timestamp of the records here

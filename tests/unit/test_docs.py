@@ -24,17 +24,17 @@ from harness import wait_until
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from flows import settings
-from flows.adapters import telemetry
-from flows.adapters.kafka import KafkaBroker
-from flows.adapters.log import LogBroker
-from flows.cli import app
-from flows.core.broker import Record, TopicPartition, TopicSpec, read_range
-from flows.core.cloudevents import DriftSignal
-from flows.core.deadletter import REASONS
-from flows.core.plan import FUNCTIONS
-from flows.core.schema import Field
-from flows.project import load
-from flows.runner import FLOWS
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.adapters.prometheus import metrics as telemetry
+from flows.adapters.sqlite.log import LogBroker
+from flows.cli.app import app
+from flows.core.drift.signal import DriftSignal
+from flows.core.features.plan import FUNCTIONS
+from flows.core.stream.broker import Record, TopicPartition, TopicSpec, read_range
+from flows.core.stream.dead_letter import REASONS
+from flows.core.stream.fields import Field
+from flows.runtime.project import load
+from flows.runtime.runner import FLOWS
 from flows.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -61,8 +61,8 @@ COMMANDS = {
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "driftline run predict --processes 4": "run by tests/e2e/test_cluster.py with 2 and 3",
-    "python -m flows.runner predict --process 0 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
-    "python -m flows.runner predict --process 1 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
+    "python -m flows.runtime.runner predict --process 0 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
+    "python -m flows.runtime.runner predict --process 1 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
     "driftline --help": SHOP,
     "driftline apply": SHOP,
     "driftline backtest": SHOP,

@@ -12,7 +12,7 @@ import pytest
 from test_docs import PAGES, REFERENCE, ROOT, table
 
 from flows import errors
-from flows.core.tasks import TASKS
+from flows.core.models.tasks import TASKS
 from flows.errors import DriftlineError, InvalidRecord
 from flows.pipeline import Pipeline
 from flows.settings import SETTINGS
@@ -132,4 +132,4 @@ def test_nobody_but_the_settings_reads_the_environment_and_the_supervisor_passes
             for node in ast.walk(ast.parse(file.read_text()))
         )
     }
-    assert users == {"flows/settings.py", "flows/supervisor.py"}
+    assert users == {"flows/settings.py", "flows/runtime/supervisor.py"}

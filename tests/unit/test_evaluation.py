@@ -10,13 +10,13 @@ import orjson
 import pytest
 from river import metrics
 
-from flows.core.broker import Record
-from flows.core.costs import Costs
-from flows.core.evaluation import KEPT, PREDICTORS, Baselines, Evaluation
-from flows.core.labels import Joined, Label, Pending
-from flows.core.models import Prediction
-from flows.core.snapshots import Sealer
-from flows.core.tasks import TASKS
+from flows.core.evaluation.costs import Costs
+from flows.core.evaluation.evaluation import KEPT, PREDICTORS, Baselines, Evaluation
+from flows.core.evaluation.label_join import Joined, Label, Pending
+from flows.core.models.model import Prediction
+from flows.core.models.snapshots import Sealer
+from flows.core.models.tasks import TASKS
+from flows.core.stream.broker import Record
 
 RECORD = Record("labels", 0, 0, 0, None, b"", ())
 Row = tuple[float, float, float, bool]  # scores of the model, the majority and no change, then the truth

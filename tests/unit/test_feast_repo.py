@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from made_shops import SHIPPED, SHOPS, YAML, compiled, repository
 
-from flows.adapters.feast_repo import apply, compile_plan, offline_folders, open_store
-from flows.core.plan import LATENESS, Aggregate
+from flows.adapters.feast.repo import apply, compile_plan, offline_folders, open_store
+from flows.core.features.plan import LATENESS, Aggregate
 from flows.errors import ConfigError, StoreError
 
 HOUR = 3_600_000

@@ -13,10 +13,10 @@ from river.drift import ADWIN
 from scipy import stats
 from scipy.signal import lfilter
 
-from flows.core.column_comparison import OTHER, alike_rows
-from flows.core.drift import Over, Position
-from flows.core.feature_drift import KEPT, Alarm, FeatureDrift, FeaturePolicy
-from flows.core.snapshots import Sealer
+from flows.core.drift.columns import OTHER, alike_rows
+from flows.core.drift.features import KEPT, Alarm, FeatureDrift, FeaturePolicy
+from flows.core.drift.levels import Over, Position
+from flows.core.models.snapshots import Sealer
 
 MINUTE, DAY = 60_000, 86_400_000
 POLICY = FeaturePolicy(reference=2000, window=1000)
@@ -317,7 +317,7 @@ def test_a_number_that_never_changed_and_then_does_is_drift():
 
 
 def test_scipys_statistics_are_imported_only_when_a_window_is_judged():
-    code = "import sys, flows.core.feature_drift; print('scipy.stats' in sys.modules)"
+    code = "import sys, flows.core.drift.features; print('scipy.stats' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
 

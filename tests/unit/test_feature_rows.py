@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Record
-from flows.core.feature_rows import RowCheck, decode, encode
-from flows.core.features import Row
-from flows.core.plan import Aggregate, View
+from flows.core.features.batch import Row
+from flows.core.features.plan import Aggregate, View
+from flows.core.features.rows import RowCheck, decode, encode
+from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
 
 times = st.integers(0, 4_102_444_799_999)

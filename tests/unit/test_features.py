@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.core.features import (
+from flows.core.features.batch import (
     Assembler,
     EntityFeatures,
     EntityKey,
@@ -16,8 +16,8 @@ from flows.core.features import (
     Splitter,
     Update,
 )
-from flows.core.plan import Aggregate, FeaturePlan, View
-from flows.core.windows import Value
+from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.features.windows.sliding import Value
 
 AGGREGATES = (
     Aggregate("count_9", "count", "delay", 9),

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from flows.adapters.feast_repo import apply, compile_plan
-from flows.core.broker import Outgoing
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
-from flows.core.plan import LATENESS, FeaturePlan
-from flows.core.windows import Value
+from flows.adapters.feast.repo import apply, compile_plan
+from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
+from flows.core.features.plan import LATENESS, FeaturePlan
+from flows.core.features.windows.sliding import Value
+from flows.core.stream.broker import Outgoing
 from flows.pipelines.dataset import Dataset
 from flows.pipelines.flight_delays import pipeline
 from flows.pipelines.flights_data import dataset, events, read_csv, schedule

@@ -9,9 +9,9 @@ import orjson
 import pandas as pd
 import pytest
 
-from flows.core.broker import Outgoing, Record
-from flows.core.decode import Decoder
-from flows.core.schema import milliseconds
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.times import milliseconds
 from flows.errors import ConfigError
 from flows.pipelines import flights_data
 from flows.pipelines.flight_delays import pipeline

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.idle import IdleIndex
+from flows.core.features.idle import IdleIndex
 
 
 @given(

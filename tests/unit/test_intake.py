@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Record
-from flows.core.decode import Decoder
-from flows.core.features import Question, Update
-from flows.core.intake import Intake
-from flows.core.schema import Number, Text, Time
+from flows.core.features.batch import Question, Update
+from flows.core.features.intake import Intake
+from flows.core.stream.broker import Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Number, Text, Time
 
 NOW = 1_357_035_300_000
 EVENTS = Decoder("id", "at", {"id": Text(), "at": Time()})

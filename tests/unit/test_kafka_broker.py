@@ -9,8 +9,8 @@ from confluent_kafka import Producer as Client
 from confluent_kafka.admin import AdminClient, ConfigResource
 from harness import wait_until
 
-from flows.adapters.kafka import KafkaBroker
-from flows.core.broker import Broker, Consumer, Outgoing, Producer, TopicPartition, TopicSpec
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.core.stream.broker import Broker, Consumer, Outgoing, Producer, TopicPartition, TopicSpec
 from flows.errors import BrokerError, ConfigError, DeliveryError, RecordTooLarge, UnknownTopic
 
 NOBODY = "127.0.0.1:9"  # the discard port: nothing listens there

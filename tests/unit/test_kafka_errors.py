@@ -3,7 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from flows.adapters.kafka_errors import Health, principal
+from flows.adapters.kafka.errors import Health, principal
 from flows.errors import AccessDenied, BrokerError
 
 ALICE = "user 'alice'"

@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import Producer as Client
 from harness import wait_until
 
-from flows.adapters.bytewax_io import Inputs, MergedSource, TopicSink
-from flows.adapters.kafka import KafkaBroker
-from flows.core.broker import Consumer, Outgoing, TopicPartition, TopicSpec, read_range, read_since
-from flows.core.drain import Drain
-from flows.wiring import Telemetry
+from flows.adapters.bytewax.io import Inputs, MergedSource, TopicSink
+from flows.adapters.kafka.broker import KafkaBroker
+from flows.core.stream.broker import Consumer, Outgoing, TopicPartition, TopicSpec, read_range, read_since
+from flows.core.stream.drain import Drain
+from flows.runtime.engine import Telemetry
 
 PATIENCE = 20.0
 

@@ -7,13 +7,13 @@ import orjson
 import pytest
 from river import linear_model
 
-from flows.core.broker import Record
-from flows.core.features import EntityKey, Splitter, Update
-from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
-from flows.core.schema import Field, Flag, Key, Number, Text, Time
+from flows.core.features.batch import EntityKey, Splitter, Update
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
+from flows.core.stream.broker import Record
+from flows.core.stream.fields import Field, Flag, Key, Number, Text, Time
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline, Stream
-from flows.wiring import Engine
+from flows.runtime.engine import Engine
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
 

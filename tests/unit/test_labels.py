@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core import labels as module
-from flows.core.broker import Record
-from flows.core.labels import Joined, Label, LabelJoin, Pending
-from flows.core.models import Prediction
+from flows.core.evaluation import label_join as module
+from flows.core.evaluation.label_join import Joined, Label, LabelJoin, Pending
+from flows.core.models.model import Prediction
+from flows.core.stream.broker import Record
 
 WAIT = 1000
 

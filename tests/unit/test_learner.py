@@ -13,17 +13,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from river import linear_model, metrics, preprocessing
 
-from flows.core import learner as module
-from flows.core.broker import Record
-from flows.core.cloudevents import DriftSignal, signal_id
-from flows.core.concept_drift import Alarm, ConceptDrift
-from flows.core.drift import Position
-from flows.core.evaluation import Evaluation
-from flows.core.labels import Label
-from flows.core.learner import DeadLabel, Happening, Learner, Policy, Settled, Unlearned
-from flows.core.models import Model, ModelMessage, Prediction, first_model
-from flows.core.snapshots import Sealer
-from flows.core.tasks import TASKS
+from flows.core.drift.concept import Alarm, ConceptDrift
+from flows.core.drift.levels import Position
+from flows.core.drift.signal import DriftSignal, signal_id
+from flows.core.evaluation.evaluation import Evaluation
+from flows.core.evaluation.label_join import Label
+from flows.core.learning import learner as module
+from flows.core.learning.learner import DeadLabel, Happening, Learner, Policy, Settled, Unlearned
+from flows.core.models.model import Model, ModelMessage, Prediction, first_model
+from flows.core.models.snapshots import Sealer
+from flows.core.models.tasks import TASKS
+from flows.core.stream.broker import Record
 
 NAMES = ("a", "b")
 START = 1_357_000_000_000

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from flows.adapters.log import LogBroker, LogConsumer
-from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec
+from flows.adapters.sqlite.log import LogBroker, LogConsumer
+from flows.core.stream.broker import Outgoing, Record, TopicPartition, TopicSpec
 from flows.errors import BrokerError, DeliveryError, UnknownTopic
 
 A, B = TopicPartition("a", 0), TopicPartition("b", 0)
@@ -20,8 +20,8 @@ A, B = TopicPartition("a", 0), TopicPartition("b", 0)
 WRITER = """
 import sys
 from pathlib import Path
-from flows.adapters.log import LogBroker
-from flows.core.broker import Outgoing
+from flows.adapters.sqlite.log import LogBroker
+from flows.core.stream.broker import Outgoing
 path, size, batches = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 producer = LogBroker(path).producer()
 for batch in range(batches):
@@ -31,16 +31,16 @@ for batch in range(batches):
 HUGE_WRITER = """
 import sys
 from pathlib import Path
-from flows.adapters.log import LogBroker
-from flows.core.broker import Outgoing
+from flows.adapters.sqlite.log import LogBroker
+from flows.core.stream.broker import Outgoing
 LogBroker(Path(sys.argv[1])).producer().send([Outgoing(t, b"x" * 600) for t in "ab" for _ in range(200_000)])
 """
 
 CREATOR = """
 import sys
 from pathlib import Path
-from flows.adapters.log import LogBroker
-from flows.core.broker import TopicSpec
+from flows.adapters.sqlite.log import LogBroker
+from flows.core.stream.broker import TopicSpec
 LogBroker(Path(sys.argv[1])).create_topics([TopicSpec("a"), TopicSpec(sys.argv[2])])
 """
 
@@ -164,7 +164,7 @@ def test_a_producer_notices_that_a_topic_was_made_anew(path: Path) -> None:
 
 
 def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.adapters.log.BUSY", 0.05)
+    monkeypatch.setattr("flows.adapters.sqlite.log.BUSY", 0.05)
     producer = LogBroker(path).producer()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -175,7 +175,7 @@ def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pyt
 
 
 def test_a_locked_log_does_not_make_showing_offsets_fail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.adapters.log.BUSY", 0.05)
+    monkeypatch.setattr("flows.adapters.sqlite.log.BUSY", 0.05)
     broker = LogBroker(path)
     consumer = broker.consumer("g", {A: 0})
     other = sqlite3.connect(path, isolation_level=None)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.features import Question
-from flows.core.lookups import Lookups, Stored, key_of, usable
-from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
-from flows.core.transforms import Transformer
+from flows.core.features.batch import Question
+from flows.core.features.lookups import Lookups, Stored, key_of, usable
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
+from flows.core.features.transforms import Transformer
 
 NOON, HOUR = 1_357_041_600_000, 3_600_000
 WEATHER = Lookup(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Record, TopicPartition
-from flows.core.decode import CLOCK_TOLERANCE, Decoder
-from flows.core.merge import EventTimeMerge, merged, of_our_time, size_of
-from flows.core.schema import Text, Time
+from flows.core.stream.broker import Record, TopicPartition
+from flows.core.stream.decode import CLOCK_TOLERANCE, Decoder
+from flows.core.stream.fields import Text, Time
+from flows.core.stream.merge import EventTimeMerge, merged, of_our_time, size_of
 from flows.errors import InvalidRecord
 
 SOURCES, EVENTS, LABELS = (TopicPartition(topic, 0) for topic in ("sources", "events", "labels"))

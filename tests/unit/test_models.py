@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import linear_model, preprocessing, tree
 
-from flows.core.models import Lineup, Model, first_model
-from flows.core.tasks import UNDECIDED
+from flows.core.models.model import Lineup, Model, first_model
+from flows.core.models.tasks import UNDECIDED
 
 
 class Answers:

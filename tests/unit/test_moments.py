@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.moments import Moments
+from flows.core.features.moments import Moments
 
 LATENESS = 20
 asked = st.lists(st.tuples(st.integers(0, LATENESS), st.booleans()), max_size=300)

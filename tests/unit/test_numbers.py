@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.adapters import feast_offline, feast_online
-from flows.arrow import TYPES, Fit, column
-from flows.core import predictions
-from flows.core.broker import Record
-from flows.core.decode import Decoder
-from flows.core.feature_rows import RowCheck, decode, encode
-from flows.core.features import EntityFeatures, EntityKey
-from flows.core.models import Prediction
-from flows.core.plan import Aggregate, FeaturePlan, View
-from flows.core.predictions import Asked
-from flows.core.schema import Flag, Number, Text, Time
-from flows.core.served import AnswerDecoder
+from flows.adapters.feast import offline as feast_offline
+from flows.adapters.feast import online as feast_online
+from flows.core.features.batch import EntityFeatures, EntityKey
+from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.features.rows import RowCheck, decode, encode
+from flows.core.models.model import Prediction
+from flows.core.serving import prediction_message as predictions
+from flows.core.serving.prediction_message import Asked
+from flows.core.serving.served_rows import AnswerDecoder
+from flows.core.stream.broker import Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Flag, Number, Text, Time
+from flows.host.arrow import TYPES, Fit, column
 
 NOON = 1_357_041_600_000
 HOUR = 3_600_000

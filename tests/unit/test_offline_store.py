@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.adapters import feast_offline
-from flows.adapters.feast_offline import FAN_IN, OfflineStore
-from flows.arrow import write_whole
-from flows.core.features import Row
-from flows.core.plan import LATENESS, Aggregate, FeaturePlan, View
-from flows.core.served import ServedRow
+from flows.adapters.feast import offline as feast_offline
+from flows.adapters.feast.offline import FAN_IN, OfflineStore
+from flows.core.features.batch import Row
+from flows.core.features.plan import LATENESS, Aggregate, FeaturePlan, View
+from flows.core.serving.served_rows import ServedRow
 from flows.errors import ConfigError, StoreError
+from flows.host.arrow import write_whole
 
 HOUR = 3_600_000
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
@@ -164,7 +164,7 @@ def test_replaced_parts_stay_for_the_readers_that_listed_them(offline, folder):
 
 
 def test_merged_parts_are_merged_again_on_the_next_level(offline, folder, monkeypatch):
-    monkeypatch.setattr("flows.adapters.feast_offline.FAN_IN", 3)
+    monkeypatch.setattr("flows.adapters.feast.offline.FAN_IN", 3)
     for start in range(0, 27, 3):
         fill(offline, 3, start)
         offline.compact("sales", grace=0)
@@ -175,7 +175,7 @@ def test_merged_parts_are_merged_again_on_the_next_level(offline, folder, monkey
 
 
 def test_parts_replaced_on_several_levels_go_from_the_lowest_up(offline, folder, monkeypatch):
-    monkeypatch.setattr("flows.adapters.feast_offline.FAN_IN", 2)
+    monkeypatch.setattr("flows.adapters.feast.offline.FAN_IN", 2)
     for start in range(0, 8, 2):
         fill(offline, 2, start)
         offline.compact("sales", grace=600)
@@ -191,8 +191,8 @@ def test_parts_replaced_on_several_levels_go_from_the_lowest_up(offline, folder,
 KILLED = """
     import os, signal
     from pathlib import Path
-    import flows.adapters.feast_offline as feast_offline
-    from flows.adapters.feast_offline import OfflineStore
+    import flows.adapters.feast.offline as feast_offline
+    from flows.adapters.feast.offline import OfflineStore
     from test_offline_store import PLAN
 
     calls = 0
@@ -287,7 +287,7 @@ YAML = "feature_store.yaml"
 @pytest.fixture
 def flights(tmp_path):
     """The shipped repository with its offline store: (Feast's store, the plan, ours)."""
-    from flows.adapters.feast_repo import apply, compile_plan, offline_folders, open_store
+    from flows.adapters.feast.repo import apply, compile_plan, offline_folders, open_store
 
     repo = shutil.copytree(SHIPPED, tmp_path / "feature_repo")
     apply(repo, YAML)
@@ -321,7 +321,7 @@ def test_an_empty_store_answers_with_nulls(flights):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_history_equals_an_asof_join_while_parts_come_in_and_are_merged(flights, seed, monkeypatch):
-    monkeypatch.setattr("flows.adapters.feast_offline.FAN_IN", 4)
+    monkeypatch.setattr("flows.adapters.feast.offline.FAN_IN", 4)
     store, plan, offline = flights
     view = plan.views[0]
     chance = random.Random(seed)

@@ -12,12 +12,12 @@ import pytest
 from made_shops import SHOPS, YAML, repository
 from made_shops import compiled as compiled_service
 
-from flows.adapters.feast_repo import open_store
-from flows.core.features import Question
-from flows.core.plan import FeaturePlan, Input, Output
-from flows.core.transforms import Transformer
+from flows.adapters.feast.repo import open_store
+from flows.core.features.batch import Question
+from flows.core.features.plan import FeaturePlan, Input, Output
+from flows.core.features.transforms import Transformer
 from flows.errors import ConfigError
-from flows.functions import load_function
+from flows.host.functions import load_function
 
 FUNCTIONS = """
 def priced(given):

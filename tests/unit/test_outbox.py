@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signals import signal
 
-from flows.core.broker import Record
-from flows.core.webhooks import MOST, Answer, Ended, Filter, Outbox, Retries, judge
+from flows.core.alerting.outbox import MOST, Answer, Ended, Filter, Outbox, Retries, judge
+from flows.core.stream.broker import Record
 
 TAKEN = Answer("delivered", "answered 200")
 FAILED = Answer("failed", "answered 500")

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from river import datasets, linear_model, preprocessing, tree
 
-from flows.core.broker import Record
-from flows.core.evaluation import Evaluation
-from flows.core.labels import Label
-from flows.core.learner import Happening, Learner, Outlier, Policy
-from flows.core.models import Model, ModelMessage, Prediction, first_model
-from flows.core.outliers import LABEL, RENEWED, OutlierFilter, Outliers, Outside, Ranges
-from flows.core.retraining import train
-from flows.core.snapshots import Sealer
-from flows.core.tasks import TASKS
-from flows.report import roc_auc
+from flows.backtest.report import roc_auc
+from flows.core.evaluation.evaluation import Evaluation
+from flows.core.evaluation.label_join import Label
+from flows.core.learning.learner import Happening, Learner, Outlier, Policy
+from flows.core.learning.outliers import LABEL, RENEWED, OutlierFilter, Outliers, Outside, Ranges
+from flows.core.learning.training import train
+from flows.core.models.model import Model, ModelMessage, Prediction, first_model
+from flows.core.models.snapshots import Sealer
+from flows.core.models.tasks import TASKS
+from flows.core.stream.broker import Record
 
 NAMES = ("amount", "x")
 EVENTS, AT = 2000, 500

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from river import anomaly, linear_model, metrics
 
-from flows.core.broker import Record
-from flows.core.costs import Costs
-from flows.core.labels import Joined, Label, Pending
-from flows.core.models import Prediction
-from flows.core.schema import Flag, Text, Time
+from flows.core.evaluation.costs import Costs
+from flows.core.evaluation.label_join import Joined, Label, Pending
+from flows.core.models.model import Prediction
+from flows.core.stream.broker import Record
+from flows.core.stream.fields import Flag, Text, Time
 from flows.errors import ConfigError
 from flows.pipeline import OUTPUTS, DriftPolicy, Pipeline, Stream
 

@@ -4,7 +4,7 @@ from math import inf
 import orjson
 import pytest
 
-from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
 
 COUNT = Aggregate("count_1h", "count", "delay", 3_600_000)
 MEAN = Aggregate("mean_delay_1h", "mean", "delay", 3_600_000)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.broker import Outgoing, Record
-from flows.core.models import Prediction
-from flows.core.predictions import PUBLISHED_AT, Asked, decode, encode
+from flows.core.models.model import Prediction
+from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, encode
+from flows.core.stream.broker import Outgoing, Record
 from flows.errors import InvalidRecord
 
 SERVED = Prediction(

@@ -6,16 +6,16 @@ from typing import Any
 import orjson
 import pytest
 
-from flows.core.broker import Outgoing, Record
-from flows.core.decode import Decoder
-from flows.core.intake import Intake
-from flows.core.models import Lineup, Model, ModelMessage
-from flows.core.plan import Aggregate, FeaturePlan, View
-from flows.core.predictions import PUBLISHED_AT, decode
-from flows.core.predictor import Predictor
-from flows.core.schema import Number, Text, Time
-from flows.core.snapshots import Sealer
-from flows.core.transforms import Transformer
+from flows.core.features.intake import Intake
+from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.features.transforms import Transformer
+from flows.core.models.model import Lineup, Model, ModelMessage
+from flows.core.models.snapshots import Sealer
+from flows.core.serving.prediction_message import PUBLISHED_AT, decode
+from flows.core.serving.predictor import Predictor
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Number, Text, Time
 
 NOW = 1_357_035_300_000
 EVENTS = Decoder("id", "at", {"id": Text(), "at": Time(), "price": Number(required=False)})

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from flows.errors import ConfigError
-from flows.project import find, load
+from flows.runtime.project import find, load
 
 DECLARATION = """
 from river import linear_model
-from flows.core.schema import Flag, Text, Time
+from flows.core.stream.fields import Flag, Text, Time
 from flows.pipeline import Pipeline, Stream
 
 pipeline = Pipeline(
@@ -252,8 +252,8 @@ def test_a_project_in_a_parent_directory_of_another_owner_is_not_imported(projec
     deep = project / "a"
     deep.mkdir()
     owner = os.geteuid()
-    monkeypatch.setattr("flows.project.os.geteuid", lambda: owner + 1)
-    monkeypatch.setattr("flows.project.ROOT", -1)
+    monkeypatch.setattr("flows.runtime.project.os.geteuid", lambda: owner + 1)
+    monkeypatch.setattr("flows.runtime.project.ROOT", -1)
     with pytest.raises(
         ConfigError, match=r"must be owned by you or root .* were not imported\. If you trust it"
     ):

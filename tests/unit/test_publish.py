@@ -11,19 +11,21 @@ import orjson
 import pytest
 from river import linear_model
 
-from flows import cli_publish, keep_up, patience
-from flows import publish as module
-from flows.adapters.log import LogBroker
-from flows.core.broker import Outgoing, Record, TopicPartition, TopicSpec, read_range
-from flows.core.plan import LATENESS
-from flows.core.predictions import PUBLISHED_AT
-from flows.core.schema import Flag, Key, Text, Time
+from flows.adapters.sqlite.log import LogBroker
+from flows.cli import publish as cli_publish
+from flows.core.features.plan import LATENESS
+from flows.core.serving.prediction_message import PUBLISHED_AT
+from flows.core.stream.broker import Outgoing, Record, TopicPartition, TopicSpec, read_range
+from flows.core.stream.fields import Flag, Key, Text, Time
 from flows.errors import ConfigError, DriftlineError
-from flows.keep_up import Bound, default_step
-from flows.patience import Patience
+from flows.host import patience
+from flows.host.patience import Patience
+from flows.jobs import keep_up
+from flows.jobs import publish as module
+from flows.jobs.keep_up import Bound, default_step
+from flows.jobs.publish import SpeedUp, publish
+from flows.jobs.publish_input import FileRecords, Survey, survey
 from flows.pipeline import Pipeline, Stream
-from flows.publish import SpeedUp, publish
-from flows.publish_input import FileRecords, Survey, survey
 
 FIELDS = {"id": Text(), "at": Time()}
 SHOP = Pipeline(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.recent import RecentIds
+from flows.core.stream.recent_ids import RecentIds
 
 
 @given(st.lists(st.sampled_from("abcdefgh")), st.integers(1, 6))

@@ -9,9 +9,9 @@ from random import Random
 import pytest
 from test_windows import LATENESS, VIEWS
 
-from flows.adapters.recomputation import Recomputation, Served, StreamRecord
-from flows.core.features import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
-from flows.core.plan import COUNTS, Aggregate, FeaturePlan, View
+from flows.adapters.duckdb.recomputation import Recomputation, Served, StreamRecord
+from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
+from flows.core.features.plan import COUNTS, Aggregate, FeaturePlan, View
 
 
 def typed(aggregate: Aggregate) -> Aggregate:

@@ -16,7 +16,7 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 from bytewax.testing import TestingSink
 
-from flows.adapters.recovery import forget_unfinished, prepare
+from flows.adapters.bytewax.recovery import forget_unfinished, prepare
 
 Items = Iterable[list[str]]
 

@@ -8,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from flows.core.cloudevents import DriftSignal, signal_id
-from flows.core.dead_tally import Dead, DeadTally
-from flows.report import (
+from flows.backtest.report import (
     backtest_failure,
     backtest_summary,
     backtest_warning,
@@ -18,6 +16,8 @@ from flows.report import (
     print_backtest,
     roc_auc,
 )
+from flows.core.drift.signal import DriftSignal, signal_id
+from flows.core.stream.dead_tally import Dead, DeadTally
 
 SIGNAL = DriftSignal(
     id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711), 1_357_000_000_000),

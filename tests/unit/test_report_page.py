@@ -13,18 +13,9 @@ from pathlib import Path
 import pytest
 from harness import unavailable
 
-from flows.core.calibration import Calibration
-from flows.core.slices import Slices, fairness
-from flows.report_page import (
-    Curve,
-    HeatMap,
-    Mark,
-    Reliability,
-    Report,
-    SliceTable,
-    Version,
-    render,
-)
+from flows.backtest.page import Curve, HeatMap, Mark, Reliability, Report, SliceTable, Version, render
+from flows.core.evaluation.calibration import Calibration
+from flows.core.evaluation.slices import Slices, fairness
 
 SECTIONS = ["summary", "dead-letters", "metrics", "drift", "features", "calibration", "slices", "versions"]
 DAY = 86_400_000

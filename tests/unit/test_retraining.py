@@ -2,9 +2,9 @@ from typing import Any
 
 from river import anomaly, compose
 
-from flows.core.models import Model, Prediction
-from flows.core.retraining import train
-from flows.core.tasks import TASKS
+from flows.core.learning.training import train
+from flows.core.models.model import Model, Prediction
+from flows.core.models.tasks import TASKS
 
 
 class Notebook:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import metrics, utils
 
-from flows.core.rolling import FadingMean, Recent, measure
-from flows.core.snapshots import Sealer
+from flows.core.evaluation.rolling import FadingMean, Recent, measure
+from flows.core.models.snapshots import Sealer
 
 arrivals = st.lists(st.integers(0, 60), max_size=60)
 

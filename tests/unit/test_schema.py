@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.schema import Checker, Field, Flag, Key, Number, Text, Time, check, iso, milliseconds
+from flows.core.stream.checker import Checker, check
+from flows.core.stream.fields import Field, Flag, Key, Number, Text, Time
+from flows.core.stream.times import iso, milliseconds
 from flows.errors import InvalidRecord
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z

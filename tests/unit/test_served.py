@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core import predictions
-from flows.core.broker import Record
-from flows.core.models import Prediction
-from flows.core.plan import Aggregate, FeaturePlan, Output, Transform, View
-from flows.core.predictions import Asked
-from flows.core.served import Answer, AnswerDecoder, ServedRow
+from flows.core.features.plan import Aggregate, FeaturePlan, Output, Transform, View
+from flows.core.models.model import Prediction
+from flows.core.serving import prediction_message as predictions
+from flows.core.serving.prediction_message import Asked
+from flows.core.serving.served_rows import Answer, AnswerDecoder, ServedRow
+from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
 
 HOUR = 3_600_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.core.keys import SigningKey, hkdf_sha256
+from flows.core.models.signing_keys import SigningKey, hkdf_sha256
 
 # Appendix A of RFC 5869, the cases for SHA-256: secret, salt, info, length, output
 VECTORS = {

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.rolling import FadingMean
-from flows.core.skill import Losses, skill, skills
-from flows.core.snapshots import Sealer
+from flows.core.evaluation.rolling import FadingMean
+from flows.core.evaluation.skill import Losses, skill, skills
+from flows.core.models.snapshots import Sealer
 
 labels = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=80)
 

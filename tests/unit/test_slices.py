@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.slices import OTHER, Fairness, SliceRates, Slices, fairness
-from flows.core.snapshots import Sealer
+from flows.core.evaluation.slices import OTHER, Fairness, SliceRates, Slices, fairness
+from flows.core.models.snapshots import Sealer
 
 rows = st.lists(st.tuples(st.sampled_from("abcde"), st.booleans(), st.booleans()), max_size=100)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.adapters.bytewax_io import Inputs, MergedSource
-from flows.adapters.log import LogBroker
-from flows.core.broker import Outgoing, TopicSpec
-from flows.core.drain import Drain
-from flows.core.merge import size_of
+from flows.adapters.bytewax.io import Inputs, MergedSource
+from flows.adapters.sqlite.log import LogBroker
+from flows.core.stream.broker import Outgoing, TopicSpec
+from flows.core.stream.drain import Drain
+from flows.core.stream.merge import size_of
 from flows.errors import OffsetExpired
-from flows.wiring import Telemetry
+from flows.runtime.engine import Telemetry
 
 
 def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_path: Path) -> None:

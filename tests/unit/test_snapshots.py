@@ -32,10 +32,10 @@ from river import (
     tree,
 )
 
-from flows.core.broker import Record
-from flows.core.keys import SigningKey
-from flows.core.models import Lineup, Model, ModelMessage
-from flows.core.snapshots import SIGNATURE, Sealer
+from flows.core.models.model import Lineup, Model, ModelMessage
+from flows.core.models.signing_keys import SigningKey
+from flows.core.models.snapshots import SIGNATURE, Sealer
+from flows.core.stream.broker import Record
 from flows.errors import SnapshotError
 from flows.pipelines import flight_delays
 
@@ -185,8 +185,8 @@ def test_a_pickle_that_runs_a_command_is_not_unpickled_even_when_it_is_signed(tm
     [
         ("river.no_such_module", "f"),
         ("river.stats", "NoSuchStatistic"),
-        ("flows.core.learner", "no_such_name"),
-        ("flows.supervisor", "Supervisor"),
+        ("flows.core.learning.learner", "no_such_name"),
+        ("flows.runtime.supervisor", "Supervisor"),
     ],
 )
 def test_a_state_refers_to_what_this_version_and_this_declaration_are_made_of(module, name):
@@ -332,7 +332,7 @@ def test_a_flow_s_state_is_no_model_and_a_model_is_no_flow_s_state():
 
 
 def test_a_state_that_holds_a_learner_is_not_found_by_a_model():
-    estimator = base64.b64encode(calling("flows.core.learner", "Learner")).decode()
+    estimator = base64.b64encode(calling("flows.core.learning.learner", "Learner")).decode()
     with pytest.raises(SnapshotError, match="allow-list"):
         SEALER.open(*announced(estimator=estimator))
 

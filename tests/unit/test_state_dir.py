@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import state_dir
-from flows.adapters import recovery
+from flows.adapters.bytewax import recovery
 from flows.errors import ConfigError
+from flows.host import state_dir
 
 
 def mode(path: Path) -> int:

@@ -8,8 +8,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 from bytewax.testing import TestingSink, TestingSource
 
-from flows.adapters import stateful as module
-from flows.adapters.stateful import stateful
+from flows.adapters.bytewax import stateful as module
+from flows.adapters.bytewax.stateful import stateful
 from flows.errors import StateTooLarge
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from flows import patience, steady_producer
-from flows.adapters.log import LogBroker
-from flows.core.broker import Outgoing, TopicPartition, TopicSpec, read_range
+from flows.adapters.sqlite.log import LogBroker
+from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec, read_range
 from flows.errors import BrokerAway, DeliveryError, DriftlineError, Unacknowledged
-from flows.patience import Patience
-from flows.steady_producer import SteadyProducer
+from flows.host import patience
+from flows.host.patience import Patience
+from flows.jobs import steady_producer
+from flows.jobs.steady_producer import SteadyProducer
 
 
 class Outages(LogBroker):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.adapters.recovery import prepare
-from flows.adapters.stored_slots import stored_slots
+from flows.adapters.bytewax.recovery import prepare
+from flows.adapters.bytewax.stored_slots import stored_slots
 from flows.errors import StateError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from harness import wait_until
 
-from flows.runner import EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE, TELL_WHERE
-from flows.supervisor import Supervisor, _Child
+from flows.runtime.runner import EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE, TELL_WHERE
+from flows.runtime.supervisor import Supervisor, _Child
 
 HANGS = """
 import faulthandler, pathlib, sys, time

@@ -9,9 +9,9 @@ import sys
 import pytest
 from rich.console import Console
 
-from flows.printable import PrintableFormatter, printable, printable_json
-from flows.report import print_backtest
-from flows.tables import console, print_line, print_table
+from flows.backtest.report import print_backtest
+from flows.host.printable import PrintableFormatter, printable, printable_json
+from flows.host.tables import console, print_line, print_table
 
 LONG = "a_pipeline_with_quite_a_long_name.predictions"
 NAMES = ("topic", "records", "share", "lag of the flows that read it")

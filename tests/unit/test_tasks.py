@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import anomaly, ensemble, linear_model, metrics, multiclass, preprocessing, stats, tree
 
-from flows.core.baselines import ClassBaseline, FlagBaseline, MeanBaseline
-from flows.core.models import Model
-from flows.core.tasks import TASKS, log_loss, task_of
+from flows.core.models.baselines import ClassBaseline, FlagBaseline, MeanBaseline
+from flows.core.models.model import Model
+from flows.core.models.tasks import TASKS, log_loss, task_of
 from flows.errors import ConfigError
 
 BINARY, MULTICLASS, REGRESSION, ANOMALY = TASKS.values()

@@ -14,21 +14,22 @@ from made_flights import HOUR, NOON, event, label, traffic
 from made_shops import YAML
 from test_on_demand_views import compiled, shops
 
-from flows.adapters.by_id import ById
-from flows.adapters.feast_history import FeastHistory
-from flows.adapters.feast_offline import OfflineStore
-from flows.adapters.feast_repo import offline_folders, open_store
-from flows.core.broker import Outgoing
-from flows.core.features import Question
-from flows.core.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
-from flows.core.schema import Flag, Number, Text, Time, iso, milliseconds
-from flows.core.served import ServedRow
-from flows.core.transforms import Transformer
+from flows.adapters.feast.history import FeastHistory
+from flows.adapters.feast.offline import OfflineStore
+from flows.adapters.feast.repo import offline_folders, open_store
+from flows.adapters.sqlite.by_id import ById
+from flows.core.features.batch import Question
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
+from flows.core.features.transforms import Transformer
+from flows.core.serving.served_rows import ServedRow
+from flows.core.stream.broker import Outgoing
+from flows.core.stream.fields import Flag, Number, Text, Time
+from flows.core.stream.times import iso, milliseconds
 from flows.errors import ConfigError
-from flows.functions import load_function
+from flows.host.functions import load_function
+from flows.jobs.training_set import schema_of
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flights_data
-from flows.training_set import schema_of
 
 __all__ = ["shops"]  # a fixture
 

@@ -6,9 +6,9 @@ import numpy as np
 import orjson
 import pytest
 
-from flows.core.features import Question
-from flows.core.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
-from flows.core.transforms import Transformer, fitted
+from flows.core.features.batch import Question
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
+from flows.core.features.transforms import Transformer, fitted
 
 RISK = Transform("risk", "m:risk", "0", (Input("amount", "number"),), ("shops",), (Output("share", "float"),))
 PLAN = FeaturePlan("s", (View("shops", "shop", "sales", (Aggregate("n", "count", "", 9, "int"),)),), (RISK,))

@@ -4,10 +4,10 @@ from typing import Any
 
 from river import linear_model
 
-from flows.core.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
-from flows.core.schema import Flag, Number, Text, Time
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
+from flows.core.stream.fields import Flag, Number, Text, Time
+from flows.jobs.unbounded import unbounded, unbounded_warning
 from flows.pipeline import Pipeline, Stream
-from flows.unbounded import unbounded, unbounded_warning
 
 KEYS: dict[str, Any] = {"id": Text(), "at": Time(), "shop": Text()}
 FREE: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from river import compose, linear_model, naive_bayes, preprocessing, stats, tree, utils
 
-from flows.core.unpickling import Unpickler, classes_of_models, plain_values
+from flows.core.models.unpickling import Unpickler, classes_of_models, plain_values
 from flows.errors import ConfigError, SnapshotError
 from flows.pipelines import flight_delays
 
@@ -92,11 +92,11 @@ KNOWN_WAYS = [
     ("river.compose.func", "FuncTransformer.transform_one"),
     ("river.compat.river_to_sklearn", "convert_river_to_sklearn"),
     ("river.linear_model.log_reg", "optim.base.abc"),
-    ("flows.supervisor", "subprocess.Popen"),
-    ("flows.supervisor", "Supervisor"),
-    ("flows.core.snapshots", "Sealer"),
-    ("flows.core.quick_river", "_Later"),
-    ("flows.core.learner", "Learner"),  # of a flow's state, not of a model
+    ("flows.runtime.supervisor", "subprocess.Popen"),
+    ("flows.runtime.supervisor", "Supervisor"),
+    ("flows.core.models.snapshots", "Sealer"),
+    ("flows.core.models.quick_river", "_Later"),
+    ("flows.core.learning.learner", "Learner"),  # of a flow's state, not of a model
     ("flows.pipelines.flights_data", "read_csv"),
     ("flows.pipelines.flight_delays", "log1p"),  # the pipeline imports it
     ("flows.pipelines.flight_delays", "model"),  # the pipeline defines it, but its model does not refer to it

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from river import compose, linear_model, preprocessing
 
-from flows.core.models import Model
+from flows.core.models.model import Model
 from flows.core.user_code import describe, place_of
-from flows.user_faults import FaultLog, fault_of, trace
+from flows.runtime.user_faults import FaultLog, fault_of, trace
 
 SOURCE = """
 def prepare(x):

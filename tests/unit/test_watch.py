@@ -7,13 +7,13 @@ from math import inf
 
 import pytest
 
-from flows.core.cloudevents import DriftSignal, signal_id
-from flows.core.concept_drift import ConceptDrift
-from flows.core.data_quality import Column, QualityPolicy
-from flows.core.drift import ColumnMove, Position
-from flows.core.feature_drift import FeaturePolicy
-from flows.core.snapshots import Sealer
-from flows.core.watch import TOGETHER, Moment, Watch, Watched
+from flows.core.drift.concept import ConceptDrift
+from flows.core.drift.features import FeaturePolicy
+from flows.core.drift.levels import ColumnMove, Position
+from flows.core.drift.monitor import TOGETHER, Moment, Watch, Watched
+from flows.core.drift.quality import Column, QualityPolicy
+from flows.core.drift.signal import DriftSignal, signal_id
+from flows.core.models.snapshots import Sealer
 
 MINUTE, HOUR = 60_000, 3_600_000
 DAY = 24 * HOUR

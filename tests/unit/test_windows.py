@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.core.partials import DISTINCT
-from flows.core.plan import FUNCTIONS, NUMERIC, Aggregate, View
-from flows.core.tiles import TileState
-from flows.core.windows import Value, WindowState, windows_of
+from flows.core.features.plan import FUNCTIONS, NUMERIC, Aggregate, View
+from flows.core.features.windows.partials import DISTINCT
+from flows.core.features.windows.sliding import Value, WindowState, windows_of
+from flows.core.features.windows.tiles import TileState
 
 LATENESS = 15
 LENGTHS = (5, 20, 60)

@@ -4,8 +4,7 @@ from datetime import timedelta
 
 from river import linear_model, optim
 
-from flows.core.schema import Number, Text, Time
-from flows.pipeline import Pipeline, Stream
+from flows import Number, Pipeline, Stream, Text, Time
 
 EGG = 41.0  # grams, before the first weighing
 

@@ -2,8 +2,7 @@
 
 from river import anomaly, preprocessing
 
-from flows.core.schema import Flag, Number, Text, Time
-from flows.pipeline import Pipeline, Stream
+from flows import Flag, Number, Pipeline, Stream, Text, Time
 
 SENSORS = tuple(f"f{number}" for number in range(1, 10))
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import orjson
 from river import datasets
 
-from flows.core.broker import Outgoing
-from flows.core.schema import iso
+from flows import Outgoing
+from flows.core.stream.times import iso
 
 HOUR, REPORTED = 3_600_000, 1_800_000  # an hour, and until its flow is known, in milliseconds
 STEADY = 0.1  # litres per second

@@ -4,8 +4,7 @@ from math import cos, pi, sin
 
 from river import linear_model, optim, preprocessing
 
-from flows.core.schema import Number, Text, Time
-from flows.pipeline import Pipeline, Stream
+from flows import Number, Pipeline, Stream, Text, Time
 
 
 def prepare(x):

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from river import linear_model, preprocessing
 
-from flows.core.schema import Flag, Number, Text, Time
+from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
 
 NAMES = tuple(f"f{number}" for number in range(10))

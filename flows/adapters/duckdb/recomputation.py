@@ -1,0 +1,246 @@
+"""Recomputes the features of served predictions in DuckDB, from the records of the log.
+
+Everything is in one database file of its own, so a range larger than the memory is no problem.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, floor, log2
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from flows.core.features import sql
+from flows.core.features.plan import FeaturePlan, View
+from flows.host.arrow import KEY_TYPES, TYPES, column
+
+_QUESTION = "driftline_question"  # no field of a user's has this name
+_CHUNK = 50_000  # questions that are compared at a time
+_EXACT_BITS = 104  # of a sum in whole units, for the SQL that makes a double of it
+_REQUEST_TYPES = {
+    "string": pa.string(),
+    "number": pa.float64(),
+    "flag": pa.bool_(),
+    "time": pa.timestamp("ms", "UTC"),
+}
+
+
+class StreamRecord(NamedTuple):
+    """A record that feeds views: where it stands, its id and time (ms), and its fields."""
+
+    partition: int
+    offset: int
+    id: str
+    time: int
+    values: Mapping[str, Any]
+
+
+class Served(NamedTuple):
+    """A prediction as it was served; `partition` is its event's, `read` as in `Question`.
+
+    `features` are those of the plan, in its order.
+    """
+
+    id: str
+    time: int
+    moment: int
+    partition: int
+    keys: Sequence[str | int | None]
+    read: Sequence[int]
+    features: Sequence[Any]
+
+
+class Verdict(NamedTuple):
+    """Questions of one chunk and view whose features are not those of the recomputation, by their number.
+
+    `explained` are those that become equal when the records are left out that came later.
+    """
+
+    questions: int
+    explained: list[int]
+    mismatches: list[int]
+
+
+class Recomputation:
+    """The tables of one plan. `texts` are the fields of each stream that hold texts; the others are numbers.
+
+    Fill it, call `prepare` once, then compare.
+    """
+
+    def __init__(self, folder: Path, plan: FeaturePlan, texts: Mapping[str, set[str]]) -> None:
+        self._plan = plan
+        self._connection = duckdb.connect(folder / "recomputation.db")
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._bits: dict[str, dict[str, int]] = {}
+        self._schemas = {stream: _records_schema(plan, stream, texts[stream]) for stream in plan.streams}
+        self._questions = _questions_schema(plan)
+        self._requests = _requests_schema(plan)
+        self.questions = 0
+        for stream, schema in self._schemas.items():
+            self._create(sql.records_table(stream), schema)
+        self._create("questions", self._questions)
+        self._create("requests", self._requests)
+
+    def add_records(self, stream: str, records: Sequence[StreamRecord]) -> None:
+        """Take in records of a stream that the engine accepted."""
+        schema = self._schemas[stream]
+        columns: list[list[Any]] = [list(column) for column in zip(*[r[:4] for r in records], strict=True)]
+        fields = [name.partition("_")[2] for name in schema.names[4:]]
+        columns += [[record.values.get(field) for record in records] for field in fields]
+        self._insert(sql.records_table(stream), columns, schema)
+
+    def add_questions(self, served: Sequence[Served]) -> None:
+        """Take in predictions, numbered in the order given."""
+        first = self.questions
+        self.questions += len(served)
+        rows = [
+            (first + number, s.id, s.time, s.moment, s.partition, *s.keys, *s.read, *s.features)
+            for number, s in enumerate(served)
+        ]
+        self._insert("questions", [list(column) for column in zip(*rows, strict=True)], self._questions)
+
+    def add_requests(self, requests: Sequence[tuple[Any, ...]]) -> None:
+        """Take in events: their id, and the fields that the transforms get (times in ms)."""
+        self._insert("requests", [list(column) for column in zip(*requests, strict=True)], self._requests)
+
+    def prepare(self) -> None:
+        """Put the records in their order, and the columns of sums into whole units."""
+        for stream in self._plan.streams:
+            table = sql.records_table(stream)
+            bits = {column: b for column in self._summed(stream) if (b := self._bits_of(table, column))}
+            self._bits[stream] = bits
+            units = "".join(
+                f", CAST({sql.value_column(c)} * pow(2.0, {b}) AS HUGEINT) AS {sql.units_column(c)}"
+                for c, b in bits.items()
+            )
+            order = 'row_number() OVER (ORDER BY time, partition, "offset") AS seq'
+            self._connection.execute(
+                f"CREATE OR REPLACE TABLE {table} AS SELECT *, {order}{units} FROM {table}"
+            )
+
+    def compare(self, view: View) -> Iterator[Verdict]:
+        """Compare the view's features of all questions, chunk by chunk."""
+        for first in range(0, self.questions, _CHUNK):
+            last = min(first + _CHUNK, self.questions) - 1
+            rows = self._rows(sql.comparison(view, self._bits[view.stream], first, last))
+            unequal = {n: later for n, equal, later in rows if not equal}
+            explained = self._explained(view, [n for n, later in unequal.items() if later])
+            yield Verdict(last + 1 - first, explained, sorted(unequal.keys() - set(explained)))
+
+    def difference(self, view: View, question: int) -> tuple[Served, list[Any]]:
+        """What a question was served, with the view's features only, and what they were recomputed to."""
+        names = ", ".join(sql.name(f"{view.name}__{a.name}") for a in view.aggregates)
+        key = sql.key_column(view.entity)
+        query = f"SELECT id, time, moment, partition, {key}, {names} FROM questions WHERE n = ?"
+        (row,) = self._connection.execute(query, [question]).fetchall()
+        (computed,) = self._rows(sql.recomputation(view, self._bits[view.stream], question))
+        return Served(row[0], row[1], row[2], row[3], [row[4]], [], row[5:]), list(computed)
+
+    def later_records(self, view: View, question: int) -> list[tuple[str, int, int]]:
+        """The records (id, offset, time in ms) that came when the question had been answered."""
+        return self._rows(sql.later_records(view, question))
+
+    def asked(self, first: int, stop: int) -> pa.Table:
+        """The questions from `first` up to but not including `stop` as Feast's join takes them.
+
+        The column `driftline_question` numbers them.
+        """
+        keys = "".join(f", q.{sql.key_column(e)} AS {sql.name(e)}" for e in self._plan.entities)
+        fields = "".join(f", r.{sql.name(field)}" for field in self._requests.names[1:])
+        query = f"""
+            SELECT q.n AS {_QUESTION}, make_timestamp(q.moment) AS event_timestamp{keys}{fields}
+            FROM questions q LEFT JOIN requests r ON r.id = q.id
+            WHERE q.n >= {first} AND q.n < {stop} ORDER BY q.n"""
+        return self._connection.sql(query).to_arrow_table()
+
+    def differing(self, joined: pa.Table, features: Sequence[str], keys: Sequence[str]) -> tuple[int, int]:
+        """How many questions of `joined` have all `keys`, and how many of them differ in `features`.
+
+        `joined` has these features, and the column that numbers the questions.
+        """
+        self._connection.register("joined", joined)
+        same = " AND ".join(f"q.{sql.name(f)} IS NOT DISTINCT FROM j.{sql.name(f)}" for f in features)
+        there = " AND ".join(f"q.{sql.key_column(key)} IS NOT NULL" for key in keys) or "true"
+        query = f"""
+            SELECT count(*), count(*) FILTER (WHERE NOT ({same}))
+            FROM questions q JOIN joined j ON j.{_QUESTION} = q.n WHERE {there}"""
+        ((compared, different),) = self._rows(query)
+        self._connection.unregister("joined")
+        return compared, different
+
+    def close(self) -> None:
+        """Close the database; its file is the caller's."""
+        self._connection.close()
+
+    def _explained(self, view: View, questions: list[int]) -> list[int]:
+        if not questions:
+            return []
+        rows = self._rows(sql.comparison_as_arrived(view, self._bits[view.stream], questions))
+        return [n for n, equal, _ in rows if equal]
+
+    def _summed(self, stream: str) -> list[str]:
+        aggregates = [a for view in self._plan.views if view.stream == stream for a in view.aggregates]
+        return list(dict.fromkeys(a.column for a in aggregates if a.function in sql.SUMMED))
+
+    def _bits_of(self, table: str, column: str) -> int:
+        """The precision in which the column's values are whole and their sums fit; 0 where none is."""
+        value = f"abs({sql.value_column(column)})"
+        query = f"SELECT min({value}) FILTER (WHERE {value} > 0), max({value}), count(*) FROM {table}"
+        ((smallest, largest, count),) = self._rows(query)
+        if not smallest:
+            return 52
+        bits = 52 - floor(log2(smallest))
+        needed = bits + ceil(log2(largest)) + ceil(log2(count + 1)) + 1
+        return bits if needed <= _EXACT_BITS and bits > 0 else 0
+
+    def _create(self, table: str, schema: pa.Schema) -> None:
+        self._connection.register("empty", schema.empty_table())
+        self._connection.execute(f"CREATE TABLE {table} AS SELECT * FROM empty")
+        self._connection.unregister("empty")
+
+    def _insert(self, table: str, columns: Sequence[list[Any]], schema: pa.Schema) -> None:
+        arrays = [_array(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
+        self._connection.register("batch", pa.table(arrays, schema=schema))
+        self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
+        self._connection.unregister("batch")
+
+    def _rows(self, query: str) -> list[Any]:
+        rows: list[Any] = self._connection.execute(query).fetchall()
+        return rows
+
+
+def _records_schema(plan: FeaturePlan, stream: str, texts: set[str]) -> pa.Schema:
+    views = [view for view in plan.views if view.stream == stream]
+    entities = dict.fromkeys(view.entity for view in views)
+    columns = dict.fromkeys(column for view in views for column in view.columns)
+    place = [("partition", pa.int32()), ("offset", pa.int64()), ("id", pa.string()), ("time", pa.int64())]
+    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in entities]
+    values = [(f"value_{c}", pa.string() if c in texts else pa.float64()) for c in columns]
+    return pa.schema([*place, *keys, *values])
+
+
+def _questions_schema(plan: FeaturePlan) -> pa.Schema:
+    head = [
+        ("n", pa.int64()),
+        ("id", pa.string()),
+        ("time", pa.int64()),
+        ("moment", pa.int64()),
+        ("partition", pa.int32()),
+    ]
+    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in plan.entities]
+    read = [(f"read_{stream}", pa.int64()) for stream in plan.streams]
+    features = [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
+    return pa.schema([*head, *keys, *read, *features])
+
+
+def _requests_schema(plan: FeaturePlan) -> pa.Schema:
+    fields = {field.name: field.kind for transform in plan.transforms for field in transform.fields}
+    return pa.schema([("id", pa.string()), *((name, _REQUEST_TYPES[kind]) for name, kind in fields.items())])
+
+
+def _array(values: list[Any], of_type: pa.DataType) -> pa.Array:
+    """A column; a key may be an integer where the type is a string."""
+    if of_type == pa.string():
+        values = [None if value is None else str(value) for value in values]
+    return column(values, of_type)

@@ -1,0 +1,163 @@
+"""The artifact store: large estimators, each a file whose name has the SHA-256 of its content.
+
+It is a folder, or whatever fsspec reaches by a URL. The newest artifacts of a kind are kept, and any that is
+younger than ten minutes, so that a predictor that lags still finds what its message refers to.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from flows.errors import ConfigError, StoreError
+from flows.host.state_dir import make_private, sync_folder
+
+KEPT = 4  # of a kind: champion and challenger of the last two publications
+KEPT_SECONDS = 600.0
+
+_UNFINISHED = ".tmp"
+
+
+class _Files(Protocol):
+    def write(self, name: str, content: bytes) -> None: ...
+
+    def read(self, name: str, size: int) -> bytes | None: ...
+
+    def names(self) -> list[str]: ...
+
+    def remove(self, name: str) -> None: ...
+
+
+class ArtifactStore:
+    """The artifacts of one pipeline.
+
+    Names are `KIND-SEQUENCE-SHA256`; the sequence is padded, so that names of a kind sort by it.
+    """
+
+    def __init__(self, files: _Files) -> None:
+        self._files = files
+        self._seen: dict[str, float] = {}  # when this process first saw each
+
+    def put(self, name: str, content: bytes) -> None:
+        """Store an artifact durably, and remove old ones of its kind; raises `StoreError`."""
+        known = self.names()
+        if name not in known:
+            self._files.write(name, content)
+        self._prune(name.partition("-")[0], [*known, name])
+
+    def get(self, name: str, size: int) -> bytes | None:
+        """Return the artifact, None if there is none of that size; raises `StoreError`."""
+        return self._files.read(name, size)
+
+    def names(self) -> list[str]:
+        """Return the names of all artifacts; raises `StoreError`."""
+        return [name for name in self._files.names() if not name.endswith(_UNFINISHED)]
+
+    def _prune(self, kind: str, names: list[str]) -> None:
+        now = time.monotonic()
+        self._seen = {name: self._seen.get(name, now) for name in names}
+        of_kind = sorted({name for name in names if name.partition("-")[0] == kind})
+        for name in of_kind[:-KEPT]:
+            if now - self._seen[name] > KEPT_SECONDS:
+                self._files.remove(name)
+
+
+def artifact_store(url: str, pipeline: str) -> ArtifactStore:
+    """Return the pipeline's part of the store at `url`, a folder or an fsspec URL; raises `ConfigError`."""
+    if "://" not in url or url.startswith("file://"):
+        return ArtifactStore(_Folder(Path(url.removeprefix("file://")) / pipeline))
+    return ArtifactStore(_Remote(url, pipeline))
+
+
+class _Folder:
+    """Files appear whole and last: they are written beside, synced and renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._explained():
+            make_private(self._folder)
+            # one name for each kind, so that a crash leaves one unfinished file at most
+            unfinished = self._folder / f"{name.partition('-')[0]}{_UNFINISHED}"
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(self._folder / name)
+            sync_folder(self._folder)
+
+    def read(self, name: str, size: int) -> bytes | None:
+        file = self._folder / name
+        with self._explained(), suppress(FileNotFoundError):
+            return file.read_bytes() if file.stat().st_size == size else b""
+        return None
+
+    def names(self) -> list[str]:
+        with self._explained(), suppress(FileNotFoundError):
+            return [file.name for file in self._folder.iterdir()]
+        return []
+
+    def remove(self, name: str) -> None:
+        with self._explained():
+            (self._folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the artifact store {self._folder} does not work: {error.strerror}; see that there is room "
+                "and that it can be written, or set DRIFTLINE_ARTIFACTS"
+            ) from error
+
+
+class _Remote:
+    """What fsspec reaches; its stores replace an object as a whole."""
+
+    def __init__(self, url: str, pipeline: str) -> None:
+        from fsspec.core import url_to_fs  # only where a URL is set
+
+        try:
+            self._files, root = url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(
+                f"DRIFTLINE_ARTIFACTS must be a folder or a URL that fsspec can open: {error}"
+            ) from error
+        self._root = f"{root.rstrip('/')}/{pipeline}"
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._explained():
+            self._files.makedirs(self._root, exist_ok=True)
+            self._files.pipe_file(f"{self._root}/{name}", content)
+
+    def read(self, name: str, size: int) -> bytes | None:
+        path = f"{self._root}/{name}"
+        with self._explained(), suppress(FileNotFoundError):
+            content: bytes = self._files.cat_file(path) if self._files.size(path) == size else b""
+            return content
+        return None
+
+    def names(self) -> list[str]:
+        with self._explained(), suppress(FileNotFoundError):
+            self._files.invalidate_cache(self._root)
+            found: list[Any] = self._files.ls(self._root, detail=False)
+            return [str(path).rpartition("/")[2] for path in found]
+        return []
+
+    def remove(self, name: str) -> None:
+        with self._explained(), suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{name}")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each of fsspec's stores has errors of its own
+            raise StoreError(
+                f"the artifact store {self._root} does not work: {type(error).__name__}: {error}; see that "
+                "it answers, or set DRIFTLINE_ARTIFACTS"
+            ) from error

@@ -1,0 +1,261 @@
+"""Posts to webhooks as Standard Webhooks 1.0 says (https://www.standardwebhooks.com), one attempt at a time.
+
+`flows.core.alerting.outbox` decides what follows from an answer. An attempt resolves the endpoint's host,
+refuses an address that is not public unless that is allowed, and connects to the very address that it
+checked, so that the name cannot point elsewhere a moment later.
+
+What remains for the network to guard: there is no proxy, a public address may be routed to an inner
+service. An attempt ends, and its socket is closed, after two timeouts, however slowly the peer goes on. Only
+a name server that does not answer is left to its thread, after four timeouts.
+"""
+
+import socket
+import time
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from threading import Event, Thread
+from typing import NamedTuple
+
+import httpcore
+import httpx
+from standardwebhooks import Webhook
+
+from flows.adapters.http.deadline import DeadlineBackend
+from flows.core.alerting.outbox import Answer, judge
+from flows.errors import ConfigError
+from flows.settings import DEFAULT_WEBHOOK, webhook_variable
+
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+# The only IPv6 block of which IANA has assigned unicast addresses. Outside it lie IPv4-compatible and
+# -translated, local NAT64, site-local and SRv6 addresses, some of which `ipaddress` calls global.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NOT_GLOBAL = (
+    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
+    IPv4Network("192.0.0.0/24"),  # protocol assignments (RFC 6890)
+    IPv4Network("192.88.99.0/24"),  # the former relays of 6to4 (RFC 7526)
+)
+
+
+_WHOLE = 2  # timeouts that an attempt may take after the host's name is resolved
+_ABANDONED = 4  # timeouts after which an attempt is left to its thread
+
+
+class Message(NamedTuple):
+    """What is posted: `body` is UTF-8, `id` the same at every attempt; `headers` go beside the signature."""
+
+    id: str
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, repr=False)
+class Endpoint:
+    """Where alerts are posted to, and the secret that signs them: "whsec_" and base64 of 24 to 64 bytes.
+
+    Several secrets, with spaces between them, each give a signature, so that a receiver can change from one
+    to another. Raises `ConfigError`, naming the variable, for anything but an http or https URL and such
+    secrets.
+    """
+
+    url: str
+    secret: str
+    name: str = DEFAULT_WEBHOOK
+
+    def __post_init__(self) -> None:
+        variable = webhook_variable(self.name, "URL")
+        try:
+            url = httpx.URL(self.url)
+        except httpx.InvalidURL:
+            # its text may quote a piece of the password
+            raise ConfigError(f"{variable} cannot be read; write it as https://host/path") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ConfigError(f"{variable} must start with http:// or https:// and name a host")
+        if not self.secrets or not all(map(_is_secret, self.secrets)):
+            raise ConfigError(
+                f"{webhook_variable(self.name, 'SECRET')} must be whsec_ and the base64 of 24 to 64 random "
+                'bytes; make one with `echo "whsec_$(openssl rand -base64 32)"`'
+            )
+
+    @property
+    def secrets(self) -> list[str]:
+        """Each gives a signature; the first is the newest by convention."""
+        return self.secret.split()
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one for other settings; it tells neither the URL nor the secrets."""
+        return sha256(f"{self.url}\n{self.secret}".encode()).hexdigest()
+
+    def __str__(self) -> str:
+        """The URL without what may be secret in it: all but the scheme, the host and the port.
+
+        >>> str(Endpoint("https://me:pw@example.org/hook?token=1", "whsec_" + "MDEy" * 8))
+        'https://example.org'
+        """
+        url = httpx.URL(self.url)
+        return f"{url.scheme}://{url.netloc.decode()}"
+
+    def __repr__(self) -> str:
+        return f"Endpoint({str(self)!r})"
+
+
+class _NotPublic(Exception):
+    pass
+
+
+class Sender:
+    """Posts messages, each once; safe to use from several threads.
+
+    `timeout` is in seconds, for connecting and for each wait for the peer. `clock` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        timeout: float = 15.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._allow_private = allow_private
+        self._timeout = timeout
+        self._clock = clock
+        self._tls = httpx.create_ssl_context(trust_env=False)
+
+    def begin(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> "Exchange":
+        """Post in a thread of its own; `attempt` chooses among the addresses of the host."""
+        return Exchange(lambda: self.post(endpoint, message, attempt), _ABANDONED * self._timeout)
+
+    def post(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> Answer:
+        """Post, and wait for what comes of it."""
+        url = httpx.URL(endpoint.url)
+        headers = {
+            "host": url.netloc.decode(),
+            "user-agent": "driftline",
+            "content-type": message.content_type,
+            **message.headers,
+            **_signed(endpoint, message, int(self._clock())),
+        }
+        try:
+            addresses = self._addresses(url)
+            request = self._request(url, addresses[attempt % len(addresses)], headers, message.body)
+            return self._exchange(request)
+        except _NotPublic as error:
+            return Answer("blocked", str(error))
+        except httpcore.TimeoutException:
+            return _silent(self._timeout)
+        except httpcore.ConnectError as error:
+            return Answer("failed", f"cannot connect: {error}")
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            # other texts may quote headers
+            return Answer("failed", f"the exchange broke off ({type(error).__name__})")
+        except (OSError, UnicodeError):
+            return Answer("failed", f"cannot resolve the host {url.host}")
+
+    def _exchange(self, request: httpcore.Request) -> Answer:
+        """Send the request over a connection of its own.
+
+        The bare pool follows no redirect, keeps no cookie and logs no URL. Connections go by address, so none
+        is reused: the next host at the same address must prove its own name.
+        """
+        backend = DeadlineBackend(time.monotonic() + _WHOLE * self._timeout)
+        with (
+            httpcore.ConnectionPool(self._tls, network_backend=backend) as pool,
+            closing(pool.handle_request(request)) as response,
+        ):
+            after = httpx.Headers(response.headers).get("retry-after", "")
+            return judge(response.status, after, self._clock())
+
+    def _request(
+        self, url: httpx.URL, address: str, headers: dict[str, str], body: bytes
+    ) -> httpcore.Request:
+        extensions = {
+            "sni_hostname": url.raw_host.decode(),  # the certificate must be the host's, not the address's
+            "timeout": httpx.Timeout(self._timeout).as_dict(),
+        }
+        request = httpx.Request("POST", url.copy_with(host=address), headers=headers, content=body)
+        if url.userinfo:
+            next(httpx.BasicAuth(url.username, url.password).auth_flow(request))
+        there = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
+        )
+        return httpcore.Request(
+            "POST", there, headers=request.headers.raw, content=body, extensions=extensions
+        )
+
+    def _addresses(self, url: httpx.URL) -> list[str]:
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        found = socket.getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+        if not self._allow_private and not all(map(_is_public, addresses)):
+            raise _NotPublic(
+                f"the address of {url.host} is not public; "
+                "set DRIFTLINE_WEBHOOK_ALLOW_PRIVATE=true if it may be posted to"
+            )
+        return addresses
+
+
+class Exchange:
+    """One attempt that is under way in a thread of its own; it is given up after `longest` seconds."""
+
+    def __init__(self, post: Callable[[], Answer], longest: float) -> None:
+        self._post = post
+        self._longest = longest
+        self._until = time.monotonic() + longest
+        self._answer: Answer | None = None
+        self._over = Event()
+        Thread(target=self._run, daemon=True).start()
+
+    def answer(self, wait: float = 0.0) -> Answer | None:
+        """What came of it, or None if that is not known within `wait` seconds."""
+        if self._over.wait(wait):
+            return self._answer or Answer("failed", "the exchange broke off")
+        return _silent(self._longest) if time.monotonic() >= self._until else None
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._post()
+        finally:
+            self._over.set()
+
+
+def _silent(seconds: float) -> Answer:
+    return Answer("failed", f"no answer within {seconds:g} s")
+
+
+def _signed(endpoint: Endpoint, message: Message, now: int) -> dict[str, str]:
+    """The headers of the specification; `now` is in whole seconds, as it is signed."""
+    moment, body = datetime.fromtimestamp(now, UTC), message.body.decode()
+    signatures = [Webhook(secret).sign(message.id, moment, body) for secret in endpoint.secrets]
+    return {
+        "webhook-id": message.id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _is_secret(secret: str) -> bool:
+    try:
+        key = b64decode(secret.removeprefix("whsec_"), validate=True)
+    except (Base64Error, ValueError):
+        return False
+    return secret.startswith("whsec_") and 24 <= len(key) <= 64
+
+
+def _is_public(address: str) -> bool:
+    ip: IPv4Address | IPv6Address = ip_address(address)
+    if isinstance(ip, IPv6Address):
+        carried = IPv4Address(ip.packed[-4:]) if ip in _NAT64 else ip.ipv4_mapped or ip.sixtofour
+        ip = carried or ip
+    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
+        return False
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_GLOBAL)

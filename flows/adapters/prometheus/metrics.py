@@ -1,0 +1,370 @@
+"""Every Prometheus metric of Driftline with its meaning, and the small server that shows them.
+
+A process serves one flow of one pipeline, so neither is a label of every metric: `driftline_process_info`
+names both once, as Prometheus wants it, and joins by the scrape's own labels:
+`driftline_predictions_total * on (job, instance) group_left (pipeline) driftline_process_info`.
+"""
+
+import logging
+import time
+from collections import Counter as CountOf
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    values,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from flows.core.serving.prediction_message import PUBLISHED_AT
+from flows.core.stream.broker import Outgoing, Record, TopicPartition
+from flows.errors import ConfigError
+from flows.host.background_server import BackgroundServer
+
+# Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit and which would turn every
+# metric into a file. Each process here serves its own metrics, so keep them in memory whatever it says.
+values.ValueClass = values.MutexValue
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+# fmt: off
+_SECONDS = (
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
+    1, 2.5, 5, 10, 30, 60,
+)
+_FRESHNESS_SECONDS = (  # fine around the second that is promised, so that a 99th percentile says something
+    10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 300e-3, 400e-3, 500e-3, 600e-3, 700e-3, 800e-3, 900e-3,
+    1, 1.25, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600,
+)
+# fmt: on
+
+PROCESS_INFO = Gauge(
+    "driftline_process_info",
+    "Always 1; the labels say which flow of which pipeline this process runs.",
+    ["pipeline", "flow"],
+    registry=REGISTRY,
+)
+EVENTS = Counter(
+    "driftline_events_total",
+    "Records taken from an input stream, the invalid ones included.",
+    ["stream"],
+    registry=REGISTRY,
+)
+PREDICTIONS = Counter(
+    "driftline_predictions_total",
+    "Predictions that the broker acknowledged.",
+    registry=REGISTRY,
+)
+DEAD_LETTERS = Counter(
+    "driftline_dead_letters_total",
+    "Records sent to the dead-letters topic, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+LATE_RECORDS = Counter(
+    "driftline_late_records_total",
+    "Source records behind the allowed lateness, so that they changed no feature.",
+    registry=REGISTRY,
+)
+LOOKUPS_NULL = Counter(
+    "driftline_lookups_null_total",
+    "Events for which a batch view gave null: the value is missing, stale, of the future, or the store away.",
+    ["view", "reason"],
+    registry=REGISTRY,
+)
+CONSUMER_LAG = Gauge(
+    "driftline_consumer_lag_records",
+    "Records in the log that this process has still to read.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+HELD_BACK = Gauge(
+    "driftline_held_back_records",
+    "Offsets behind the last stable one, which an open transaction holds back.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+END_TO_END = Histogram(
+    "driftline_end_to_end_seconds",
+    "From the publisher's clock (the header `published-at`) until the prediction was acknowledged.",
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+STAGE = Histogram(
+    "driftline_stage_seconds",
+    "Time that one batch spent in a stage of the flow.",
+    ["stage"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+FEATURE_FRESHNESS = Histogram(
+    "driftline_feature_freshness_seconds",
+    "From the newest event time of a record of feature rows until its rows could be read online.",
+    buckets=_FRESHNESS_SECONDS,
+    registry=REGISTRY,
+)
+FEATURE_ROWS = Counter(
+    "driftline_feature_rows_written_total",
+    "Feature rows written to a Feast store (online or offline).",
+    ["store"],
+    registry=REGISTRY,
+)
+OTHER_PLANS = Counter(
+    "driftline_predictions_of_other_plans_total",
+    "Predictions left out of the offline store, since they are of another feature plan.",
+    registry=REGISTRY,
+)
+ENTITIES = Gauge(
+    "driftline_entities",
+    "Entities whose windows this process keeps.",
+    registry=REGISTRY,
+)
+PENDING_LABELS = Gauge(
+    "driftline_pending_labels",
+    "Predictions that wait for their label.",
+    registry=REGISTRY,
+)
+PENDING_EVICTED = Counter(
+    "driftline_pending_evicted_total",
+    "Predictions given up before their label wait was over, since more than `max_pending` waited.",
+    registry=REGISTRY,
+)
+LABELS_JOINED = Counter(
+    "driftline_labels_joined_total",
+    "Labels joined to the prediction that was served, and learned.",
+    registry=REGISTRY,
+)
+OUTLIERS = Counter(
+    "driftline_outliers_total",
+    "Values far outside the range of those before, learned as the end of that range or not at all.",
+    ["feature"],
+    registry=REGISTRY,
+)
+METRIC = Gauge(
+    "driftline_metric",
+    "Prequential quality by metric name; the predictor is the model or a baseline.",
+    ["name", "predictor"],
+    registry=REGISTRY,
+)
+RECENT_METRIC = Gauge(
+    "driftline_recent_metric",
+    "Prequential quality over the last 1,000 labels, by metric name and predictor.",
+    ["name", "predictor"],
+    registry=REGISTRY,
+)
+FADING_LOSS = Gauge(
+    "driftline_fading_loss",
+    "Mean loss in which a label weighs 0.999 times as much as the one after it.",
+    ["loss", "predictor"],
+    registry=REGISTRY,
+)
+SKILL = Gauge(
+    "driftline_skill",
+    "Share of a baseline's mean loss that the model saves; of the error rate kappa-M and kappa-temporal.",
+    ["loss", "baseline"],
+    registry=REGISTRY,
+)
+CALIBRATION_ERROR = Gauge(
+    "driftline_calibration_error",
+    "Expected calibration error of a binary model's scores; NaN without labels.",
+    registry=REGISTRY,
+)
+SLICE_RATE = Gauge(
+    "driftline_slice_rate",
+    "Rates of the labels with a value of a declared column; NaN of few labels.",
+    ["column", "value", "rate"],
+    registry=REGISTRY,
+)
+FAIRNESS = Gauge(
+    "driftline_fairness",
+    "How far the values of a declared column are apart, by figure; NaN of few labels.",
+    ["column", "figure"],
+    registry=REGISTRY,
+)
+COST_PER_LABEL = Gauge(
+    "driftline_cost_per_label",
+    "What answers would have cost with this threshold: best, calibrated, half, never or always.",
+    ["threshold"],
+    registry=REGISTRY,
+)
+DRIFT_SIGNALS = Counter(
+    "driftline_drift_signals_total",
+    "Drift signals raised; those that a change is over do not count.",
+    ["kind", "detector", "severity"],
+    registry=REGISTRY,
+)
+RETRAININGS = Counter(
+    "driftline_retrainings_total",
+    "Answers to drift signals, by what came of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+MODEL_LABELS = Gauge(
+    "driftline_model_labels",
+    "Labels that the model in service has learned.",
+    registry=REGISTRY,
+)
+SNAPSHOT_AGE = Gauge(
+    "driftline_snapshot_age_seconds",
+    "Time since this process last published or loaded a model snapshot; `snapshot_taken` sets it.",
+    registry=REGISTRY,
+)
+WEBHOOK_DELIVERIES = Counter(
+    "driftline_webhook_deliveries_total",
+    "Webhook deliveries that ended, by endpoint and outcome.",
+    ["endpoint", "outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_DISABLED = Gauge(
+    "driftline_webhook_endpoint_disabled",
+    "1 for an endpoint that answered 410, which gets nothing more until its URL or secret changes; else 0.",
+    ["endpoint"],
+    registry=REGISTRY,
+)
+
+
+class _ModelInfo(Collector):
+    """A Gauge would keep the versions that left, and clearing one warns when Feast is imported."""
+
+    roles: Mapping[str, str] = {}
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "driftline_model_info",
+            "Always 1; the labels name each model in service and its role (champion or challenger).",
+            labels=["version", "role"],
+        )
+        for version, role in self.roles.items():
+            family.add_metric([version, role], 1)
+        yield family
+
+
+_MODEL_INFO = _ModelInfo()
+REGISTRY.register(_MODEL_INFO)
+
+
+def models_in_service(roles: Mapping[str, str]) -> None:
+    """Show these models, version to role, and no others."""
+    _MODEL_INFO.roles = dict(roles)
+
+
+def assessed(assessment: Mapping[str, Any]) -> None:
+    """Show what an evaluation's assessment says."""
+    for predictor, metrics in assessment["recent"]["metrics"].items():
+        for name, value in metrics.items():
+            RECENT_METRIC.labels(name, predictor).set(value)
+    for loss, of in assessment["losses"].items():
+        for predictor, value in of["fading"].items():
+            FADING_LOSS.labels(loss, predictor).set(value)
+        for baseline, value in of["skill"].items():
+            SKILL.labels(loss, baseline).set(value)
+    if assessment["calibration"] is not None:
+        CALIBRATION_ERROR.set(assessment["calibration"]["expected_error"])
+    for column, table in assessment["slices"].items():
+        for group in table["groups"]:
+            for rate in ("positive", "true_positive", "false_positive", "error"):
+                SLICE_RATE.labels(column, group["value"], rate).set(group[rate])
+        for figure, value in table["fairness"].items():
+            FAIRNESS.labels(column, figure).set(value)
+    for threshold, cost in (assessment["costs"] or {}).items():
+        value = cost["cost"] if isinstance(cost, Mapping) else cost
+        COST_PER_LABEL.labels(threshold).set(value)
+
+
+def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:
+    """Let the age of the snapshot start from 0; `clock` gives seconds."""
+    start = clock()
+    SNAPSHOT_AGE.set_function(lambda: clock() - start)
+
+
+def records_read(records: Sequence[Record]) -> None:
+    """Count a batch that a source gave."""
+    for topic, number in CountOf(record.topic for record in records).items():
+        EVENTS.labels(topic).inc(number)
+
+
+def lag(partition: TopicPartition, records: int) -> None:
+    """Show how many records of a partition this process has still to read."""
+    CONSUMER_LAG.labels(partition.topic, str(partition.partition)).set(records)
+
+
+def held_back(partition: TopicPartition, records: int) -> None:
+    """Show how many records of a partition an open transaction holds back from this process."""
+    HELD_BACK.labels(partition.topic, str(partition.partition)).set(records)
+
+
+def records_written(records: Sequence[Outgoing]) -> None:
+    """Count a batch that the broker acknowledged, and how long its predictions took."""
+    now = time.time_ns() // 1000
+    for record in records:
+        headers = dict(record.headers)
+        if record.topic.endswith(".predictions"):
+            PREDICTIONS.inc()
+            with suppress(ValueError):  # a publisher may leave the header out, or garble it
+                END_TO_END.observe((now - int(headers.get(PUBLISHED_AT) or b"")) / 1e6)
+        elif record.topic.endswith(".dead-letters"):
+            DEAD_LETTERS.labels((headers["reason"] or b"").decode()).inc()
+
+
+def health_server(host: str, port: int, ready: Callable[[], str | None]) -> BackgroundServer:
+    """Serves /metrics, /healthz and /readyz while its `with` block runs.
+
+    `ready` returns None, or what the process still waits for; it is called from the server's threads.
+    Raises `ConfigError` when it cannot listen.
+
+    >>> with health_server("127.0.0.1", 0, ready=lambda: None) as server:
+    ...     server.port > 0
+    True
+    """
+    try:
+        return BackgroundServer(host, port, _handler(ready))
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot serve health and metrics on {host}:{port} ({error}); "
+            "set DRIFTLINE_HTTP_PORT to a free port, or to 0 to have one picked"
+        ) from None
+
+
+def _handler(ready: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                encode, content_type = choose_encoder(self.headers.get("accept", ""))
+                self._answer(HTTPStatus.OK, encode(REGISTRY), content_type)
+            elif path == "/healthz":
+                self._say(HTTPStatus.OK, "ok")
+            elif path == "/readyz":
+                waits_for = ready()
+                status = HTTPStatus.OK if waits_for is None else HTTPStatus.SERVICE_UNAVAILABLE
+                self._say(status, waits_for or "ok")
+            else:
+                self._say(HTTPStatus.NOT_FOUND, "there are /metrics, /healthz and /readyz")
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            logging.getLogger(__name__).debug(format, *args)
+
+        def _say(self, status: HTTPStatus, text: str) -> None:
+            self._answer(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("content-type", content_type)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler

@@ -1,0 +1,126 @@
+"""The feature engine as one object, for backtest and backfill: the parts of the predict flow, not keyed."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from types import MappingProxyType
+from typing import NamedTuple
+
+from flows.core.features import entity_state
+from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.idle import IdleIndex
+from flows.core.features.intake import Intake
+from flows.core.features.plan import FeaturePlan
+from flows.core.features.transforms import Transformer
+from flows.core.features.windows.sliding import Value
+from flows.core.stream.broker import Outgoing, Record
+from flows.core.stream.dead_letter import dead_letter
+from flows.core.user_code import describe
+
+
+class Answer(NamedTuple):
+    """A question with its feature vector, and the record that asked it."""
+
+    record: Record
+    question: Question
+    vector: list[Value]
+
+
+class Computed(NamedTuple):
+    """What came of a batch of records; the dead letters are those for the topic `dead_letters`.
+
+    `errors` are what transforms raised, each of which is the cause of a dead letter.
+    """
+
+    answers: list[Answer]
+    rows: list[Row]
+    dead: list[Outgoing]
+    errors: list[Exception]
+
+
+class FeatureEngine:
+    """Computes features from batches of records, which come in the order in which a flow would read them.
+
+    `intakes` has the intake of each slot; a slot takes the partitions p with p mod slots = slot. Entities
+    that have been idle for all of their windows are forgotten, as in the flow. `looked_up` has what the
+    plan's batch views give, by id and time (ms) of the events; all others get nulls.
+    """
+
+    def __init__(
+        self,
+        intakes: Sequence[Intake],
+        plan: FeaturePlan,
+        transformer: Transformer,
+        dead_letters: str,
+        looked_up: Mapping[tuple[str, int], list[Value]] = MappingProxyType({}),
+    ) -> None:
+        self.intakes = intakes
+        self._plan = plan
+        self._transformer = transformer
+        self._dead_letters = dead_letters
+        self._looked_up = looked_up
+        self._nulls: list[Value] = [None] * len(plan.looked_up)
+        self._splitter = Splitter(plan)
+        self._assembler = Assembler(plan)
+        self._entities: dict[str, EntityFeatures] = {}
+        self._idle = IdleIndex(plan.lateness)
+        self._now = 0  # the newest event time (ms)
+
+    def __len__(self) -> int:
+        """How many entities there are in memory."""
+        return len(self._entities)
+
+    def take(self, records: Iterable[Record]) -> Computed:
+        """Take a batch in; the answers to its questions, in their order."""
+        items: list[Update | Question] = []
+        asked: list[Record] = []
+        dead: list[Outgoing] = []
+        errors: list[Exception] = []
+        for slot, of_slot in groupby(records, lambda record: record.partition % len(self.intakes)):
+            batch = self.intakes[slot].take(list(of_slot))
+            items += [item for item in batch.items if not isinstance(item, Record)]
+            asked += batch.records
+            dead += batch.dead
+        parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items)]
+        self._forget_idle(items)
+        answers = self._answers(items, asked, self._assembler.assemble(len(asked), parts), dead, errors)
+        return Computed(answers, [row for part in parts for row in part.rows], dead, errors)
+
+    def entities(self) -> Iterator[tuple[str, bytes]]:
+        """The name of each entity and its state as a flow stores it."""
+        for name, features in self._entities.items():
+            yield name, entity_state.pack(name, features.expires, features.snapshot())
+
+    def _answers(
+        self,
+        items: Sequence[Update | Question],
+        asked: Sequence[Record],
+        vectors: list[list[Value]],
+        dead: list[Outgoing],
+        errors: list[Exception],
+    ) -> list[Answer]:
+        questions = [item for item in items if isinstance(item, Question)]
+        for question, vector in zip(questions, vectors, strict=True):
+            vector += self._looked_up.get((question.id, question.time), self._nulls)
+        faults = self._transformer.extend(questions, vectors)
+        for row, error in faults.items():
+            dead.append(dead_letter(self._dead_letters, asked[row], "transform", describe(error)))
+            errors.append(error)
+        answers = map(Answer, asked, questions, vectors)
+        return [answer for row, answer in enumerate(answers) if row not in faults]
+
+    def _entity(self, key: EntityKey) -> EntityFeatures:
+        features = self._entities.get(key.name)
+        if features is None:
+            features = EntityFeatures(key, self._plan.views_of(key.entity), self._plan.lateness)
+            self._entities[key.name] = features
+            self._idle.put(key.name, 0)
+        return features
+
+    def _forget_idle(self, items: Iterable[Update | Question]) -> None:
+        self._now = max(self._now, max((item.time for item in items), default=0))
+        for name in self._idle.due(self._now):
+            expires = self._entities[name].expires
+            if expires <= self._now:
+                del self._entities[name]
+            else:
+                self._idle.put(name, expires)

@@ -1,0 +1,105 @@
+"""Lookups: features of a table beside the stream, used for a question only within their freshness.
+
+The table itself is behind `Table`; here is what may be used of it, and what takes its place otherwise: null,
+and the reason. No value is carried over from another moment, key or default.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from flows.core.features.batch import Question
+from flows.core.features.plan import FeaturePlan, Lookup
+from flows.core.features.windows.sliding import Value
+
+Key = tuple[str | int, ...]
+Reason = Literal["missing", "stale", "future", "away"]  # why a lookup gave no value
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class Stored(NamedTuple):
+    """What the table holds for a key: the values of the lookup's features, and the time (ms) they are of."""
+
+    time: int
+    values: list[Value]
+
+
+class Table(Protocol):
+    """Where the batch views' features are read from."""
+
+    def read(self, lookup: Lookup, keys: Collection[Key]) -> Mapping[Key, Stored | None]:
+        """What the table holds now, None for a key that it does not have; never an exception.
+
+        Keys that could not be read, since the table is away, are not in the answer.
+        """
+
+
+class Lookups:
+    """Appends the lookups' features to the vectors of a batch."""
+
+    def __init__(self, plan: FeaturePlan, table: Table) -> None:
+        self._lookups = plan.lookups
+        self._table = table
+
+    def extend(
+        self, questions: Sequence[Question], vectors: Sequence[list[Any]]
+    ) -> Counter[tuple[str, Reason]]:
+        """Extend the vector of each question in place; how many questions got null, by lookup and reason."""
+        nulls: Counter[tuple[str, Reason]] = Counter()
+        for lookup in self._lookups:
+            keys = [key_of(lookup, question.payload) for question in questions]
+            known = self._table.read(lookup, [key for key in dict.fromkeys(keys) if key is not None])
+            for question, vector, key in zip(questions, vectors, keys, strict=True):
+                answer = usable(key, known, question.time, lookup.freshness)
+                if isinstance(answer, Stored):
+                    vector += answer.values
+                else:
+                    vector += [None] * len(lookup.features)
+                    nulls[lookup.name, answer] += 1
+        return nulls
+
+
+def usable(key: Key | None, known: Mapping[Key, Stored | None], time: int, freshness: int) -> Stored | Reason:
+    """What a question at `time` may use of what is `known`, or why there is nothing; both times in ms.
+
+    >>> known = {("JFK",): Stored(1_000, [7.5])}
+    >>> usable(("JFK",), known, 1_500, 500).values, usable(("JFK",), known, 1_501, 500)
+    ([7.5], 'stale')
+    """
+    if key is None:
+        return "missing"
+    if key not in known:
+        return "away"
+    stored = known[key]
+    if stored is None:
+        return "missing"
+    if stored.time > time:
+        return "future"
+    return "stale" if stored.time < time - freshness else stored
+
+
+def key_of(lookup: Lookup, payload: Mapping[str, Any]) -> Key | None:
+    """The key that an event asks with; None where a field is null or no whole number of 64 bits.
+
+    >>> from flows.core.features.plan import Input
+    >>> keys = (Input("origin", "string"), Input("hour", "number"))
+    >>> weather = Lookup("weather", keys, (), 3_600_000)
+    >>> key_of(weather, {"origin": "JFK", "hour": 7.0}), key_of(weather, {"origin": "JFK", "hour": 7.5})
+    (('JFK', 7), None)
+    """
+    key: list[str | int] = []
+    for field in lookup.keys:
+        value = payload.get(field.name)
+        if field.kind == "number":
+            value = _whole(value)
+        if value is None:
+            return None
+        key.append(value)
+    return tuple(key)
+
+
+def _whole(value: float | None) -> int | None:
+    if value is None or value != int(value) or int(value) not in _INT64:
+        return None
+    return int(value)

@@ -1,0 +1,197 @@
+"""SQL that computes the features of a view from its declaration, for DuckDB.
+
+It is the oracle of `driftline verify features` and shares nothing with the engine: each question is joined
+with the records of its key in the longest window, and a feature is an aggregate over those of its own window.
+
+It works on two kinds of table. `questions` has `n`, `id`, `time` (ms), `partition`, the entities' keys, the
+features as served under their full names, and for each stream the offset that was next to be read. A stream's
+table has `partition`, `"offset"`, `seq` (its place in event time, ties in log order), `id`, `time` (ms), keys
+and values. A value that is summed stands there a second time, in whole units of 2^-bits: such sums are exact.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from flows.core.features.plan import Aggregate, View, quantile
+from flows.core.features.windows.partials import DISTINCT
+
+SUMMED = ("sum", "mean")
+TOLERANCE = 1e-9  # relative, below 1 absolute: of means, deviations, variances and seconds
+RANK_ERROR = 0.02  # of a quantile from tiles, in shares of the records: beyond the sketch's 99 % bound
+DISTINCT_ERROR = 0.08  # of a distinct count from tiles that is not exact, relative: five standard errors
+_BUCKETS = 4  # in the longest window: few to join, and enough to leave most records out
+_DOUBLE = 2**52  # a whole number split by this gives two doubles, whose sum is rounded once
+
+
+def records_table(stream: str) -> str:
+    """The name of the table of a stream's records."""
+    return name(f"records_{stream}")
+
+
+def read_column(stream: str) -> str:
+    """The name of the questions' column that says how far the stream had been read."""
+    return name(f"read_{stream}")
+
+
+def key_column(entity: str) -> str:
+    """The name of the column that holds the entity's key."""
+    return name(f"key_{entity}")
+
+
+def value_column(column: str) -> str:
+    """The name of the column that holds a field's values."""
+    return name(f"value_{column}")
+
+
+def units_column(column: str) -> str:
+    """The name of the column that holds a field's values in whole units."""
+    return name(f"units_{column}")
+
+
+def name(identifier: str) -> str:
+    """An identifier, quoted.
+
+    >>> print(name('an "odd" one'))
+    "an ""odd"" one"
+    """
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def comparison(view: View, bits: Mapping[str, int], first: int, last: int) -> str:
+    """For each question from `first` to `last` (`n`): are the view's features `equal`, and `later`.
+
+    `later` counts those records of the longest window that stood in the log behind what had been read when
+    the question was answered. `bits` is the precision of each column of sums; others are summed in floats.
+    """
+    return _comparison(view, bits, f"n BETWEEN {first} AND {last}", "true")
+
+
+def comparison_as_arrived(view: View, bits: Mapping[str, int], questions: Sequence[int]) -> str:
+    """The same for the given `n`, over only those records that had been read when it was answered."""
+    which = f"n IN ({', '.join(map(str, questions))})"
+    return _comparison(view, bits, which, f"NOT {_came_later(view)}")
+
+
+def later_records(view: View, question: int) -> str:
+    """The records (id, offset, time) of the question's longest window that had not been read by then."""
+    return f"""
+        SELECT r.id, r."offset", r.time FROM ({_asked(view, f"n = {question}")}) q
+        JOIN {records_table(view.stream)} r ON {_in_window(view)}
+        WHERE {_came_later(view)} ORDER BY r."offset" """
+
+
+def recomputation(view: View, bits: Mapping[str, int], question: int) -> str:
+    """One question's features: one row in the view's order."""
+    values = ", ".join(_value(number, a, bits) for number, a in enumerate(view.aggregates))
+    return f"SELECT {values} FROM ({_aggregated(view, bits, f'n = {question}', 'true')})"
+
+
+def _comparison(view: View, bits: Mapping[str, int], which: str, kept: str) -> str:
+    equal = " AND ".join(f"({_equal(view, number, a, bits)})" for number, a in enumerate(view.aggregates))
+    return f"SELECT n, ({equal}) AS equal, later FROM ({_aggregated(view, bits, which, kept)}) ORDER BY n"
+
+
+def _aggregated(view: View, bits: Mapping[str, int], which: str, kept: str) -> str:
+    """One row for each question: all that is known of it, the `later` records and the aggregates' parts."""
+    bucket = max(1, view.longest // _BUCKETS)
+    parts = [part for number, a in enumerate(view.aggregates) for part in _parts(view, number, a, bits)]
+    return f"""
+        SELECT s.*, a.* EXCLUDE (n, later), coalesce(a.later, 0) AS later
+        FROM (SELECT * FROM questions WHERE {which}) s LEFT JOIN (
+            SELECT q.n, count(*) FILTER (WHERE {_came_later(view)}) AS later, {", ".join(parts)}
+            FROM (
+                SELECT *, unnest(range((stop - {view.longest}) // {bucket}, stop // {bucket} + 1)) AS bucket
+                FROM ({_asked(view, which)})
+            ) q
+            JOIN {records_table(view.stream)} r ON r.time // {bucket} = q.bucket AND {_in_window(view)}
+            WHERE {kept}
+            GROUP BY q.n
+        ) a ON a.n = s.n"""
+
+
+def _asked(view: View, which: str) -> str:
+    """The questions with the end of their windows, `stop`."""
+    end = f"time - {view.delay}"
+    stop = f"({end}) // {view.slide} * {view.slide}" if view.slide else end
+    return f"SELECT *, {stop} AS stop FROM questions WHERE {which}"
+
+
+def _in_window(view: View) -> str:
+    entity, own = key_column(view.entity), " AND r.id <> q.id" if view.excludes_own else ""
+    return f"r.{entity} = q.{entity} AND r.time > q.stop - {view.longest} AND r.time <= q.stop{own}"
+
+
+def _came_later(view: View) -> str:
+    return f'(r.partition = q.partition AND r."offset" >= q.{read_column(view.stream)})'
+
+
+def _parts(view: View, number: int, aggregate: Aggregate, bits: Mapping[str, int]) -> Iterator[str]:
+    """What is aggregated over the records of the aggregate's own window: the count `c`, the value `p`.
+
+    Of an approximate quantile also the records below (`l`) the value as served, and up to it (`u`).
+    """
+    inside = f"r.time > q.stop - {aggregate.window}"
+    yield f"count(*) FILTER (WHERE {inside}) AS c{number}"
+    yield f"{_part(aggregate, bits)} FILTER (WHERE {inside}) AS p{number}"
+    if view.slide and quantile(aggregate.function) is not None:
+        column, served = f"r.{value_column(aggregate.column)}", f"q.{_served(view, aggregate)}"
+        yield f"count(*) FILTER (WHERE {inside} AND {column} < {served}) AS l{number}"
+        yield f"count(*) FILTER (WHERE {inside} AND {column} <= {served}) AS u{number}"
+
+
+def _part(aggregate: Aggregate, bits: Mapping[str, int]) -> str:
+    function, column = aggregate.function, f"r.{value_column(aggregate.column)}"
+    if function in SUMMED:
+        return f"sum({f'r.{units_column(aggregate.column)}' if aggregate.column in bits else column})"
+    if (share := quantile(function)) is not None:
+        return f"quantile_disc({column}, {share})"
+    return _FUNCTIONS[function].format(column)
+
+
+_FUNCTIONS = {
+    "count": "count(*)",
+    "count_distinct": "count(DISTINCT {})",
+    "min": "min({})",
+    "max": "max({})",
+    "std": "stddev_samp({})",
+    "var": "var_samp({})",
+    "first": "arg_min({}, r.seq)",
+    "last": "arg_max({}, r.seq)",
+    "time_since_last": "max(r.time)",
+}
+
+
+def _value(number: int, aggregate: Aggregate, bits: Mapping[str, int]) -> str:
+    """The feature's value, from its parts."""
+    function, part = aggregate.function, f"p{number}"
+    if function in ("count", "count_distinct"):
+        return f"coalesce({part}, 0)"
+    if function == "time_since_last":
+        return f"(time - {part}) / 1000.0"
+    if function in SUMMED and aggregate.column in bits:
+        whole = f"(({part} // {_DOUBLE})::DOUBLE * {_DOUBLE} + ({part} % {_DOUBLE})::DOUBLE)"
+        part = f"({whole} / pow(2.0, {bits[aggregate.column]}))"
+    if function == "sum":
+        return f"coalesce({part}, 0.0)"
+    return f"({part} / c{number})" if function == "mean" else part
+
+
+def _equal(view: View, number: int, aggregate: Aggregate, bits: Mapping[str, int]) -> str:
+    served, function = _served(view, aggregate), aggregate.function
+    value = _value(number, aggregate, bits)
+    same = f"{served} IS NOT DISTINCT FROM {value}"
+    if (share := quantile(function)) is not None and view.slide:
+        low, high = f"l{number} / c{number} - {RANK_ERROR}", f"u{number} / c{number} + {RANK_ERROR}"
+        return f"{same} OR coalesce({share} BETWEEN {low} AND {high}, false)"
+    if function == "count_distinct" and view.slide:
+        return f"{same} OR ({value} > {DISTINCT} AND abs({served} - {value}) <= {DISTINCT_ERROR} * {value})"
+    is_exact = function not in ("mean", "std", "var", "time_since_last") and (
+        function != "sum" or aggregate.column in bits
+    )
+    if is_exact:
+        return same
+    near = f"abs({served} - {value}) <= {TOLERANCE} * greatest(1, abs({value}))"
+    return f"{same} OR coalesce({near}, false)"
+
+
+def _served(view: View, aggregate: Aggregate) -> str:
+    return name(f"{view.name}__{aggregate.name}")

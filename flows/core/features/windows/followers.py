@@ -1,0 +1,173 @@
+"""Functions of a window that follow its two ends: extremes, distinct values, quantiles.
+
+A follower is told where the window now stands among the kept records and takes in and lets go what is between
+its last stand and this one. When the window went backwards, or a record was put into its middle, it begins
+anew. Positions count from the first record ever kept; `base` is the position of the first one still there.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from math import ceil
+from operator import ge, le
+from typing import Any
+
+from sortedcontainers import SortedList
+
+from flows.core.features.plan import quantile
+
+
+class Follower(ABC):
+    """What the records from `start` up to `stop` amount to."""
+
+    __slots__ = ("start", "stop")
+
+    def __init__(self) -> None:
+        self.start = self.stop = 0
+
+    def follow(self, values: Sequence[Any], base: int, start: int, stop: int) -> None:
+        """Stand at the window from `start` up to `stop`."""
+        if start < self.start or stop < self.stop or start >= self.stop:
+            self._clear()
+            self.start = self.stop = start
+        for position in range(self.stop, stop):
+            self._enter(position, values[position - base], values, base)
+        for position in range(self.start, start):
+            self._leave(position, values[position - base])
+        self.start, self.stop = start, stop
+
+    def forget(self) -> None:
+        """Begin anew at the next question: the records between the ends are not what they were."""
+        self._clear()
+        self.start = self.stop = 0
+
+    @abstractmethod
+    def read(self, function: str, values: Sequence[Any], base: int, own: int | None) -> Any:
+        """The function's value without the record at `own`; the window holds others."""
+
+    @abstractmethod
+    def _enter(self, position: int, value: Any, values: Sequence[Any], base: int) -> None: ...
+
+    @abstractmethod
+    def _leave(self, position: int, value: Any) -> None: ...
+
+    @abstractmethod
+    def _clear(self) -> None: ...
+
+
+class _Maximum(Follower):
+    """The largest value: a queue of the positions of candidates, each smaller than the one before it."""
+
+    __slots__ = ("candidates",)
+    beaten: Callable[[Any, Any], bool] = staticmethod(le)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.candidates: deque[int] = deque()
+
+    def read(self, function: str, values: Sequence[Any], base: int, own: int | None) -> Any:
+        first = self.candidates[0]
+        if first != own:
+            return values[first - base]
+        return self.best([values[p - base] for p in range(self.start, self.stop) if p != own])
+
+    def best(self, values: Sequence[Any]) -> Any:
+        return max(values)
+
+    def _enter(self, position: int, value: Any, values: Sequence[Any], base: int) -> None:
+        candidates, beaten = self.candidates, self.beaten
+        while candidates and beaten(values[candidates[-1] - base], value):
+            candidates.pop()
+        candidates.append(position)
+
+    def _leave(self, position: int, value: Any) -> None:
+        if self.candidates[0] == position:
+            self.candidates.popleft()
+
+    def _clear(self) -> None:
+        self.candidates.clear()
+
+
+class _Minimum(_Maximum):
+    """The smallest value: the queue of `_Maximum`, upside down."""
+
+    __slots__ = ()
+    beaten = staticmethod(ge)
+
+    def best(self, values: Sequence[Any]) -> Any:
+        return min(values)
+
+
+class _Distinct(Follower):
+    """How many different values there are."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[Any] = Counter()
+
+    def read(self, function: str, values: Sequence[Any], base: int, own: int | None) -> int:
+        alone = own is not None and self.counts[values[own - base]] == 1
+        return len(self.counts) - alone
+
+    def _enter(self, position: int, value: Any, values: Sequence[Any], base: int) -> None:
+        self.counts[value] += 1
+
+    def _leave(self, position: int, value: Any) -> None:
+        self.counts[value] -= 1
+        if not self.counts[value]:
+            del self.counts[value]
+
+    def _clear(self) -> None:
+        self.counts.clear()
+
+
+class _Ordered(Follower):
+    """The values in order, for quantiles: the smallest value that so large a share is not above."""
+
+    __slots__ = ("ordered",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ordered = SortedList()
+
+    def read(self, function: str, values: Sequence[Any], base: int, own: int | None) -> Any:
+        ordered = self.ordered
+        if own is not None:
+            ordered.remove(values[own - base])
+        value = ordered[rank(quantile(function) or 0.0, len(ordered))]
+        if own is not None:
+            ordered.add(values[own - base])
+        return value
+
+    def _enter(self, position: int, value: Any, values: Sequence[Any], base: int) -> None:
+        self.ordered.add(value)
+
+    def _leave(self, position: int, value: Any) -> None:
+        self.ordered.remove(value)
+
+    def _clear(self) -> None:
+        self.ordered.clear()
+
+
+def rank(share: float, count: int) -> int:
+    """Which of `count` values in order is the quantile `share`, as SQL's PERCENTILE_DISC has it.
+
+    >>> rank(0.5, 4), rank(0.95, 100), rank(0.01, 3)
+    (1, 94, 0)
+    """
+    return max(0, ceil(round(share * count, 9)) - 1)
+
+
+_KINDS: dict[str, type[Follower]] = {
+    "max": _Maximum,
+    "min": _Minimum,
+    "count_distinct": _Distinct,
+    "quantile": _Ordered,
+}
+
+
+def follower(kind: str) -> Follower:
+    """A new follower for one of: max, min, count_distinct, quantile."""
+    return _KINDS[kind]()

@@ -1,0 +1,170 @@
+r"""The two methods of windows that every event calls, made for each view.
+
+They are made as source from the view's declaration, as `dataclasses` makes `__init__`: most of what a feature
+costs in Python is the calls and loops around it. In `ask` the longest window comes first, so that each
+shorter one is looked for in what is left; a view that leaves an event's own record out takes it, where a
+window holds it, from counts and units.
+
+>>> sums = [Sum(column=0, power=1)]
+>>> features = [Feature(3_600_000, "count"), Feature(3_600_000, "mean", 0)]
+>>> needs = Needs(features, sums, kept=[], delay=0, reach=3_600_000, excludes_own=False)
+>>> print("\n".join(_ask(needs, lateness=10_000)))
+def ask(self, time, own_id=None):
+    if time > self.newest:
+        self.newest = time
+    times, start = self.times, 0
+    stop = len(times)
+    worth = self.WORTH_DROPPING
+    if stop >= worth and (times[worth - 1] <= self.newest - 3610000 or stop > self.RECORDS):
+        stop = self.drop_expired()
+    end = time - 0
+    if stop and times[-1] > end:
+        stop = bisect_right(times, end)
+    sums0, = self.sums
+    start = bisect_right(times, end - 3600000, start, stop)
+    count = stop - start
+    units0 = sums0[stop] - sums0[start]
+    a0 = count
+    a1 = float(units0) * ONE / count if count else None
+    return [a0, a1]
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from flows.core.features.windows import exact
+
+
+class Feature(NamedTuple):
+    """A feature to read: its window (ms), and how.
+
+    `read` is "count", or "sum" or "mean" of the sums number `which`, or a function of the state, the window's
+    two positions, the own record's (-1: not in the window) and the time asked for.
+    """
+
+    window: int
+    read: str | Callable[..., Any]
+    which: int = -1
+
+
+class Sum(NamedTuple):
+    """Cumulative sums of a column's values (`power` 1) or of their squares (2)."""
+
+    column: int
+    power: int
+
+
+class Needs(NamedTuple):
+    """What the windows of a view need.
+
+    `kept` has the columns whose values are kept. `delay` is the view's, and `reach` how long (ms) a record
+    may be in a window.
+    """
+
+    features: Sequence[Feature]
+    sums: Sequence[Sum]
+    kept: Sequence[int]
+    delay: int
+    reach: int
+    excludes_own: bool
+
+
+def methods(needs: Needs, lateness: int) -> dict[str, Callable[..., Any]]:
+    """`add` and `ask` of windows that allow records to be so late (ms)."""
+    names: dict[str, Any] = {"bisect_right": bisect_right, "ONE": exact.ONE, "UNIT": float(exact.UNIT)}
+    names |= {f"read{n}": feature.read for n, feature in enumerate(needs.features) if callable(feature.read)}
+    made: dict[str, Callable[..., Any]] = {}
+    for lines in (_add(needs, lateness), _ask(needs, lateness)):
+        exec("\n".join(lines), names, made)  # noqa: S102  of numbers and names made here
+    return made
+
+
+def _add(needs: Needs, lateness: int) -> Iterator[str]:
+    """A new record that is behind no other goes to the end; `add_other` takes the rest."""
+    yield "def add(self, time, record_id, values):"
+    yield "    seen, before = self.seen, self.newest_record"
+    yield f"    if time < before or record_id in seen or time <= self.newest - {lateness + needs.reach}:"
+    yield "        return self.add_other(time, record_id, values)"
+    yield "    self.times.append(time)"
+    yield from _unpacked("sums", len(needs.sums))
+    for which, (column, power) in enumerate(needs.sums):
+        yield f"    units = int(values[{column}] * UNIT)"
+        yield f"    sums{which}.append(sums{which}[-1] + units{' * units' * (power - 1)})"
+    yield from _unpacked("kept", len(needs.kept))
+    for which, column in enumerate(needs.kept):
+        yield f"    kept{which}.append(values[{column}])"
+    yield "    self.newest_record = time"
+    yield "    if time > self.newest:"
+    yield "        self.newest = time"
+    if needs.excludes_own:
+        yield "    self.ids.append(record_id)"
+        yield "    seen[record_id] = time"
+    else:
+        yield f"    oldest = time - {lateness}"  # from there on duplicates would be late
+        yield "    if before < oldest:"
+        yield "        self.seen = {record_id: time}"
+        yield "    else:"
+        yield "        seen[record_id] = time"
+        yield "        while seen[first := next(iter(seen))] < oldest:"
+        yield "            del seen[first]"
+    yield "    return 'added'"
+
+
+def _ask(needs: Needs, lateness: int) -> Iterator[str]:
+    """The answers as of `time`; what no later question can see is dropped first."""
+    yield "def ask(self, time, own_id=None):"
+    yield "    if time > self.newest:"
+    yield "        self.newest = time"
+    yield "    times, start = self.times, 0"
+    yield "    stop = len(times)"
+    yield "    worth = self.WORTH_DROPPING"
+    expired = f"times[worth - 1] <= self.newest - {lateness + needs.reach}"
+    yield f"    if stop >= worth and ({expired} or stop > self.RECORDS):"
+    yield "        stop = self.drop_expired()"
+    yield f"    end = time - {needs.delay}"
+    yield "    if stop and times[-1] > end:"
+    yield "        stop = bisect_right(times, end)"
+    yield from _unpacked("sums", len(needs.sums))
+    if needs.excludes_own:
+        yield "    own = -1 if own_id is None else self.position(own_id, stop)"
+    for window in sorted({feature.window for feature in needs.features}, reverse=True):
+        yield from (f"    {line}" for line in _window(needs, window))
+    yield f"    return [{', '.join(f'a{number}' for number in range(len(needs.features)))}]"
+
+
+def _window(needs: Needs, window: int) -> Iterator[str]:
+    inside = [(n, feature) for n, feature in enumerate(needs.features) if feature.window == window]
+    sums = sorted({feature.which for _, feature in inside} - {-1})
+    yield f"start = bisect_right(times, end - {window}, start, stop)"
+    yield "count = stop - start"
+    for which in sums:
+        yield f"units{which} = sums{which}[stop] - sums{which}[start]"
+    if needs.excludes_own:
+        yield "if own < start:"
+        yield "    own = -1"  # nor is it in any shorter window
+        yield "else:"
+        yield "    count -= 1"
+        for which in sums:
+            yield f"    units{which} -= sums{which}[own + 1] - sums{which}[own]"
+    own = "own" if needs.excludes_own else "-1"
+    for number, feature in inside:
+        yield f"a{number} = {_expression(number, feature, own)}"
+
+
+def _expression(number: int, feature: Feature, own: str) -> str:
+    if feature.read == "count":
+        return "count"
+    if feature.read == "sum":
+        return f"float(units{feature.which}) * ONE"
+    if feature.read == "mean":
+        return f"float(units{feature.which}) * ONE / count if count else None"
+    return f"read{number}(self, start, stop, {own}, time)"
+
+
+def _unpacked(name: str, count: int) -> Iterator[str]:
+    """Names for the members of a tuple of the windows."""
+    if count:
+        yield f"    {''.join(f'{name}{number}, ' for number in range(count))}= self.{name}".replace(
+            ", =", ", ="
+        )

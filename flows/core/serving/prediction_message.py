@@ -1,0 +1,107 @@
+"""Predictions as they stand on the predictions topic."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from flows.core.models.model import Prediction
+from flows.core.stream.broker import Headers, Outgoing, Record
+from flows.core.stream.checker import check
+from flows.core.stream.fields import Field, Number, Text, Time
+from flows.core.stream.times import iso
+from flows.errors import InvalidRecord
+
+_ID = Text(longest=2**20)  # as long as a declaration may allow
+_TIME = Time()
+_FIELDS: dict[str, Field] = {"id": _ID, "time": _TIME, "model": _ID}
+_SCORE = Number()
+_SERVED_FIELDS: dict[str, Field] = {"plan": Text(), "moment": Number(0, 2**62)}
+PUBLISHED_AT = (
+    "published-at"  # header of an event and its prediction: microseconds since 1970, by the publisher's clock
+)
+
+
+class Asked(NamedTuple):
+    """Where and when a question was asked.
+
+    `keys` are the event's values of the plan's entities; `read` and `moment` are those of
+    `flows.core.features.batch.Question`.
+    """
+
+    keys: Sequence[str | int | None] = ()
+    read: Sequence[int] = ()
+    moment: int = 0
+
+
+def encode(
+    topic: str, partition: int, prediction: Prediction, plan: str, asked: Asked, headers: Headers = ()
+) -> Outgoing:
+    """The record of a prediction; its `id` header is the event's id, so that it is written once.
+
+    `plan` is the hash of the feature plan that names the features.
+    """
+    key = prediction.id.encode()
+    value = orjson.dumps(
+        {
+            "id": prediction.id,
+            "time": iso(prediction.time),
+            "score": prediction.score,
+            "model": prediction.version,
+            "shadows": prediction.shadows,
+            "plan": plan,
+            "keys": asked.keys,
+            "at": asked.read,
+            "moment": asked.moment,
+            "features": prediction.features,
+        }
+    )
+    return Outgoing(topic, value, key, partition, prediction.time, (("id", key), *headers))
+
+
+class Served(NamedTuple):
+    """A prediction, the hash of the feature plan that names its features, and where and when it was asked."""
+
+    prediction: Prediction
+    plan: str
+    asked: Asked
+
+
+def decode(record: Record) -> Prediction:
+    """The prediction that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    return _prediction(_parse(record))
+
+
+def decode_served(record: Record) -> Served:
+    """The same with all that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    raw = _parse(record)
+    check(raw, _SERVED_FIELDS)
+    keys, read, moment = raw.get("keys"), raw.get("at"), raw["moment"]
+    if type(keys) is not list or type(read) is not list or type(moment) is not int:
+        raise InvalidRecord("schema", "not a prediction: 'keys', 'at' or 'moment' is missing")
+    if not all(key is None or type(key) in (str, int) for key in keys):
+        raise InvalidRecord("schema", "each of the 'keys' must be a string, an integer or null")
+    return Served(_prediction(raw), raw["plan"], Asked(keys, read, moment))
+
+
+def _parse(record: Record) -> Any:
+    try:
+        raw = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecord("schema", f"not a prediction: {error}") from None
+    check(raw, _FIELDS)
+    return raw
+
+
+def _prediction(raw: dict[str, Any]) -> Prediction:
+    shadows, features = raw.get("shadows"), raw.get("features")
+    if type(shadows) is not dict or type(features) is not list:
+        raise InvalidRecord("schema", "not a prediction: 'shadows' or 'features' is missing")
+    for score in (raw.get("score"), *shadows.values()):
+        _check_score(score)
+    return Prediction(raw["id"], _TIME.read(raw["time"]), raw["score"], raw["model"], shadows, features)
+
+
+def _check_score(score: Any) -> None:
+    numbers = score if type(score) is dict else {"score": score}
+    check(numbers, dict.fromkeys(numbers, _SCORE))

@@ -1,0 +1,86 @@
+"""What was served, as rows of the offline store: the features of a prediction, sorted out by view again."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flows.core.features.plan import KEY_NAMES, FeaturePlan
+from flows.core.features.rows import ViewCheck, parse
+from flows.core.features.windows.sliding import Value
+from flows.core.stream.broker import Record
+from flows.core.stream.checker import check
+from flows.core.stream.times import is_milliseconds
+from flows.errors import InvalidRecord
+
+_HASH = re.compile(r"[0-9a-f]{12}")
+
+
+class ServedRow(NamedTuple):
+    """The features of one view for one entity as a question got them at its `moment` (us).
+
+    A moment is never a whole millisecond, which the rows of the features topic are as of.
+    """
+
+    view: str
+    key: str | int
+    moment: int
+    values: Sequence[Value]
+
+
+class Answer(NamedTuple):
+    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan.
+
+    `faults` says what is wrong with the features of the other views.
+    """
+
+    plan: str
+    rows: list[ServedRow]
+    faults: Sequence[str] = ()
+
+
+class AnswerDecoder:
+    """Decodes predictions of `plan`, whose model gets `inputs` event fields before the plan's features."""
+
+    def __init__(self, plan: FeaturePlan, inputs: int) -> None:
+        self._plan = plan
+        self._features = inputs + len(plan.names)
+        self._places = [  # (view's name, its check, which key, where its features begin and end)
+            (view.name, ViewCheck(view), plan.entities.index(view.entity), inputs + start, inputs + stop)
+            for view, start, stop in plan.places
+        ]
+
+    def decode(self, record: Record) -> Answer:
+        """The rows of one record; raises `InvalidRecord` for what is no prediction.
+
+        The features of another plan may be others under the same names, so they are left unread.
+        """
+        body = parse(record)
+        check(body, {})
+        plan = body.get("plan")
+        if type(plan) is not str or not _HASH.fullmatch(plan):
+            raise InvalidRecord("schema", "'plan' must be the hash of a feature plan")
+        if plan != self._plan.hash:
+            return Answer(plan, [])
+        return self._answer(body.get("keys"), body.get("moment"), body.get("features"))
+
+    def _answer(self, keys: Any, moment: Any, features: Any) -> Answer:
+        if type(keys) is not list or len(keys) != len(self._plan.entities):
+            raise InvalidRecord("schema", f"'keys' must be those of {', '.join(self._plan.entities)}")
+        for entity, key, kind in zip(self._plan.entities, keys, self._plan.key_types, strict=True):
+            if key is not None and type(key) is not kind:
+                raise InvalidRecord("schema", f"the key of {entity!r} must be {KEY_NAMES[kind]} or null")
+        if type(moment) is not int or not is_milliseconds(moment // 1000):
+            raise InvalidRecord("schema", "'moment' must be a time in microseconds since 1970")
+        if type(features) is not list or len(features) != self._features:
+            raise InvalidRecord("schema", f"'features' must be an array of {self._features}")
+        rows, faults = [], []
+        for name, view, which, start, stop in self._places:
+            key, values = keys[which], features[start:stop]
+            try:
+                view.check(values)
+            except InvalidRecord as fault:
+                faults.append(str(fault))
+            else:
+                if key is not None:
+                    rows.append(ServedRow(name, key, moment, values))
+        return Answer(self._plan.hash, rows, tuple(faults))

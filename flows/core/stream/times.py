@@ -1,0 +1,54 @@
+"""Moments in milliseconds since 1970 (UTC), as numbers and as ISO 8601."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flows.core.stream.json_types import kind
+
+YEAR_2100 = 4_102_444_800_000  # the event times that are taken are from 1970 up to but not including this
+
+
+def milliseconds(value: Any) -> int:
+    """A moment in milliseconds since 1970 (UTC), from ISO 8601 with an offset or from such a number.
+
+    Raises ValueError, with the reason, for anything else and for years outside 1970 to 2099. It is what the
+    engine itself writes; `Time.read` is for what others do.
+
+    >>> milliseconds("2013-01-01T05:15:00-05:00")
+    1357035300000
+    """
+    if type(value) is str:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a time in ISO 8601") from None
+        if moment.tzinfo is None:
+            raise ValueError("must be a time with an offset from UTC, such as a final Z")
+        time = round(moment.timestamp() * 1000)
+    elif type(value) is int:
+        time = value
+    else:
+        raise ValueError(f"must be a time, not {kind(value)}")
+    if not 0 <= time < YEAR_2100:
+        raise ValueError("must be a time between the years 1970 and 2100")
+    return time
+
+
+def is_milliseconds(value: Any) -> bool:
+    """Whether the value is a moment between the years 1970 and 2100 in whole milliseconds."""
+    return type(value) is int and 0 <= value < YEAR_2100
+
+
+def in_milliseconds(duration: timedelta) -> int:
+    """A duration in whole milliseconds."""
+    return round(duration.total_seconds() * 1000)
+
+
+def iso(time: int) -> str:
+    """Milliseconds since 1970 as ISO 8601 in UTC.
+
+    >>> iso(1357035300000)
+    '2013-01-01T10:15:00.000Z'
+    """
+    moment = datetime.fromtimestamp(time / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

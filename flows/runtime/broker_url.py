@@ -1,0 +1,81 @@
+"""Which broker an address means."""
+
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from urllib.parse import unquote
+
+from flows.core.stream.broker import Broker
+from flows.errors import ConfigError
+
+KAFKA = re.compile(r"kafka://((?:[^\s,/@]+:\d+)(?:,[^\s,/@]+:\d+)*)/?")
+CREDENTIALS = re.compile(r"(?<=//).*@")
+FILE = re.compile(r"file://(/.*[^/])")
+
+
+def open_broker(url: str, kafka_options: Mapping[str, str]) -> Broker:
+    """The broker at `kafka://host:port[,host:port]`, or in the file `file:///absolute/path/log.db`.
+
+    `kafka_options` go to every Kafka client as they are: `security.protocol`, `sasl.*`, `ssl.*` and so on.
+    Raises `ConfigError` for any other address and `BrokerError` for a file that is not a log.
+    """
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka.broker import KafkaBroker
+
+        return KafkaBroker(match[1], kafka_options)
+    if match := FILE.fullmatch(url):
+        from flows.adapters.sqlite.log import LogBroker
+
+        return LogBroker(Path(unquote(match[1])))
+    raise ConfigError(
+        "the broker's address must be kafka://host:port[,host:port] or file:///absolute/path/log.db, "
+        f"but it is {re.sub(CREDENTIALS, '***@', url)!r}"
+    )
+
+
+def membership(
+    url: str,
+    kafka_options: Mapping[str, str],
+    group: str,
+    topic: str,
+    engine: str,
+    on_loss: Callable[[str], None],
+) -> AbstractContextManager[object]:
+    """The place of `engine` in `group` while a block runs (see `flows.adapters.kafka.membership`).
+
+    The embedded log serves one machine, where a lock file tells engines apart: there nothing is taken.
+    """
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka.broker import KafkaBroker
+        from flows.adapters.kafka.membership import Membership
+
+        return Membership(KafkaBroker(match[1], kafka_options), group, topic, engine, on_loss)
+    return nullcontext()
+
+
+def await_member(url: str, kafka_options: Mapping[str, str], group: str, engine: str) -> None:
+    """Wait until `engine` is in `group`; raises `EngineConflict` when another one is."""
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka.broker import KafkaBroker
+        from flows.adapters.kafka.membership import await_member
+
+        await_member(KafkaBroker(match[1], kafka_options), group, engine)
+
+
+def check_sole(url: str, kafka_options: Mapping[str, str], group: str, engine: str) -> None:
+    """Raise `EngineConflict` when an engine other than `engine` is in `group` on its Kafka."""
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka.broker import KafkaBroker
+        from flows.adapters.kafka.membership import check_sole
+
+        check_sole(KafkaBroker(match[1], kafka_options), group, engine)
+
+
+def has_members(url: str, kafka_options: Mapping[str, str], group: str) -> bool:
+    """Whether an engine is in `group` on its Kafka; never on the embedded log."""
+    if match := KAFKA.fullmatch(url):
+        from flows.adapters.kafka.broker import KafkaBroker
+
+        return bool(KafkaBroker(match[1], kafka_options).members(group))
+    return False

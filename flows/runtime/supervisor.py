@@ -1,0 +1,155 @@
+"""Supervises the flows as processes: restarts one that crashed, and drains all of them at the end.
+
+A flow may be several processes, a cluster of Bytewax on this machine. They live and die together: where one
+crashed, the messages between them are lost, so the others are killed, and all go on from their stored state.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from flows.core.stream.drain import Drain
+from flows.runtime.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, TELL_WHERE, Place
+
+GRACE = 30.0  # seconds that a flow gets to drain
+_TELLING = 1.0  # seconds that it gets to tell where it stands
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is started again
+_HEALTHY_AFTER = 60.0  # seconds after which a crash is no longer counted with the one before
+
+
+@dataclass
+class _Child:
+    flow: str
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    started: float = 0.0
+    wait: float = _FIRST_WAIT
+    restart_at: float | None = None
+
+    def end(self) -> int | None:
+        """The exit code of a process that ended; one that says that a person must correct something first.
+
+        Where some ended in order, to be started again, the others are about to.
+        """
+        codes = [code for process in self.processes if (code := process.poll()) is not None]
+        if EXIT_MISTAKE in codes:
+            return EXIT_MISTAKE
+        if codes == [EXIT_AGAIN] * len(self.processes):
+            return EXIT_AGAIN
+        return next((code for code in codes if code != EXIT_AGAIN), None)
+
+    def kill(self) -> None:
+        """End what is left of it."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+class Supervisor:
+    """Runs each of `flows` in as many processes as it says, with `environment` added to this one's.
+
+    `say` gets one line for what happens.
+    """
+
+    def __init__(
+        self, flows: Mapping[str, int], environment: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
+        self._environment = {**os.environ, **environment}
+        self._say = say
+        self._drain = Drain()
+        self._flows = flows
+        self._children: list[_Child] = []
+
+    def run(self) -> int:
+        """Supervise until `stop` is called; the exit code: 0, or that of a flow that cannot start."""
+        self._children = [_Child(flow) for flow in self._flows]
+        for child in self._children:
+            self._start(child)
+        while not self._drain.is_set():
+            time.sleep(0.1)
+            for child in self._children:
+                if (code := self._look_after(child)) is not None:
+                    self._end()
+                    return code
+        self._say("draining")
+        return self._end()
+
+    def stop(self) -> None:
+        """Let `run` drain the flows and return."""
+        self._drain.set()
+
+    def _start(self, child: _Child) -> None:
+        places = cluster(self._flows[child.flow])
+        child.processes = [self._open(child.flow, place) for place in places]
+        child.started, child.restart_at = time.monotonic(), None
+
+    def _open(self, flow: str, place: Place) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "flows.runtime.runner", flow, SUPERVISED, *place.arguments()]
+        # The pipe ends when we do, however we end. In a session of its own a flow does not get our Ctrl-C:
+        # we drain it.
+        process = subprocess.Popen(  # noqa: S603 (our own module)
+            command, env=self._environment, stdin=subprocess.PIPE, start_new_session=True
+        )
+        self._say(f"{place.name_of(flow)} started (pid {process.pid})")
+        return process
+
+    def _look_after(self, child: _Child) -> int | None:
+        """Restart the child if it ended; the exit code if that would not help."""
+        now = time.monotonic()
+        if child.restart_at is None:
+            code = child.end()
+            if code is None:
+                return None
+            child.kill()
+            if code == EXIT_MISTAKE:
+                return EXIT_MISTAKE
+            if code == EXIT_AGAIN:
+                self._start(child)
+                return None
+            if now - child.started > _HEALTHY_AFTER:
+                child.wait = _FIRST_WAIT
+            child.restart_at = now + child.wait
+            self._say(f"{child.flow} ended with {code}; starting it again in {child.wait:g} s")
+        elif now >= child.restart_at:
+            self._start(child)
+            child.wait = min(2 * child.wait, _LONGEST_WAIT)
+        return None
+
+    def _end(self) -> int:
+        """Drain all flows; 0 if each one did within the grace period."""
+        processes = [(child.flow, process) for child in self._children for process in child.processes]
+        for _, process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        codes = [self._wait_for(flow, process, deadline) for flow, process in processes]
+        # the signal ends a flow that has not begun: nothing of it is lost
+        return 0 if all(code in (0, EXIT_AGAIN, -signal.SIGTERM) for code in codes) else 1
+
+    def _wait_for(self, flow: str, process: subprocess.Popen[bytes], deadline: float) -> int:
+        try:
+            return process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._say(f"{flow} did not drain within {GRACE:g} s; killed. Where it stood:")
+            process.send_signal(TELL_WHERE)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_TELLING)  # it goes on when it has told
+            process.kill()
+            return process.wait()
+
+
+def cluster(processes: int) -> Sequence[Place]:
+    """The places of so many processes of a flow, which talk to each other over free loopback ports."""
+    if processes == 1:
+        return [SINGLE]
+    with ExitStack() as sockets:
+        probes = [sockets.enter_context(socket.socket()) for _ in range(processes)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        addresses = tuple(f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes)
+    return [Place(number, addresses) for number in range(processes)]
