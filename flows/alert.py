@@ -20,7 +20,7 @@ from flows.adapters.bytewax.stateful import timed_stateful
 from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.alerting import alertmanager
-from flows.core.alerting.outbox import Answer, Ended, Filter, Outbox
+from flows.core.alerting.outbox import Ended, Filter, Outbox, WebhookResponse
 from flows.core.drift.levels import DriftKind
 from flows.core.drift.signal import CONTENT_TYPE, DriftSignal, Severity
 from flows.core.stream.broker import Outgoing, Record
@@ -203,7 +203,7 @@ class _Courier:
     def state(self) -> tuple[str, Any]:
         return self._target.endpoint.fingerprint, self._outbox.state()
 
-    def _answered(self, answer: Answer) -> list[Ended]:
+    def _answered(self, answer: WebhookResponse) -> list[Ended]:
         self._exchange = None
         ended = self._outbox.answered(answer, _now(), random.random())  # noqa: S311 (spreads load)
         if self._outbox.disabled:
@@ -219,7 +219,7 @@ class _Courier:
         try:
             message = self._target.message(DriftSignal.from_json(body), body)
         except InvalidRecord as fault:
-            return self._answered(Answer("rejected", f"not a drift signal: {fault}"))
+            return self._answered(WebhookResponse("rejected", f"not a drift signal: {fault}"))
         self._exchange = self._sender.begin(self._target.endpoint, message, self._outbox.attempts)
         return []
 

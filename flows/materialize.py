@@ -40,7 +40,7 @@ _LONGEST_WAIT = 5.0  # seconds between attempts at a store that is away
 _log = logging.getLogger("driftline.materialize")
 
 
-class Batch(NamedTuple):
+class StoreBatch(NamedTuple):
     """What the stores take of one batch of records, and the dead letters of what is not the engine's.
 
     `newest` has the newest event time (ms) of each record of feature rows.
@@ -71,11 +71,11 @@ def build(running: Engine) -> Dataflow:
     return dataflow
 
 
-def _batch_of(keyed: tuple[str, Batch]) -> Batch:
+def _batch_of(keyed: tuple[str, StoreBatch]) -> StoreBatch:
     return keyed[1]
 
 
-def _dead_of(batch: Batch) -> list[Outgoing]:
+def _dead_of(batch: StoreBatch) -> list[Outgoing]:
     return batch.dead
 
 
@@ -90,8 +90,8 @@ class _Decode:
         self._plan = plan.hash
         self._dead_letters = running.pipeline.topic("dead-letters")
 
-    def __call__(self, records: list[Record]) -> Batch:
-        batch = Batch([], [], [], [])
+    def __call__(self, records: list[Record]) -> StoreBatch:
+        batch = StoreBatch([], [], [], [])
         for record in records:
             try:
                 self._take(record, batch)
@@ -99,7 +99,7 @@ class _Decode:
                 batch.dead.append(self._dead(record, fault))
         return batch
 
-    def _take(self, record: Record, batch: Batch) -> None:
+    def _take(self, record: Record, batch: StoreBatch) -> None:
         if record.topic == self._predictions:
             answer = self._answers.decode(record)
             if answer.plan != self._plan:
@@ -124,7 +124,7 @@ def _refuse(faults: Sequence[str], sound: int) -> None:
         raise InvalidRecord("schema", f"{faults[0]}; {len(faults)} rows were left out, {sound} were written")
 
 
-class _StoreSink(DynamicSink[Batch]):
+class _StoreSink(DynamicSink[StoreBatch]):
     """Opens the stores on each worker."""
 
     def __init__(self, running: Engine) -> None:
@@ -136,7 +136,7 @@ class _StoreSink(DynamicSink[Batch]):
         return _Stores(online, offline, [view.name for view in plan.views], self._running)
 
 
-class _Stores(StatelessSinkPartition[Batch]):
+class _Stores(StatelessSinkPartition[StoreBatch]):
     def __init__(self, online: OnlineStore, offline: OfflineStore, views: list[str], running: Engine) -> None:
         self._online = online
         self._offline = offline
@@ -144,7 +144,7 @@ class _Stores(StatelessSinkPartition[Batch]):
         self._drain = running.drain
         self._writes = 0
 
-    def write_batch(self, items: list[Batch]) -> None:
+    def write_batch(self, items: list[StoreBatch]) -> None:
         rows = [row for batch in items for row in batch.rows]
         served = [row for batch in items for row in batch.served]
         self._until_written(lambda: self._offline.append(rows, time.time_ns() // 1_000_000, served))

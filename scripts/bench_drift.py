@@ -22,8 +22,8 @@ from rich.table import Table
 from river.drift import ADWIN
 from scipy.signal import lfilter
 
-from flows.core.drift.concept import Alarm, ConceptDrift, make_detector
-from flows.core.drift.features import Alarm as FeatureAlarm
+from flows.core.drift.concept import ConceptAlarm, ConceptDrift, make_detector
+from flows.core.drift.features import ConceptAlarm as FeatureAlarm
 from flows.core.drift.features import FeatureDrift, FeaturePolicy
 from flows.core.drift.levels import Detector, Position
 
@@ -98,7 +98,7 @@ def _notice(state: tuple[ConceptDrift, Random], rate: float) -> int | None:
 
 def _alarms(detector: ConceptDrift, wrong: bool, index: int) -> bool:
     found = detector.update(float(wrong), wrong, index, Position("labels", 0, index))
-    return isinstance(found, Alarm) and found.level == "alarm"
+    return isinstance(found, ConceptAlarm) and found.level == "alarm"
 
 
 def _rate(counts: Iterator[int]) -> str:

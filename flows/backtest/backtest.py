@@ -17,7 +17,7 @@ from flows.core.drift.levels import Position
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.label_join import Label
 from flows.core.features.batch import Question
-from flows.core.features.engine import Answer, FeatureEngine
+from flows.core.features.engine import FeatureEngine, FeatureVector
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.features.windows.sliding import Value
@@ -110,7 +110,7 @@ class Backtest:
                 _sort_out(self._predict(answer), record, done)
         return done
 
-    def _predict(self, answer: Answer) -> Iterator[Happening]:
+    def _predict(self, answer: FeatureVector) -> Iterator[Happening]:
         record, question, vector = answer
         served = [*[question.payload.get(name) for name in self._pipeline.inputs], *vector]
         champion = self.learner.champion

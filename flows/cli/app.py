@@ -196,8 +196,8 @@ def backtest(
     or learned.
     """
     from flows.backtest.backtest import BATCH, Backtest, questions
-    from flows.backtest.history import POINTS, History
     from flows.backtest.page import render
+    from flows.backtest.recorder import POINTS, BacktestRecorder
     from flows.backtest.report import backtest_failure, backtest_summary, backtest_warning, print_backtest
 
     running = engine(name)
@@ -212,7 +212,7 @@ def backtest(
     learner = running.learner(plan)
     tune_garbage_collection()
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
-    began, history = time.monotonic(), History(test, records.events)
+    began, history = time.monotonic(), BacktestRecorder(test, records.events)
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)

@@ -10,7 +10,7 @@ _OURS = "flows"
 _EXAMPLES = "flows.pipelines"  # they are written as a user writes them
 
 
-class Place(NamedTuple):
+class CodePlace(NamedTuple):
     """A line of code, and the function that it is in."""
 
     file: str
@@ -20,24 +20,24 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         """The place for people, without the folders.
 
-        >>> str(Place("/srv/shop/late_orders.py", 12, "prepare"))
+        >>> str(CodePlace("/srv/shop/late_orders.py", 12, "prepare"))
         'late_orders.py, line 12, in prepare'
         """
         name = self.file.replace("\\", "/").rpartition("/")[2]
         return f"{name}, line {self.line}, in {self.function}"
 
 
-def place_of(error: BaseException) -> Place | None:
+def place_of(error: BaseException) -> CodePlace | None:
     """The innermost line outside the engine that `error` came through; None where there is none.
 
     A line of the user's own goes before one of an installed package, which is what the user's code called.
     """
-    installed: Place | None = None
-    own: Place | None = None
+    installed: CodePlace | None = None
+    own: CodePlace | None = None
     for frame, line in _frames(error):
         if is_ours(frame) or _module(frame).partition(".")[0] in sys.stdlib_module_names:
             continue
-        place = Place(frame.f_code.co_filename, line, frame.f_code.co_name)
+        place = CodePlace(frame.f_code.co_filename, line, frame.f_code.co_name)
         if any(folder in place.file for folder in _LIBRARIES):
             installed = place
         else:

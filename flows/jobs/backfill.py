@@ -17,7 +17,7 @@ from flows.adapters.feast.offline import OfflineStore
 from flows.adapters.parquet.records import ParquetRecords
 from flows.adapters.sqlite.seed import write_seed
 from flows.core.features.batch import Row
-from flows.core.features.engine import Answer, FeatureEngine
+from flows.core.features.engine import FeatureEngine, FeatureVector
 from flows.core.features.plan import FeaturePlan
 from flows.core.serving.served_rows import ServedRow
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
@@ -174,7 +174,7 @@ class Backfill:
         if len(self._newest) >= _ONLINE_ROWS:
             self._write_online()
 
-    def _rows_of(self, answer: Answer) -> Iterator[ServedRow]:
+    def _rows_of(self, answer: FeatureVector) -> Iterator[ServedRow]:
         """What the question was served, as the materialize flow writes it."""
         _, question, vector = answer
         for view, start, stop in self._places:

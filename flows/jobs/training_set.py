@@ -20,7 +20,7 @@ from flows.core.evaluation.label_join import usable
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.baselines import Score
 from flows.core.models.tasks import Truth
-from flows.core.serving.prediction_message import Served, decode_served
+from flows.core.serving.prediction_message import ServedPrediction, decode_served
 from flows.core.stream.broker import Broker, Record, read_since
 from flows.core.stream.fields import Field, Flag, Key, KeyKind, Number, Text, resolved
 from flows.core.stream.times import milliseconds
@@ -41,7 +41,7 @@ _SCORES = dict.fromkeys(("multiclass", "anomaly"), pa.map_(pa.string(), pa.float
 class Example(NamedTuple):
     """A prediction and the label that became known at `known_at` (ms)."""
 
-    served: Served
+    served: ServedPrediction
     label: Truth
     known_at: int
 
@@ -132,7 +132,7 @@ class TrainingSet:
                     yield Example(each, *orjson.loads(label))
             read(len(batch))
 
-    def _of_plan(self, record: Record) -> Iterator[Served]:
+    def _of_plan(self, record: Record) -> Iterator[ServedPrediction]:
         try:
             served = decode_served(record)
             if served.plan == self._plan.hash:
@@ -143,7 +143,7 @@ class TrainingSet:
         except InvalidRecord:
             self.left_out["that the engine did not write"] += 1
 
-    def _check(self, served: Served) -> None:
+    def _check(self, served: ServedPrediction) -> None:
         features, keys = served.prediction.features, served.asked.keys
         if not self._fits(features) or len(keys) != len(self._plan.entities):
             raise InvalidRecord("schema", "the features or keys are not those of the plan")

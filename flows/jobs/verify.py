@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.adapters.duckdb.recomputation import Recomputation, Served, StreamRecord
+from flows.adapters.duckdb.recomputation import Recomputation, ServedFeatures, StreamRecord
 from flows.core.features.plan import View
 from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
@@ -221,7 +221,7 @@ class Verification:
             if earliest < time < self._until:
                 yield StreamRecord(record.partition, record.offset, record_id, time, payload)
 
-    def _served(self, advance: Advance) -> Iterator[Served]:
+    def _served(self, advance: Advance) -> Iterator[ServedFeatures]:
         inputs = len(self._running.pipeline.inputs)
         for record in self._read(self._predictions, advance):
             try:
@@ -234,7 +234,7 @@ class Verification:
             elif not self._is_of_plan(prediction.features[inputs:], asked):
                 self.left_out["that the engine did not write"] += 1
             elif self._since <= prediction.time < self._until:
-                yield Served(
+                yield ServedFeatures(
                     prediction.id,
                     prediction.time,
                     asked.moment,

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from flows.errors import ConfigError
-from flows.pipelines.dataset import Dataset
+from flows.pipelines.dataset import TableDataset
 
 CHARGED_BACK = pd.Timedelta(days=6)  # how long after a fraud its chargeback comes
 KNOWN = pd.Timedelta(days=7)  # how long after a transaction it is certain whether it was fraud
@@ -53,7 +53,7 @@ CUSTOMER_DAYS = 14  # for which a third of a compromised customer's transactions
 _DAY = 86_400  # seconds
 
 
-def records(limit: int | None = None, data: Path | None = None) -> Dataset:
+def records(limit: int | None = None, data: Path | None = None) -> TableDataset:
     """The records of the first `limit` transactions (of all, without it), of the file `data` or made up.
 
     What is known at a moment (chargebacks, labels) comes before the questions of that moment. Raises
@@ -62,9 +62,9 @@ def records(limit: int | None = None, data: Path | None = None) -> Dataset:
     return dataset((simulate() if data is None else read(data))[:limit])
 
 
-def dataset(transactions: pd.DataFrame) -> Dataset:
+def dataset(transactions: pd.DataFrame) -> TableDataset:
     """The three topics' records of transactions in order of their time."""
-    return Dataset(
+    return TableDataset(
         {
             "chargebacks": chargebacks(transactions),
             "fraud_labels": labels(transactions),

@@ -12,7 +12,7 @@ from flows import Outgoing
 _CHUNK = 10_000  # rows written as JSON at a time
 
 
-class Dataset:
+class TableDataset:
     """Records in the order of the log, ready to publish; it can be iterated more than once.
 
     `len` is the number of records on all topics, `events` the number of those that ask for a prediction.

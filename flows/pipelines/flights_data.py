@@ -25,13 +25,13 @@ from pathlib import Path
 import pandas as pd
 
 from flows.errors import ConfigError
-from flows.pipelines.dataset import Dataset
+from flows.pipelines.dataset import TableDataset
 
 LATE = pd.Timedelta(minutes=15)  # an arrival up to this much after its schedule is on time
 _MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
 
 
-def records(limit: int | None = None) -> Dataset:
+def records(limit: int | None = None) -> TableDataset:
     """The records of the first `limit` flights (of all, without it), by scheduled departure.
 
     What is known at a moment (departures, arrivals, labels) comes before the questions of that moment.
@@ -40,9 +40,9 @@ def records(limit: int | None = None) -> Dataset:
     return dataset(schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))[:limit])
 
 
-def dataset(flights: pd.DataFrame) -> Dataset:
+def dataset(flights: pd.DataFrame) -> TableDataset:
     """The four topics' records of scheduled `flights`."""
-    return Dataset(
+    return TableDataset(
         {
             "departures": departures(flights),
             "arrivals": arrivals(flights),

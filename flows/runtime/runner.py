@@ -48,7 +48,7 @@ EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
 MISTAKES = (AccessDenied, ConfigError, EngineConflict, RecordTooLarge, SnapshotError, UnknownTopic)
 
 
-class Place(NamedTuple):
+class ProcessPlace(NamedTuple):
     """Which of a flow's processes this one is, and the addresses (host:port) of all; none if it is alone."""
 
     number: int = 0
@@ -57,8 +57,10 @@ class Place(NamedTuple):
     def name_of(self, flow: str) -> str:
         """What the process is called.
 
-        >>> Place().name_of("predict"), Place(1, ("127.0.0.1:4001", "127.0.0.1:4002")).name_of("predict")
-        ('predict', 'predict-1')
+        >>> ProcessPlace().name_of("predict")
+        'predict'
+        >>> ProcessPlace(1, ("127.0.0.1:4001", "127.0.0.1:4002")).name_of("predict")
+        'predict-1'
         """
         return f"{flow}-{self.number}" if self.addresses else flow
 
@@ -67,10 +69,10 @@ class Place(NamedTuple):
         return ["--process", str(self.number), "--addresses", *self.addresses] if self.addresses else []
 
 
-SINGLE = Place()
+SINGLE = ProcessPlace()
 
 
-def run(flow: str, place: Place) -> int:
+def run(flow: str, place: ProcessPlace) -> int:
     """Run `flow` until it ends in order; its exit code. Raises `DriftlineError`, for a person to act on."""
     running = engine()
     state_dir.make(running.settings.state_dir)
@@ -101,7 +103,7 @@ def tune_garbage_collection() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE) -> None:
+def execute(running: Engine, flow: str, dataflow: object, place: ProcessPlace = SINGLE) -> None:
     """Run `dataflow` with recovery on; raises `StateError` when its state cannot be stored."""
     from bytewax.recovery import RecoveryConfig
     from bytewax.run import cli_main
@@ -119,11 +121,11 @@ def execute(running: Engine, flow: str, dataflow: object, place: Place = SINGLE)
         )
 
 
-def _lock(running: Engine, flow: str, place: Place) -> AbstractContextManager[None]:
+def _lock(running: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[None]:
     return one_of(running, flow, place.name_of(flow)) if place.addresses else alone(running, flow)
 
 
-def sole_engine(running: Engine, flow: str, place: Place) -> AbstractContextManager[object]:
+def sole_engine(running: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[object]:
     """Be the one engine that runs the flow on its Kafka, from whatever machine.
 
     The first process of a cluster holds the engine's place; the others look whether its state is theirs.
@@ -169,7 +171,7 @@ def check_topics(running: Engine, topics: Sequence[str] = ()) -> None:
         broker.existing(topics or running.topics())
 
 
-def main(flow: str, place: Place) -> int:
+def main(flow: str, place: ProcessPlace) -> int:
     """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
     faulthandler.register(TELL_WHERE)
     handler = logging.StreamHandler(sys.stderr)
@@ -195,7 +197,7 @@ def main(flow: str, place: Place) -> int:
         return EXIT_FAULT
 
 
-def _port(running: Engine, flow: str, place: Place) -> int:
+def _port(running: Engine, flow: str, place: ProcessPlace) -> int:
     base = running.settings.http_port
     return base and base + FLOWS.index(flow) + _PORTS * place.number
 
@@ -222,4 +224,4 @@ if __name__ == "__main__":
     asked = _arguments()
     if asked.supervised:
         drain_with_parent()
-    sys.exit(main(asked.flow, Place(asked.process, tuple(asked.addresses))))
+    sys.exit(main(asked.flow, ProcessPlace(asked.process, tuple(asked.addresses))))

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from flows.core.stream.drain import Drain
-from flows.runtime.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, TELL_WHERE, Place
+from flows.runtime.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, TELL_WHERE, ProcessPlace
 
 GRACE = 30.0  # seconds that a flow gets to drain
 _TELLING = 1.0  # seconds that it gets to tell where it stands
@@ -88,7 +88,7 @@ class Supervisor:
         child.processes = [self._open(child.flow, place) for place in places]
         child.started, child.restart_at = time.monotonic(), None
 
-    def _open(self, flow: str, place: Place) -> subprocess.Popen[bytes]:
+    def _open(self, flow: str, place: ProcessPlace) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "flows.runtime.runner", flow, SUPERVISED, *place.arguments()]
         # The pipe ends when we do, however we end. In a session of its own a flow does not get our Ctrl-C:
         # we drain it.
@@ -143,7 +143,7 @@ class Supervisor:
             return process.wait()
 
 
-def cluster(processes: int) -> Sequence[Place]:
+def cluster(processes: int) -> Sequence[ProcessPlace]:
     """The places of so many processes of a flow, which talk to each other over free loopback ports."""
     if processes == 1:
         return [SINGLE]
@@ -152,4 +152,4 @@ def cluster(processes: int) -> Sequence[Place]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         addresses = tuple(f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes)
-    return [Place(number, addresses) for number in range(processes)]
+    return [ProcessPlace(number, addresses) for number in range(processes)]

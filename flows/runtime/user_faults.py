@@ -4,7 +4,7 @@ import logging
 import traceback
 from typing import NamedTuple
 
-from flows.core.user_code import Place, describe, is_ours, place_of
+from flows.core.user_code import CodePlace, describe, is_ours, place_of
 
 _MOST = 1000  # failing lines that are remembered
 
@@ -45,7 +45,7 @@ class FaultLog:
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._logged: set[tuple[str, Place | None]] = set()
+        self._logged: set[tuple[str, CodePlace | None]] = set()
 
     def __call__(self, error: BaseException) -> None:
         """Log the error, unless one of its type was logged for the same line."""

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from flows.adapters.http.receiver import Receiver
 from flows.adapters.http.webhooks import Endpoint, Message, Sender
-from flows.core.alerting.outbox import Answer
+from flows.core.alerting.outbox import WebhookResponse
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
@@ -32,7 +32,9 @@ def receiver():
 def test_what_the_sender_posts_is_verified_and_kept_decoded(receiver):
     sender = Sender(allow_private=True)
     message = Message("drift_1", b'{"n": 1}', "application/json")
-    assert sender.post(Endpoint(receiver.url, SECRET), message) == Answer("delivered", "answered 204")
+    assert sender.post(Endpoint(receiver.url, SECRET), message) == WebhookResponse(
+        "delivered", "answered 204"
+    )
     assert receiver.alerts == [{"n": 1}]
     assert (receiver.repeats, receiver.rejected) == (0, 0)
 

@@ -21,7 +21,7 @@ import certifi
 import pytest
 
 from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender, _is_public
-from flows.core.alerting.outbox import Answer, Outbox, Retries
+from flows.core.alerting.outbox import Outbox, Retries, WebhookResponse
 from flows.core.stream.broker import Record
 from flows.errors import ConfigError
 
@@ -546,7 +546,7 @@ def dripping():
 def test_an_answer_that_drips_ends_at_a_deadline_and_its_socket_is_closed(dripping):
     port, left = dripping
     outcome = posted(Endpoint(f"http://127.0.0.1:{port}/", SECRET), Waits(), timeout=0.2)
-    assert outcome == Answer("failed", "no answer within 0.2 s")
+    assert outcome == WebhookResponse("failed", "no answer within 0.2 s")
     assert left.wait(10)
 
 
@@ -559,7 +559,7 @@ def test_an_exchange_is_given_up_however_slowly_the_endpoint_goes_on():
 
 def test_an_exchange_tells_its_answer_when_it_has_one():
     release = threading.Event()
-    answer = Answer("delivered", "answered 200")
+    answer = WebhookResponse("delivered", "answered 200")
 
     def post():
         release.wait(30)

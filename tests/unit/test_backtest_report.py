@@ -13,8 +13,8 @@ from test_report import SIGNAL
 from test_report_page import SECTIONS, Page, chromium
 
 from flows.backtest.backtest import Progress
-from flows.backtest.history import POINTS, History
 from flows.backtest.page import Report, render
+from flows.backtest.recorder import POINTS, BacktestRecorder
 from flows.backtest.report import backtest_summary
 from flows.core.drift.features import Compared, FeaturePolicy
 from flows.core.drift.levels import Position
@@ -76,7 +76,7 @@ def records(count: int = EVENTS) -> list[Outgoing]:
 
 def reported(declared: Pipeline, events: int = EVENTS, batch: int = 60, **policy: Any) -> Report:
     run = Run(declared, FeaturePlan("none", ()), **policy)
-    history = History(run.test, events)
+    history = BacktestRecorder(run.test, events)
     for step in run.test.run(records(events), batch):
         history.add(step)
     return history.report()
@@ -130,7 +130,7 @@ def test_the_heat_map_has_each_window_and_the_feature_that_moved_furthest_first(
 def test_a_window_in_which_a_feature_could_not_be_judged_has_no_figure_in_the_heat_map():
     run = Run(pipeline(), FeaturePlan("none", ()))
     run.test.compared += [Compared(1, {"x": None, "y": 0.1}), Compared(2, {"x": 0.3, "y": None})]
-    windows, rows = History(run.test, 3).report().drift
+    windows, rows = BacktestRecorder(run.test, 3).report().drift
     assert windows == [1, 2]
     assert list(rows) == ["x", "y"]
     assert (isnan(rows["x"][0]), rows["x"][1]) == (True, 0.3)
@@ -146,7 +146,7 @@ def test_marks_tell_when_which_drift_was_seen_and_where(report):
 
 def test_what_is_over_again_is_no_mark():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    history = History(run.test, 3)
+    history = BacktestRecorder(run.test, 3)
     over = SIGNAL.resolved("v1", SIGNAL.time + 1, Position("labels", 0, 4712))
     history.add(Progress(0, 0, [], [SIGNAL, over], []))
     (mark,) = history.report().marks
@@ -168,7 +168,7 @@ def test_the_outliers_of_a_run_are_among_its_facts():
     far = orjson.loads(made[400].value) | {"x": 1e6}
     made[400] = made[400]._replace(value=orjson.dumps(far))
     run = Run(pipeline(), FeaturePlan("none", ()), outliers="skip").over(made)
-    assert History(run.test, 400).report().facts["outliers"] == "1"
+    assert BacktestRecorder(run.test, 400).report().facts["outliers"] == "1"
     summary = backtest_summary(run.test, [], 800, DeadTally(), 1.0)
     assert summary["outliers"] == {"events": 1, "values": {"x": 1}}
     assert summary["labels"] == 400
@@ -183,7 +183,7 @@ def test_a_short_backtest_without_slices_or_a_watch_has_a_page_too():
 
 def test_a_backtest_in_which_no_label_came_has_a_page_too():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    history = History(run.test, 3)
+    history = BacktestRecorder(run.test, 3)
     for step in run.test.run([r for r in records(3) if r.topic == "visits"]):
         history.add(step)
     assert "No label was known in time" in render(history.report())

@@ -10,7 +10,7 @@ import pytest
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, FHDDM, HDDMA, HDDMW
 
-from flows.core.drift.concept import BLOCK, Alarm, ConceptDrift
+from flows.core.drift.concept import BLOCK, ConceptAlarm, ConceptDrift
 from flows.core.drift.levels import Detector, Over, Position
 from flows.core.models.snapshots import Sealer
 from flows.errors import ConfigError
@@ -50,12 +50,12 @@ def times(count: int, seed: int = 0) -> list[int]:
 
 def run(
     detector: ConceptDrift, stream: Sequence[float], at: Sequence[int], start: int = 0
-) -> list[tuple[int, Alarm]]:
+) -> list[tuple[int, ConceptAlarm]]:
     found = [
         detector.update(error, error > 0.5, time, Position("labels", 0, index))
         for index, (error, time) in enumerate(zip(stream, at, strict=True), start)
     ]
-    return [(index, alarm) for index, alarm in enumerate(found, start) if isinstance(alarm, Alarm)]
+    return [(index, alarm) for index, alarm in enumerate(found, start) if isinstance(alarm, ConceptAlarm)]
 
 
 class Cut(NamedTuple):
@@ -264,7 +264,7 @@ def test_an_alarm_is_not_over_while_the_error_stays():
         detector.update(error, error > 0.5, index, Position("labels", 0, index))
         for index, error in enumerate(stream)
     ]
-    assert [type(seen) for seen in found if seen is not None] == [Alarm]
+    assert [type(seen) for seen in found if seen is not None] == [ConceptAlarm]
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -346,7 +346,7 @@ def test_slices_beyond_the_first_hundred_cost_nothing():
     assert len(pickle.dumps(detector)) < 60_000
 
 
-def alarmed(name: Detector, stream: Sequence[float]) -> list[tuple[int, Alarm]]:
+def alarmed(name: Detector, stream: Sequence[float]) -> list[tuple[int, ConceptAlarm]]:
     found = run(ConceptDrift(name, {}, 0, 0), stream, range(len(stream)))
     return [(index, alarm) for index, alarm in found if alarm.level == "alarm"]
 

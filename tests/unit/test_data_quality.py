@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.core.drift.levels import Over, Position
-from flows.core.drift.quality import RATE, Alarm, Column, DataQuality, Finding, QualityPolicy
+from flows.core.drift.quality import RATE, Column, DataQuality, Finding, QualityAlarm, QualityPolicy
 from flows.core.models.snapshots import Sealer
 
 HOUR, MINUTE = 3_600_000, 60_000
@@ -49,11 +49,13 @@ def watch(policy: QualityPolicy = POLICY, **columns: Column) -> DataQuality:
     return DataQuality(columns or {"x": Column("number"), "c": Column("category")}, policy)
 
 
-def run(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -> list[Alarm]:
-    return [each for each in run_whole(detector, data, start, batch) if isinstance(each, Alarm)]
+def run(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -> list[QualityAlarm]:
+    return [each for each in run_whole(detector, data, start, batch) if isinstance(each, QualityAlarm)]
 
 
-def run_whole(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -> list[Alarm | Over]:
+def run_whole(
+    detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9
+) -> list[QualityAlarm | Over]:
     found = []
     for first in range(0, len(data), batch):
         part = data[first : first + batch]
@@ -199,7 +201,7 @@ def test_bad_data_are_over_with_the_first_judged_interval_without_a_finding():
     quiet = [row for row in few if not 23 * HOUR <= row[0] < 24 * HOUR or row[0] % (5 * MINUTE) == 0]
     found = run_whole(watch(POLICY._replace(cool_down=DAY)), quiet)
     ended = next(index for index, (time, _) in enumerate(quiet) if time >= 25 * HOUR)
-    assert [type(each) for each in found] == [Alarm, Over]
+    assert [type(each) for each in found] == [QualityAlarm, Over]
     assert found[1] == Over(Position("predictions", 0, ended))
 
 
@@ -261,7 +263,7 @@ def test_a_number_that_never_changed_has_no_range():
 def test_what_stays_bad_for_a_warm_up_becomes_usual_and_ends_the_alarm(number, category, again):
     data = broken(rows(60), 20, 0.5, number, category)
     found = run_whole(watch(POLICY._replace(cool_down=2 * HOUR)), data)
-    assert [type(each) for each in found] == [Alarm] * 5 + [Over]
+    assert [type(each) for each in found] == [QualityAlarm] * 5 + [Over]
     assert found[-1].position.offset == 31 * 100  # ten hours behind the first bad one
     later = [(t, (again(x) if t >= 50 * HOUR and x is not None else x, c)) for t, (x, c) in data]
     more = run(watch(POLICY._replace(cool_down=2 * HOUR)), later)[5:]

@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from flows.core.drift.columns import OTHER, alike_rows
-from flows.core.drift.features import KEPT, Alarm, FeatureDrift, FeaturePolicy
+from flows.core.drift.features import KEPT, FeatureAlarm, FeatureDrift, FeaturePolicy
 from flows.core.drift.levels import Over, Position
 from flows.core.models.snapshots import Sealer
 
@@ -40,13 +40,13 @@ def numbers(*columns: Values) -> list[tuple[float, ...]]:
 
 def run(
     detector: FeatureDrift, rows: Sequence[Sequence[Any]], start: int = 0, batch: int = 10**9
-) -> list[Alarm]:
-    return [each for each in run_whole(detector, rows, start, batch) if isinstance(each, Alarm)]
+) -> list[FeatureAlarm]:
+    return [each for each in run_whole(detector, rows, start, batch) if isinstance(each, FeatureAlarm)]
 
 
 def run_whole(
     detector: FeatureDrift, rows: Sequence[Sequence[Any]], start: int = 0, batch: int = 10**9
-) -> list[Alarm | Over]:
+) -> list[FeatureAlarm | Over]:
     found = []
     for first in range(0, len(rows), batch):
         part = rows[first : first + batch]

@@ -16,7 +16,7 @@ from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Ques
 from flows.core.features.plan import LATENESS, FeaturePlan
 from flows.core.features.windows.sliding import Value
 from flows.core.stream.broker import Outgoing
-from flows.pipelines.dataset import Dataset
+from flows.pipelines.dataset import TableDataset
 from flows.pipelines.flight_delays import pipeline
 from flows.pipelines.flights_data import dataset, events, read_csv, schedule
 
@@ -60,7 +60,7 @@ def item(record: Outgoing) -> Update | Question:
     return Update(record.topic, payload["flight_id"], record.timestamp, payload)
 
 
-def inputs(plan: FeaturePlan, records: Dataset) -> dict[str, dict[str, Any]]:
+def inputs(plan: FeaturePlan, records: TableDataset) -> dict[str, dict[str, Any]]:
     """What the model gets for each flight, by its id, computed by the engine's own steps."""
     entities: dict[EntityKey, EntityFeatures] = {}
     items = [item(record) for record in records if record.topic != "flight_labels"]
@@ -84,7 +84,9 @@ def given_to_the_model(plan: FeaturePlan, question: Question, vector: Sequence[V
     )
 
 
-def with_another_outcome(flights: pd.DataFrame, flight_id: str, dep_delay: Any, arr_delay: Any) -> Dataset:
+def with_another_outcome(
+    flights: pd.DataFrame, flight_id: str, dep_delay: Any, arr_delay: Any
+) -> TableDataset:
     outcome = flights["flight_id"] == flight_id
     changed = flights.copy()
     changed.loc[outcome, ["dep_delay", "arr_delay"]] = dep_delay, arr_delay
@@ -95,7 +97,7 @@ def test_events_are_byte_identical_whatever_becomes_of_the_flights(
     raw: pd.DataFrame, airports: pd.DataFrame
 ) -> None:
     spread = raw[::20]  # 16,839 flights all over the year
-    true = list(Dataset({"flights": events(schedule(spread, airports))}, "flights"))
+    true = list(TableDataset({"flights": events(schedule(spread, airports))}, "flights"))
     unknown = spread.assign(**dict.fromkeys(FUTURE, float("nan")))
     others = spread.assign(
         **{name: spread[name].sample(frac=1, random_state=7).to_numpy() for name in FUTURE}
@@ -103,7 +105,7 @@ def test_events_are_byte_identical_whatever_becomes_of_the_flights(
     # the file is sorted by actual departure, which must not show either
     shuffled = spread.sample(frac=1, random_state=7)
     for changed in (unknown, others, shuffled):
-        assert list(Dataset({"flights": events(schedule(changed, airports))}, "flights")) == true
+        assert list(TableDataset({"flights": events(schedule(changed, airports))}, "flights")) == true
 
 
 def test_the_events_of_cancelled_flights_have_the_shape_of_all_others(flights: pd.DataFrame) -> None:
@@ -112,7 +114,7 @@ def test_the_events_of_cancelled_flights_have_the_shape_of_all_others(flights: p
 
 
 def shapes(flights: pd.DataFrame) -> set[tuple[tuple[str, type], ...]]:
-    log = Dataset({"flights": events(flights)}, "flights")
+    log = TableDataset({"flights": events(flights)}, "flights")
     loaded = [orjson.loads(record.value) for record in log]
     return {
         tuple((name, None if name == "tail_number" else type(value)) for name, value in event.items())
@@ -139,7 +141,7 @@ def early_leavers(flights: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return first, list(first["flight_id"][first["dep_delay"] < 0][-50::10])
 
 
-def outcomes(flights: pd.DataFrame, flight_id: str) -> Iterator[Dataset]:
+def outcomes(flights: pd.DataFrame, flight_id: str) -> Iterator[TableDataset]:
     """The same day with another fate of one flight: much earlier, cancelled, late, there before it left."""
     yield with_another_outcome(flights, flight_id, -43, -70)
     yield with_another_outcome(flights, flight_id, None, None)
@@ -184,7 +186,7 @@ def test_the_leak_would_make_the_model_look_far_better_than_it_is(
     assert leaking > fair + 0.1
 
 
-def progressive(given: dict[str, dict[str, Any]], log: Dataset) -> list[tuple[float, bool]]:
+def progressive(given: dict[str, dict[str, Any]], log: TableDataset) -> list[tuple[float, bool]]:
     """Score and truth of each flight: predicted at its scheduled departure, learned when its label came."""
     model = pipeline.model()
     scores: dict[str, float] = {}

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from river import linear_model, metrics, preprocessing
 
-from flows.core.drift.concept import Alarm, ConceptDrift
+from flows.core.drift.concept import ConceptAlarm, ConceptDrift
 from flows.core.drift.levels import Position
 from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.evaluation.evaluation import Evaluation
@@ -337,8 +337,8 @@ def test_a_warning_of_the_detector_is_a_signal_that_is_no_alarm(monkeypatch):
     class Wary(ConceptDrift):
         def update(
             self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any]
-        ) -> Alarm:
-            return Alarm("warning", 0.1, 0.2, 5, time, position)
+        ) -> ConceptAlarm:
+            return ConceptAlarm("warning", 0.1, 0.2, 5, time, position)
 
     monkeypatch.setattr(module, "ConceptDrift", Wary)
     (signal,) = join(learner(Notebook()), "a")

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signals import signal
 
-from flows.core.alerting.outbox import MOST, Answer, Ended, Filter, Outbox, Retries, judge
+from flows.core.alerting.outbox import MOST, Ended, Filter, Outbox, Retries, WebhookResponse, judge
 from flows.core.stream.broker import Record
 
-TAKEN = Answer("delivered", "answered 200")
-FAILED = Answer("failed", "answered 500")
-GONE = Answer("gone", "answered 410")
+TAKEN = WebhookResponse("delivered", "answered 200")
+FAILED = WebhookResponse("failed", "answered 500")
+GONE = WebhookResponse("gone", "answered 410")
 
 
 def alert(number: int) -> Record:
@@ -76,14 +76,14 @@ def test_the_pauses_of_an_endpoint_go_on_growing_when_an_alert_is_given_up():
 @pytest.mark.parametrize(("asked", "pause"), [(0.5, 1.0), (30.0, 30.0), (1e9, 600.0)])
 def test_retry_after_lengthens_the_pause_up_to_the_longest(asked, pause):
     box = outbox(1, longest=600.0)
-    box.answered(Answer("failed", "answered 429", asked, throttled=True), 5.0, 1.0)
+    box.answered(WebhookResponse("failed", "answered 429", asked, throttled=True), 5.0, 1.0)
     assert box.due() == 5.0 + pause
 
 
 def test_an_alert_is_given_up_when_its_next_attempt_would_be_too_late():
     box = outbox(1, 2, total=10.0)
     assert box.answered(FAILED, 0.0, 1.0) == []
-    slow = Answer("failed", "answered 503", retry_after=11.0)
+    slow = WebhookResponse("failed", "answered 503", retry_after=11.0)
     assert box.answered(slow, 1.0, 1.0) == [Ended(alert(1), "failed", "answered 503")]
     assert box.due() == 12.0  # and the endpoint still has its pause
 
@@ -91,7 +91,7 @@ def test_an_alert_is_given_up_when_its_next_attempt_would_be_too_late():
 @pytest.mark.parametrize("result", ["rejected", "blocked"])
 def test_what_is_refused_for_good_ends_at_once_and_the_next_one_is_due(result):
     box = outbox(1, 2)
-    assert box.answered(Answer(result, "no"), 0.0, 1.0) == [Ended(alert(1), result, "no")]
+    assert box.answered(WebhookResponse(result, "no"), 0.0, 1.0) == [Ended(alert(1), result, "no")]
     assert box.next(0.0) == alert(2)
 
 
@@ -136,8 +136,8 @@ ANSWERS = st.sampled_from(
     [
         TAKEN,
         FAILED,
-        Answer("failed", "answered 429", 40.0, throttled=True),
-        Answer("rejected", "answered 400"),
+        WebhookResponse("failed", "answered 429", 40.0, throttled=True),
+        WebhookResponse("rejected", "answered 400"),
     ]
 )
 

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from test_windows import LATENESS, VIEWS
 
-from flows.adapters.duckdb.recomputation import Recomputation, Served, StreamRecord
+from flows.adapters.duckdb.recomputation import Recomputation, ServedFeatures, StreamRecord
 from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
 from flows.core.features.plan import COUNTS, Aggregate, FeaturePlan, View
 
@@ -36,7 +36,7 @@ class Log:
     def __init__(self, plan: FeaturePlan = PLAN) -> None:
         self.plan = plan
         self.records: list[StreamRecord] = []
-        self.served: list[Served] = []
+        self.served: list[ServedFeatures] = []
         self._splitter, self._assembler = Splitter(plan), Assembler(plan)
         self._entities: dict[EntityKey, EntityFeatures] = {}
 
@@ -49,7 +49,7 @@ class Log:
         parts = self._run(Question(question_id, time, {"origin": key}))
         (features,) = self._assembler.assemble(1, parts)
         read = [len(self.records)]
-        self.served.append(Served(question_id, time, time * 1000 + 1, 0, [key], read, features))
+        self.served.append(ServedFeatures(question_id, time, time * 1000 + 1, 0, [key], read, features))
 
     def change(self, question: int, feature: str, value: object) -> None:
         features = list(self.served[question].features)

@@ -11,7 +11,7 @@ from flows.core.features.plan import Aggregate, FeaturePlan, Output, Transform, 
 from flows.core.models.model import Prediction
 from flows.core.serving import prediction_message as predictions
 from flows.core.serving.prediction_message import Asked
-from flows.core.serving.served_rows import Answer, AnswerDecoder, ServedRow
+from flows.core.serving.served_rows import AnswerDecoder, ServedAnswer, ServedRow
 from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
 
@@ -45,7 +45,7 @@ def prediction(plan=PLAN.hash, keys=("north", "Oslo"), moment=MOMENT, features=(
 
 
 def test_each_view_gets_its_features_by_key_at_the_moment_of_the_question():
-    assert decoder.decode(prediction()) == Answer(
+    assert decoder.decode(prediction()) == ServedAnswer(
         PLAN.hash,
         [
             ServedRow("a", "north", MOMENT, [2, 0.1 + 0.2]),
@@ -62,7 +62,7 @@ def test_a_view_whose_key_is_null_has_no_row():
 
 def test_the_features_of_another_plan_are_left_unread():
     other = prediction(plan="0123456789ab", keys=(), features=[True])
-    assert decoder.decode(other) == Answer("0123456789ab", [])
+    assert decoder.decode(other) == ServedAnswer("0123456789ab", [])
 
 
 @given(st.binary())

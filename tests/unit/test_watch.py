@@ -10,7 +10,7 @@ import pytest
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.features import FeaturePolicy
 from flows.core.drift.levels import ColumnMove, Position
-from flows.core.drift.monitor import TOGETHER, Moment, Watch, Watched
+from flows.core.drift.monitor import TOGETHER, DriftMonitor, Moment, Watched
 from flows.core.drift.quality import Column, QualityPolicy
 from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.models.snapshots import Sealer
@@ -30,8 +30,8 @@ Row = tuple[float | None, float | None, str | None]
 Served = tuple[int, Row, float]  # time, features, score
 
 
-def watch(watched: Watched = WATCHED) -> Watch:
-    return Watch("p", "adwin", ConceptDrift("adwin", {}, 100, 0, watched.slices), watched)
+def watch(watched: Watched = WATCHED) -> DriftMonitor:
+    return DriftMonitor("p", "adwin", ConceptDrift("adwin", {}, 100, 0, watched.slices), watched)
 
 
 def stationary(days: int = 8, seed: int = 1) -> list[Served]:
@@ -64,7 +64,7 @@ def place(index: int) -> Position:
     return Position("p.predictions", 0, index)
 
 
-def run(watching: Watch, served: Sequence[Served], start: int = 0) -> Iterator[DriftSignal]:
+def run(watching: DriftMonitor, served: Sequence[Served], start: int = 0) -> Iterator[DriftSignal]:
     for index, (time, row, score) in enumerate(served, start):
         yield from watching.served(row, score, Moment(time, place(index), "v1"))
 
@@ -168,7 +168,7 @@ def test_events_that_become_fewer_are_an_alarm_of_data_quality():
 
 
 def labels(
-    watching: Watch, count: int, rate: float, start: int = 0, asked: int = START
+    watching: DriftMonitor, count: int, rate: float, start: int = 0, asked: int = START
 ) -> Iterator[DriftSignal]:
     """Labels of predictions `asked` at once; this share shows an error, nearly all of them in one slice."""
     rng = random.Random(start)
@@ -264,7 +264,7 @@ FILLING = WATCHED._replace(
 )
 
 
-def serve(watching: Watch, count: int, scores: Callable[[int], float]) -> list[DriftSignal]:
+def serve(watching: DriftMonitor, count: int, scores: Callable[[int], float]) -> list[DriftSignal]:
     found = []
     for index, (time, row, _) in enumerate(stationary()[:count]):
         delay = min(index / 2880, 1.0) * 100 + (row[1] or 0)
@@ -318,7 +318,7 @@ def test_the_error_of_a_prediction_whose_windows_were_not_full_is_no_concept_dri
 
 @pytest.mark.parametrize("stop", [1000, 5000])
 def test_a_watch_that_was_restored_while_windows_fill_raises_the_same(stop):
-    def whole(watching: Watch, restore: bool) -> list[DriftSignal]:
+    def whole(watching: DriftMonitor, restore: bool) -> list[DriftSignal]:
         found, sealer = [], Sealer(b"s" * 32)
         for index, (time, row, score) in enumerate(changed(lambda row, s: ((row[0] + 300, *row[1:]), s / 4))):
             if restore and index == stop:

@@ -56,7 +56,7 @@ class Inputs:
     decoders: Mapping[str, Decoder] = field(default_factory=dict)
 
 
-class Watch(Protocol):
+class FlowObserver(Protocol):
     """Who is told what a source and a sink do."""
 
     def assigned(self) -> None:
@@ -91,7 +91,7 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         inputs: Inputs,
         slots: int,
         batch: int,
-        watch: Watch,
+        watch: FlowObserver,
         drain: Drain,
         idle: float = 0.003,
         pace: float = 0.0,
@@ -146,7 +146,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         offsets: dict[TopicPartition, int],
         decoders: Mapping[str, Decoder],
         batch: int,
-        watch: Watch,
+        watch: FlowObserver,
         drain: Drain,
         idle: float,
         pace: float,
@@ -275,7 +275,7 @@ class _ClockWatch:
 class _Topics:
     """The topics that a slot reads; `counts` has the partitions that each had when the flow began."""
 
-    def __init__(self, broker: Broker, counts: Mapping[str, int], watch: Watch) -> None:
+    def __init__(self, broker: Broker, counts: Mapping[str, int], watch: FlowObserver) -> None:
         self._broker = broker
         self._counts = counts
         self._watch = watch
@@ -304,7 +304,7 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
     """
 
     def __init__(
-        self, open_broker: Callable[[], Broker], topics: Sequence[str], slots: int, watch: Watch
+        self, open_broker: Callable[[], Broker], topics: Sequence[str], slots: int, watch: FlowObserver
     ) -> None:
         self._watch = watch
         self._open_broker = open_broker
@@ -334,7 +334,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         producer: Producer,
         offsets: dict[TopicPartition, int],
         written: set[tuple[str, bytes]],
-        watch: Watch,
+        watch: FlowObserver,
     ) -> None:
         self._slot = slot
         self._producer = producer

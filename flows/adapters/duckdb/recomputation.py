@@ -36,7 +36,7 @@ class StreamRecord(NamedTuple):
     values: Mapping[str, Any]
 
 
-class Served(NamedTuple):
+class ServedFeatures(NamedTuple):
     """A prediction as it was served; `partition` is its event's, `read` as in `Question`.
 
     `features` are those of the plan, in its order.
@@ -51,7 +51,7 @@ class Served(NamedTuple):
     features: Sequence[Any]
 
 
-class Verdict(NamedTuple):
+class RecomputationVerdict(NamedTuple):
     """Questions of one chunk and view whose features are not those of the recomputation, by their number.
 
     `explained` are those that become equal when the records are left out that came later.
@@ -90,7 +90,7 @@ class Recomputation:
         columns += [[record.values.get(field) for record in records] for field in fields]
         self._insert(sql.records_table(stream), columns, schema)
 
-    def add_questions(self, served: Sequence[Served]) -> None:
+    def add_questions(self, served: Sequence[ServedFeatures]) -> None:
         """Take in predictions, numbered in the order given."""
         first = self.questions
         self.questions += len(served)
@@ -119,23 +119,23 @@ class Recomputation:
                 f"CREATE OR REPLACE TABLE {table} AS SELECT *, {order}{units} FROM {table}"
             )
 
-    def compare(self, view: View) -> Iterator[Verdict]:
+    def compare(self, view: View) -> Iterator[RecomputationVerdict]:
         """Compare the view's features of all questions, chunk by chunk."""
         for first in range(0, self.questions, _CHUNK):
             last = min(first + _CHUNK, self.questions) - 1
             rows = self._rows(sql.comparison(view, self._bits[view.stream], first, last))
             unequal = {n: later for n, equal, later in rows if not equal}
             explained = self._explained(view, [n for n, later in unequal.items() if later])
-            yield Verdict(last + 1 - first, explained, sorted(unequal.keys() - set(explained)))
+            yield RecomputationVerdict(last + 1 - first, explained, sorted(unequal.keys() - set(explained)))
 
-    def difference(self, view: View, question: int) -> tuple[Served, list[Any]]:
+    def difference(self, view: View, question: int) -> tuple[ServedFeatures, list[Any]]:
         """What a question was served, with the view's features only, and what they were recomputed to."""
         names = ", ".join(sql.name(f"{view.name}__{a.name}") for a in view.aggregates)
         key = sql.key_column(view.entity)
         query = f"SELECT id, time, moment, partition, {key}, {names} FROM questions WHERE n = ?"
         (row,) = self._connection.execute(query, [question]).fetchall()
         (computed,) = self._rows(sql.recomputation(view, self._bits[view.stream], question))
-        return Served(row[0], row[1], row[2], row[3], [row[4]], [], row[5:]), list(computed)
+        return ServedFeatures(row[0], row[1], row[2], row[3], [row[4]], [], row[5:]), list(computed)
 
     def later_records(self, view: View, question: int) -> list[tuple[str, int, int]]:
         """The records (id, offset, time in ms) that came when the question had been answered."""

@@ -27,7 +27,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from flows.adapters.http.deadline import DeadlineBackend
-from flows.core.alerting.outbox import Answer, judge
+from flows.core.alerting.outbox import WebhookResponse, judge
 from flows.errors import ConfigError
 from flows.settings import DEFAULT_WEBHOOK, webhook_variable
 
@@ -132,7 +132,7 @@ class Sender:
         """Post in a thread of its own; `attempt` chooses among the addresses of the host."""
         return Exchange(lambda: self.post(endpoint, message, attempt), _ABANDONED * self._timeout)
 
-    def post(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> Answer:
+    def post(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> WebhookResponse:
         """Post, and wait for what comes of it."""
         url = httpx.URL(endpoint.url)
         headers = {
@@ -147,18 +147,18 @@ class Sender:
             request = self._request(url, addresses[attempt % len(addresses)], headers, message.body)
             return self._exchange(request)
         except _NotPublic as error:
-            return Answer("blocked", str(error))
+            return WebhookResponse("blocked", str(error))
         except httpcore.TimeoutException:
             return _silent(self._timeout)
         except httpcore.ConnectError as error:
-            return Answer("failed", f"cannot connect: {error}")
+            return WebhookResponse("failed", f"cannot connect: {error}")
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             # other texts may quote headers
-            return Answer("failed", f"the exchange broke off ({type(error).__name__})")
+            return WebhookResponse("failed", f"the exchange broke off ({type(error).__name__})")
         except (OSError, UnicodeError):
-            return Answer("failed", f"cannot resolve the host {url.host}")
+            return WebhookResponse("failed", f"cannot resolve the host {url.host}")
 
-    def _exchange(self, request: httpcore.Request) -> Answer:
+    def _exchange(self, request: httpcore.Request) -> WebhookResponse:
         """Send the request over a connection of its own.
 
         The bare pool follows no redirect, keeps no cookie and logs no URL. Connections go by address, so none
@@ -207,18 +207,18 @@ class Sender:
 class Exchange:
     """One attempt that is under way in a thread of its own; it is given up after `longest` seconds."""
 
-    def __init__(self, post: Callable[[], Answer], longest: float) -> None:
+    def __init__(self, post: Callable[[], WebhookResponse], longest: float) -> None:
         self._post = post
         self._longest = longest
         self._until = time.monotonic() + longest
-        self._answer: Answer | None = None
+        self._answer: WebhookResponse | None = None
         self._over = Event()
         Thread(target=self._run, daemon=True).start()
 
-    def answer(self, wait: float = 0.0) -> Answer | None:
+    def answer(self, wait: float = 0.0) -> WebhookResponse | None:
         """What came of it, or None if that is not known within `wait` seconds."""
         if self._over.wait(wait):
-            return self._answer or Answer("failed", "the exchange broke off")
+            return self._answer or WebhookResponse("failed", "the exchange broke off")
         return _silent(self._longest) if time.monotonic() >= self._until else None
 
     def _run(self) -> None:
@@ -228,8 +228,8 @@ class Exchange:
             self._over.set()
 
 
-def _silent(seconds: float) -> Answer:
-    return Answer("failed", f"no answer within {seconds:g} s")
+def _silent(seconds: float) -> WebhookResponse:
+    return WebhookResponse("failed", f"no answer within {seconds:g} s")
 
 
 def _signed(endpoint: Endpoint, message: Message, now: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ MOST = 1000  # alerts that wait for one endpoint; all of them are in each snapsh
 _THROTTLES = (429, 502, 503, 504)
 
 
-class Answer(NamedTuple):
+class WebhookResponse(NamedTuple):
     """How one attempt ended. `detail` says it in words for a log and holds no secret.
 
     "gone": the endpoint wants no more (410). "rejected": it refuses this body for good. "blocked": its
@@ -33,24 +33,24 @@ class Answer(NamedTuple):
     throttled: bool = False
 
 
-def judge(status: int, retry_after: str, now: float) -> Answer:
+def judge(status: int, retry_after: str, now: float) -> WebhookResponse:
     """What an HTTP status means, with the value of the Retry-After header ("" for none).
 
     >>> judge(204, "", 0.0)
-    Answer(result='delivered', detail='answered 204', retry_after=0.0, throttled=False)
+    WebhookResponse(result='delivered', detail='answered 204', retry_after=0.0, throttled=False)
     >>> judge(429, "17", 0.0)
-    Answer(result='failed', detail='answered 429', retry_after=17.0, throttled=True)
+    WebhookResponse(result='failed', detail='answered 429', retry_after=17.0, throttled=True)
     """
     detail = f"answered {status}"
     if 200 <= status < 300:
-        return Answer("delivered", detail)
+        return WebhookResponse("delivered", detail)
     if status == 410:
-        return Answer("gone", detail)
+        return WebhookResponse("gone", detail)
     if status in _OF_THE_REQUEST:
-        return Answer("rejected", detail)
+        return WebhookResponse("rejected", detail)
     if 300 <= status < 400:
         detail += "; redirects are not followed, so set the URL to where this one leads"
-    return Answer("failed", detail, _seconds(retry_after, now), status in _THROTTLES)
+    return WebhookResponse("failed", detail, _seconds(retry_after, now), status in _THROTTLES)
 
 
 def _seconds(retry_after: str, now: float) -> float:
@@ -78,7 +78,7 @@ class Retries:
     longest: float = 3600.0
     total: float = 86_400.0
 
-    def pause(self, failures: int, answer: Answer, jitter: float) -> float:
+    def pause(self, failures: int, answer: WebhookResponse, jitter: float) -> float:
         """The seconds until the next attempt; `jitter` is from 0 to 1."""
         backoff = self.first * 2.0 ** min(failures - 1, 62)
         part = backoff if answer.throttled else jitter * backoff
@@ -156,7 +156,7 @@ class Outbox:
         """The alert to be posted now."""
         return self.waiting[0] if self.waiting and now >= self._not_before else None
 
-    def answered(self, answer: Answer, now: float, jitter: float) -> list[Ended]:
+    def answered(self, answer: WebhookResponse, now: float, jitter: float) -> list[Ended]:
         """The alerts that end since the first one's attempt came to `answer`; `jitter` is from 0 to 1."""
         self.attempts += 1
         if self.attempts == 1:

@@ -28,7 +28,7 @@ from flows.errors import ConfigError
 BLOCK = 500  # labels whose mean error says whether it is back
 
 
-class Alarm(NamedTuple):
+class ConceptAlarm(NamedTuple):
     """The error rose: its mean in the part of the window before the change, and in the part since.
 
     `width` is the number of labels in the latter and `since` the time (ms) of the first of them. `position`
@@ -46,7 +46,7 @@ class Alarm(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A cut in a window of errors, as in `Alarm`."""
+    """A cut in a window of errors, as in `ConceptAlarm`."""
 
     before: float
     after: float
@@ -114,7 +114,7 @@ class ConceptDrift:
 
     def update(
         self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any] = ()
-    ) -> Alarm | Over | None:
+    ) -> ConceptAlarm | Over | None:
         """Take in the error (0 to 1) that a label showed at `time` (ms), and whether the answer was wrong.
 
         `slices` are the values of its event in the columns of the slices. An alarm, or a warning, is over
@@ -136,7 +136,7 @@ class ConceptDrift:
             return None
         self._gate.close(level, time)
         self._return = _Return(change)
-        return Alarm(level, *change, position, of_slices.moved(change.since))
+        return ConceptAlarm(level, *change, position, of_slices.moved(change.since))
 
     def _level(self) -> Level | None:
         """The level that this label raised; of a run of warnings the first one."""

@@ -67,7 +67,7 @@ class Moved(NamedTuple):
     slices: tuple[SliceMove, ...]
 
 
-class Alarm(NamedTuple):
+class FeatureAlarm(NamedTuple):
     """The columns that drifted, the furthest first, in a window of `width` rows since `since` (ms)."""
 
     level: Level
@@ -122,12 +122,12 @@ class FeatureDrift:
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[Alarm | Over]:
+    ) -> list[FeatureAlarm | Over]:
         """Take in a batch of rows with their event times (ms); where batches are cut changes no alarm.
 
         An alarm, or a warning, is over with the first full window that does not differ from the reference.
         """
-        alarms: list[Alarm | Over] = []
+        alarms: list[FeatureAlarm | Over] = []
         start, newest = 0, self._advance(times)
         while start < len(rows):
             end = min(len(rows), start + self._room(newest[start:]))
@@ -175,7 +175,7 @@ class FeatureDrift:
             if part.comparison is None:
                 part.fill(rows, times, newest)
 
-    def _judge(self, time: int, position: Position) -> list[Alarm | Over]:
+    def _judge(self, time: int, position: Position) -> list[FeatureAlarm | Over]:
         furthest, policy = self._compare(), self._policy
         self.furthest = tuple(furthest[:_NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
@@ -193,7 +193,7 @@ class FeatureDrift:
         if level == "alarm":
             for part in self._parts:
                 part.restart()
-        return [Alarm(level, moved, width, since, position)]
+        return [FeatureAlarm(level, moved, width, since, position)]
 
     def _compare(self) -> list[Moved]:
         """The columns that can be judged, the furthest from the reference first; begins a new window."""

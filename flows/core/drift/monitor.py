@@ -77,7 +77,7 @@ class _Seen(NamedTuple):
     slices: Sequence[SliceMove]
 
 
-class Watch:
+class DriftMonitor:
     """Watches one pipeline. `detector` names the one in `concept`.
 
     State: that of the detectors, at most 512 served predictions, and a signal for each kind and severity
@@ -156,7 +156,7 @@ class Watch:
         positions = [each.moment.position for each in served]
         moments = {each.moment.position: each.moment for each in served}
         for kind in [kind for kind in kinds if kind in self._watched.kinds]:
-            found: Sequence[feature_drift.Alarm | data_quality.Alarm | Over]
+            found: Sequence[feature_drift.FeatureAlarm | data_quality.QualityAlarm | Over]
             if kind == "feature":
                 found = self._features.update(rows, times, positions)
             elif kind == "prediction":
@@ -167,12 +167,12 @@ class Watch:
                 moment = moments[each.position]
                 if isinstance(each, Over):
                     yield from self._over(kind, moment)
-                elif isinstance(each, feature_drift.Alarm):
+                elif isinstance(each, feature_drift.FeatureAlarm):
                     yield self._signal(self._moved(kind, each), moment)
                 else:
                     yield self._signal(_broken(each), moment)
 
-    def _compare_predictions(self, served: Sequence[_Served]) -> Sequence[feature_drift.Alarm | Over]:
+    def _compare_predictions(self, served: Sequence[_Served]) -> Sequence[feature_drift.FeatureAlarm | Over]:
         if not served:
             return []
         if self._predictions is None:
@@ -184,14 +184,14 @@ class Watch:
             said, [moment.time for moment in moments], [moment.position for moment in moments]
         )
 
-    def _risen(self, alarm: concept_drift.Alarm) -> _Seen:
+    def _risen(self, alarm: concept_drift.ConceptAlarm) -> _Seen:
         bad = severity(alarm.before, alarm.after) if alarm.level == "alarm" else "warning"
         rise = (alarm.before, alarm.after, alarm.width, alarm.since)
         return _Seen(
             "concept", self._detector, alarm.level, bad, *rise, self._furthest(NAMED), _named(alarm.slices)
         )
 
-    def _moved(self, kind: DriftKind, alarm: feature_drift.Alarm) -> _Seen:
+    def _moved(self, kind: DriftKind, alarm: feature_drift.FeatureAlarm) -> _Seen:
         first, bad = alarm.moved[0], _severity(alarm.level)
         columns = [_column(moved) for moved in alarm.moved[:NAMED]]
         if kind == "prediction":
@@ -236,7 +236,7 @@ class Watch:
             yield self._open.pop(key).resolved(moment.version, moment.time, moment.position)
 
 
-def _broken(alarm: data_quality.Alarm) -> _Seen:
+def _broken(alarm: data_quality.QualityAlarm) -> _Seen:
     worst, bad = alarm.findings[0], _severity(alarm.level)
     columns = [ColumnMove(f.column, f.before, f.after, fault=f.fault) for f in alarm.findings[:NAMED]]
     change = (worst.before, worst.after, alarm.width, alarm.since)

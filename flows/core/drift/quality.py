@@ -80,7 +80,7 @@ class Finding(NamedTuple):
     after: float
 
 
-class Alarm(NamedTuple):
+class QualityAlarm(NamedTuple):
     """An interval with bad data, beginning at `since` (ms), `width` rows; the worst finding first."""
 
     level: Level
@@ -112,12 +112,12 @@ class DataQuality:
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[Alarm | Over]:
+    ) -> list[QualityAlarm | Over]:
         """Take in a batch of rows with their event times (ms); where batches are cut changes nothing.
 
         An alarm, or a warning, is over with the first judged interval without a finding.
         """
-        alarms: list[Alarm | Over] = []
+        alarms: list[QualityAlarm | Over] = []
         if self._interval is None and times:
             self._start(times[0])
         oldest = 0 if self._interval is None else self._interval
@@ -140,14 +140,14 @@ class DataQuality:
         for watch in self._watches.values():
             watch.start(time)
 
-    def _advance(self, number: int, position: Position) -> Iterator[Alarm | Over]:
+    def _advance(self, number: int, position: Position) -> Iterator[QualityAlarm | Over]:
         """Finish the intervals before `number`; of those without any row as many as tell something new."""
         began = number if self._interval is None else self._interval
         for interval in range(began, min(number, began + 1 + self._policy.parts)):
             yield from self._finish(interval, position)
         self._interval = number
 
-    def _finish(self, interval: int, position: Position) -> Iterator[Alarm | Over]:
+    def _finish(self, interval: int, position: Position) -> Iterator[QualityAlarm | Over]:
         found = self._rate.finish(interval)
         for watch in self._watches.values():
             found += watch.finish(interval)
@@ -162,7 +162,7 @@ class DataQuality:
         if self._gate.is_open(level, 0, end):
             self._gate.close(level, end)
             self._raised = True
-            yield Alarm(level, findings, width, interval * self._policy.interval, position)
+            yield QualityAlarm(level, findings, width, interval * self._policy.interval, position)
 
 
 class _Usual:

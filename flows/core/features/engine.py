@@ -17,7 +17,7 @@ from flows.core.stream.dead_letter import dead_letter
 from flows.core.user_code import describe
 
 
-class Answer(NamedTuple):
+class FeatureVector(NamedTuple):
     """A question with its feature vector, and the record that asked it."""
 
     record: Record
@@ -31,7 +31,7 @@ class Computed(NamedTuple):
     `errors` are what transforms raised, each of which is the cause of a dead letter.
     """
 
-    answers: list[Answer]
+    answers: list[FeatureVector]
     rows: list[Row]
     dead: list[Outgoing]
     errors: list[Exception]
@@ -97,7 +97,7 @@ class FeatureEngine:
         vectors: list[list[Value]],
         dead: list[Outgoing],
         errors: list[Exception],
-    ) -> list[Answer]:
+    ) -> list[FeatureVector]:
         questions = [item for item in items if isinstance(item, Question)]
         for question, vector in zip(questions, vectors, strict=True):
             vector += self._looked_up.get((question.id, question.time), self._nulls)
@@ -105,7 +105,7 @@ class FeatureEngine:
         for row, error in faults.items():
             dead.append(dead_letter(self._dead_letters, asked[row], "transform", describe(error)))
             errors.append(error)
-        answers = map(Answer, asked, questions, vectors)
+        answers = map(FeatureVector, asked, questions, vectors)
         return [answer for row, answer in enumerate(answers) if row not in faults]
 
     def _entity(self, key: EntityKey) -> EntityFeatures:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.features import Compared
 from flows.core.drift.levels import Detector, Position
-from flows.core.drift.monitor import Moment, Watch, Watched
+from flows.core.drift.monitor import DriftMonitor, Moment, Watched
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.evaluation import Baselines, Evaluation
 from flows.core.evaluation.label_join import MAX_PENDING, Joined, Label, LabelJoin
@@ -112,7 +112,7 @@ class Learner:
         drift = ConceptDrift(
             policy.detector, options, policy.warm_up, policy.cool_down, policy.watched.slices
         )
-        self._watch = Watch(pipeline, policy.detector, drift, policy.watched)
+        self._watch = DriftMonitor(pipeline, policy.detector, drift, policy.watched)
         self._contest: Contest | None = None
 
     @property

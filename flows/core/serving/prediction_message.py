@@ -59,7 +59,7 @@ def encode(
     return Outgoing(topic, value, key, partition, prediction.time, (("id", key), *headers))
 
 
-class Served(NamedTuple):
+class ServedPrediction(NamedTuple):
     """A prediction, the hash of the feature plan that names its features, and where and when it was asked."""
 
     prediction: Prediction
@@ -72,7 +72,7 @@ def decode(record: Record) -> Prediction:
     return _prediction(_parse(record))
 
 
-def decode_served(record: Record) -> Served:
+def decode_served(record: Record) -> ServedPrediction:
     """The same with all that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
     raw = _parse(record)
     check(raw, _SERVED_FIELDS)
@@ -81,7 +81,7 @@ def decode_served(record: Record) -> Served:
         raise InvalidRecord("schema", "not a prediction: 'keys', 'at' or 'moment' is missing")
     if not all(key is None or type(key) in (str, int) for key in keys):
         raise InvalidRecord("schema", "each of the 'keys' must be a string, an integer or null")
-    return Served(_prediction(raw), raw["plan"], Asked(keys, read, moment))
+    return ServedPrediction(_prediction(raw), raw["plan"], Asked(keys, read, moment))
 
 
 def _parse(record: Record) -> Any:

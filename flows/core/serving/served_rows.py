@@ -27,7 +27,7 @@ class ServedRow(NamedTuple):
     values: Sequence[Value]
 
 
-class Answer(NamedTuple):
+class ServedAnswer(NamedTuple):
     """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan.
 
     `faults` says what is wrong with the features of the other views.
@@ -49,7 +49,7 @@ class AnswerDecoder:
             for view, start, stop in plan.places
         ]
 
-    def decode(self, record: Record) -> Answer:
+    def decode(self, record: Record) -> ServedAnswer:
         """The rows of one record; raises `InvalidRecord` for what is no prediction.
 
         The features of another plan may be others under the same names, so they are left unread.
@@ -60,10 +60,10 @@ class AnswerDecoder:
         if type(plan) is not str or not _HASH.fullmatch(plan):
             raise InvalidRecord("schema", "'plan' must be the hash of a feature plan")
         if plan != self._plan.hash:
-            return Answer(plan, [])
+            return ServedAnswer(plan, [])
         return self._answer(body.get("keys"), body.get("moment"), body.get("features"))
 
-    def _answer(self, keys: Any, moment: Any, features: Any) -> Answer:
+    def _answer(self, keys: Any, moment: Any, features: Any) -> ServedAnswer:
         if type(keys) is not list or len(keys) != len(self._plan.entities):
             raise InvalidRecord("schema", f"'keys' must be those of {', '.join(self._plan.entities)}")
         for entity, key, kind in zip(self._plan.entities, keys, self._plan.key_types, strict=True):
@@ -83,4 +83,4 @@ class AnswerDecoder:
             else:
                 if key is not None:
                     rows.append(ServedRow(name, key, moment, values))
-        return Answer(self._plan.hash, rows, tuple(faults))
+        return ServedAnswer(self._plan.hash, rows, tuple(faults))

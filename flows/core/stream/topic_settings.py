@@ -11,16 +11,16 @@ _DAY = 86_400_000
 _ROOM = 2 * 2**20  # bytes that a record of an own topic may have
 
 
-class Verdict(NamedTuple):
+class SettingVerdict(NamedTuple):
     """What is wrong with a topic: `faults` make results wrong, `warnings` only spoil something."""
 
     faults: list[str]
     warnings: list[str]
 
 
-def judge(role: Role, settings: Mapping[str, str]) -> Verdict:
+def judge(role: Role, settings: Mapping[str, str]) -> SettingVerdict:
     """Judge the settings of a topic, by Kafka's names; those that are missing are taken to be right."""
-    verdict = Verdict([], [])
+    verdict = SettingVerdict([], [])
     _judge_time(role, settings, verdict)
     _judge_compaction(role, settings, verdict)
     _judge_retention(role, settings, verdict)
@@ -32,7 +32,7 @@ def judge(role: Role, settings: Mapping[str, str]) -> Verdict:
     return verdict
 
 
-def _judge_time(role: Role, settings: Mapping[str, str], verdict: Verdict) -> None:
+def _judge_time(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     if settings.get("message.timestamp.type") == "LogAppendTime":
         if role == "input":
             verdict.warnings.append(
@@ -51,7 +51,7 @@ def _judge_time(role: Role, settings: Mapping[str, str], verdict: Verdict) -> No
         )
 
 
-def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: Verdict) -> None:
+def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     compacted = "compact" in settings.get("cleanup.policy", "compact" if role == "models" else "")
     if compacted and role == "output":
         verdict.faults.append("cleanup.policy = compact would remove records that are needed: set delete")
@@ -64,7 +64,7 @@ def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: Verdict)
         verdict.warnings.append("cleanup.policy = delete: old models use space that compaction would free")
 
 
-def _judge_retention(role: Role, settings: Mapping[str, str], verdict: Verdict) -> None:
+def _judge_retention(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     if "delete" not in settings.get("cleanup.policy", "delete"):
         return
     milliseconds, size = settings.get("retention.ms", "-1"), settings.get("retention.bytes", "-1")

@@ -30,7 +30,7 @@ _FEWEST = 20
 _NAMED = 2  # columns and slices in the text of a mark
 
 
-class History:
+class BacktestRecorder:
     """Notes a backtest of `events` events: the metrics over the last labels, and the drift signals."""
 
     def __init__(self, test: Backtest, events: int) -> None:
