@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flows.core.stream.fields import INT64, KEY_TEXT, Field, Flag, Key, KeyKind, Number, Text, Time
-from flows.core.stream.json_types import kind
+from flows.core.stream.json_types import kind_of
 from flows.errors import InvalidRecord
 
 EXACT = 2**53  # up to here a float holds every whole number
@@ -16,7 +16,7 @@ def check(payload: Any, fields: Mapping[str, Field]) -> None:
     A field that is not required may be missing or null. Fields that are not declared pass unread.
     """
     if type(payload) is not dict:
-        raise InvalidRecord("schema", f"must be a JSON object, not {kind(payload)}")
+        raise InvalidRecord("schema", f"must be a JSON object, not {kind_of(payload)}")
     for name, field in fields.items():
         value = payload.get(name)
         if value is None:

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from flows.core import arguments
-from flows.core.stream.json_types import json_type, kind
+from flows.core.stream.json_types import json_type, kind_of
 from flows.core.stream.times import YEAR_2100, iso, milliseconds
 
 Scalar = bool | int | float | str
@@ -34,7 +34,7 @@ class Text:
     def fault(self, value: Any) -> str | None:
         """What is wrong with `value`, or None."""
         if type(value) is not str:
-            return f"must be a string, not {kind(value)}"
+            return f"must be a string, not {kind_of(value)}"
         if not 0 < len(value) <= self.longest:
             return f"must have 1 to {self.longest} characters, not {len(value)}"
         return None
@@ -65,7 +65,7 @@ class Key:
             return None if low <= value <= high else "must be an integer of 64 bits"
         wanted = {None: "a string or an integer", "text": "a string"}.get(self.kind, "an integer")
         as_declared = f", as the key is declared, got {arguments.shown(value)}" if self.kind else ""
-        return f"must be {wanted}{as_declared or f', not {kind(value)}'}"
+        return f"must be {wanted}{as_declared or f', not {kind_of(value)}'}"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Number:
     def fault(self, value: Any) -> str | None:
         """What is wrong with `value`, or None."""
         if type(value) is not float and type(value) is not int:
-            return f"must be a number, not {kind(value)}"
+            return f"must be a number, not {kind_of(value)}"
         if not self.low <= value <= self.high:
             return f"must be between {self.low:g} and {self.high:g}, not {value}"
         return None
@@ -136,7 +136,7 @@ class Flag:
             return None
         if self.is_mapped:
             return f"must be {self.true!r} or {self.false!r}, as declared, got {arguments.shown(value)}"
-        return f"must be true or false, not {kind(value)}"
+        return f"must be true or false, not {kind_of(value)}"
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Time:
         if kind is str:
             return milliseconds(value)
         if kind is not int and kind is not float:
-            raise ValueError(f"must be a time, not {kind(value)}")
+            raise ValueError(f"must be a time, not {kind_of(value)}")
         time = value if kind is int and self.unit == "ms" else _scaled(value, _NANOSECONDS[self.unit])
         if not _EARLY <= time < YEAR_2100:
             self._refuse_others(value, time)

@@ -5,7 +5,7 @@ from typing import Any
 _KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
 
 
-def kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """Name the JSON type of `value`, with its article."""
     return _KINDS.get(type(value), "a number")
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flows.core.stream.json_types import kind
+from flows.core.stream.json_types import kind_of
 
 YEAR_2100 = 4_102_444_800_000  # the event times that are taken are from 1970 up to but not including this
 
@@ -28,7 +28,7 @@ def milliseconds(value: Any) -> int:
     elif type(value) is int:
         time = value
     else:
-        raise ValueError(f"must be a time, not {kind(value)}")
+        raise ValueError(f"must be a time, not {kind_of(value)}")
     if not 0 <= time < YEAR_2100:
         raise ValueError("must be a time between the years 1970 and 2100")
     return time
