@@ -7,6 +7,25 @@ from made_flights import HOUR, NOON
 from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.stream.broker import Outgoing
 
+CONCEPT_ALARM = DriftSignal(
+    id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711), 1_357_000_000_000),
+    pipeline="p",
+    model_version="v1",
+    detector="adwin",
+    kind="concept",
+    level="alarm",
+    severity="critical",
+    sequence=1,
+    time=1_357_035_300_000,
+    estimate_before=0.2,
+    estimate_after=0.35,
+    width=12_345,
+    since=1_357_000_000_000,
+    topic="labels",
+    partition=0,
+    offset=4711,
+)
+
 
 def changed(signal: DriftSignal, **changes: object) -> DriftSignal:
     """The signal with other data, and the id that belongs to them."""

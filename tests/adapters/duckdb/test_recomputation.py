@@ -7,11 +7,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from window_views import LATENESS, VIEWS
 
 from flows.adapters.duckdb.recomputation import Recomputation, ServedFeatures, StreamRecord
 from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
 from flows.core.features.plan import COUNTS, Aggregate, FeaturePlan, View
-from tests.unit.core.features.windows.test_sliding import LATENESS, VIEWS
 
 
 def typed(aggregate: Aggregate) -> Aggregate:

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from places import ROOT, SHIPPED
+from places import SHIPPED
 
 from flows.adapters.feast import offline as feast_offline
 from flows.adapters.feast.offline import FAN_IN, OfflineStore
@@ -193,7 +193,7 @@ KILLED = """
     from pathlib import Path
     import flows.adapters.feast.offline as feast_offline
     from flows.adapters.feast.offline import OfflineStore
-    from tests.adapters.feast.test_offline import PLAN
+    from flows.core.features.plan import FeaturePlan
 
     calls = 0
     def kill(*args, **kwargs):
@@ -204,7 +204,7 @@ KILLED = """
         return original(*args, **kwargs)
 
     original, {step} = {step}, kill
-    store = OfflineStore({{"sales": Path({folder!r})}}, PLAN)
+    store = OfflineStore({{"sales": Path({folder!r})}}, FeaturePlan.from_json({plan!r}))
     for _ in range(2):
         store.compact("sales", grace=0)
 """
@@ -216,9 +216,8 @@ KILLED = """
 )
 def test_a_kill_in_the_middle_of_compaction_loses_and_doubles_nothing(offline, folder, step, nth):
     fill(offline, FAN_IN)
-    script = textwrap.dedent(KILLED.format(step=step, nth=nth, folder=str(folder)))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    script = textwrap.dedent(KILLED.format(step=step, nth=nth, folder=str(folder), plan=PLAN.to_json()))
+    child = subprocess.run([sys.executable, "-c", script], check=False)
     assert child.returncode == -9
     assert set(rows(folder)) == {seen(i) for i in range(FAN_IN)}
     for _ in range(2):

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from harness import Project, run_flow
 from made_machines import LARGE, MINUTE, START, check, machines, outcome, reading, traffic
+from materializing import run as run_materialize
+from materializing import store_of
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from tests.dataflow.materialize.test_materialize_flow import run as run_materialize
-from tests.dataflow.materialize.test_materialize_flow import store_of
 
 CHECKS = 120
 

@@ -8,12 +8,12 @@ import orjson
 import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, arrival, departure, event, event_payload, label, record
+from materializing import run as run_materialize
 from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.core.stream.broker import Outgoing
 from flows.core.stream.times import iso
-from tests.dataflow.materialize.test_materialize_flow import run as run_materialize
 
 START = 831_427_200_000  # 1996-05-07T00:00:00Z
 FLIGHTS = 60

@@ -1,17 +1,16 @@
 """Every message that is published is as its schema in docs/schemas says: real ones, checked by jsonschema."""
 
-import json
 from collections.abc import Iterator, Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import orjson
 import pytest
 from harness import Project, run_flow
-from jsonschema import Draft202012Validator
+from labelled_world import DECLARED, world
 from made_flights import NOON, traffic
+from schemas import check, check_all, schema
 from signals import changed, outgoing, signal
 from typer.testing import CliRunner
 
@@ -19,38 +18,8 @@ from flows.cli.app import app
 from flows.core.serving.prediction_message import PUBLISHED_AT
 from flows.core.stream.broker import Outgoing, Record
 from flows.pipeline import RetrainPolicy
-from tests.dataflow.learn.test_learn_flow import DECLARED, world
 
-DOCS = Path(__file__).parents[3] / "docs"
 SECRET = "whsec_" + "MDEy" * 8
-
-
-def schema(name: str) -> dict:
-    return json.loads((DOCS / "schemas" / f"{name}.json").read_text())
-
-
-def check(name: str, message: object) -> None:
-    """Fail unless the message is as the schema says and has no field that the schema is silent about."""
-    errors = list(Draft202012Validator(_closed(schema(name))).iter_errors(message))
-    assert errors == [], (name, message)
-
-
-def _closed(part: object) -> object:
-    """The schema, with no objects but those of the properties that it names."""
-    if isinstance(part, list):
-        return [_closed(each) for each in part]
-    if not isinstance(part, dict):
-        return part
-    closed = {key: _closed(value) for key, value in part.items()}
-    if isinstance(part.get("properties"), dict):
-        closed.setdefault("additionalProperties", False)
-    return closed
-
-
-def check_all(name: str, records: list[Record]) -> None:
-    assert records
-    for record in records:
-        check(name, orjson.loads(record.value or b""))
 
 
 def headers(record: Record) -> dict[str, str]:

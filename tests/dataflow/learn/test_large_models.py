@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from harness import Project, run_flow
+from labelled_world import world
 from made_flights import HOUR, NOON, event
 
 from flows.core.models.model import Model
 from flows.core.stream.broker import Outgoing
 from flows.pipelines import flight_delays
 from flows.runtime.engine import Engine
-from tests.dataflow.learn.test_learn_flow import world
 
 BALLAST = random.Random(1).randbytes(1_600_000)  # more than Kafka takes as a message
 LABELS = 60

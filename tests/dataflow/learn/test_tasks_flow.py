@@ -10,6 +10,7 @@ from made_flights import HOUR, MINUTE, NOON, event, record, traffic
 from pyarrow import Table
 from pyarrow.parquet import read_table
 from river import anomaly, linear_model, optim, preprocessing
+from schemas import check, check_all
 from signals import outgoing, signal
 
 from flows.core.evaluation.label_join import Label
@@ -23,7 +24,6 @@ from flows.jobs.training_set import AsServed, TrainingSet
 from flows.pipeline import RetrainPolicy, Stream
 from flows.pipelines.flight_delays import prepare
 from flows.runtime.engine import Engine
-from tests.dataflow.data.test_schemas import check, check_all
 
 FLIGHTS = 120
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from harness import DurableRedis, Project, lag, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
+from materializing import run, store_of
 from redis import Redis
 
 from flows.adapters.prometheus import metrics as telemetry
@@ -32,26 +33,12 @@ def rows(running: Engine, view: str, *rows: tuple[str, int, float]) -> list[Outg
     return encode(running.pipeline.topic("features"), made)
 
 
-def store_of(project: Project, yaml: str = "feature_store.yaml"):
-    """A plain Feast client."""
-    from feast import FeatureStore
-
-    repo = project.directory / "feature_repo"
-    return FeatureStore(repo_path=str(repo), fs_yaml_file=repo / yaml)
-
-
 def online(store, view: str, entity: str, keys: list[str]) -> list[list[float | None]]:
     """What a Feast client reads, a list of values for each key."""
     answer = store.get_online_features(
         features=[f"{view}:{name}" for name in NAMES], entity_rows=[{entity: key} for key in keys]
     ).to_dict()
     return [[answer[name][row] for name in NAMES] for row in range(len(keys))]
-
-
-def run(running: Engine, until=None) -> None:
-    from flows.materialize import build  # imports Feast
-
-    run_flow(running, "materialize", until, build)
 
 
 def test_rows_reach_the_online_store_where_the_newest_wins_and_the_offline_store_where_all_stay(

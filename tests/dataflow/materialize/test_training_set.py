@@ -12,6 +12,7 @@ import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, NOON, event, label, traffic
 from made_shops import YAML
+from made_tills import compiled, shops
 
 from flows.adapters.feast.history import FeastHistory
 from flows.adapters.feast.offline import OfflineStore
@@ -29,7 +30,6 @@ from flows.host.functions import load_function
 from flows.jobs.training_set import schema_of
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flights_data
-from tests.adapters.feast.test_on_demand_views import compiled, shops
 
 __all__ = ["shops"]  # a fixture
 

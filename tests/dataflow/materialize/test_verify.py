@@ -9,13 +9,13 @@ import pandas as pd
 import pyarrow as pa
 from harness import DRIFTLINE, PATIENCE, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, departure, event, traffic
+from materializing import run as run_materialize
 
 from flows.core.features.plan import Input, Output, Transform
 from flows.core.stream.broker import Outgoing
 from flows.host.functions import source_hash
 from flows.jobs.materialized import Materialized
 from flows.jobs.verify import Verification
-from tests.dataflow.materialize.test_materialize_flow import run as run_materialize
 
 
 def served(project: Project, records: list[Outgoing]) -> None:

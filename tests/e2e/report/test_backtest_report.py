@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+from browser import SECTIONS, Page, chromium
 from progressive import Run
 from river import linear_model, preprocessing
+from signals import CONCEPT_ALARM as SIGNAL
 
 from flows.backtest.backtest import Progress
 from flows.backtest.page import Report, render
@@ -23,8 +25,6 @@ from flows.core.stream.broker import Outgoing
 from flows.core.stream.dead_tally import DeadTally
 from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.pipeline import Pipeline, Stream
-from tests.e2e.report.test_report_page import SECTIONS, Page, chromium
-from tests.unit.backtest.test_report import SIGNAL
 
 EVENTS = 4000
 CHANGE = 2500  # from this event on x is larger, and is no sign of the truth any more

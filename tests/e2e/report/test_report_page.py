@@ -4,20 +4,14 @@ import html
 import math
 import random
 import re
-import shutil
-import subprocess
-from collections import Counter
-from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
-from harness import unavailable
+from browser import SECTIONS, Page, chromium
 
 from flows.backtest.page import Curve, HeatMap, Mark, Reliability, Report, SliceTable, Version, render
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.slices import Slices, fairness
 
-SECTIONS = ["summary", "dead-letters", "metrics", "drift", "features", "calibration", "slices", "versions"]
 DAY = 86_400_000
 START = 1_356_998_400_000  # 1 January 2013
 POINTS = 120
@@ -79,39 +73,6 @@ def made_report(seed: int = 1) -> Report:
             Version("v2-91be07", "champion", START + 210 * DAY, 128_400, {"signal": "adwin-17"}),
         ),
     )  # fmt: skip
-
-
-class Page(HTMLParser):
-    """Counts what a test asks for in the DOM that a browser has made."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.sections: list[str] = []
-        self.classes: Counter[str] = Counter()
-        self.tags: Counter[str] = Counter()
-        self.loads: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.tags[tag] += 1
-        self.classes.update((given.get("class") or "").split())
-        if tag == "section":
-            self.sections.append(given["id"])
-        self.loads += [given[name] for name in ("src", "href") if name in given]
-
-
-def chromium(page: Path, *options: str) -> tuple[str, list[str]]:
-    """What Chromium prints of a page, and what the page said on the console."""
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    if binary is None:
-        unavailable("Chromium is not installed: the report's page was not looked at")
-    command = [binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    profile = f"--user-data-dir={page.parent / 'profile'}"
-    done = subprocess.run(
-        [*command, profile, *options, page.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.fixture(scope="module")

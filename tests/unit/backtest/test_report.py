@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from signals import CONCEPT_ALARM as SIGNAL
 
 from flows.backtest.report import (
     backtest_failure,
@@ -16,27 +17,8 @@ from flows.backtest.report import (
     print_backtest,
     roc_auc,
 )
-from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.stream.dead_tally import Dead, DeadTally
 
-SIGNAL = DriftSignal(
-    id=signal_id("p", "concept", "adwin", "critical", "firing", ("labels", 0, 4711), 1_357_000_000_000),
-    pipeline="p",
-    model_version="v1",
-    detector="adwin",
-    kind="concept",
-    level="alarm",
-    severity="critical",
-    sequence=1,
-    time=1_357_035_300_000,
-    estimate_before=0.2,
-    estimate_after=0.35,
-    width=12_345,
-    since=1_357_000_000_000,
-    topic="labels",
-    partition=0,
-    offset=4711,
-)
 METRICS = {"model": {"ROCAUC": 0.7654321, "LogLoss": 0.5}, "majority": {"ROCAUC": 0.5, "LogLoss": 0.6}}
 
 

@@ -1,19 +1,16 @@
 """The publisher numbers the models' messages, and keeps what large models cost in bounds."""
 
 import logging
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 from river import linear_model
 
-from flows.adapters.sqlite.log import LogBroker
-from flows.core.models.model import Model, ModelMessage
+from flows.core.models.model import Model
 from flows.core.models.snapshots import INLINE_BYTES, Sealer
-from flows.core.stream.broker import Record, TopicSpec
+from flows.core.stream.broker import Record
 from flows.runtime import model_publisher
-from flows.runtime.model_publisher import ModelPublisher, newest_sequence
+from flows.runtime.model_publisher import ModelPublisher
 
 NOW = 1_357_035_300_000
 
@@ -111,23 +108,3 @@ def test_a_model_that_outgrows_a_message_is_warned_of_once_and_at_each_doubling(
     assert len(warned) == 3
     assert warned[0].startswith(f"model v1 has {INLINE_BYTES:,}"[:14])
     assert all("FeatureHasher" in text and "524,288" in text for text in warned)
-
-
-def test_after_a_crash_the_newest_sequence_is_that_of_the_topic(tmp_path: Path):
-    ours, stranger = sealer(), sealer(secret=b"t" * 32)
-
-    def message(role: Any, sequence: int, by: Sealer = ours) -> Any:
-        return by.record("p.models", ModelMessage("p", role, NOW, model(), {}, sequence))._replace(
-            partition=0
-        )
-
-    broker = LogBroker(tmp_path / "log.db")
-    with closing(broker):
-        broker.create_topics([TopicSpec("p.models", 1)])
-        assert newest_sequence(broker, "p.models", ours, {}) == 0
-        with closing(broker.producer()) as producer:
-            producer.send([message("champion", 1), message("challenger", 2), message("champion", 3)])
-            producer.send([message("candidate", 900), message("champion", 800, stranger)])
-        assert newest_sequence(broker, "p.models", ours, {}) == 3
-        assert newest_sequence(broker, "p.models", ours, {0: 2}) == 3
-        assert newest_sequence(broker, "p.models", ours, {0: 3}) == 0

@@ -2,41 +2,23 @@
 
 import statistics
 from collections.abc import Callable, Iterator
-from itertools import product
 from math import ceil, fsum
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from window_views import (
+    COLUMNS,
+    LATENESS,
+    VIEW,
+    VIEWS,
+)
 
-from flows.core.features.plan import FUNCTIONS, NUMERIC, Aggregate, View
+from flows.core.features.plan import Aggregate, View
 from flows.core.features.windows.partials import DISTINCT
 from flows.core.features.windows.sliding import Value, WindowState, windows_of
 from flows.core.features.windows.tiles import TileState
-
-LATENESS = 15
-LENGTHS = (5, 20, 60)
-COLUMNS = ("delay", "fare", "city")
-QUANTILES = ("p10", "p50", "p99.9")
-
-
-def wanted() -> Iterator[Aggregate]:
-    for function, window in product((*FUNCTIONS, *QUANTILES), LENGTHS):
-        if function in ("count", "time_since_last"):
-            yield Aggregate(f"{function}_{window}", function, "", window)
-            continue
-        for column in COLUMNS[: 2 if function in (*NUMERIC, *QUANTILES) else 3]:
-            yield Aggregate(f"{function}_{column}_{window}", function, column, window)
-
-
-AGGREGATES = tuple(wanted())
-VIEW = View("everything", "origin", "departures", AGGREGATES)
-OWN = View("without own", "origin", "departures", AGGREGATES, excludes_own=True)
-DELAYED = View("delayed", "origin", "departures", AGGREGATES, delay=7)
-TILED = View("tiled", "origin", "departures", AGGREGATES, slide=5)
-DELAYED_TILES = View("delayed tiles", "origin", "departures", AGGREGATES, delay=7, slide=5)
-VIEWS = (VIEW, OWN, DELAYED, TILED, DELAYED_TILES)
 
 State = WindowState | TileState
 

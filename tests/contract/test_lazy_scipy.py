@@ -1,4 +1,4 @@
-"""River, loaded without what hardly anything of it uses."""
+"""The hot flows load River without `scipy.stats`, which is loaded on first use."""
 
 import subprocess
 import sys
@@ -41,6 +41,10 @@ def run(program: str) -> None:
 
 def test_the_hot_flows_start_without_loading_it() -> None:
     run(LOADS + "assert not {'scipy.stats', 'sqlalchemy'} & sys.modules.keys()")
+
+
+def test_the_detector_of_feature_drift_loads_it_only_when_a_window_is_judged() -> None:
+    run("import sys, flows.core.drift.features; assert 'scipy.stats' not in sys.modules")
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
