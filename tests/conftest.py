@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from harness import (
-    KAFKA_SCRIPT,
     NOT_TESTED,
     DurableRedis,
     KafkaNode,
@@ -20,6 +19,7 @@ from harness import (
     unavailable,
     wait_until,
 )
+from places import SHIPPED
 
 import flows.adapters.feast.quick_feast  # noqa: F401  before any test loads Feast
 
@@ -93,7 +93,7 @@ def durable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """This repository's example as a project of its own, after `driftline apply`. For copying only."""
     directory = tmp_path_factory.mktemp("applied")
-    shutil.copytree(KAFKA_SCRIPT.parent.parent / "feature_repo", directory / "feature_repo")
+    shutil.copytree(SHIPPED, directory / "feature_repo")
     (directory / "driftline.toml").write_text(
         'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
     )

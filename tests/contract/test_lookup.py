@@ -11,11 +11,11 @@ from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from harness import answers_ping, server_port, unavailable, wait_until
+from places import SHIPPED
 
 from flows.adapters.feast import lookup as feast_lookup
 from flows.adapters.feast.lookup import CACHED, PAUSE, TIMEOUT, OnlineTable, past
@@ -25,7 +25,6 @@ from flows.core.features.lookups import Lookups, Stored
 from flows.core.features.plan import LATENESS
 from flows.errors import ConfigError, StoreError
 
-SHIPPED = Path(__file__).parents[2] / "feature_repo"
 YAMLS = {"sqlite": "feature_store.yaml", "redis": "feature_store.redis.yaml"}
 NOON, HOUR = 1_357_041_600_000, 3_600_000
 

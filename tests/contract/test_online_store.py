@@ -6,11 +6,11 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from feast import FeatureStore
 from made_machines import machines
+from places import SHIPPED
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
@@ -21,7 +21,6 @@ from flows.core.features.batch import Row
 from flows.core.features.plan import LATENESS
 from flows.errors import StoreError
 
-SHIPPED = Path(__file__).parents[2] / "feature_repo"
 YAMLS = {"sqlite": "feature_store.yaml", "redis": "feature_store.redis.yaml"}
 HOUR = 3_600_000
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z

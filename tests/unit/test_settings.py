@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from places import ROOT
 
 from flows import settings
 from flows.errors import ConfigError
@@ -100,7 +101,7 @@ def test_kafka_options_are_passed_through_with_dots_and_in_lower_case():
 
 
 def test_what_configures_the_kafka_script_is_no_option_of_the_clients():
-    script = (Path(__file__).parents[2] / "scripts" / "kafka").read_text()
+    script = (ROOT / "scripts" / "kafka").read_text()
     of_the_script = set(re.findall(r"DRIFTLINE_KAFKA_[A-Z_]+", script))
     assert len(of_the_script) >= 5
     assert load(PROJECT, dict.fromkeys(of_the_script, "1")).kafka_options == {}

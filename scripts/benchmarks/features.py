@@ -1,0 +1,234 @@
+"""The feature engine against what one would write by hand for one task, in the same run.
+
+The task is that of the Fraud Detection Handbook: for each card transaction the number and the mean amount of
+the customer's in the last 1, 7 and 30 days, and the number and the share of frauds of the terminal's in as
+many days that ended 7 days ago.
+"""
+
+import os
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.table import Table
+
+from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.intake import Intake
+from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.stream.broker import Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Flag, Number, Text, Time
+from flows.core.stream.times import iso
+from scripts.benchmarks.by_hand import DAY, LATENESS, ByHand, Windows
+
+BATCH = 1000
+TOUCHED = 10_000  # entities whose events are measured, at each size
+START = 1_522_540_800_000  # 2018-04-01
+CUSTOMERS, TERMINALS, A_DAY = 5_000, 10_000, 9_600  # the Handbook's
+
+
+def _aggregates(column: str) -> tuple[Aggregate, ...]:
+    return tuple(
+        Aggregate(f"{function}_{days}d", function, column if function == "mean" else "", days * DAY)
+        for days in (1, 7, 30)
+        for function in ("count", "mean")
+    )
+
+
+PLAN = FeaturePlan(
+    "bench",
+    (
+        View("customer_transactions", "customer_id", "transactions", _aggregates("amount")),
+        View("terminal_transactions", "terminal_id", "transactions", _aggregates("fraud"), delay=7 * DAY),
+    ),
+    lateness=LATENESS,
+)
+FIELDS = {
+    "transaction_id": Text(),
+    "at": Time(),
+    "customer_id": Text(),
+    "terminal_id": Text(),
+    "amount": Number(0, 1e6),
+    "fraud": Flag(),
+}
+
+
+def transactions(count: int, seed: int = 1) -> Iterator[Record]:
+    """Transactions of the Handbook's shape; one in a hundred comes up to an hour after its time."""
+    rng = random.Random(seed)  # noqa: S311  made-up data
+    for number in range(count):
+        now = START + number * DAY // A_DAY
+        at = now - rng.randrange(3_600_000) if rng.random() < 0.01 else now
+        payload = {
+            "transaction_id": f"tx{number}",
+            "at": iso(at),
+            "customer_id": f"c{rng.randrange(CUSTOMERS)}",
+            "terminal_id": f"t{rng.randrange(TERMINALS)}",
+            "amount": round(rng.uniform(0, 200), 2),
+            "fraud": rng.random() < 0.01,
+        }
+        yield Record("transactions", 0, number, now, None, orjson.dumps(payload), ())
+
+
+class Engine:
+    """Intake, split, windows and assembly as the predict flow runs them."""
+
+    def __init__(self, plan: FeaturePlan = PLAN) -> None:
+        decoders = {"transactions": Decoder("transaction_id", "at", FIELDS)}
+        self._intake = Intake(decoders, "transactions", "m", "d", ["transactions"], LATENESS)
+        self._splitter, self._assembler, self._plan = Splitter(plan), Assembler(plan), plan
+        self.entities: dict[EntityKey, EntityFeatures] = {}
+
+    def take(self, records: Sequence[Record]) -> tuple[list[list[Any]], list[Row]]:
+        batch = self._intake.take(records)
+        return self.run(batch.items, len(batch.records))
+
+    def run(self, items: Sequence[Any], questions: int) -> tuple[list[list[Any]], list[Row]]:
+        """The vectors of so many questions among the items, and the rows for the stores."""
+        parts = [self._of(key).run(steps) for key, steps in self._splitter.split(items)]
+        vectors = self._assembler.assemble(questions, parts)
+        return vectors, [row for part in parts for row in part.rows]
+
+    def _of(self, key: EntityKey) -> EntityFeatures:
+        features = self.entities.get(key)
+        if features is None:
+            features = self.entities[key] = EntityFeatures(key, self._plan.views_of(key.entity), LATENESS)
+        return features
+
+
+def speed(warm: int, events: int, runs: int) -> Table:
+    """12 windows on 2 entities: events per second of CPU time, by hand and of the engine, in turns.
+
+    Both must give equal vectors and rows.
+    """
+    records = list(transactions(warm + events))
+    rates: dict[type, list[float]] = {ByHand: [], Engine: []}
+    for _ in range(runs):
+        values = []
+        for kind, measured in rates.items():
+            rate, *came_of_it = _rate(kind(), records, warm)
+            measured.append(rate)
+            values.append(_all_values(*came_of_it))
+        _assert_equal(*values)
+    by_hand, engine = statistics.median(rates[ByHand]), statistics.median(rates[Engine])
+    table = Table("12 windows, 2 entities", "by hand", "engine", "ratio")
+    table.add_row("events/s", f"{by_hand:,.0f}", f"{engine:,.0f}", f"{engine / by_hand:.2f}")
+    return table
+
+
+def growth(sizes: Sequence[int]) -> Table:
+    """What an event costs among so many entities, by hand too, and the memory that each of these takes.
+
+    Equal at all sizes: each entity has 2 records, 12 hours of event time are filled, and each of the 10,000
+    events measured is the only one of its entity. All sizes take turns, so that what else the machine does
+    meets them alike. It comes first in its process: memory that was freed would be taken for none.
+    """
+    measured = [_Size(size) for size in sizes]
+    for turn in range(TOUCHED // BATCH):
+        for size in measured:
+            size.measure(turn)
+    memory = "live bytes/entity", "snapshot bytes/entity", "ratio"
+    table = Table("entities", "by hand, us/event", "ratio", "engine, us/event", "ratio", *memory)
+    first = measured[0]
+    for size in measured:
+        by_hand, engine = map(statistics.median, (size.by_hand, size.engine))
+        ratios = by_hand / statistics.median(first.by_hand), engine / statistics.median(first.engine)
+        costs = f"{by_hand:.1f}", f"{ratios[0]:.2f}", f"{engine:.1f}", f"{ratios[1]:.2f}"
+        stored = size.snapshot_bytes()
+        table.add_row(
+            f"{len(size):,}", *costs, f"{size.live:,.0f}", f"{stored:,.0f}", f"{size.live / stored:.1f}"
+        )
+    return table
+
+
+class _Size:
+    """The engine and the loop by hand among `size` entities.
+
+    `by_hand` and `engine` have the CPU time of an event (us) in each batch that was measured, and `live` the
+    bytes that an entity of the engine takes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.by_hand: list[float] = []
+        self.engine: list[float] = []
+        before = resident()
+        self._engine = Engine(FeaturePlan("growth", PLAN.views[:1], lateness=LATENESS))
+        for start in range(0, 2 * size, BATCH):
+            self._engine.run([_update(n, n % size, size) for n in range(start, start + BATCH)], 0)
+        self.live = (resident() - before) / size
+        self._customers: dict[str, Windows] = {}
+        for number in range(2 * size):
+            self._take(_update(number, number % size, size))
+        self._touched = random.Random(1).sample(range(size), TOUCHED)  # noqa: S311  as above
+
+    def __len__(self) -> int:
+        return self._size
+
+    def measure(self, turn: int) -> None:
+        """Take in a batch of events, each of another entity that was not touched before."""
+        numbers = range(turn * BATCH, (turn + 1) * BATCH)
+        updates = [_update(2 * self._size + n, self._touched[n], self._size) for n in numbers]
+        items = [Question(u.id, u.time, u.payload, stream=u.stream) for u in updates]
+        began = time.process_time()
+        self._engine.run(items, BATCH)
+        between = time.process_time()
+        for update in updates:
+            self._take(update)
+        ended = time.process_time()
+        self.engine.append((between - began) * 1e6 / BATCH)
+        self.by_hand.append((ended - between) * 1e6 / BATCH)
+
+    def snapshot_bytes(self) -> float:
+        """The mean size of the snapshots of the entities that were touched."""
+        keys = [EntityKey("customer_id", f"c{entity}") for entity in self._touched]
+        return statistics.mean(len(self._engine.entities[key].snapshot()) for key in keys)
+
+    def _take(self, update: Update) -> list[Any]:
+        customer = update.payload["customer_id"]
+        windows = self._customers.get(customer)
+        if windows is None:
+            windows = self._customers[customer] = Windows(0)
+        return windows.take(update.time, update.payload["amount"])
+
+
+def _update(number: int, entity: int, size: int) -> Update:
+    at = START + number * DAY // (4 * size)
+    return Update(
+        "transactions", f"tx{number}", at, {"customer_id": f"c{entity}", "amount": number % 200 / 4}
+    )
+
+
+def resident() -> int:
+    """The memory (bytes) of this process that is in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _rate(engine: Any, records: list[Record], warm: int) -> tuple[float, list[list[Any]], list[Any]]:
+    for start in range(0, warm, BATCH):
+        engine.take(records[start : start + BATCH])
+    began = time.process_time()
+    vectors, rows = [], []
+    for start in range(warm, len(records), BATCH):
+        of_batch = engine.take(records[start : start + BATCH])
+        vectors += of_batch[0]
+        rows.append(of_batch[1])
+    return (len(records) - warm) / (time.process_time() - began), vectors, rows
+
+
+def _all_values(vectors: list[list[Any]], rows: list[list[Any]]) -> list[list[Any]]:
+    """The vectors, and what the rows of each batch hold, in an order that does not depend on the engine."""
+    return vectors + [
+        [*row[:3], *row[3]] for of_batch in rows for row in sorted(of_batch, key=lambda r: r[:3])
+    ]
+
+
+def _assert_equal(one: list[list[Any]], other: list[list[Any]]) -> None:
+    for a, b in zip(one, other, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert x == y or isclose(x, y, rel_tol=1e-9, abs_tol=1e-9), (a, b)

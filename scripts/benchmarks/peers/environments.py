@@ -1,0 +1,45 @@
+"""The peers' programs in environments of their own, with the versions that were measured."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENTS = HERE.parents[2] / ".driftline" / "bench" / "environments"
+RIVER = "river==0.26.1"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program that does the same work; `arguments` follow its Python."""
+
+    name: str
+    requirements: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+    def command(self) -> list[str]:
+        """What starts it, after its environment is installed where that is missing."""
+        return [str(self._python()), *self.arguments]
+
+    def _python(self) -> Path:
+        folder = ENVIRONMENTS / "-".join((self.name, *self.requirements)).replace("=", "").replace("/", "_")
+        python = folder / "bin" / "python"
+        if not (folder / "installed").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *self.requirements], check=True)
+            (folder / "installed").touch()
+        return python
+
+
+BARE = Peer("bare loop", (RIVER, "orjson==3.13.0"), ("bare.py",))
+QUIX = Peer("Quix Streams", ("quixstreams==3.28.1", RIVER), ("quix.py",))
+BYTEWAX = Peer(
+    "stock Bytewax",
+    ("bytewax==0.21.1", "confluent-kafka==2.16.1", "orjson==3.13.0", RIVER),
+    ("-m", "bytewax.run", "stock_bytewax"),
+)
+FAUST = Peer("Faust", ("faust-streaming==0.15.3", RIVER), ("faust_app.py",))
+PEERS = (QUIX, BYTEWAX, FAUST)

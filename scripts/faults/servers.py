@@ -1,0 +1,71 @@
+"""The real Kafka and the real Redis of scripts/chaos, each in a directory of its own, stopped at the end."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.faults.site import SCRIPTS
+
+
+@contextmanager
+def kafka(directory: Path) -> Iterator[str]:
+    """The address of DRIFTLINE_BROKER, or of a Kafka node whose log lies in the directory."""
+    if given := os.environ.get("DRIFTLINE_BROKER"):
+        yield given
+        return
+    port, controller = _free_port(), _free_port()
+    environment = {
+        **os.environ,
+        "DRIFTLINE_KAFKA_NODE": str(directory),
+        "DRIFTLINE_KAFKA_PORT": str(port),
+        "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(controller),
+    }
+    # not to a pipe, whose end the node would keep open
+    subprocess.run([SCRIPTS / "kafka", "start"], env=environment, check=True)
+    try:
+        yield f"kafka://127.0.0.1:{port}"
+    finally:
+        subprocess.run([SCRIPTS / "kafka", "stop"], env=environment, check=False)
+
+
+@contextmanager
+def redis(directory: Path) -> Iterator[str]:
+    """The address of a Redis that keeps in the directory what it acknowledged."""
+    if not shutil.which("redis-server"):
+        raise SystemExit("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
+    directory.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    durable = ["--appendonly", "yes", "--appendfsync", "always"]
+    with (directory / "redis.log").open("wb") as output:
+        server = subprocess.Popen([*command, *durable], cwd=directory, stdout=output)
+    try:
+        _wait_for(port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise SystemExit("Redis did not start within 10 s") from None
+            time.sleep(0.05)

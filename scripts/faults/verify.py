@@ -1,0 +1,336 @@
+"""What the kills have left, verified from the topics and the online store alone.
+
+It shares no code with the engine's suppression, joins or learners: it reads the topics, counts ids, learns
+the labels with River itself, and folds the feature rows. Beside that it lets the engine run once more without
+a kill, over copies of the topics, and compares.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from redis import Redis
+
+from flows.core.models.model import Model
+from flows.core.stream.broker import Outgoing, Record
+from scripts.faults.kills import Supervisor
+from scripts.faults.site import Log, Site, fresh_site
+
+SHOWN = 3  # offenders of a check that are named
+CLOSE = 1e-9  # relative; a mean's sum may go another way
+KEYS = 500  # entities that Feast is asked for at a time
+COPIED = 5_000  # records
+
+
+class Check(NamedTuple):
+    """One promise: how many things were looked at, and which of them break it."""
+
+    name: str
+    checked: int
+    wrong: Sequence[str]
+
+
+def verify(site: Site, clean: Path, seconds: float) -> Iterator[Check]:
+    """All checks; a run of the engine without kills, in the directory `clean`, may take so many seconds."""
+    with site.log() as log:
+        yield from of_the_topics(log)
+        yield model_of_a_fold(log)
+        yield store_of_a_fold(site, log)
+        other = _run_clean(site, log, clean, seconds)
+        with other.log() as clean_log:
+            yield model_of_a_clean_replay(log, clean_log)
+        yield store_of_a_clean_run(site, other)
+
+
+def of_the_topics(log: Log) -> Iterator[Check]:
+    """What the ids on the topics say."""
+    yield lost(log)
+    yield predicted_twice(log)
+    yield dead_letters(log)
+    for kind in ("drift", "metrics", "models"):
+        yield written_twice(log, kind)
+    yield learned_once(log)
+
+
+def lost(log: Log) -> Check:
+    """Each valid event has a prediction, and nothing else has."""
+    answered = {body["id"] for body, _ in _bodies(log, "predictions")}
+    asked = _first_of_each(log, log.running.pipeline.events)
+    wrong = [f"{key} ({place})" for key, place in asked.items() if key not in answered]
+    wrong += [f"{key}, which nobody asked" for key in sorted(answered - asked.keys())]
+    return Check("lost: valid events without a prediction", len(asked), wrong)
+
+
+def predicted_twice(log: Log) -> Check:
+    """No event has two predictions."""
+    places: dict[str, list[str]] = {}
+    for body, place in _bodies(log, "predictions"):
+        places.setdefault(body["id"], []).append(place)
+    wrong = [f"{key} ({', '.join(at)})" for key, at in places.items() if len(at) > 1]
+    return Check("duplicated: predictions of one event", len(places), wrong)
+
+
+def dead_letters(log: Log) -> Check:
+    """Each record that no flow can use is one dead letter, and no other is."""
+    pipeline = log.running.pipeline
+    expected = {place for stream in (pipeline.events, pipeline.labels) for place in _unusable(log, stream)}
+    found = Counter(_origin(record) for record in log.records(pipeline.topic("dead-letters")))
+    wrong = [
+        f"{place} has {found[place]}"
+        for place in sorted(expected | found.keys())
+        if found[place] != (place in expected)
+    ]
+    return Check("dead letters: bad records that have not exactly one", len(expected), wrong)
+
+
+def written_twice(log: Log, kind: str) -> Check:
+    """No id stands twice on the topic."""
+    places: dict[str, list[str]] = {}
+    for record in log.records(log.running.pipeline.topic(kind)):
+        places.setdefault(dict(record.headers)["id"].decode(), []).append(_place(record))
+    wrong = [f"{key} ({', '.join(at)})" for key, at in places.items() if len(at) > 1]
+    return Check(f"duplicated: records of {kind}", len(places), wrong)
+
+
+def learned_once(log: Log) -> Check:
+    """The learner's own figures are those of each label judged and learned once."""
+    pipeline = log.running.pipeline
+    pairs = [(body["score"], truth) for body, truth in _pairs(log)]
+    labels = len(pairs)
+    last = _last(log, "metrics")
+    assessed = last["assessment"]
+    said = {
+        "labels judged": (last["labels"], labels),
+        "labels learned": (champion(log).learned, labels),
+        "labels counted for calibration": (
+            sum(row["labels"] for row in assessed["calibration"]["bins"]),
+            labels,
+        ),
+        "predictions without a label": (
+            last["pending"] + last["expired"],
+            len(_first_of_each(log, pipeline.events)) - labels,
+        ),
+        "log loss": (
+            last["metrics"]["model"]["LogLoss"],
+            _mean(-math.log(_likelihood(s, t)) for s, t in pairs),
+        ),
+        "Brier score": (
+            assessed["losses"]["brier_score"]["mean"]["model"],
+            _mean((s - t) ** 2 for s, t in pairs),
+        ),
+        "error rate": (
+            assessed["losses"]["error_rate"]["mean"]["model"],
+            _mean((s > 0.5) != t for s, t in pairs),
+        ),
+    }
+    wrong = [
+        f"{name}: {is_} instead of {should}"
+        for name, (is_, should) in said.items()
+        if not math.isclose(is_, should, rel_tol=CLOSE)
+    ]
+    return Check("learned exactly once: figures of the learner that are wrong", labels, wrong)
+
+
+def model_of_a_fold(log: Log) -> Check:
+    """The champion scores as a fresh River model does that has learned each label once."""
+    model = log.running.pipeline.new_model()
+    for features, truth in ((_features(log, body), truth) for body, truth in _pairs(log)):
+        model.estimator.learn_one(features, truth)
+    return _as_another("recovered model: scores that River's, taught by hand, does not give", log, model)
+
+
+def model_of_a_clean_replay(log: Log, clean: Log) -> Check:
+    """The champion scores as that of a learner which read the same topics and was never killed."""
+    return _as_another("recovered model: scores that a clean replay's does not give", log, champion(clean))
+
+
+def store_of_a_fold(site: Site, log: Log) -> Check:
+    """Feast gives for each entity the newest of its rows on the features topic."""
+    newest: dict[tuple[str, str], tuple[int, list[Any]]] = {}
+    for record in log.records(log.running.pipeline.topic("features")):
+        body = orjson.loads(record.value or b"")
+        for key, time_, values in body["rows"]:
+            known = newest.get((body["view"], key))
+            if known is None or time_ >= known[0]:
+                newest[body["view"], key] = time_, values
+    online = dict(_online(site, log, newest))
+    wrong = [
+        f"{name}: {online.get(name)} instead of {row}"
+        for name, row in newest.items()
+        if online.get(name) != row
+    ]
+    return Check("online store: entities that have not their newest row", len(newest), wrong)
+
+
+def store_of_a_clean_run(site: Site, clean: Site) -> Check:
+    """Redis holds, byte for byte, what a materialize flow that was never killed writes to another."""
+    is_, should = _redis(site), _redis(clean)
+    wrong = [repr(key) for key in sorted(is_.keys() | should.keys()) if is_.get(key) != should.get(key)]
+    return Check("online store: keys that are not those of a clean run", len(should), wrong)
+
+
+def champion(log: Log) -> Model:
+    """The last champion on the models topic."""
+    sealer, last = log.running.sealer(), None
+    for record in log.records(log.running.pipeline.topic("models")):
+        if dict(record.headers)["role"] == b"champion" and record.partition == 0:
+            last = record
+    assert last is not None, "no model was published"
+    return sealer.read(last).model
+
+
+def _run_clean(site: Site, log: Log, directory: Path, seconds: float) -> Site:
+    """A project in which `learn` and `materialize` have read copies of the topics, on an embedded log."""
+    redis = f"{site.environment['DRIFTLINE_REDIS']},db=1"
+    settings = {k: v for k, v in site.environment.items() if k not in ("DRIFTLINE_BROKER", "DRIFTLINE_BATCH")}
+    clean = fresh_site(directory, {**settings, "DRIFTLINE_REDIS": redis, "DRIFTLINE_HTTP_PORT": "0"})
+    pipeline = log.running.pipeline
+    with clean.log() as copy:
+        producer = copy.broker.producer()
+        for topic in (pipeline.labels.topic, pipeline.topic("predictions"), pipeline.topic("features")):
+            for records in _batches(log.records(topic), COPIED):
+                producer.send([_again(record) for record in records])
+        producer.close()
+        deadline = time.monotonic() + seconds
+        with Supervisor(clean, 0, 1, "learn", "materialize") as running:
+            while copy.lag("learn") or copy.lag("materialize"):
+                running.check()
+                if time.monotonic() > deadline:
+                    raise SystemExit(f"the clean run did not end within {seconds:g} s")
+                time.sleep(0.1)
+            running.drain()
+    return clean
+
+
+def _as_another(name: str, log: Log, model: Model) -> Check:
+    served, wrong, ours = 0, [], champion(log)
+    for body, place in _bodies(log, "predictions"):
+        features = _features(log, body)
+        served += 1
+        if (is_ := ours.score(features)) != (should := model.score(features)):
+            wrong.append(f"{is_} instead of {should} for {body['id']} ({place})")
+    return Check(name, served, wrong)
+
+
+def _features(log: Log, body: Mapping[str, Any]) -> dict[str, Any]:
+    names = _NAMES.setdefault(id(log), log.running.names(log.running.plan()))
+    return dict(zip(names, body["features"], strict=True))
+
+
+_NAMES: dict[int, tuple[str, ...]] = {}
+
+
+def _pairs(log: Log) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each event's first prediction, with its first label."""
+    pipeline = log.running.pipeline
+    truths: dict[str, bool] = {}
+    for record in log.records(pipeline.labels.topic):
+        if (body := _json(record)) is not None:
+            truths.setdefault(body[pipeline.labels.id], body[pipeline.target])
+    for body, _ in _bodies(log, "predictions"):
+        if (truth := truths.pop(body["id"], None)) is not None:
+            yield body, truth
+
+
+def _first_of_each(log: Log, stream: Any) -> dict[str, str]:
+    """The place of the first usable record of each id."""
+    places: dict[str, str] = {}
+    for record in log.records(stream.topic):
+        if (body := _json(record)) is not None:
+            places.setdefault(body[stream.id], _place(record))
+    return places
+
+
+def _unusable(log: Log, stream: Any) -> Iterator[str]:
+    """The places of what is no JSON, or has an id that stands before it."""
+    seen = set()
+    for record in log.records(stream.topic):
+        body = _json(record)
+        if body is None or body[stream.id] in seen:
+            yield _place(record)
+        else:
+            seen.add(body[stream.id])
+
+
+def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Any]]:
+    """What Feast's client reads: the time (ms) and the features of each (view, key)."""
+    import flows.adapters.feast.quick_feast  # noqa: F401  first
+
+    # isort: split
+    import os
+
+    from feast import FeatureStore
+
+    os.environ["DRIFTLINE_REDIS"] = site.environment["DRIFTLINE_REDIS"]  # its configuration refers to it
+    repo = site.directory / "feature_repo"
+    store = FeatureStore(repo_path=str(repo), fs_yaml_file=repo / site.environment["DRIFTLINE_FEATURE_STORE"])
+    for view in log.running.plan().views:
+        names = [aggregate.name for aggregate in view.aggregates]
+        for keys in _batches((key for name, key in wanted if name == view.name), KEYS):
+            answer = store.get_online_features(
+                features=[f"{view.name}:{name}" for name in names],
+                entity_rows=[{view.entity: key} for key in keys],
+            ).to_dict(include_event_timestamps=True)
+            for n, key in enumerate(keys):
+                yield (
+                    (view.name, key),
+                    (1000 * answer[f"{names[0]}__ts"][n], [answer[name][n] for name in names]),
+                )
+
+
+def _redis(site: Site) -> dict[bytes, dict[bytes, bytes]]:
+    address, *database = site.environment["DRIFTLINE_REDIS"].split(",db=")
+    with Redis.from_url(f"redis://{address}/{(database or ['0'])[0]}") as client:
+        return {key: client.hgetall(key) for key in client.scan_iter(count=10_000)}
+
+
+def _bodies(log: Log, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
+    for record in log.records(log.running.pipeline.topic(kind)):
+        yield orjson.loads(record.value or b""), _place(record)
+
+
+def _last(log: Log, kind: str) -> dict[str, Any]:
+    *_, (body, _) = _bodies(log, kind)
+    return body
+
+
+def _json(record: Record) -> Any:
+    try:
+        return orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _place(record: Record) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def _origin(record: Record) -> str:
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+    return f"{headers['topic']}/{headers['partition']}/{headers['offset']}"
+
+
+def _again(record: Record) -> Outgoing:
+    return Outgoing(
+        record.topic, record.value, record.key, record.partition, record.timestamp, record.headers
+    )
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers)
+
+
+def _likelihood(score: float, truth: bool) -> float:
+    return min(1 - 1e-15, max(1e-15, score if truth else 1.0 - score))  # River's clipping

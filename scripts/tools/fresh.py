@@ -1,0 +1,30 @@
+"""A project of its own for a demo or a benchmark, made anew on every run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from flows.runtime.engine import Engine, engine
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def fresh_project(directory: Path) -> Engine:
+    """The flight_delays project in `directory`, applied; its topics on the broker are empty.
+
+    What lay in `directory` is deleted, and it becomes the working directory.
+    """
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "feature_repo", directory / "feature_repo")
+    (directory / "driftline.toml").write_text(
+        'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
+    )
+    os.chdir(directory)
+    running = engine()
+    broker = running.open_broker()
+    broker.delete_topics(running.topics())
+    broker.close()
+    subprocess.run([sys.executable, "-m", "flows.cli.app", "apply"], check=True)
+    return running

@@ -1,0 +1,183 @@
+"""The soak: the five flows at a steady rate of made-up flights, and whether the memory of any of them grows.
+
+Event time runs so that a day has 30,000 flights. What is measured begins after a third of the time, when
+windows, ids and join are full. The slope is that of scripts/slope.py. A flow "grows" where the lower end of
+the interval is above 1 % of its memory an hour, and the exit code is then 1; above zero it is "slow".
+
+It runs in a project of its own under .driftline/soak, made anew on every run, on the embedded log or, with
+DRIFTLINE_BROKER=kafka://host:port, on Kafka.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.request import urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.jobs.publish import SpeedUp, publish
+from flows.runtime.engine import Engine
+from flows.runtime.runner import FLOWS
+from scripts.tools.endless import DAY, flights
+from scripts.tools.fresh import REPOSITORY, fresh_project
+from scripts.tools.slope import slope
+
+SOAK = REPOSITORY / ".driftline" / "soak"
+A_DAY = 30_000  # flights
+EVERY = 2.0  # seconds between measurements
+STEP = 60_000  # ms of event time that are sent together at most
+PORT = 19_464
+MB = 1e6
+
+console = Console(width=110)
+
+
+class Sample(NamedTuple):
+    """One look at a flow: seconds, its memory and its state on disk (bytes), its processor time (s)."""
+
+    at: float
+    pid: int
+    memory: int
+    disk: int
+    processor: float
+
+
+def main() -> int:
+    """Run the soak; the exit code."""
+    options = _options()
+    os.environ |= {"DRIFTLINE_HTTP_PORT": str(PORT), "DRIFTLINE_EPOCH_SECONDS": "10"}
+    running = fresh_project(SOAK)
+    with _flows() as pids, _published(running, options.rate) as sent:
+        samples = _samples(running, pids, 60 * options.minutes)
+        console.print(_state(sent["records"], options.minutes))
+    return _report(samples)
+
+
+@contextmanager
+def _flows() -> Iterator[Mapping[str, int]]:
+    """`driftline run` meanwhile; the process of each flow."""
+    with (SOAK / "run.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "flows.cli.app", "run"], stdout=log, stderr=log)
+    try:
+        yield _Pids(SOAK / "run.log")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+class _Pids(dict[str, int]):
+    """The process that each flow has now, as the supervisor said."""
+
+    def __init__(self, log: Path) -> None:
+        deadline = time.monotonic() + 60
+        while set(self) != set(FLOWS):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the flows did not start:\n{log.read_text()}")
+            time.sleep(0.1)
+            found = re.findall(r"(\S+) started \(pid (\d+)\)", log.read_text())
+            self.update({flow: int(pid) for flow, pid in found})
+
+
+@contextmanager
+def _published(running: Engine, rate: float) -> Iterator[Mapping[str, int]]:
+    """Publish meanwhile, `rate` flights a second; how many records were sent."""
+    sent, end = {"records": 0}, threading.Event()
+
+    def work() -> None:
+        with closing(running.open_broker()) as broker, closing(broker.producer()) as producer:
+            pace = SpeedUp(rate * DAY / 1000 / A_DAY)
+            for records in publish(producer, running.pipeline, flights(A_DAY), pace, STEP):
+                sent["records"] += len(records)
+                if end.is_set():
+                    return
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield sent
+    end.set()
+    thread.join()
+
+
+def _samples(running: Engine, pids: Mapping[str, int], seconds: float) -> dict[str, list[Sample]]:
+    began = time.monotonic()
+    samples: dict[str, list[Sample]] = {flow: [] for flow in FLOWS}
+    while (at := time.monotonic() - began) < seconds:
+        for flow in FLOWS:
+            samples[flow].append(_sample(at, pids[flow], running.recovery_dir(flow)))
+        time.sleep(EVERY)
+    return samples
+
+
+def _sample(at: float, pid: int, state: Path) -> Sample:
+    try:
+        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        raise SystemExit(f"the process {pid} has ended; see {SOAK / 'run.log'}") from None
+    ticks = int(fields[11]) + int(fields[12])
+    disk = sum(file.stat().st_size for file in state.glob("part-*.sqlite3*"))
+    return Sample(at, pid, resident, disk, ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def _state(records: int, minutes: float) -> str:
+    """What the engine keeps at the end, and how far it is behind."""
+    entities, pending = _metric("predict", "driftline_entities"), _metric("learn", "driftline_pending_labels")
+    behind = sum(_metric(flow, "driftline_consumer_lag_records") for flow in ("predict", "learn"))
+    return (
+        f"{records:,} records in {minutes:g} minutes; at the end {entities:,.0f} entities, "
+        f"{pending:,.0f} pending predictions, {behind:,.0f} records not yet read by predict and learn"
+    )
+
+
+def _metric(flow: str, name: str) -> float:
+    """The sum of a metric's series, as the flow shows it."""
+    with urlopen(f"http://127.0.0.1:{PORT + FLOWS.index(flow)}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line))
+
+
+def _report(samples: Mapping[str, list[Sample]]) -> int:
+    """Print what was measured; 1 if memory clearly grows."""
+    table = Table("flow", "CPU", "RSS, MB", "largest", "MB/h", "95 %", "on disk, MB", "largest", "verdict")
+    grows = False
+    for flow, of_flow in samples.items():
+        measured = of_flow[len(of_flow) // 3 :]
+        hours = [sample.at / 3600 for sample in measured]
+        memory = slope(hours, [sample.memory / MB for sample in measured])
+        verdict = memory.verdict(0.01 * measured[0].memory / MB)
+        grows |= verdict == "grows"
+        seconds = measured[-1].at - measured[0].at
+        table.add_row(
+            flow,
+            f"{(measured[-1].processor - measured[0].processor) / seconds:.0%}",
+            f"{measured[-1].memory / MB:,.0f}",
+            f"{max(sample.memory for sample in of_flow) / MB:,.0f}",
+            f"{memory.value:+.1f}",
+            f"{memory.low:+.1f} to {memory.high:+.1f}",
+            f"{measured[-1].disk / MB:,.1f}",
+            f"{max(sample.disk for sample in of_flow) / MB:,.1f}",
+            verdict,
+        )
+    console.print(table)
+    return int(grows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0, metavar="N", help="how long (20)")
+    parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="flights a second (500)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

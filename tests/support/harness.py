@@ -1,0 +1,428 @@
+"""Drives projects as a user does: their flows in this process or as processes, their topics from outside."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Thread
+
+import orjson
+import pytest
+from places import ROOT
+
+from flows import settings
+from flows.alert import build as alert
+from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
+from flows.learn import build as learn
+from flows.pipeline import Pipeline
+from flows.predict import build as predict
+from flows.retrain import build as retrain
+from flows.runtime import project as projects
+from flows.runtime.engine import Engine, Telemetry
+from flows.runtime.runner import execute
+from scripts.faults.kills import is_flow
+from scripts.faults.site import Log
+
+BUILD = {"predict": predict, "learn": learn, "alert": alert, "retrain": retrain}
+PATIENCE = 60.0  # seconds; the machine may be busy
+DRIFTLINE = Path(sys.executable).with_name("driftline")
+KAFKA_SCRIPT = ROOT / "scripts" / "kafka"
+NEEDS_INSTALLATION = 3  # the exit code of that script
+
+NOT_TESTED = "NOT TESTED: "  # begins the reason of a skip that the summary shows
+
+
+def unavailable(reason: str) -> None:
+    """Skip what needs a system that this machine lacks; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(NOT_TESTED + reason)
+
+
+def server_port() -> int:
+    """A free port below those that the kernel gives to clients, so that a stopped server gets it back."""
+    while True:
+        port = random.randint(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.01)
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers_ping(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class KafkaNode:
+    """A Kafka of its own for the tests; its jars are shared with `scripts/kafka`."""
+
+    folder: Path
+    port: int
+    controller_port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DRIFTLINE_KAFKA_NODE": str(self.folder),
+            "DRIFTLINE_KAFKA_PORT": str(self.port),
+            "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
+            **({"DRIFTLINE_KAFKA_PROPERTIES": str(self.properties)} if self.properties.exists() else {}),
+        }
+
+    @property
+    def properties(self) -> Path:
+        """The file of the server's further properties, which a test may write before the start."""
+        return self.folder.with_suffix(".properties")
+
+    def command(self, name: str) -> None:
+        # to a file: the node inherits a pipe's end and would keep it open
+        output = self.folder.with_suffix(".txt")
+        with output.open("w") as stream:
+            code = subprocess.call([KAFKA_SCRIPT, name], env=self.environment, stdout=stream, stderr=stream)
+        if code == NEEDS_INSTALLATION:
+            unavailable(output.read_text().strip())
+        assert code == 0, output.read_text()
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "pid").read_text())
+
+    def kill(self) -> None:
+        """SIGKILL; a process that ends keeps its ports for some moments."""
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_open, (self.port, self.controller_port))))
+
+    def stopped_after_us(self) -> subprocess.Popen[bytes]:
+        """A process that stops the node when this one closes its pipe or dies in whatever way."""
+        return subprocess.Popen(
+            ["sh", "-c", 'cat; exec "$0" stop', KAFKA_SCRIPT],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+class DurableRedis:
+    """A Redis that keeps what it acknowledged, however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = server_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "appendonly": "yes", "appendfsync": "always"}
+        command = ["redis-server", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
+        self._process = subprocess.Popen(command, cwd=self._folder, stdout=subprocess.DEVNULL)
+        wait_until(lambda: answers_ping(self.port))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it by that signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(10)
+            self._process = None
+
+
+class SmallDisk:
+    """A disk of its own at `path`, of 32 MiB, which a file can fill."""
+
+    SIZE = 32 * 2**20
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._filler = path / "filler"
+
+    def fill(self, leave: int = 0) -> None:
+        """Leave room for that many bytes only."""
+        self.make_room()
+        used = shutil.disk_usage(self.path).used
+        self._filler.write_bytes(bytes(self.SIZE - used - leave))
+
+    def make_room(self) -> None:
+        self._filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[SmallDisk]:
+    """A small disk in place of the directory, with what that holds; skips where nothing may be mounted."""
+    path.mkdir(parents=True, exist_ok=True)
+    held = path.rename(path.with_name(f"{path.name}.held"))
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SmallDisk.SIZE}", "tmpfs", path]
+    try:
+        outcome = subprocess.run(mount, capture_output=True, text=True)
+        refusal = outcome.stderr.strip() if outcome.returncode else ""
+    except OSError as error:
+        refusal = str(error)
+    if refusal:
+        pytest.skip(f"{NOT_TESTED}a full disk, since no small one can be mounted here: {refusal}")
+    try:
+        shutil.copytree(held, path, dirs_exist_ok=True)
+        yield SmallDisk(path)
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project directory, and the environment that its commands get."""
+
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def copy_to(self, directory: Path) -> "Project":
+        """A project of its own with the same plan; its Feast registry still names this one's folders."""
+        shutil.copytree(self.directory, directory)
+        return Project(directory, self.environment)
+
+    def on_kafka(self, address: str) -> "Project":
+        """This project on Kafka, where its topics are made anew.
+
+        All are one engine to Kafka, so that none waits until it has forgotten those that were killed.
+        """
+        (self.directory / ".driftline" / "engine").write_text("tests")
+        moved = self.with_settings(BROKER=f"kafka://{address}")
+        moved.make_topics()
+        return moved
+
+    def with_settings(self, **settings: object) -> "Project":
+        """This project with other settings, named without their DRIFTLINE_."""
+        changed = {f"DRIFTLINE_{name}": str(value) for name, value in settings.items()}
+        return Project(self.directory, {**self.environment, **changed})
+
+    def apply_feast(self) -> None:
+        """Register the feature repository, in this process, so that the stores are this project's own."""
+        from flows.adapters.feast.repo import apply  # Feast takes seconds to import: only where it is needed
+
+        running = self.engine()
+        (self.directory / ".driftline" / "feast" / "registry.db").unlink()
+        apply(running.project.feature_repo, running.settings.feature_store)
+
+    def engine(self, **changes: object) -> Engine:
+        """An engine in this process; `changes` are made to its pipeline's declaration."""
+        loaded, chosen = projects.load(self.directory), settings.load(self.directory, self.environment)
+        pipeline: Pipeline = replace(loaded.pipeline(chosen.pipeline), **changes)  # type: ignore[arg-type]
+        return Engine(loaded, chosen, pipeline)
+
+    @contextmanager
+    def broker(self) -> Iterator[Broker]:
+        with closing(self.engine().open_broker()) as broker:
+            yield broker
+
+    def make_topics(self) -> None:
+        """Make the pipeline's topics, without records."""
+        running = self.engine()
+        with self.broker() as broker:
+            broker.delete_topics(running.topics())
+            broker.create_topics(running.topic_specs())
+
+    def records(self, kind: str) -> list[Record]:
+        """All records of a topic, which is called by its name or its kind."""
+        with self.broker() as broker:
+            return records_of(broker, topic_of(self.engine(), kind))
+
+    def values(self, kind: str) -> list[dict]:
+        return [orjson.loads(record.value) for record in self.records(kind)]
+
+    def send(self, records: Sequence[Outgoing]) -> None:
+        with self.broker() as broker, closing(broker.producer()) as producer:
+            producer.send(records)
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """A `driftline` command, run to its end."""
+        return subprocess.run(
+            [DRIFTLINE, *arguments],
+            cwd=self.directory,
+            env=self._environment(environment),
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+        )
+
+    def start(self, *command: str | Path, **environment: str) -> "Running":
+        """A command in the background."""
+        log = self.directory / f"run-{time.monotonic_ns()}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command, cwd=self.directory, env=self._environment(environment), stdout=stream, stderr=stream
+            )
+        return Running(process, log)
+
+    @contextmanager
+    def flows(self, *names: str, **environment: str) -> Iterator["Running"]:
+        """`driftline run` while the block runs; at its end nothing of it is left."""
+        running = self.start(DRIFTLINE, "run", *names, **environment)
+        try:
+            yield running
+        finally:
+            running.kill()
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLINE_")}
+        return {**inherited, "RUST_BACKTRACE": "0", "COLUMNS": "500", **self.environment, **more}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command that runs in the background."""
+
+    process: subprocess.Popen
+    log: Path
+
+    def pids(self) -> dict[str, int]:
+        """The process that each flow has now, as the supervisor said."""
+        return {flow: int(pid) for flow, pid in re.findall(r"(\S+) started \(pid (\d+)\)", self.said())}
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def stop(self) -> int:
+        """Let it drain; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """End it and all the flows that it has started."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pid in self.pids().values():
+            if is_flow(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def topic_of(running: Engine, kind: str) -> str:
+    return kind if kind in running.topics() else running.pipeline.topic(kind)
+
+
+def records_of(broker: Broker, topic: str) -> list[Record]:
+    return [
+        record
+        for number, (start, end) in enumerate(broker.offsets(topic))
+        for batch in read_range(broker, TopicPartition(topic, number), start, end)
+        for record in batch
+    ]
+
+
+def lag(broker: Broker, running: Engine, flow: str) -> int:
+    """How many records the flow has still to read."""
+    return Log(running, broker).lag(flow)
+
+
+def forget_progress(running: Engine, flow: str) -> None:
+    """Let the flow's group show no progress, so that what it shows next is that of the coming run."""
+    with closing(running.open_broker()) as broker:
+        group, topics = running.pipeline.group(flow), Log(running, broker).inputs(flow)
+        begin = {TopicPartition(topic, n): 0 for topic in topics for n in range(len(broker.offsets(topic)))}
+        with closing(broker.consumer(group, begin)) as consumer:
+            consumer.commit(begin)
+            wait_until(
+                lambda: not any(n for topic in topics for n in broker.committed(group, topic).values())
+            )
+
+
+class CrashAfter(Telemetry):
+    """Lets the flow crash when what it wrote stands on the topics and its epoch is still open."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self._left = batches
+
+    def written(self, records: object) -> None:
+        self._left -= 1
+        if not self._left:
+            raise RuntimeError("the crash that the test wants")
+
+
+def run_flow(
+    running: Engine, flow: str, until: Callable[[Broker], bool] | None = None, build: Callable | None = None
+) -> None:
+    """Run a flow in this process until it has read everything, or until `until` says so; then drain it."""
+    if until is None:
+        forget_progress(running, flow)
+    done = until or (lambda broker: lag(broker, running, flow) == 0)
+    running.drain.clear()
+    watcher = _Drainer(running, done)
+    watcher.start()
+    try:
+        execute(running, flow, (build or BUILD[flow])(running))
+    finally:
+        running.drain.set()
+        watcher.join()
+    assert watcher.fault is None, watcher.fault
+
+
+class _Drainer(Thread):
+    """Tells the flow to stop when it is done, or when it took too long."""
+
+    def __init__(self, running: Engine, done: Callable[[Broker], bool]) -> None:
+        super().__init__(daemon=True)
+        self._running = running
+        self._done = done
+        self.fault: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with closing(self._running.open_broker()) as broker:
+                wait_until(lambda: self._running.drain.is_set() or self._done(broker), PATIENCE)
+        except BaseException as error:  # the test shows it
+            self.fault = error
+        finally:
+            self._running.drain.set()
+
+
+def free_ports(number: int) -> int:
+    """The first of so many consecutive free ports."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + number):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return first
