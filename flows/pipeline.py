@@ -31,7 +31,7 @@ from flows.core.features.plan import FeaturePlan
 from flows.core.learning.outliers import Outliers
 from flows.core.models.model import Model
 from flows.core.models.tasks import TaskName, Truth, task_of
-from flows.core.stream.broker import Outgoing
+from flows.core.stream.broker import Outgoing, TopicSpec
 from flows.core.stream.decode import Decoder
 from flows.core.stream.fields import Field, KeyKind, Time, resolved
 from flows.core.stream.times import in_milliseconds
@@ -243,6 +243,23 @@ class Pipeline:
     def feature_streams(self) -> tuple[Stream, ...]:
         """The streams that the predict flow reads: the sources, then the events."""
         return (*self.sources, self.events)
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics of the pipeline, those that it reads first."""
+        return [*(stream.topic for stream in self.input_streams), *self.output_topics]
+
+    def topic_specs(self) -> list[TopicSpec]:
+        """Return the settings with which `driftline apply` creates the topics."""
+        own, models = self.output_topics, self.topic("models")
+        return [
+            TopicSpec(topic, self.partitions, compacted=topic == models, roomy=topic in own)
+            for topic in self.topics
+        ]
+
+    def feature_names(self, plan: FeaturePlan) -> tuple[str, ...]:
+        """Return the names of the model's features: the event's `inputs`, then those of the plan."""
+        return (*self.inputs, *plan.names)
 
     @property
     def output_topics(self) -> tuple[str, ...]:

@@ -34,12 +34,14 @@ from flows.core.features.plan import FeaturePlan
 from flows.core.stream.times import in_milliseconds
 from flows.errors import ConfigError, DriftlineError, StoreError
 from flows.host import state_dir
+from flows.host.functions import load_transformer
 from flows.host.printable import printable
 from flows.host.tables import console, print_line
 from flows.jobs.materialized import Materialized
 from flows.jobs.unbounded import unbounded_warning
 from flows.runtime import topics as topic_changes
-from flows.runtime.engine import Engine, engine, engines
+from flows.runtime.engine import Engine, load_engine, load_engines
+from flows.runtime.learner import new_learner
 from flows.runtime.locks import alone, await_free
 from flows.runtime.runner import (
     EXIT_BEHIND,
@@ -51,6 +53,7 @@ from flows.runtime.runner import (
     check_topics,
     tune_garbage_collection,
 )
+from flows.runtime.validation import check_plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,12 +85,12 @@ def apply(pipeline: PipelineOption = "") -> None:
     Run it once, and again after every change of a declaration; what is there already stays. Without a choice
     it is for all pipelines of the project.
     """
-    running = engines(pipeline)
+    running = load_engines(pipeline)
     first = running[0]
     state_dir.make(first.settings.state_dir)
     broker = first.open_broker()
     for each in running:  # before Feast, which takes seconds
-        topic_changes.check(each, broker, FLOWS)
+        topic_changes.check(each.pipeline, each.state, broker, FLOWS)
     with err.status("importing Feast and applying the feature repository"):
         from flows.adapters.feast import repo as feast_repo  # Feast takes seconds to import: only here
 
@@ -95,8 +98,8 @@ def apply(pipeline: PipelineOption = "") -> None:
         first.sealer()  # makes the secret, before several flows need it at once
         plans = [_compile(each) for each in running]
     for each, plan in zip(running, plans, strict=True):
-        each.keep_plan(plan)
-        made = topic_changes.make(each, broker)
+        each.state.keep_plan(plan)
+        made = topic_changes.make(each.pipeline, broker)
         for remark in made.remarks:
             err.print(f"{each.pipeline.name}: {remark}", markup=False, highlight=False, soft_wrap=True)
         views = len(plan.views) + len(plan.lookups)
@@ -118,9 +121,9 @@ def _compile(running: Engine) -> FeaturePlan:
     repo, yaml = running.project.feature_repo, running.settings.feature_store
     lateness = in_milliseconds(running.pipeline.lateness)
     plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
-    running.check(plan)
+    check_plan(running.pipeline, plan)
     # opening makes the empty part without which Feast could read no history yet
-    OfflineStore(feast_repo.offline_folders(running.feature_store(), plan), plan)
+    OfflineStore(feast_repo.offline_folders(running.stores.feature_store(), plan), plan)
     return plan
 
 
@@ -141,17 +144,17 @@ def run(
     A flow that crashes is started again and works on where its last stored state stands. The predict flow may
     be several processes, and another number of them after a restart.
     """
-    from flows.alert import targets_of
     from flows.runtime.supervisor import Supervisor
+    from flows.runtime.webhook_targets import webhook_targets
 
     for flow in flows or ():
         if flow not in FLOWS:
             raise ConfigError(f"there is no flow {flow!r}; the flows are {', '.join(FLOWS)}")
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     state_dir.make(running.settings.state_dir)
-    running.plan()
+    running.state.plan()
     check_topics(running)
-    targets_of(running)
+    webhook_targets(running.settings.webhooks, running.project.pipelines)
     if processes > running.pipeline.partitions:
         raise ConfigError(
             f"--processes {processes} is more than the {running.pipeline.partitions} partitions of "
@@ -161,7 +164,7 @@ def run(
     chosen = dict.fromkeys(flows or FLOWS, 1)
     if "predict" in chosen:
         chosen["predict"] = processes
-    await_free(running, chosen)
+    await_free(running.state, chosen)
     for flow in chosen:
         check_sole(running, flow)
     supervisor = Supervisor(chosen, environment, lambda line: err.print(line, highlight=False))
@@ -200,18 +203,19 @@ def backtest(
     from flows.backtest.recorder import POINTS, BacktestRecorder
     from flows.backtest.report import backtest_failure, backtest_summary, backtest_warning, print_backtest
 
-    running = engine(name)
+    running = load_engine(name)
     page = report or Path(f"backtest-{running.pipeline.name}.html")
-    plan = running.plan()
-    records = dataset(running, events, data)
+    plan = running.state.plan()
+    records = dataset(running.pipeline, events, data)
     _check_writable(page)
     looked_up = {}
     if plan.lookups:
         with err.status("importing Feast and joining the batch views"):
-            looked_up = running.looked_up(plan, questions(running.pipeline, records, plan.key_kinds))
-    learner = running.learner(plan)
+            asked = questions(running.pipeline, records, plan.key_kinds)
+            looked_up = running.stores.past_lookups(plan, asked)
+    learner = new_learner(running.pipeline, plan)
     tune_garbage_collection()
-    test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
+    test = Backtest(running.pipeline, plan, learner, load_transformer(plan), looked_up)
     began, history = time.monotonic(), BacktestRecorder(test, records.events)
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
@@ -280,18 +284,18 @@ def verify_features(
     from flows.backtest.report import print_verification, verification_summary
     from flows.jobs.verify import Verification
 
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     span = moment("--since", since), moment("--until", until)
-    behind = 0
+    plan, behind = running.state.plan(), 0
     with (
         closing(running.open_broker()) as broker,
         TemporaryDirectory(prefix="driftline-verify-") as folder,
-        closing(Verification(running, broker, Path(folder), *span)) as run,
+        closing(Verification(running.pipeline, plan, broker, Path(folder), span)) as run,
     ):
         with progress("reading the log", run.records) as advance:
-            stores = Materialized(running, broker)
+            stores = Materialized(running.pipeline, broker)
             run.load(advance)
-        views = running.plan().views
+        views = plan.views
         with progress("recomputing", run.questions * len(views)) as advance:
             results = [run.compare(view, advance) for view in views]
         if feast:
@@ -331,7 +335,7 @@ def _point_in_time_join(running: Engine) -> Callable[[Any], Any]:
     with err.status("importing Feast"):
         from flows.adapters.feast.history import point_in_time_join
 
-        store = running.feature_store()
+        store = running.stores.feature_store()
     return partial(point_in_time_join, store, running.pipeline.service)
 
 
@@ -358,23 +362,23 @@ def backfill(
     """
     from flows.jobs.backfill import Backfill, check_cold, feature_engine, history_of, leave_seed
 
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     check_topics(running)
-    plan, began = running.plan(), time.monotonic()
+    plan, began = running.state.plan(), time.monotonic()
     tune_garbage_collection()
     state_dir.make(running.settings.state_dir)
     with closing(running.open_broker()) as broker, _alone(running, seed):
         if seed:
-            check_cold(running)
-        history = history_of(running, broker, files or ())
+            check_cold(running.state)
+        history = history_of(running.pipeline, broker, files or ())
         with err.status("importing Feast"):
-            offline, online = running.stores(plan)
-        filling = Backfill(feature_engine(running, plan), plan, offline, online)
+            offline, online = running.stores.stores(plan)
+        filling = Backfill(feature_engine(running.pipeline, plan), plan, offline, online)
         with progress("backfilling", len(history)) as advance:
             for records in filling.run(history):
                 advance(records)
         if seed:
-            leave_seed(running, plan, filling.engine, history.ends)
+            leave_seed(running.state, plan, filling.engine, history.ends)
     for line in filling.summary(time.monotonic() - began):
         print_line(console(), line)
     if filling.failed:
@@ -396,22 +400,23 @@ def training_set(
     """Join the predictions on the topic, with the features as served, with their labels: a parquet file."""
     from flows.jobs.training_set import AsServed, TrainingSet, feast_source, predictions_in
 
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     check_topics(running)
-    plan = running.plan()
+    plan = running.state.plan()
     with closing(running.open_broker()) as broker, ExitStack() as stack:
         folder = Path(stack.enter_context(_beside(file)))
         source: Any = AsServed(len(running.pipeline.inputs))
         if through_feast:
-            if behind := _behind(Materialized(running, broker), wait=True):
+            if behind := _behind(Materialized(running.pipeline, broker), wait=True):
                 raise StoreError(
                     f"materialize is behind by {behind:,} records and does not move, so Feast's stores lack "
                     "them; run it, or leave --through-feast out"
                 )
             with err.status("importing Feast"):
-                source = stack.enter_context(feast_source(running, plan, broker, folder))
+                store = running.stores.feature_store()
+                source = stack.enter_context(feast_source(running.pipeline, plan, store, broker, folder))
         examples = TrainingSet(running.pipeline, plan, source)
-        with progress("joining", predictions_in(running, broker)) as advance:
+        with progress("joining", predictions_in(running.pipeline, broker)) as advance:
             examples.write(broker, file, folder, advance)
     print_line(console(), examples.summary())
 
@@ -421,7 +426,7 @@ def _alone(running: Engine, seed: bool) -> Iterator[None]:
     """No flow writes the stores meanwhile, and none starts before its seed is there."""
     with ExitStack() as locks:
         for flow in ("materialize", "predict") if seed else ("materialize",):
-            locks.enter_context(alone(running, flow))
+            locks.enter_context(alone(running.state, flow))
         yield
 
 

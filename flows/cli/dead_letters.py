@@ -14,7 +14,8 @@ from flows.core.stream.dead_letter import DeadLetter
 from flows.errors import ConfigError
 from flows.host.tables import console, print_line, print_table
 from flows.jobs.dead_letters import Wanted, check, inputs_of, letter_at, letters, replay
-from flows.runtime.engine import Engine, engine
+from flows.pipeline import Pipeline
+from flows.runtime.engine import load_engine
 from flows.runtime.runner import check_topics
 
 dead_letters = typer.Typer(no_args_is_help=True, help="See what could not be used, and send it again.")
@@ -36,10 +37,10 @@ def list_letters(
     """Count the dead letters by reason and topic, and list the newest."""
     wanted = Wanted(reason, topic)
     check(wanted)
-    with _opened(pipeline) as (running, broker):
+    with _opened(pipeline) as (declared, broker):
         counts: Counter[tuple[str, str]] = Counter()
         last: deque[DeadLetter] = deque(maxlen=newest)
-        for letter in letters(running, broker, wanted):
+        for letter in letters(declared, broker, wanted):
             counts[letter.reason, letter.origin] += 1
             last.append(letter)
     if as_json:
@@ -70,8 +71,8 @@ def show_letter(
     """Print one dead letter: why, where it came from, its headers, its key and its value."""
     if raw and sys.stdout.isatty():
         raise ConfigError("--raw writes bytes, which a terminal may obey; add `> FILE`, or leave --raw out")
-    with _opened(pipeline) as (running, broker):
-        letter = letter_at(running, broker, at)
+    with _opened(pipeline) as (declared, broker):
+        letter = letter_at(declared, broker, at)
     if raw:
         sys.stdout.buffer.write(letter.value or b"")
         sys.stdout.flush()
@@ -99,11 +100,11 @@ def replay_letters(
     wanted = Wanted(reason, topic, at or ())
     if wanted == Wanted():
         raise ConfigError("say which: PARTITION/OFFSET of some, --reason or --topic")
-    with _opened(pipeline) as (running, broker):
-        inputs = inputs_of(running)
+    with _opened(pipeline) as (declared, broker):
+        inputs = inputs_of(declared)
         check(wanted, inputs)
-        chosen = [letter_at(running, broker, place) for place in at or ()]
-        result = replay(broker, filter(wanted.fits, chosen or letters(running, broker, wanted)), inputs)
+        chosen = [letter_at(declared, broker, place) for place in at or ()]
+        result = replay(broker, filter(wanted.fits, chosen or letters(declared, broker, wanted)), inputs)
     to = console()
     print_line(to, f"{result.sent:,} sent again")
     for origin, number in result.left_out.items():
@@ -111,11 +112,11 @@ def replay_letters(
 
 
 @contextmanager
-def _opened(pipeline: str) -> Iterator[tuple[Engine, Broker]]:
-    running = engine(pipeline)
+def _opened(pipeline: str) -> Iterator[tuple[Pipeline, Broker]]:
+    running = load_engine(pipeline)
     check_topics(running)
     with closing(running.open_broker()) as broker:
-        yield running, broker
+        yield running.pipeline, broker
 
 
 def _said(letter: DeadLetter) -> dict[str, Any]:

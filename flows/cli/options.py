@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows.core.stream.times import YEAR_2100, milliseconds
 from flows.errors import ConfigError
 from flows.host.printable import printable_json
-from flows.pipeline import Dataset
-from flows.runtime.engine import Engine
+from flows.pipeline import Dataset, Pipeline
 
 PipelineOption = Annotated[
     str, typer.Option("--pipeline", "-p", help="The pipeline, where the project has several.")
@@ -55,10 +54,10 @@ def _write(document: bytes) -> None:
     sys.stdout.flush()
 
 
-def dataset(running: Engine, events: int | None, data: Path | None) -> Dataset:
+def dataset(pipeline: Pipeline, events: int | None, data: Path | None) -> Dataset:
     """The data set that the pipeline declares, made of the file `data` if given, or its first `events`."""
     with err.status("reading the data set"):
-        return running.pipeline.load_dataset(events, data)
+        return pipeline.load_dataset(events, data)
 
 
 class progress:  # noqa: N801 (used as a function)

@@ -23,9 +23,8 @@ from flows.jobs.publish import publish as publish_records
 from flows.jobs.publish_input import FileRecords, Survey, survey
 from flows.jobs.steady_producer import SteadyProducer
 from flows.pipeline import Pipeline, Stream
-from flows.runtime.engine import Engine, engine
-from flows.runtime.locks import is_running
-from flows.runtime.runner import check_topics
+from flows.runtime.engine import Engine, load_engine
+from flows.runtime.runner import check_topics, is_running
 
 LOOSEST = timedelta(hours=6)  # the bound where labels take longer, or there are none
 TIGHTEST = timedelta(seconds=1)
@@ -64,10 +63,12 @@ def publish(
     """
     if topic and file is None:
         raise ConfigError("--topic goes with a file of records; name the file")
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     check_topics(running, [stream.topic for stream in running.pipeline.input_streams])
     records: Any = (
-        FileRecords(file, _stream(running.pipeline, topic)) if file else dataset(running, events, data)
+        FileRecords(file, _stream(running.pipeline, topic))
+        if file
+        else dataset(running.pipeline, events, data)
     )
     with progress("checking", len(records)) as advance:
         found = survey(running.pipeline, records, advance)

@@ -14,7 +14,7 @@ from flows.core.stream.broker import Broker
 from flows.errors import UnknownTopic
 from flows.host.tables import console, print_line, print_table
 from flows.pipeline import OUTPUTS
-from flows.runtime.engine import Engine, engine
+from flows.runtime.engine import Engine, load_engine
 from flows.runtime.runner import FLOWS
 
 _NAMED = 20  # topics that an error names
@@ -22,9 +22,9 @@ _NAMED = 20  # topics that an error names
 
 def topics(as_json: JsonOption = False, pipeline: PipelineOption = "") -> None:
     """List the pipeline's topics: partitions, records, and how far each flow has read."""
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     with closing(running.open_broker()) as broker:
-        rows = [_row(running, broker, topic) for topic in broker.existing(running.topics())]
+        rows = [_row(running, broker, topic) for topic in broker.existing(running.pipeline.topics)]
     if as_json:
         print_json(rows)
         return
@@ -66,9 +66,9 @@ def tail(
     """Print a topic's records as they come, until Ctrl-C."""
     from flows.jobs.tail import follow, readable
 
-    running = engine(pipeline)
+    running = load_engine(pipeline)
     name = running.pipeline.topic(topic) if topic in OUTPUTS else topic
-    names = running.names(running.plan()) if topic == "predictions" else ()
+    names = running.pipeline.feature_names(running.state.plan()) if topic == "predictions" else ()
     show = print_json_line if as_json else _print_record
     with closing(running.open_broker()) as broker, suppress(KeyboardInterrupt):
         _check_exists(running, broker, name)
@@ -92,14 +92,14 @@ def _check_exists(running: Engine, broker: Broker, topic: str) -> None:
     try:
         broker.existing([topic])
     except UnknownTopic:
-        if topic not in running.topics():
+        if topic not in running.pipeline.topics:
             raise _unknown(running, broker, topic) from None
         raise
 
 
 def _unknown(running: Engine, broker: Broker, topic: str) -> UnknownTopic:
     known = broker.topics()
-    own = [each for each in running.topics() if each in known]
+    own = [each for each in running.pipeline.topics if each in known]
     others = sorted(known.keys() - own)
     named = ", ".join([*own, *others][:_NAMED]) or "none"
     more = f" and {len(known) - _NAMED:,} more" if len(known) > _NAMED else ""

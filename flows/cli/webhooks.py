@@ -1,13 +1,14 @@
 """`driftline webhooks`: tries the endpoints out, and posts past alerts again."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import END, JsonOption, PipelineOption, moment, print_json
 from flows.host.tables import console, print_table
-from flows.runtime.engine import engine
+from flows.runtime.engine import load_engine
 from flows.runtime.runner import EXIT_FAULT, check_topics
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ def try_endpoints(
 
     Its type is io.driftline.test, in Alertmanager's format the alert is DriftlineTest; filters do not count.
     """
-    from flows.jobs.redelivery import try_out
+    from flows.jobs.redelivery import chosen, try_out
+    from flows.runtime.webhook_targets import webhook_sender, webhook_targets
 
-    _report(try_out(engine(pipeline), endpoint), as_json)
+    running = load_engine(pipeline)
+    targets = chosen(webhook_targets(running.settings.webhooks, running.project.pipelines), endpoint)
+    _report(try_out(running.pipeline.name, targets, webhook_sender(running.settings)), as_json)
 
 
 @webhooks.command(
@@ -51,12 +55,17 @@ def replay_alerts(
     Each is tried once; at the first that an endpoint does not take, the rest is left out for it and the exit
     code is 1. Receivers know by the id what they have had.
     """
-    from flows.jobs.redelivery import replay
+    from flows.jobs.redelivery import chosen, replay
+    from flows.runtime.webhook_targets import webhook_sender, webhook_targets
 
-    begin, end = moment("--since", since), moment("--until", until)
-    running = engine(pipeline)
+    span = moment("--since", since), moment("--until", until)
+    running = load_engine(pipeline)
     check_topics(running)
-    _report(replay(running, begin, end, endpoint), as_json)
+    targets = chosen(webhook_targets(running.settings.webhooks, running.project.pipelines), endpoint)
+    sender = webhook_sender(running.settings)
+    with closing(running.open_broker()) as broker:
+        results = replay(broker, running.pipeline.topic("drift"), span, targets, sender)
+    _report(results, as_json)
 
 
 def _report(results: Sequence["Redelivery"], as_json: bool) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from flows.core.features.plan import Transform
-from flows.core.features.transforms import Function
+from flows.core.features.plan import FeaturePlan, Transform
+from flows.core.features.transforms import Function, Transformer
 from flows.core.user_code import describe
 from flows.errors import ConfigError
 
@@ -99,3 +99,8 @@ def _file_of(module: str) -> str:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise ImportError(f"module {module!r} has no source file")
     return spec.origin
+
+
+def load_transformer(plan: FeaturePlan) -> Transformer:
+    """Return the row transforms of the plan, ready to run; raises `ConfigError` as `load_function` does."""
+    return Transformer(plan, {transform.name: load_function(transform) for transform in plan.transforms})

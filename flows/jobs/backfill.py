@@ -24,8 +24,9 @@ from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
 from flows.core.stream.dead_tally import DeadTally, dead_of
 from flows.core.stream.merge import merged, of_our_time
 from flows.errors import ConfigError
+from flows.host.functions import load_transformer
 from flows.pipeline import Pipeline, Stream
-from flows.runtime.engine import Engine
+from flows.runtime.state import PipelineState
 from flows.runtime.user_faults import trace
 
 if TYPE_CHECKING:
@@ -192,34 +193,34 @@ class Backfill:
         self._newest = {}
 
 
-def history_of(running: Engine, broker: Broker, files: Sequence[str]) -> History:
+def history_of(pipeline: Pipeline, broker: Broker, files: Sequence[str]) -> History:
     """The history in `files`, or without any in the topics that the predict flow reads."""
-    pipeline = running.pipeline
     if files:
         return FileHistory(files, pipeline)
     return TopicHistory(broker, pipeline.feature_streams, time.time_ns() // 1_000_000)
 
 
-def feature_engine(running: Engine, plan: FeaturePlan) -> FeatureEngine:
+def feature_engine(pipeline: Pipeline, plan: FeaturePlan) -> FeatureEngine:
     """The engine of a pipeline before its first record, with an intake for each slot."""
-    pipeline = running.pipeline
     intakes = [pipeline.intake(plan) for _ in range(pipeline.partitions)]
-    return FeatureEngine(intakes, plan, running.transformer(plan), pipeline.topic("dead-letters"))
+    return FeatureEngine(intakes, plan, load_transformer(plan), pipeline.topic("dead-letters"))
 
 
-def check_cold(running: Engine) -> None:
+def check_cold(state: PipelineState) -> None:
     """Raise `ConfigError` where the predict flow has a state, which a seed would not change."""
-    state = running.recovery_dir("predict")
-    if state.exists():
+    folder = state.recovery_dir("predict")
+    if folder.exists():
         raise ConfigError(
-            f"the predict flow of {running.pipeline.name} has a state already, in {state}; start over "
+            f"the predict flow of {state.pipeline} has a state already, in {folder}; start over "
             "(see 'Start over' in docs/how-to.md), or leave --seed out"
         )
 
 
-def leave_seed(running: Engine, plan: FeaturePlan, engine: FeatureEngine, ends: Mapping[str, int]) -> None:
+def leave_seed(
+    state: PipelineState, plan: FeaturePlan, engine: FeatureEngine, ends: Mapping[str, int]
+) -> None:
     """Write what the engine knows as the seed of the predict flow, which goes on at the offsets `ends`."""
     states = [intake.snapshot() for intake in engine.intakes]
     if not ends:  # the rows of files are nothing that has been read of a topic
         states = [state | {"next": {}} for state in states]
-    write_seed(running.seed_file, plan.hash, ends, map(orjson.dumps, states), engine.entities())
+    write_seed(state.seed_file, plan.hash, ends, map(orjson.dumps, states), engine.entities())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flows.core.stream.broker import Broker, TopicPartition, read_range, read_since
 from flows.core.stream.dead_letter import REASONS, DeadLetter, again, read
 from flows.errors import ConfigError, InvalidRecord
-from flows.runtime.engine import Engine
+from flows.pipeline import Pipeline
 
 _AT_ONCE = 1000  # records in one acknowledged batch
 
@@ -45,18 +45,18 @@ def check(wanted: Wanted, inputs: Collection[str] = ()) -> None:
         raise ConfigError(f"--topic {wanted.origin!r} is no input; the inputs are {', '.join(inputs)}")
 
 
-def letters(running: Engine, broker: Broker, wanted: Wanted) -> Iterator[DeadLetter]:
+def letters(pipeline: Pipeline, broker: Broker, wanted: Wanted) -> Iterator[DeadLetter]:
     """The dead letters, partition by partition, oldest first; what is none on the topic is passed over."""
-    for record in read_since(broker, running.pipeline.topic("dead-letters"), 0):
+    for record in read_since(broker, pipeline.topic("dead-letters"), 0):
         with suppress(InvalidRecord):
             letter = read(record)
             if wanted.fits(letter):
                 yield letter
 
 
-def letter_at(running: Engine, broker: Broker, place: str) -> DeadLetter:
+def letter_at(pipeline: Pipeline, broker: Broker, place: str) -> DeadLetter:
     """The dead letter at `place`, which is PARTITION/OFFSET; raises `ConfigError` where there is none."""
-    topic = running.pipeline.topic("dead-letters")
+    topic = pipeline.topic("dead-letters")
     with suppress(ValueError, InvalidRecord):
         partition, offset = map(int, place.split("/"))
         bounds = broker.offsets(topic)
@@ -68,9 +68,9 @@ def letter_at(running: Engine, broker: Broker, place: str) -> DeadLetter:
     )
 
 
-def inputs_of(running: Engine) -> list[str]:
+def inputs_of(pipeline: Pipeline) -> list[str]:
     """The topics whose records may be sent again: those that others write."""
-    return [stream.topic for stream in running.pipeline.input_streams]
+    return [stream.topic for stream in pipeline.input_streams]
 
 
 def replay(broker: Broker, chosen: Iterable[DeadLetter], inputs: Collection[str]) -> Replayed:

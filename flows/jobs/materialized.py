@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from flows.core.stream.broker import Broker
-from flows.runtime.engine import Engine
+from flows.pipeline import Pipeline
 
 PATIENCE = 60.0  # seconds that the flow may take without any progress
 _LOOK_EVERY = 0.2
@@ -13,8 +13,7 @@ _LOOK_EVERY = 0.2
 class Materialized:
     """The stores against the records that stand on the topics now; what comes later does not matter."""
 
-    def __init__(self, running: Engine, broker: Broker) -> None:
-        pipeline = running.pipeline
+    def __init__(self, pipeline: Pipeline, broker: Broker) -> None:
         self._broker = broker
         self._group = pipeline.group("materialize")
         topics = [pipeline.topic(kind) for kind in ("predictions", "features")]

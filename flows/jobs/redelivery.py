@@ -2,17 +2,16 @@
 
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from flows.adapters.http.webhooks import Message, Sender
-from flows.alert import TIMEOUT, Target, targets_of
 from flows.core.alerting import alertmanager
 from flows.core.drift.signal import CONTENT_TYPE, TRIAL_ANNOTATIONS, DriftSignal, trial, trial_labels
-from flows.core.stream.broker import Record, read_since
+from flows.core.stream.broker import Broker, Record, read_since
 from flows.errors import ConfigError, InvalidRecord
-from flows.runtime.engine import Engine
+from flows.runtime.webhook_targets import WebhookTarget
 
 
 class Redelivery(NamedTuple):
@@ -28,30 +27,29 @@ class Redelivery(NamedTuple):
     detail: str
 
 
-def try_out(running: Engine, endpoint: str = "") -> list[Redelivery]:
-    """Post a test event, once, to each endpoint or to that of this name, whatever its filters."""
-    targets = _chosen(running, endpoint)
+def try_out(pipeline: str, targets: Sequence[WebhookTarget], sender: Sender) -> list[Redelivery]:
+    """Post a test event of the pipeline, once, to each endpoint, whatever its filters."""
     identity, now = f"test_{secrets.token_hex(16)}", time.time_ns() // 1_000_000
     results = []
-    sender = _sender(running)
     for target in targets:
-        answer = sender.post(target.endpoint, _trial(target, running.pipeline.name, identity, now))
+        answer = sender.post(target.endpoint, _trial(target, pipeline, identity, now))
         results.append(_result(target, 1, int(answer.result == "delivered"), answer.detail))
     return results
 
 
-def replay(running: Engine, begin: int, end: int, endpoint: str = "") -> list[Redelivery]:
-    """Post the alerts with `begin <= time < end` (ms) again to the endpoints that want them.
+def replay(
+    broker: Broker, topic: str, span: tuple[int, int], targets: Sequence[WebhookTarget], sender: Sender
+) -> list[Redelivery]:
+    """Post the alerts on `topic` with `begin <= time < end` (ms) again to the endpoints that want them.
 
     Each is tried once; at the first that an endpoint does not take the rest is left out for it.
     """
-    targets = _chosen(running, endpoint)
-    signals = [(signal, record) for signal, record in _signals(running) if begin <= signal.time < end]
-    sender = _sender(running)
+    begin, end = span
+    signals = [(signal, record) for signal, record in _signals(broker, topic) if begin <= signal.time < end]
     return [_replay(sender, target, signals) for target in targets]
 
 
-def _replay(sender: Sender, target: Target, signals: list[tuple[DriftSignal, Record]]) -> Redelivery:
+def _replay(sender: Sender, target: WebhookTarget, signals: list[tuple[DriftSignal, Record]]) -> Redelivery:
     wanted = [(signal, record) for signal, record in signals if target.wants.takes(signal)]
     detail = ""
     for taken, (signal, record) in enumerate(wanted):
@@ -62,15 +60,15 @@ def _replay(sender: Sender, target: Target, signals: list[tuple[DriftSignal, Rec
     return _result(target, len(wanted), len(wanted), detail)
 
 
-def _trial(target: Target, pipeline: str, identity: str, now: int) -> Message:
+def _trial(target: WebhookTarget, pipeline: str, identity: str, now: int) -> Message:
     if target.alertmanager:
         body = alertmanager.group("resolved", trial_labels(pipeline), TRIAL_ANNOTATIONS, now, now)
         return Message(identity, body, alertmanager.CONTENT_TYPE)
     return Message(identity, trial(pipeline, identity, now), CONTENT_TYPE)
 
 
-def _chosen(running: Engine, name: str) -> list[Target]:
-    targets = targets_of(running)
+def chosen(targets: Sequence[WebhookTarget], name: str) -> list[WebhookTarget]:
+    """Return the endpoint of this name, by default all; raises `ConfigError` if there is none."""
     names = [target.endpoint.name for target in targets]
     if not names:
         raise ConfigError("no webhook is set; set DRIFTLINE_WEBHOOK_URL and DRIFTLINE_WEBHOOK_SECRET")
@@ -79,18 +77,12 @@ def _chosen(running: Engine, name: str) -> list[Target]:
     return [target for target in targets if name in ("", target.endpoint.name)]
 
 
-def _sender(running: Engine) -> Sender:
-    return Sender(allow_private=running.settings.webhook_allow_private, timeout=TIMEOUT)
-
-
-def _signals(running: Engine) -> Iterator[tuple[DriftSignal, Record]]:
+def _signals(broker: Broker, topic: str) -> Iterator[tuple[DriftSignal, Record]]:
     """The signals of the drift topic, partition by partition; what is none was told by the alert flow."""
-    topic = running.pipeline.topic("drift")
-    with closing(running.open_broker()) as broker:
-        for record in read_since(broker, topic, 0):
-            with suppress(InvalidRecord):
-                yield DriftSignal.from_json(record.value or b""), record
+    for record in read_since(broker, topic, 0):
+        with suppress(InvalidRecord):
+            yield DriftSignal.from_json(record.value or b""), record
 
 
-def _result(target: Target, alerts: int, taken: int, detail: str) -> Redelivery:
+def _result(target: WebhookTarget, alerts: int, taken: int, detail: str) -> Redelivery:
     return Redelivery(target.endpoint.name, str(target.endpoint), alerts, taken, detail)

@@ -27,9 +27,10 @@ from flows.core.stream.times import milliseconds
 from flows.errors import ConfigError, InvalidRecord
 from flows.host.arrow import KEY_TYPES, TYPES, Fit, column
 from flows.pipeline import Pipeline, Stream
-from flows.runtime.engine import Engine
 
 if TYPE_CHECKING:
+    from feast import FeatureStore
+
     from flows.adapters.feast.history import FeastHistory
 
 ROWS = 10_000  # of a row group
@@ -170,15 +171,16 @@ class TrainingSet:
 
 
 @contextmanager
-def feast_source(running: Engine, plan: FeaturePlan, broker: Broker, folder: Path) -> Iterator[ThroughFeast]:
+def feast_source(
+    pipeline: Pipeline, plan: FeaturePlan, store: "FeatureStore", broker: Broker, folder: Path
+) -> Iterator[ThroughFeast]:
     """Opens Feast's offline store, and collects in `folder` what on-demand views read of the events."""
     from flows.adapters.feast.history import FeastHistory  # Feast takes seconds to import
 
-    store = running.feature_store()
     with closing(ById(folder / "events.db")) as events:
         if plan.transforms:
             events.put(
-                _payloads(running.pipeline.events, plan.key_kinds, broker), again=False
+                _payloads(pipeline.events, plan.key_kinds, broker), again=False
             )  # a duplicate was not answered
         yield ThroughFeast(FeastHistory(store, plan), events)
 
@@ -193,9 +195,9 @@ def _payloads(events: Stream, keys: Mapping[str, KeyKind], broker: Broker) -> It
         yield event.id, orjson.dumps(event.payload)
 
 
-def predictions_in(running: Engine, broker: Broker) -> int:
+def predictions_in(pipeline: Pipeline, broker: Broker) -> int:
     """How many records there are on the predictions topic."""
-    return sum(end - start for start, end in broker.offsets(running.pipeline.topic("predictions")))
+    return sum(end - start for start, end in broker.offsets(pipeline.topic("predictions")))
 
 
 def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:

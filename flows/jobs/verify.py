@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.adapters.duckdb.recomputation import Recomputation, ServedFeatures, StreamRecord
-from flows.core.features.plan import View
+from flows.core.features.plan import FeaturePlan, View
 from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
 from flows.core.stream.fields import Key, Text
 from flows.core.stream.times import milliseconds
 from flows.errors import ConfigError, InvalidRecord
 from flows.host.arrow import TYPES, Fit
-from flows.pipeline import Stream
-from flows.runtime.engine import Engine
+from flows.pipeline import Pipeline, Stream
 
 SHOWN = 1000  # explained or mismatched rows of a view that are looked into; all are counted
 _REFUSED = ("not-json", "schema", "time", "late", "duplicate")  # by the intake, before any feature
@@ -77,12 +76,13 @@ class ViewResult:
 class Verification:
     """One run over the questions whose event time is from `since` up to but not including `until` (ms)."""
 
-    def __init__(self, running: Engine, broker: Broker, folder: Path, since: int, until: int) -> None:
-        pipeline = running.pipeline
-        self._running = running
+    def __init__(
+        self, pipeline: Pipeline, plan: FeaturePlan, broker: Broker, folder: Path, span: tuple[int, int]
+    ) -> None:
+        self._pipeline = pipeline
         self._broker = broker
-        self._since, self._until = since, until
-        self._plan = plan = running.plan()
+        self._since, self._until = span
+        self._plan = plan
         read = {*plan.streams, pipeline.events.topic} if plan.transforms else set(plan.streams)
         self._streams = {s.topic: s for s in pipeline.feature_streams if s.topic in read}
         texts = {topic: _texts(self._streams[topic]) for topic in plan.streams}
@@ -96,7 +96,7 @@ class Verification:
     @property
     def records(self) -> int:
         """How many records `load` reads."""
-        topics = [self._predictions, self._running.pipeline.topic("dead-letters"), *self._streams]
+        topics = [self._predictions, self._pipeline.topic("dead-letters"), *self._streams]
         return sum(stop - start for topic in topics for _, start, stop in self._ranges(topic))
 
     @property
@@ -106,7 +106,7 @@ class Verification:
 
     @property
     def _predictions(self) -> str:
-        return self._running.pipeline.topic("predictions")
+        return self._pipeline.topic("predictions")
 
     def load(self, advance: Advance) -> None:
         """Read the topics; raises `ConfigError` where no prediction of the plan is in the range."""
@@ -127,7 +127,7 @@ class Verification:
         """Take in what the views aggregate, and of events what the transforms get; a topic may be both."""
         if topic in self._plan.streams:
             self._recomputation.add_records(topic, records)
-        if self._plan.transforms and topic == self._running.pipeline.events.topic:
+        if self._plan.transforms and topic == self._pipeline.events.topic:
             self._recomputation.add_requests([(r.id, *self._request(r.values)) for r in records])
 
     def _request(self, payload: Mapping[str, Any]) -> Iterator[Any]:
@@ -199,7 +199,7 @@ class Verification:
 
     def _refused(self, advance: Advance) -> Iterator[tuple[str, int, int]]:
         """Where the records stood that became dead letters at the intake."""
-        for record in self._read(self._running.pipeline.topic("dead-letters"), advance):
+        for record in self._read(self._pipeline.topic("dead-letters"), advance):
             headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
             if headers.get("reason") in _REFUSED and headers.get("topic") in self._streams:
                 self.refused[headers["reason"]] += headers["topic"] in self._plan.streams
@@ -222,7 +222,7 @@ class Verification:
                 yield StreamRecord(record.partition, record.offset, record_id, time, payload)
 
     def _served(self, advance: Advance) -> Iterator[ServedFeatures]:
-        inputs = len(self._running.pipeline.inputs)
+        inputs = len(self._pipeline.inputs)
         for record in self._read(self._predictions, advance):
             try:
                 prediction, plan, asked = predictions.decode_served(record)

@@ -1,4 +1,4 @@
-"""Which broker an address means."""
+"""Opens the broker at an address, and the engine's group on Kafka."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,10 +15,10 @@ FILE = re.compile(r"file://(/.*[^/])")
 
 
 def open_broker(url: str, kafka_options: Mapping[str, str]) -> Broker:
-    """The broker at `kafka://host:port[,host:port]`, or in the file `file:///absolute/path/log.db`.
+    """Return the broker at `kafka://host:port[,host:port]`, or in the file `file:///absolute/path/log.db`.
 
-    `kafka_options` go to every Kafka client as they are: `security.protocol`, `sasl.*`, `ssl.*` and so on.
-    Raises `ConfigError` for any other address and `BrokerError` for a file that is not a log.
+    `kafka_options` are passed to every Kafka client: `security.protocol`, `sasl.*`, `ssl.*` and so on. Raises
+    `ConfigError` for any other address, and `BrokerError` for a file that is not a log.
     """
     if match := KAFKA.fullmatch(url):
         from flows.adapters.kafka.broker import KafkaBroker
@@ -30,7 +30,7 @@ def open_broker(url: str, kafka_options: Mapping[str, str]) -> Broker:
         return LogBroker(Path(unquote(match[1])))
     raise ConfigError(
         "the broker's address must be kafka://host:port[,host:port] or file:///absolute/path/log.db, "
-        f"but it is {re.sub(CREDENTIALS, '***@', url)!r}"
+        f"got {re.sub(CREDENTIALS, '***@', url)!r}; set DRIFTLINE_BROKER"
     )
 
 
@@ -42,9 +42,9 @@ def membership(
     engine: str,
     on_loss: Callable[[str], None],
 ) -> AbstractContextManager[object]:
-    """The place of `engine` in `group` while a block runs (see `flows.adapters.kafka.membership`).
+    """Return the membership of `engine` in `group` while a block runs (see `flows.adapters.kafka.membership`).
 
-    The embedded log serves one machine, where a lock file tells engines apart: there nothing is taken.
+    With the embedded log it does nothing: that serves one machine, where file locks exclude a second engine.
     """
     if match := KAFKA.fullmatch(url):
         from flows.adapters.kafka.broker import KafkaBroker
@@ -55,7 +55,7 @@ def membership(
 
 
 def await_member(url: str, kafka_options: Mapping[str, str], group: str, engine: str) -> None:
-    """Wait until `engine` is in `group`; raises `EngineConflict` when another one is."""
+    """Wait until `engine` is in `group`; raises `EngineConflict` if another engine is."""
     if match := KAFKA.fullmatch(url):
         from flows.adapters.kafka.broker import KafkaBroker
         from flows.adapters.kafka.membership import await_member
@@ -64,7 +64,7 @@ def await_member(url: str, kafka_options: Mapping[str, str], group: str, engine:
 
 
 def check_sole(url: str, kafka_options: Mapping[str, str], group: str, engine: str) -> None:
-    """Raise `EngineConflict` when an engine other than `engine` is in `group` on its Kafka."""
+    """Raise `EngineConflict` if an engine other than `engine` is in `group` on Kafka."""
     if match := KAFKA.fullmatch(url):
         from flows.adapters.kafka.broker import KafkaBroker
         from flows.adapters.kafka.membership import check_sole
@@ -73,7 +73,7 @@ def check_sole(url: str, kafka_options: Mapping[str, str], group: str, engine: s
 
 
 def has_members(url: str, kafka_options: Mapping[str, str], group: str) -> bool:
-    """Whether an engine is in `group` on its Kafka; never on the embedded log."""
+    """Return whether an engine is in `group` on Kafka; False with the embedded log."""
     if match := KAFKA.fullmatch(url):
         from flows.adapters.kafka.broker import KafkaBroker
 

@@ -1,79 +1,84 @@
-"""Locks in the state directory: no flow runs twice on one state, on one machine.
+"""Locks in the state directory, which keep a flow from running twice on one state and machine.
 
-They end with the process that holds them, in whatever way it ends.
+The system releases the locks of a process that died.
 """
 
-import fcntl
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 
 from flows.errors import EngineConflict
 from flows.host import state_dir
-from flows.runtime.broker_url import has_members
-from flows.runtime.engine import Engine
+from flows.host.file_locks import try_exclusive_lock, try_shared_lock
+from flows.runtime.state import PipelineState
 
-_DRAINING = 5.0  # seconds that flows whose supervisor was killed get to end
+_DRAINING = 5.0  # seconds that the flows of a killed supervisor get to drain
 _POLL = 0.1  # seconds
+
+_TryLock = Callable[[Path], AbstractContextManager[bool]]
 
 
 @contextmanager
-def alone(running: Engine, flow: str) -> Iterator[None]:
-    """Hold the lock of the flow while a block runs.
+def alone(state: PipelineState, flow: str) -> Iterator[None]:
+    """Hold the lock of the flow while the block runs.
 
     Raises `EngineConflict` when another process on this machine runs the flow with the same state.
     """
-    with _locked(running, flow, flow, fcntl.LOCK_EX):
+    with _locked(state, flow, flow, try_exclusive_lock):
         yield
 
 
 @contextmanager
-def one_of(running: Engine, flow: str, process: str) -> Iterator[None]:
-    """Hold the lock of one of the flow's processes while a block runs.
+def one_of(state: PipelineState, flow: str, process: str) -> Iterator[None]:
+    """Hold the lock of one of the flow's processes while the block runs.
 
-    Raises `EngineConflict` when the process runs already, or the flow runs as a single process.
+    Raises `EngineConflict` when that process is running, or the flow runs as a single process.
     """
-    with _locked(running, flow, flow, fcntl.LOCK_SH), _locked(running, flow, process, fcntl.LOCK_EX):
+    with (
+        _locked(state, flow, flow, try_shared_lock),
+        _locked(state, flow, process, try_exclusive_lock),
+    ):
         yield
 
 
-def await_free(running: Engine, flows: Iterable[str]) -> None:
+def await_free(state: PipelineState, flows: Iterable[str]) -> None:
     """Wait a few seconds until none of the flows runs; raises `EngineConflict` if one still does."""
     deadline = time.monotonic() + _DRAINING
     for flow in flows:
-        while True:
-            try:
-                with alone(running, flow):
-                    break
-            except EngineConflict:
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(_POLL)
+        _await_one(state, flow, deadline)
+
+
+def _await_one(state: PipelineState, flow: str, deadline: float) -> None:
+    while True:
+        try:
+            with alone(state, flow):
+                return
+        except EngineConflict:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL)
+
+
+def runs_here(state: PipelineState, flow: str) -> bool:
+    """Return whether a process with this state directory runs the flow."""
+    try:
+        with alone(state, flow):
+            return False
+    except EngineConflict:
+        return True
 
 
 @contextmanager
-def _locked(running: Engine, flow: str, name: str, kind: int) -> Iterator[None]:
-    file = running.recovery_dir(flow).with_name(f"{name}.lock")
+def _locked(state: PipelineState, flow: str, process: str, try_lock: _TryLock) -> Iterator[None]:
+    file = state.lock_file(process)
     with ExitStack() as stack:
-        with state_dir.explained(running.settings.state_dir):
+        with state_dir.explained(state.root):
             file.parent.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(file.open("w"))
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held = stack.enter_context(try_lock(file))
+        if not held:
             raise EngineConflict(
-                f"another process runs {flow} of {running.pipeline.name} already, with the state in "
-                f"{running.settings.state_dir}; stop that one first"
-            ) from None
+                f"another process runs {flow} of {state.pipeline} already, with the state in {state.root}; "
+                "stop that one first"
+            )
         yield
-
-
-def is_running(running: Engine, flow: str) -> bool:
-    """Whether a process of this state directory runs the flow, or on Kafka an engine anywhere."""
-    try:
-        with alone(running, flow):
-            pass
-    except EngineConflict:
-        return True
-    settings, group = running.settings, f"{running.pipeline.group(flow)}.engine"
-    return has_members(settings.broker, settings.kafka_options, group)

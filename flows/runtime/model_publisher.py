@@ -1,4 +1,4 @@
-"""Publishes models to the models topic: numbers the messages, and keeps what large models cost in bounds."""
+"""Makes the records of the models topic: numbers them, and limits the cost of large models."""
 
 import logging
 import time
@@ -10,14 +10,17 @@ from flows.core.models.snapshots import INLINE_BYTES, Sealer
 from flows.core.stream.broker import Broker, Outgoing, TopicPartition, read_range
 from flows.errors import SnapshotError
 
-_SHARE = 10  # publishing takes at most a tenth of the time
+_SHARE = 10  # publishing takes at most one tenth of the time
 _BYTES_PER_SECOND = 1e6  # of large snapshots in the artifact store
 
 _log = logging.getLogger("driftline.models")
 
 
 class ModelPublisher:
-    """Makes the records of one pipeline's models; `sequence` is that of the last one."""
+    """Makes the records of one pipeline's models.
+
+    `sequence` is that of the last record, `interval` and `pause` are seconds between publications.
+    """
 
     def __init__(self, pipeline: str, topic: str, sealer: Sealer, sequence: int, interval: float) -> None:
         self.sequence = sequence
@@ -42,9 +45,9 @@ class ModelPublisher:
     def publication(
         self, models: Mapping[Role, Model], at: int, lineage: Mapping[str, Any]
     ) -> list[Outgoing]:
-        """Return a record of each model, and set `pause` by what they cost.
+        """Return a record of each model, and set `pause` according to their cost.
 
-        `at` is the event time (ms), `lineage` that of each version.
+        `at` is the event time (ms); `lineage` is by version.
         """
         self.pause, began = self._interval, time.monotonic()
         records = [
@@ -54,15 +57,15 @@ class ModelPublisher:
         return records
 
     def _warn(self, model: Model, size: int) -> None:
-        """Warn when a model outgrows a message, and at each doubling from there."""
+        """Warn when a model becomes too large for a message, and at each doubling of its size."""
         if size <= self._warn_above:
             return
         while self._warn_above < size:
             self._warn_above *= 2
         _log.warning(
-            "model %s has %s bytes, and above %s its snapshots go to the artifact store, at most one every "
-            "%.1f s. Does it grow with each new value? Then bound it: hash texts (FeatureHasher) instead of "
-            "one-hot encoding them, or limit a tree's max_depth and max_size",
+            "model %s has %s bytes; snapshots above %s bytes go to the artifact store, at most one every "
+            "%.1f s. If it grows with each new value, bound it: hash texts (FeatureHasher) instead of one-hot "
+            "encoding them, or limit a tree's max_depth and max_size",
             model.version,
             f"{size:,}",
             f"{INLINE_BYTES:,}",
@@ -74,7 +77,7 @@ def newest_sequence(broker: Broker, topic: str, sealer: Sealer, start: Mapping[i
     """Return the highest sequence of the learner's messages on the models topic, 0 if there is none.
 
     `start` is the offset to begin at, by partition. After a crash the topic is ahead of the stored state, and
-    a message that does not advance the sequence would be refused.
+    predictors refuse a message that does not advance the sequence.
     """
     highest = 0
     for partition, (first, end) in enumerate(broker.offsets(topic)):
@@ -84,7 +87,7 @@ def newest_sequence(broker: Broker, topic: str, sealer: Sealer, start: Mapping[i
                 try:
                     announced = sealer.announced(record)
                 except SnapshotError:
-                    continue  # the predictor makes it a dead letter
+                    continue  # the predict flow writes a dead letter
                 if announced.role != "candidate":
                     highest = max(highest, announced.sequence)
     return highest

@@ -1,4 +1,4 @@
-"""A project: a directory whose pyproject.toml or driftline.toml names a feature repository and pipelines."""
+"""Loads a project: a directory with a feature repository and pipelines, named in its TOML file."""
 
 import importlib
 import os
@@ -17,12 +17,12 @@ from flows.errors import ConfigError
 from flows.pipeline import Pipeline
 
 _KEYS = ("feature_repo", "pipelines")
-ROOT = 0  # the user who may write everywhere
+ROOT = 0  # uid
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the project is, where its Feast repository is, and its pipelines by name."""
+    """The directory of a project, its Feast repository, and its pipelines by name."""
 
     directory: Path
     feature_repo: Path
@@ -30,7 +30,7 @@ class Project:
     modules: tuple[str, ...]
 
     def pipeline(self, name: str = "") -> Pipeline:
-        """The pipeline called `name`, or the only one; raises `ConfigError` with the choice there is."""
+        """Return the pipeline called `name`, by default the only one; raises `ConfigError` if there is none."""
         if not name and len(self.pipelines) == 1:
             return next(iter(self.pipelines.values()))
         if name not in self.pipelines:
@@ -59,7 +59,7 @@ def find(start: Path) -> Path:
 
 
 def load(directory: Path) -> Project:
-    """The project in `directory`, its pipelines imported; raises `ConfigError`."""
+    """Import the pipelines of the project in `directory`, and return it; raises `ConfigError`."""
     table = _table(directory)
     if table is None:
         raise ConfigError(f"{directory} has no [tool.driftline] table and no driftline.toml")
@@ -82,15 +82,15 @@ def load(directory: Path) -> Project:
 
 
 def _check_topics(pipelines: Collection[Pipeline]) -> None:
-    """Raise `ConfigError` where two pipelines would write one topic, or Kafka would refuse a topic."""
+    """Raise `ConfigError` if two pipelines would write one topic, or Kafka would refuse a topic's name."""
     writers: dict[str, Pipeline] = {}
     for pipeline in pipelines:
         for topic in pipeline.output_topics:
             other = writers.setdefault(collision_name(topic), pipeline)
             if other is not pipeline:
                 raise ConfigError(
-                    f"pipelines {other.name!r} and {pipeline.name!r} would both write {topic!r}, since Kafka "
-                    "does not tell '.' and '_' in names apart; rename one of them"
+                    f"pipelines {other.name!r} and {pipeline.name!r} would both write {topic!r}: Kafka treats "
+                    "'.' and '_' in names as equal; rename one of them"
                 )
     for pipeline in pipelines:
         for stream in pipeline.input_streams:
@@ -104,7 +104,7 @@ def _check_topics(pipelines: Collection[Pipeline]) -> None:
 
 
 def _check_owner(directory: Path, file: Path) -> None:
-    """Raise `ConfigError` where somebody else could have put a project above the working directory."""
+    """Raise `ConfigError` if another user could have put a project above the working directory."""
     for path in (directory, file):
         status = path.stat()
         if status.st_uid not in (os.geteuid(), ROOT) or status.st_mode & stat.S_IWOTH:
@@ -136,7 +136,7 @@ def _parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is no valid TOML: {error}") from None
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
 
 
 def _driftline(pyproject: Mapping[str, Any]) -> Any:
@@ -151,14 +151,14 @@ def _checked(table: Any, file: Path) -> dict[str, Any]:
         if key not in _KEYS:
             near = get_close_matches(key, _KEYS, n=1)
             advice = f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(_KEYS)}"
-            raise ConfigError(f"{file}: there is no key {key!r}; {advice}")
+            raise ConfigError(f"{file}: unknown key {key!r}; {advice}")
     return table
 
 
 def _pipeline(module: str) -> Pipeline:
     try:
         imported = importlib.import_module(module)
-    except ConfigError:  # it names the place of the declaration
+    except ConfigError:  # it has the place of the declaration
         raise
     except Exception as error:  # a declaration is the user's code
         raise ConfigError(

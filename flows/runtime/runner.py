@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from flows.adapters.bytewax import recovery
-from flows.adapters.prometheus import metrics as telemetry
+from flows.adapters.prometheus import metrics
 from flows.errors import (
     AccessDenied,
     ConfigError,
@@ -28,34 +28,35 @@ from flows.errors import (
 )
 from flows.host import state_dir
 from flows.host.printable import PrintableFormatter, printable_lines
+from flows.pipeline import Pipeline
 from flows.runtime import broker_url as brokers
-from flows.runtime.broker_url import await_member, membership
-from flows.runtime.engine import Engine, drain_on_signals, engine
-from flows.runtime.locks import alone, one_of
+from flows.runtime.broker_url import await_member, has_members, membership
+from flows.runtime.engine import Engine, drain_on_signals, load_engine
+from flows.runtime.locks import alone, one_of, runs_here
 from flows.runtime.topics import check_slots
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
-TELL_WHERE = signal.SIGQUIT  # makes a flow write what each of its threads is doing to standard error
-BACKGROUND = ("materialize", "retrain")  # long work that must not take the processor from an answer
+DUMP_STACKS = signal.SIGQUIT  # makes a flow write the stack of each of its threads to standard error
+BACKGROUND = ("materialize", "retrain")  # run at low priority, so that predictions are not delayed
 
 SUPERVISED = "--supervised"
-_PORTS = 10  # from a process's HTTP port to that of the flow's next process
+_PORTS = 10  # between the HTTP ports of two processes of one flow
 
-EXIT_FAULT = 1  # the flow crashed: starting it again may help
+EXIT_FAULT = 1  # the flow crashed; a restart may help
 EXIT_MISTAKE = 2  # a person has to correct something first
-EXIT_BEHIND = 4  # a command found that a flow has not yet done what it needs; waiting helps
-EXIT_AGAIN = 3  # the flow ended in order, to be started again at once
+EXIT_AGAIN = 3  # the flow drained, to be restarted at once
+EXIT_BEHIND = 4  # of a command: a flow has not caught up yet; waiting helps
 MISTAKES = (AccessDenied, ConfigError, EngineConflict, RecordTooLarge, SnapshotError, UnknownTopic)
 
 
 class ProcessPlace(NamedTuple):
-    """Which of a flow's processes this one is, and the addresses (host:port) of all; none if it is alone."""
+    """The number of a process of a flow, and the addresses (host:port) of all; none if it is the only one."""
 
     number: int = 0
     addresses: tuple[str, ...] = ()
 
     def name_of(self, flow: str) -> str:
-        """What the process is called.
+        """Return the name of the process.
 
         >>> ProcessPlace().name_of("predict")
         'predict'
@@ -65,7 +66,7 @@ class ProcessPlace(NamedTuple):
         return f"{flow}-{self.number}" if self.addresses else flow
 
     def arguments(self) -> list[str]:
-        """Those of the command that runs the process."""
+        """Return the arguments of the command that runs the process."""
         return ["--process", str(self.number), "--addresses", *self.addresses] if self.addresses else []
 
 
@@ -73,87 +74,102 @@ SINGLE = ProcessPlace()
 
 
 def run(flow: str, place: ProcessPlace) -> int:
-    """Run `flow` until it ends in order; its exit code. Raises `DriftlineError`, for a person to act on."""
-    running = engine()
-    state_dir.make(running.settings.state_dir)
-    drain_on_signals(running)
-    check_topics(running)
-    # each flow imports what it needs only: the hot ones must not wait for Feast
-    module = importlib.import_module(f"flows.{flow}")
-    telemetry.PROCESS_INFO.labels(running.pipeline.name, flow).set(1)
-    settings = running.settings
+    """Run `flow` until it ends in order, and return its exit code.
+
+    Raises a `DriftlineError` if a person has to act.
+    """
+    engine = load_engine()
+    settings = engine.settings
+    state_dir.make(settings.state_dir)
+    drain_on_signals(engine.drain)
+    check_topics(engine)
+    module = importlib.import_module(f"flows.{flow}")  # only this flow: importing Feast takes seconds
+    metrics.PROCESS_INFO.labels(engine.pipeline.name, flow).set(1)
     tune_garbage_collection()
     if flow in BACKGROUND:
         os.nice(10)
     with (
-        _lock(running, flow, place),
-        sole_engine(running, flow, place),
-        telemetry.health_server(settings.http_host, _port(running, flow, place), running.waits_for),
+        _lock(engine, flow, place),
+        sole_engine(engine, flow, place),
+        metrics.health_server(settings.http_host, _port(engine, flow, place), engine.io.waits_for),
     ):
-        execute(running, flow, module.build(running), place)
-    return EXIT_AGAIN if running.watch.has_grown else 0
+        execute(engine, flow, module.build(engine), place)
+    return EXIT_AGAIN if engine.watch.has_grown else 0
 
 
 def tune_garbage_collection() -> None:
-    """Collect less often, and never look again at what start-up left.
+    """Collect less often, and exclude the objects that exist after start-up.
 
-    A flow makes no cycles but keeps many objects; looking at all of them took a third of its time.
+    A flow creates no cycles but keeps many objects; scanning all of them took a third of its time.
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
 
 
-def execute(running: Engine, flow: str, dataflow: object, place: ProcessPlace = SINGLE) -> None:
+def execute(engine: Engine, flow: str, dataflow: object, place: ProcessPlace = SINGLE) -> None:
     """Run `dataflow` with recovery on; raises `StateError` when its state cannot be stored."""
     from bytewax.recovery import RecoveryConfig
     from bytewax.run import cli_main
 
-    directory = running.recovery_dir(flow)
-    recovery.prepare(directory, running.pipeline.partitions)
-    check_slots(running, flow)
+    directory = engine.state.recovery_dir(flow)
+    recovery.prepare(directory, engine.pipeline.partitions)
+    check_slots(engine.pipeline, engine.state, flow)
     with recovery.running(directory):
         cli_main(
             dataflow,
             process_id=place.number,
             addresses=list(place.addresses) or None,
-            epoch_interval=timedelta(seconds=running.settings.epoch_seconds),
+            epoch_interval=timedelta(seconds=engine.settings.epoch_seconds),
             recovery_config=RecoveryConfig(directory),
         )
 
 
-def _lock(running: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[None]:
-    return one_of(running, flow, place.name_of(flow)) if place.addresses else alone(running, flow)
+def _lock(engine: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[None]:
+    if place.addresses:
+        return one_of(engine.state, flow, place.name_of(flow))
+    return alone(engine.state, flow)
 
 
-def sole_engine(running: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[object]:
-    """Be the one engine that runs the flow on its Kafka, from whatever machine.
+def sole_engine(engine: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[object]:
+    """Be the only engine that runs the flow on its Kafka, from any machine, while a block runs.
 
-    The first process of a cluster holds the engine's place; the others look whether its state is theirs.
-    Raises `EngineConflict`.
+    The first process of a cluster joins the engine's group; the others wait until it has. Raises
+    `EngineConflict`.
     """
-    settings, pipeline = running.settings, running.pipeline
+    settings, pipeline = engine.settings, engine.pipeline
     kafka = (settings.broker, settings.kafka_options)
-    group = f"{pipeline.group(flow)}.engine"
+    group, identity = _engine_group(pipeline, flow), engine.state.identity()
     if place.number == 0:
-        return membership(*kafka, group, pipeline.topic("predictions"), running.identity(), _end_at_once)
-    await_member(*kafka, group, running.identity())
+        return membership(*kafka, group, pipeline.topic("predictions"), identity, _end_at_once)
+    await_member(*kafka, group, identity)
     return nullcontext()
 
 
-def check_sole(running: Engine, flow: str) -> None:
-    """Raise `EngineConflict` when another engine runs the flow on its Kafka, from whatever machine."""
-    settings, group = running.settings, f"{running.pipeline.group(flow)}.engine"
-    brokers.check_sole(settings.broker, settings.kafka_options, group, running.identity())
+def check_sole(engine: Engine, flow: str) -> None:
+    """Raise `EngineConflict` when another engine runs the flow on its Kafka, from any machine."""
+    settings, group = engine.settings, _engine_group(engine.pipeline, flow)
+    brokers.check_sole(settings.broker, settings.kafka_options, group, engine.state.identity())
+
+
+def is_running(engine: Engine, flow: str) -> bool:
+    """Return whether a process with this state directory runs the flow, or on Kafka an engine anywhere."""
+    settings, group = engine.settings, _engine_group(engine.pipeline, flow)
+    return runs_here(engine.state, flow) or has_members(settings.broker, settings.kafka_options, group)
+
+
+def _engine_group(pipeline: Pipeline, flow: str) -> str:
+    """Return the consumer group whose only member is the engine that runs the flow."""
+    return f"{pipeline.group(flow)}.engine"
 
 
 def _end_at_once(reason: str) -> None:
-    """End the process as a crash does: whatever it still wrote would be another engine's to write."""
+    """Exit without draining: another engine now owns the flow, and this one must write nothing more."""
     logging.getLogger("driftline").error("%s", reason)
     os._exit(EXIT_MISTAKE)
 
 
 def drain_with_parent() -> None:
-    """Drain when the supervisor is gone: the pipe that it holds to our standard input ends with it."""
+    """Drain when the supervisor dies, which closes the pipe that is this process's standard input."""
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)  # not sys.stdin: its lock would outlive the interpreter
@@ -162,48 +178,51 @@ def drain_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def check_topics(running: Engine, topics: Sequence[str] = ()) -> None:
-    """Raise `UnknownTopic` unless `driftline apply` has made the topics, by default all of the pipeline.
+def check_topics(engine: Engine, topics: Sequence[str] = ()) -> None:
+    """Raise `UnknownTopic` unless `driftline apply` has created the topics, by default all.
 
-    Raises `AccessDenied` for one that Kafka hides.
+    Raises `AccessDenied` for a topic that Kafka hides.
     """
-    with closing(running.open_broker()) as broker:
-        broker.existing(topics or running.topics())
+    with closing(engine.open_broker()) as broker:
+        broker.existing(topics or engine.pipeline.topics)
 
 
 def main(flow: str, place: ProcessPlace) -> int:
-    """Run `flow`; the process's exit code. A person's mistake is one line, a crash has its stack trace."""
-    faulthandler.register(TELL_WHERE)
+    """Run `flow` and return the process's exit code.
+
+    A mistake of the user is logged as one line, a crash with its stack trace.
+    """
+    faulthandler.register(DUMP_STACKS)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter(f"%(asctime)s {flow}: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         return run(flow, place)
     except Exception as error:
-        cause = _deliberate(error)
+        cause = _driftline_error(error)
         if cause is None:
             sys.stderr.write(printable_lines(traceback.format_exc()))
             return EXIT_FAULT
         logging.getLogger("driftline").error("%s", cause)
         return EXIT_MISTAKE if isinstance(cause, MISTAKES) else EXIT_FAULT
     except BaseException as panic:
-        if type(panic).__name__ != "PanicException":  # Rust's, which no module exports
+        if type(panic).__name__ != "PanicException":  # of Rust; no module exports it
             raise
         logging.getLogger("driftline").error(
-            "the processes of the flow have lost one another (%s); should it come again, run the flow as one "
-            "process, which tells the cause",
+            "worker processes lost contact (%s); if this recurs, run with --processes 1 to see the cause",
             panic,
         )
         return EXIT_FAULT
 
 
-def _port(running: Engine, flow: str, place: ProcessPlace) -> int:
-    base = running.settings.http_port
-    return base and base + FLOWS.index(flow) + _PORTS * place.number
+def _port(engine: Engine, flow: str, place: ProcessPlace) -> int:
+    """Return the HTTP port of a process; 0, any free port, if that is set."""
+    base = engine.settings.http_port
+    return base + FLOWS.index(flow) + _PORTS * place.number if base else 0
 
 
-def _deliberate(error: BaseException | None) -> DriftlineError | None:
-    """The error of ours that Bytewax wrapped in its own."""
+def _driftline_error(error: BaseException | None) -> DriftlineError | None:
+    """Return the `DriftlineError` that Bytewax wrapped in an error of its own, if any."""
     while error is not None:
         if isinstance(error, DriftlineError):
             return error
@@ -215,13 +234,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows.runtime.runner", description="Run one flow.")
     parser.add_argument("flow", choices=FLOWS)
     parser.add_argument(SUPERVISED, action="store_true", help="drain when standard input ends")
-    parser.add_argument("--process", type=int, default=0, help="which of the flow's processes this is")
-    parser.add_argument("--addresses", nargs="+", default=(), help="host:port of each of them, in order")
+    parser.add_argument("--process", type=int, default=0, help="the number of this process of the flow")
+    parser.add_argument("--addresses", nargs="+", default=(), help="host:port of each process, in order")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    asked = _arguments()
-    if asked.supervised:
+    arguments = _arguments()
+    if arguments.supervised:
         drain_with_parent()
-    sys.exit(main(asked.flow, ProcessPlace(asked.process, tuple(asked.addresses))))
+    sys.exit(main(arguments.flow, ProcessPlace(arguments.process, tuple(arguments.addresses))))

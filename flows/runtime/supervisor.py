@@ -1,7 +1,7 @@
-"""Supervises the flows as processes: restarts one that crashed, and drains all of them at the end.
+"""Supervises the flows as processes: restarts a flow that crashed, and drains all of them at the end.
 
-A flow may be several processes, a cluster of Bytewax on this machine. They live and die together: where one
-crashed, the messages between them are lost, so the others are killed, and all go on from their stored state.
+A flow may be several processes, a Bytewax cluster on this machine. A crash of one loses the messages between
+them, so the others are killed and all resume from their stored state.
 """
 
 import os
@@ -15,12 +15,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from flows.core.stream.drain import Drain
-from flows.runtime.runner import EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, TELL_WHERE, ProcessPlace
+from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, ProcessPlace
 
 GRACE = 30.0  # seconds that a flow gets to drain
-_TELLING = 1.0  # seconds that it gets to tell where it stands
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is started again
-_HEALTHY_AFTER = 60.0  # seconds after which a crash is no longer counted with the one before
+_DUMPING = 1.0  # seconds that a flow gets to write its stacks
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is restarted
+_HEALTHY_AFTER = 60.0  # seconds of running after which the wait is reset
 
 
 @dataclass
@@ -32,9 +32,9 @@ class _Child:
     restart_at: float | None = None
 
     def end(self) -> int | None:
-        """The exit code of a process that ended; one that says that a person must correct something first.
+        """Return the exit code of the flow if a process of it ended, `EXIT_MISTAKE` first.
 
-        Where some ended in order, to be started again, the others are about to.
+        `EXIT_AGAIN` is returned when all processes ended with it: the others are about to.
         """
         codes = [code for process in self.processes if (code := process.poll()) is not None]
         if EXIT_MISTAKE in codes:
@@ -44,16 +44,16 @@ class _Child:
         return next((code for code in codes if code != EXIT_AGAIN), None)
 
     def kill(self) -> None:
-        """End what is left of it."""
+        """Kill the processes that still run."""
         for process in self.processes:
             process.kill()
             process.wait()
 
 
 class Supervisor:
-    """Runs each of `flows` in as many processes as it says, with `environment` added to this one's.
+    """Runs each of `flows` in the given number of processes, with `environment` added to this process's.
 
-    `say` gets one line for what happens.
+    `say` gets a line for each event.
     """
 
     def __init__(
@@ -66,18 +66,18 @@ class Supervisor:
         self._children: list[_Child] = []
 
     def run(self) -> int:
-        """Supervise until `stop` is called; the exit code: 0, or that of a flow that cannot start."""
+        """Supervise until `stop` is called; return 0, or the exit code of a flow that cannot start."""
         self._children = [_Child(flow) for flow in self._flows]
         for child in self._children:
             self._start(child)
         while not self._drain.is_set():
             time.sleep(0.1)
             for child in self._children:
-                if (code := self._look_after(child)) is not None:
-                    self._end()
+                if (code := self._supervise(child)) is not None:
+                    self._drain_all()
                     return code
         self._say("draining")
-        return self._end()
+        return self._drain_all()
 
     def stop(self) -> None:
         """Let `run` drain the flows and return."""
@@ -90,16 +90,16 @@ class Supervisor:
 
     def _open(self, flow: str, place: ProcessPlace) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "flows.runtime.runner", flow, SUPERVISED, *place.arguments()]
-        # The pipe ends when we do, however we end. In a session of its own a flow does not get our Ctrl-C:
-        # we drain it.
+        # The pipe closes when this process ends, in whatever way. The new session keeps Ctrl-C from the flow,
+        # which this process drains.
         process = subprocess.Popen(  # noqa: S603 (our own module)
             command, env=self._environment, stdin=subprocess.PIPE, start_new_session=True
         )
         self._say(f"{place.name_of(flow)} started (pid {process.pid})")
         return process
 
-    def _look_after(self, child: _Child) -> int | None:
-        """Restart the child if it ended; the exit code if that would not help."""
+    def _supervise(self, child: _Child) -> int | None:
+        """Restart the flow if it ended; return its exit code if that would not help."""
         now = time.monotonic()
         if child.restart_at is None:
             code = child.end()
@@ -120,31 +120,31 @@ class Supervisor:
             child.wait = min(2 * child.wait, _LONGEST_WAIT)
         return None
 
-    def _end(self) -> int:
-        """Drain all flows; 0 if each one did within the grace period."""
+    def _drain_all(self) -> int:
+        """Drain all flows; return 0 if each one did within the grace period."""
         processes = [(child.flow, process) for child in self._children for process in child.processes]
         for _, process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + GRACE
         codes = [self._wait_for(flow, process, deadline) for flow, process in processes]
-        # the signal ends a flow that has not begun: nothing of it is lost
+        # a flow that has not started yet dies of the signal, and loses nothing
         return 0 if all(code in (0, EXIT_AGAIN, -signal.SIGTERM) for code in codes) else 1
 
     def _wait_for(self, flow: str, process: subprocess.Popen[bytes], deadline: float) -> int:
         try:
             return process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._say(f"{flow} did not drain within {GRACE:g} s; killed. Where it stood:")
-            process.send_signal(TELL_WHERE)
+            self._say(f"{flow} did not drain within {GRACE:g} s; killed. Its stacks:")
+            process.send_signal(DUMP_STACKS)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_TELLING)  # it goes on when it has told
+                process.wait(_DUMPING)  # it continues after the dump
             process.kill()
             return process.wait()
 
 
 def cluster(processes: int) -> Sequence[ProcessPlace]:
-    """The places of so many processes of a flow, which talk to each other over free loopback ports."""
+    """Return the places of the processes of a flow, which communicate over free loopback ports."""
     if processes == 1:
         return [SINGLE]
     with ExitStack() as sockets:

@@ -1,4 +1,4 @@
-"""Whether a pipeline's declaration agrees with the feature plan, which is what Feast declares."""
+"""Checks a pipeline's declaration against the feature plan, which is compiled from the Feast repository."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from flows.pipeline import Pipeline, Stream
 
 
 def check_plan(pipeline: Pipeline, plan: FeaturePlan) -> None:
-    """Raise `ConfigError` unless the streams have the fields that the plan's views read, of their types."""
+    """Raise `ConfigError` unless the streams have the fields that the plan reads, with the right types."""
     _check_keys(plan)
     streams = {stream.topic: stream for stream in pipeline.feature_streams}
     events = _resolved(pipeline.events, plan)
@@ -18,7 +18,7 @@ def check_plan(pipeline: Pipeline, plan: FeaturePlan) -> None:
     for view in plan.views:
         if view.stream not in streams:
             raise ConfigError(
-                f"view {view.name!r} reads topic {view.stream!r}, which is no source of pipeline "
+                f"view {view.name!r} reads topic {view.stream!r}, which is not a source of pipeline "
                 f"{pipeline.name!r}; add it to `sources`"
             )
         _check_fields(view, _resolved(streams[view.stream], plan))
@@ -32,12 +32,12 @@ def check_plan(pipeline: Pipeline, plan: FeaturePlan) -> None:
 
 
 def _resolved(stream: Stream, plan: FeaturePlan) -> Stream:
-    """The stream with the kinds that the plan gives its keys."""
+    """Return the stream with the kind of each key as the plan has it."""
     return replace(stream, fields=resolved(stream.fields, plan.key_kinds))
 
 
 def _check_keys(plan: FeaturePlan) -> None:
-    """Raise `ConfigError` where views give one key two types: 1 and "1" would be two entities, or one."""
+    """Raise `ConfigError` if views give one key two types, by which 1 and "1" are different entities."""
     used = [(f"view {v.name!r}", v.entity, v.key) for v in plan.views]
     used += [(f"batch view {one.name!r}", k.name, k.key_kind) for one in plan.lookups for k in one.keys]
     first: dict[str, tuple[str, KeyKind]] = {}
@@ -51,7 +51,7 @@ def _check_keys(plan: FeaturePlan) -> None:
 
 
 def _check_key_inputs(inputs: Iterable[str], events: Stream) -> None:
-    """Raise `ConfigError` for an input of which nobody says whether it is a text or an integer."""
+    """Raise `ConfigError` for an input that is a key of unknown kind."""
     for name in inputs:
         if events.fields[name] == Key(events.fields[name].required):
             raise ConfigError(
@@ -61,7 +61,7 @@ def _check_key_inputs(inputs: Iterable[str], events: Stream) -> None:
 
 
 def _check_fields(view: View, stream: Stream) -> None:
-    """Raise `ConfigError` unless the stream has the view's entity, and a number in each of its columns."""
+    """Raise `ConfigError` unless the stream has the view's entity and the columns that it aggregates."""
     field = stream.fields.get(view.entity)
     if field is None:
         raise ConfigError(f"view {view.name!r} needs the field {view.entity!r} of topic {stream.topic!r}")
@@ -81,7 +81,7 @@ def _holds_key(field: Field, kind: KeyKind) -> bool:
 
 
 def _check_column(view: View, aggregate: Aggregate, stream: Stream) -> None:
-    """Raise `ConfigError` unless the stream has a column that the function can read."""
+    """Raise `ConfigError` unless the stream has the column, of a type that the function accepts."""
     field, wanted = stream.fields.get(aggregate.column), _columns_for(aggregate)
     if field is None or not field.required or not any(_is(field, kind) for kind in wanted):
         raise ConfigError(
@@ -112,7 +112,7 @@ def _check_inputs(view: str, fields: Sequence[Input], events: Stream) -> None:
 
 
 def _is(field: Field | None, kind: Kind) -> bool:
-    """Whether a field, whose kind of key is known, gives a view what it reads."""
+    """Return whether a field, if a key then of known kind, has the kind that a view reads."""
     if isinstance(field, Key):
         return (kind, field.kind) in (("string", "text"), ("number", "integer"))
     return isinstance(field, _KINDS[kind])

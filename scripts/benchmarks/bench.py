@@ -29,12 +29,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows.core.features.by_entity import BatchSplitter, EntityRouter
 from flows.core.features.idle import IdleIndex
 from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
-from flows.learn import _Learn
-from flows.predict import _Assemble, _ByEntity, _Intake, _Predict, _Split, _Windows
 from flows.runtime.engine import Engine
 from flows.runtime.runner import tune_garbage_collection
+from flows.runtime.steps.features import GatherStep, IntakeStep, WindowsStep
+from flows.runtime.steps.learning import LearnStep
+from flows.runtime.steps.scoring import PredictStep
 from scripts.benchmarks import drift, features, labels, online, outliers
 from scripts.benchmarks.peers import compare
 from scripts.tools.fresh import REPOSITORY, fresh_project
@@ -123,26 +125,37 @@ def publish(broker: Broker, records: Sequence[Outgoing]) -> None:
 
 def bare_predict(running: Engine, records: Sequence[Record]) -> None:
     """The work of the predict flow on one batch after the other, and nothing else."""
-    plan = running.plan()
-    intake, split, assemble = _Intake(running, plan, None, None), _Split(plan), _Assemble(plan)
-    predict = _Predict(running, plan, None)
-    windows: dict[str, _Windows] = {}
+    plan = running.state.plan()
+    intake, split, assemble = (
+        IntakeStep(running.pipeline, plan, None, None),
+        BatchSplitter(plan),
+        GatherStep(plan),
+    )
+    predict = PredictStep(running.pipeline, plan, running.sealer(), None)
+    windows: dict[str, WindowsStep] = {}
     idle = IdleIndex(plan.lateness)
-    by_entity = _ByEntity(idle)
+    by_entity = EntityRouter(idle)
     for start in range(0, len(records), BATCH):
         (batch,) = intake.take([("0", list(records[start : start + BATCH]))])
         ordered = split(batch)
         parts: list[Any] = [ordered]
         for key, steps in by_entity(("0", ordered)):
             if key not in windows:
-                windows[key] = _Windows(plan, idle, None, None)
+                windows[key] = WindowsStep(plan, idle, None, None)
             parts += windows[key].take([steps])
         predict.take(list(assemble.take(parts)))
 
 
 def bare_learn(running: Engine, records: Sequence[Record]) -> None:
     """The work of the learn flow on one batch after the other, and nothing else."""
-    learn = _Learn(running, None)
+    learn = LearnStep(
+        running.pipeline,
+        running.state.plan(),
+        running.io,
+        running.sealer(),
+        running.settings.model_seconds,
+        None,
+    )
     for start in range(0, len(records), BATCH):
         learn.take([list(records[start : start + BATCH])])
 

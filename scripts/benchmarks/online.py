@@ -46,7 +46,7 @@ def writes() -> Table:
 
 def _rates(running: Engine, yaml: str) -> tuple[float, float, float]:
     """Rows/s of Feast's push row by row, of its push of whole batches, and of ours."""
-    plan, store = running.plan(), open_store(running.project.feature_repo, yaml)
+    plan, store = running.state.plan(), open_store(running.project.feature_repo, yaml)
     online = OnlineStore(store, plan)
     view = next(view for view in plan.views if view.name == VIEW)
     values = [1 if a.dtype == "int" else 1.5 for a in view.aggregates]
@@ -118,9 +118,9 @@ def freshness(events: int, pause: float = 0.1) -> Table:
         for process in flows:
             process.terminate()
             process.wait()
-    store = running.feature_store()
-    online = OnlineStore(store, running.plan())
-    values = [None for a in next(v for v in running.plan().views if v.name == VIEW).aggregates]
+    store = running.stores.feature_store()
+    online = OnlineStore(store, running.state.plan())
+    values = [None for a in next(v for v in running.state.plan().views if v.name == VIEW).aggregates]
 
     def write_and_read(number: int) -> None:
         online.write([Row(VIEW, f"direct{number}", time.time_ns() // 1_000_000, values)])
@@ -137,7 +137,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
 def _measure(running: Engine, events: int, pause: float) -> list[float]:
     """Publish departures of new origins, one every `pause` seconds; the seconds until each can be read."""
     producer = running.open_broker().producer()
-    store = running.feature_store()
+    store = running.stores.feature_store()
     waiting: dict[str, float] = {}
     taken: list[float] = []
     next_at, sent = time.monotonic(), 0

@@ -61,7 +61,7 @@ def fresh_site(directory: Path, environment: Mapping[str, str]) -> Site:
     site = Site(directory, environment)
     running = site.engine()
     with closing(running.open_broker()) as broker:
-        broker.delete_topics(running.topics())
+        broker.delete_topics(running.pipeline.topics)
     with (directory / "apply.log").open("wb") as output:
         code = site.command("apply", output=output).wait()
     if code:

@@ -218,7 +218,7 @@ def _as_another(name: str, log: Log, model: Model) -> Check:
 
 
 def _features(log: Log, body: Mapping[str, Any]) -> dict[str, Any]:
-    names = _NAMES.setdefault(id(log), log.running.names(log.running.plan()))
+    names = _NAMES.setdefault(id(log), log.running.pipeline.feature_names(log.running.state.plan()))
     return dict(zip(names, body["features"], strict=True))
 
 
@@ -269,7 +269,7 @@ def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator
     os.environ["DRIFTLINE_REDIS"] = site.environment["DRIFTLINE_REDIS"]  # its configuration refers to it
     repo = site.directory / "feature_repo"
     store = FeatureStore(repo_path=str(repo), fs_yaml_file=repo / site.environment["DRIFTLINE_FEATURE_STORE"])
-    for view in log.running.plan().views:
+    for view in log.running.state.plan().views:
         names = [aggregate.name for aggregate in view.aggregates]
         for keys in _batches((key for name, key in wanted if name == view.name), KEYS):
             answer = store.get_online_features(

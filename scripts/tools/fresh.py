@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows.runtime.engine import Engine, engine
+from flows.runtime.engine import Engine, load_engine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -22,9 +22,9 @@ def fresh_project(directory: Path) -> Engine:
         'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
     )
     os.chdir(directory)
-    running = engine()
+    running = load_engine()
     broker = running.open_broker()
-    broker.delete_topics(running.topics())
+    broker.delete_topics(running.pipeline.topics)
     broker.close()
     subprocess.run([sys.executable, "-m", "flows.cli.app", "apply"], check=True)
     return running

@@ -113,7 +113,7 @@ def _samples(running: Engine, pids: Mapping[str, int], seconds: float) -> dict[s
     samples: dict[str, list[Sample]] = {flow: [] for flow in FLOWS}
     while (at := time.monotonic() - began) < seconds:
         for flow in FLOWS:
-            samples[flow].append(_sample(at, pids[flow], running.recovery_dir(flow)))
+            samples[flow].append(_sample(at, pids[flow], running.state.recovery_dir(flow)))
         time.sleep(EVERY)
     return samples
 

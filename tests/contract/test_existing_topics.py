@@ -29,7 +29,7 @@ def remake(project: Project, address: str, topic: str, **config: str) -> list[st
         admin = AdminClient({"bootstrap.servers": address})
         for future in admin.create_topics([NewTopic(topic, 1, config=settings)]).values():
             future.result()
-        return make(running, broker).remarks
+        return make(running.pipeline, broker).remarks
 
 
 def test_what_spoils_a_topic_is_told_and_what_makes_results_wrong_refused(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import wait_until
 
-from flows.runtime.runner import EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE, TELL_WHERE
+from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE
 from flows.runtime.supervisor import Supervisor, _Child
 
 HANGS = """
@@ -53,9 +53,9 @@ def test_a_flow_that_does_not_drain_tells_where_it_stood_before_it_is_killed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    process = subprocess.Popen([sys.executable, "-c", HANGS, str(int(TELL_WHERE))])
+    process = subprocess.Popen([sys.executable, "-c", HANGS, str(int(DUMP_STACKS))])
     wait_until((tmp_path / "hangs").exists)
     said: list[str] = []
     assert Supervisor({}, {}, said.append)._wait_for("learn", process, deadline=0.0) == -signal.SIGKILL
-    assert said == ["learn did not drain within 30 s; killed. Where it stood:"]
+    assert said == ["learn did not drain within 30 s; killed. Its stacks:"]
     assert "in in_a_hang" in capfd.readouterr().err

@@ -27,8 +27,9 @@ from flows.pipeline import Pipeline
 from flows.predict import build as predict
 from flows.retrain import build as retrain
 from flows.runtime import project as projects
-from flows.runtime.engine import Engine, Telemetry
+from flows.runtime.engine import Engine
 from flows.runtime.runner import execute
+from flows.runtime.telemetry import Telemetry
 from scripts.faults.kills import is_flow
 from scripts.faults.site import Log
 
@@ -257,8 +258,8 @@ class Project:
         """Make the pipeline's topics, without records."""
         running = self.engine()
         with self.broker() as broker:
-            broker.delete_topics(running.topics())
-            broker.create_topics(running.topic_specs())
+            broker.delete_topics(running.pipeline.topics)
+            broker.create_topics(running.pipeline.topic_specs())
 
     def records(self, kind: str) -> list[Record]:
         """All records of a topic, which is called by its name or its kind."""
@@ -336,7 +337,7 @@ class Running:
 
 
 def topic_of(running: Engine, kind: str) -> str:
-    return kind if kind in running.topics() else running.pipeline.topic(kind)
+    return kind if kind in running.pipeline.topics else running.pipeline.topic(kind)
 
 
 def records_of(broker: Broker, topic: str) -> list[Record]:

@@ -86,7 +86,7 @@ def traffic(flights: int) -> list[Outgoing]:
 
 def served(running: Engine, flight: str, time: int, truth: bool, right: bool, random: Random) -> Prediction:
     """A prediction for a flight whose outcome its features give away; the score may be `right` or wrong."""
-    names = running.names(running.plan())
+    names = running.pipeline.feature_names(running.state.plan())
     values = {name: 0 if "count" in name else None for name in names}
     values |= {"carrier": "AA", "minute_of_day": 600}
     values["origin_departures__mean_delay_1h"] = random.gauss(30 if truth else -5, 10)
@@ -96,5 +96,5 @@ def served(running: Engine, flight: str, time: int, truth: bool, right: bool, ra
 
 def prediction(running: Engine, served: Prediction) -> Outgoing:
     return predictions.encode(
-        running.pipeline.topic("predictions"), 0, served, running.plan().hash, predictions.Asked()
+        running.pipeline.topic("predictions"), 0, served, running.state.plan().hash, predictions.Asked()
     )

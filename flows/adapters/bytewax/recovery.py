@@ -6,7 +6,6 @@ does not remove them; where it has nothing to store for the same key and epoch, 
 later they are taken for the key's state, beside offsets that are another's. So they are removed here.
 """
 
-import fcntl
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from bytewax.recovery import init_db_dir
 
 from flows.errors import StateError
+from flows.host.file_locks import exclusive_lock
 from flows.host.state_dir import check_trusted, make_private
 
 
@@ -104,6 +104,5 @@ def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
 @contextmanager
 def _in_turn(directory: Path) -> Iterator[None]:
     make_private(directory.parent)
-    with directory.with_name(f"{directory.name}.turn").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive_lock(directory.with_name(f"{directory.name}.turn")):
         yield

@@ -7,7 +7,6 @@ reader never misses a row, and one that sees both sees identical rows, which a p
 tell from one. A kill at any moment leaves either the old parts, or both and the metadata that says so.
 """
 
-import fcntl
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from flows.core.features.windows.sliding import Value
 from flows.core.serving.served_rows import ServedRow
 from flows.errors import ConfigError, StoreError
 from flows.host.arrow import KEY_TYPES, TYPES, write_whole
+from flows.host.file_locks import try_exclusive_lock
 
 FAN_IN = 64  # parts of one level that are merged into one of the next
 GRACE = 600.0  # seconds that a replaced part stays for readers that have listed it
@@ -86,7 +86,7 @@ class OfflineStore:
         compacts the view just now, nothing is done. Raises `StoreError` when the disk refuses.
         """
         folder = self._folders[view]
-        with _explained(), _alone(folder) as alone:
+        with _explained(), try_exclusive_lock(folder / ".lock") as alone:
             if alone:
                 for day in {part.parent for part in folder.glob("*/*.parquet")}:
                     _compact(day, self._schemas[view], grace)
@@ -142,18 +142,6 @@ def _row_groups(parts: Iterable[Path]) -> Iterator[pa.Table]:
 def _publish(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (table.replace_schema_metadata(schema.metadata) for table in tables), schema)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether this process is the only one in here; the system frees the lock of one that died."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 @contextmanager

@@ -49,6 +49,12 @@ def dead_letter(topic: str, record: Record, reason: str, detail: str, by: str = 
     return Outgoing(topic, record.value, record.key, timestamp=timestamp, headers=headers)
 
 
+def undelivered(topic: str, record: Record, detail: str, endpoint: str) -> Outgoing:
+    """Return the dead letter of an alert that an endpoint did not accept; a header names the endpoint."""
+    letter = dead_letter(topic, record, "undeliverable", detail, endpoint)
+    return letter._replace(headers=(*letter.headers, ("endpoint", endpoint.encode())))
+
+
 class DeadLetter(NamedTuple):
     """A dead letter as it stands in the log, at `place` (partition/offset).
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from flows.runtime.engine import Engine, engine
+from flows.runtime.engine import Engine, load_engine
 from scripts.benchmarks.peers.environments import BARE, HERE, PEERS, Peer
 from scripts.benchmarks.peers.load import EVENTS, LABELS, events, fill, make_topic
 from scripts.benchmarks.peers.measure import Rate, Watermarks, rate, running
@@ -104,7 +104,7 @@ def project(broker: str, folder: Path) -> Engine:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE / "project", folder)
     os.environ["DRIFTLINE_BROKER"] = f"kafka://{broker}"
-    found = engine(directory=folder)
+    found = load_engine(directory=folder)
     subprocess.run([sys.executable, "-m", "flows.cli.app", "apply"], cwd=folder, check=True)
     return found
 
@@ -112,7 +112,7 @@ def project(broker: str, folder: Path) -> Engine:
 def forget(running: Engine) -> None:
     """Remove what the flows have stored, and make the pipeline's own topics anew."""
     shutil.rmtree(running.settings.state_dir / "state", ignore_errors=True)
-    own = [topic for topic in running.topics() if topic not in (EVENTS, LABELS)]
+    own = [topic for topic in running.pipeline.topics if topic not in (EVENTS, LABELS)]
     with closing(running.open_broker()) as broker:
         broker.delete_topics(own)
-        broker.create_topics([spec for spec in running.topic_specs() if spec.name in own])
+        broker.create_topics([spec for spec in running.pipeline.topic_specs() if spec.name in own])

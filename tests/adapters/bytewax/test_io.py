@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.adapters.bytewax.io import Inputs, MergedSource
+from flows.adapters.bytewax.source import MergedSource, SourceSettings
 from flows.adapters.sqlite.log import LogBroker
 from flows.core.stream.broker import Outgoing, TopicSpec
 from flows.core.stream.drain import Drain
 from flows.core.stream.merge import size_of
 from flows.errors import OffsetExpired
-from flows.runtime.engine import Telemetry
+from flows.runtime.telemetry import Telemetry
 
 
 def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_path: Path) -> None:
@@ -24,7 +24,9 @@ def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_pat
         log.create_topics([TopicSpec("events")])
         producer.send([Outgoing("events", b"{}", timestamp=1) for _ in range(25)])
     drain = Drain()
-    source = MergedSource(open_log, "group", Inputs(["events"]), 1, 10, Telemetry(), drain, pace=0.3)
+    source = MergedSource(
+        open_log, SourceSettings("group", ["events"], batch=10, pace=0.3), Telemetry(), drain
+    )
     with closing(source.build_part("records", "0", None)) as slot, closing(open_log().producer()) as producer:
         assert [len(records) for _ in range(3) for _, records in slot.next_batch()] == [10, 10, 5]
         caught_up = time.monotonic()
@@ -41,7 +43,8 @@ def test_a_stored_offset_that_is_not_in_the_log_is_told_with_what_to_do(tmp_path
 
     with closing(open_log()) as log:
         log.create_topics([TopicSpec("events")])
-    source = MergedSource(open_log, "group", Inputs(["events"]), 1, 10, Telemetry(), Drain())
+    settings = SourceSettings("group", ["events"], batch=10)
+    source = MergedSource(open_log, settings, Telemetry(), Drain())
     advice = r"offset 5 of events\[0\] .* 0 to 0 of it.* stop all flows and remove the pipeline's folder"
     slot = source.build_part("records", "0", {"events/0": 5})
     with closing(slot), pytest.raises(OffsetExpired, match=advice):
@@ -55,7 +58,10 @@ def test_a_clock_that_is_set_back_wakes_the_steps_once_and_nothing_waits_for_it(
         log.create_topics([TopicSpec("events")])
     drain = Drain()
     source = MergedSource(
-        lambda: LogBroker(tmp_path / "log.db"), "group", Inputs(["events"]), 1, 10, Telemetry(), drain
+        lambda: LogBroker(tmp_path / "log.db"),
+        SourceSettings("group", ["events"], batch=10),
+        Telemetry(),
+        drain,
     )
     with closing(source.build_part("records", "0", None)) as slot:
         assert list(slot.next_batch()) == []
@@ -78,7 +84,9 @@ def test_what_a_slot_holds_of_large_records_is_bounded_also_where_one_topic_wait
         log.create_topics([TopicSpec(topic) for topic in ("a", "b", "c")])
         for topic, first in (("a", 0), ("b", 10_000), ("c", 20_000)):  # b and c wait for all of a
             producer.send([Outgoing(topic, bytes(record), timestamp=first + n) for n in range(count)])
-    source = MergedSource(open_log, "group", Inputs(["a", "b", "c"]), 1, 1000, Telemetry(), Drain())
+    source = MergedSource(
+        open_log, SourceSettings("group", ["a", "b", "c"], batch=1000), Telemetry(), Drain()
+    )
     read, most = list[tuple[str, int]](), 0
     with closing(source.build_part("records", "0", None)) as slot:
         while len(read) < 3 * count:

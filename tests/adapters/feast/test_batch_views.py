@@ -13,6 +13,7 @@ from made_shops import compiled as compiled_service
 from flows.core.features.plan import FeaturePlan, Input, Lookup, Output
 from flows.core.stream.fields import Number, Text
 from flows.errors import ConfigError
+from flows.runtime.validation import check_plan
 
 VIEWS = """
 from feast.types import Bool, Int32
@@ -122,7 +123,7 @@ def test_what_cannot_be_looked_up_is_refused_with_advice(shops, old, new, said):
 def test_the_events_must_have_the_join_keys_as_fields_of_their_kind(project: Project):
     running = project.engine()
     day = Lookup("openings", (Input("day", "number"),), (Output("staff", "int"),), 1)
-    plan = replace(running.plan(), lookups=(day,))
+    plan = replace(running.state.plan(), lookups=(day,))
     for fields, fault in (({}, True), ({"day": Text()}, True), ({"day": Number()}, False)):
         events = replace(running.pipeline.events, fields={**running.pipeline.events.fields, **fields})
         checked = project.engine(events=events)
@@ -130,15 +131,15 @@ def test_the_events_must_have_the_join_keys_as_fields_of_their_kind(project: Pro
             with pytest.raises(
                 ConfigError, match=r"'openings' reads the field 'day' of topic 'flights'.*Number"
             ):
-                checked.check(plan)
+                check_plan(checked.pipeline, plan)
         else:
-            checked.check(plan)
+            check_plan(checked.pipeline, plan)
 
 
 def test_a_predict_flow_without_batch_views_does_not_import_feast(project: Project):
     program = (
-        "import sys; from flows.predict import build; from flows.runtime.engine import engine; "
-        "build(engine()); "
+        "import sys; from flows.predict import build; from flows.runtime.engine import load_engine; "
+        "build(load_engine()); "
         "print([name for name in ('feast', 'cachetools', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run(

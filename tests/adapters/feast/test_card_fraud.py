@@ -26,7 +26,7 @@ from flows.host.functions import load_function
 from flows.pipelines import flight_delays
 from flows.pipelines.card_fraud import model, pipeline, prepare
 from flows.pipelines.cards_data import dataset, simulate
-from flows.runtime.engine import Engine
+from flows.runtime.learner import columns as columns_of
 
 YAML = "feature_store.yaml"
 DAY = 86_400_000
@@ -53,7 +53,7 @@ class Served:
 
     def __init__(self, plan: FeaturePlan, transactions: pd.DataFrame) -> None:
         names = (*pipeline.inputs, *plan.names)
-        drift, columns = pipeline.drift, Engine(None, None, pipeline).columns(plan)  # type: ignore[arg-type]
+        drift, columns = pipeline.drift, columns_of(pipeline, plan)
         watched = Watched(columns, drift.kinds, drift.features(), drift.quality(), warm_up=drift.warm_up)
         policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, watched=watched)
         learner = Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
@@ -138,7 +138,7 @@ def test_the_windows_that_fill_and_the_start_of_the_model_are_no_drift(served: S
 
 
 def test_the_watch_waits_for_the_windows_and_delays_that_the_repository_declares(declared: Declared) -> None:
-    columns = Engine(None, None, pipeline).columns(declared.plan)  # type: ignore[arg-type]
+    columns = columns_of(pipeline, declared.plan)
     days = {name: column.fill / DAY for name, column in columns.items()}
     assert (days["amount"], days["customer_transactions__count_1d"]) == (0, 30)
     assert (days["terminal_frauds__frauds_1d"], days["terminal_risk__risk_7d"]) == (37, 37)

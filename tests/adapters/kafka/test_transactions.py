@@ -10,11 +10,12 @@ import pytest
 from confluent_kafka import Producer as Client
 from harness import wait_until
 
-from flows.adapters.bytewax.io import Inputs, MergedSource, TopicSink
+from flows.adapters.bytewax.sink import TopicSink
+from flows.adapters.bytewax.source import MergedSource, SourceSettings
 from flows.adapters.kafka.broker import KafkaBroker
 from flows.core.stream.broker import Consumer, Outgoing, TopicPartition, TopicSpec, read_range, read_since
 from flows.core.stream.drain import Drain
-from flows.runtime.engine import Telemetry
+from flows.runtime.telemetry import Telemetry
 
 PATIENCE = 20.0
 
@@ -162,7 +163,10 @@ def test_a_range_ends_at_the_last_stable_offset(
 
 def slots(kafka: str, topics: list[str], watch: Telemetry) -> MergedSource:
     return MergedSource(
-        lambda: KafkaBroker(kafka, {}), f"group-{topics[0]}", Inputs(topics), 1, 100, watch, Drain()
+        lambda: KafkaBroker(kafka, {}),
+        SourceSettings(f"group-{topics[0]}", topics, batch=100),
+        watch,
+        Drain(),
     )
 
 

@@ -12,10 +12,12 @@ from signals import changed, outgoing, signal
 
 from flows.adapters.http.receiver import Receiver
 from flows.adapters.prometheus import metrics as telemetry
-from flows.alert import _Deliver, build, targets_of
+from flows.alert import build
 from flows.core.alerting import alertmanager
 from flows.core.alerting.outbox import Outbox
 from flows.errors import ConfigError
+from flows.runtime.steps.delivery import DeliverStep
+from flows.runtime.webhook_targets import webhook_sender, webhook_targets
 
 
 @pytest.fixture
@@ -210,7 +212,15 @@ def test_a_shutdown_waits_for_the_answer_that_is_under_way_lest_the_alert_be_rep
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     running = alerting(project, f"http://127.0.0.1:{server.server_port}/").engine()
-    deliver = _Deliver(running, targets_of(running), None)
+    targets = webhook_targets(running.settings.webhooks, running.project.pipelines)
+    deliver = DeliverStep(
+        targets,
+        webhook_sender(running.settings),
+        running.sealer(),
+        running.drain,
+        running.pipeline.topic("dead-letters"),
+        None,
+    )
     list(deliver.take([[record]]))
     assert asked.wait(PATIENCE)
     running.drain.set()

@@ -59,7 +59,7 @@ def test_everything_is_served_stored_verified_and_read_by_feast_with_keys_that_a
     assert {type(p["keys"][0]) for p in answers.values()} == {int, type(None)}
     assert {p["keys"][0] for p in answers.values()} == {1, -7, LARGE, LARGE + 1, None}
     assert {p["keys"][1] for p in answers.values()} == {"1", "2"}
-    names = engine.names(engine.plan())
+    names = engine.pipeline.feature_names(engine.state.plan())
     row = dict(zip(names, answers["1"]["features"], strict=True))
     assert (row["is_manual"], row["due"], row["due__minutes"]) == (True, START + 91 * MINUTE, 90.0)
     assert running.values("metrics")[-1]["labels"] == CHECKS

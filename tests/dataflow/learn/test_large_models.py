@@ -64,14 +64,14 @@ def test_a_model_larger_than_a_message_is_learned_published_and_served_and_a_los
     assert "model v1 has 1,6" in warned[0]
 
     answer = ask(project, running, "A", NOON + 12 * HOUR)
-    names = running.names(running.plan())
+    names = running.pipeline.feature_names(running.state.plan())
     features = dict(zip(names, answer["features"], strict=True))
     assert answer["score"] == champion.score(features) != running.pipeline.new_model().score(features)
     assert dead(project) == []
 
     for file in artifacts(project):
         file.unlink()
-    running.recovery_dir("predict").rename(project.directory / "lost")
+    running.state.recovery_dir("predict").rename(project.directory / "lost")
     again = ask(project, running, "B", NOON + 13 * HOUR)
     assert again["score"] == running.pipeline.new_model().score(features)
     assert {reason for reason, _ in dead(project)} == {b"signature"}
@@ -91,6 +91,8 @@ def test_a_state_that_holds_a_large_model_is_stored_and_resumed_without_its_arti
         file.unlink()
     project.send([Outgoing("flight_delays.models", b"{}", timestamp=NOON + 13 * HOUR)])
     answer = ask(project, running, "B", NOON + 14 * HOUR)
-    features = dict(zip(running.names(running.plan()), answer["features"], strict=True))
+    features = dict(
+        zip(running.pipeline.feature_names(running.state.plan()), answer["features"], strict=True)
+    )
     assert answer["score"] == champion.score(features)
     assert [reason for reason, _ in dead(project)] == [b"signature"]

@@ -25,7 +25,9 @@ from flows.core.stream.broker import Broker, Outgoing, Record
 from flows.core.stream.decode import Decoder
 from flows.errors import SnapshotError
 from flows.pipeline import DriftPolicy
-from flows.runtime.engine import Engine, Telemetry
+from flows.runtime.engine import Engine
+from flows.runtime.learner import new_learner
+from flows.runtime.telemetry import Telemetry
 
 SECRET = "one secret for both of the projects"  # noqa: S105
 
@@ -51,7 +53,7 @@ class Observed(Engine):
 def drive(running: Engine, project: Project) -> tuple[Learner, list[object]]:
     """The same records through the core, in the order of their time."""
     pipeline = running.pipeline
-    learner = running.learner(running.plan())
+    learner = new_learner(running.pipeline, running.state.plan())
     decoder = Decoder(pipeline.labels.id, pipeline.labels.time, pipeline.labels.fields)
     records: list[Record] = project.records("flight_labels") + project.records("predictions")
     happenings: list[object] = []
@@ -148,7 +150,7 @@ def test_snapshots_carry_the_signature_of_the_project_and_of_no_other(project: P
 
 
 def challenger(running: Engine, labels: int) -> Outgoing:
-    random, names = Random(3), running.names(running.plan())
+    random, names = Random(3), running.pipeline.feature_names(running.state.plan())
     model = Model("v2", running.pipeline.model())
     for _ in range(labels):
         truth = random.random() < 0.4
@@ -311,7 +313,7 @@ def test_a_learner_that_lost_its_state_goes_on_behind_the_sequence_of_the_topic(
     project.send(world(running, 100))
     run_flow(running, "learn")
     before = project.values("models")[-1]["sequence"]
-    running.recovery_dir("learn").rename(project.directory / "lost")
+    running.state.recovery_dir("learn").rename(project.directory / "lost")
     run_flow(running, "learn")
     sequences = [model["sequence"] for model in project.values("models")]
     assert before < sequences[-1]
@@ -377,7 +379,7 @@ def test_models_are_published_beside_those_that_another_secret_signed(project: P
     project.send(world(running, 100))
     run_flow(running, "learn")
     before = len(project.records("models"))
-    running.recovery_dir("learn").rename(project.directory / "lost")
+    running.state.recovery_dir("learn").rename(project.directory / "lost")
     renewed = project.with_settings(SECRET=SECRET).engine(**DECLARED)
     run_flow(renewed, "learn")
     new = [renewed.sealer().read(record) for record in project.records("models")[before:]]

@@ -12,6 +12,7 @@ from flows.core.models.model import ModelMessage
 from flows.core.stream.broker import Outgoing
 from flows.pipeline import RetrainPolicy
 from flows.runtime.engine import Engine
+from flows.runtime.learner import new_learner
 
 FLIGHTS = 300
 SINCE = NOON + 160 * MINUTE  # by then a hundred labels have come
@@ -47,12 +48,12 @@ def test_a_signal_brings_a_candidate_that_learned_the_labels_since_the_change(pr
     assert message.lineage == {
         "parent": "v1",
         "drift": signal(3, SINCE).id,
-        "plan": running.plan().hash,
+        "plan": running.state.plan().hash,
         "trained_on": 200,
         "since": "2013-01-01T14:40:00.000Z",
     }
-    expected = running.learner(running.plan()).champion
-    train(expected, running.names(running.plan()), answers, recent, [].append)
+    expected = new_learner(running.pipeline, running.state.plan()).champion
+    train(expected, running.pipeline.feature_names(running.state.plan()), answers, recent, [].append)
     assert (
         message.model.estimator["LogisticRegression"].weights
         == expected.estimator["LogisticRegression"].weights
@@ -101,7 +102,7 @@ def test_a_flow_that_lost_its_state_sends_no_candidate_twice(project: Project) -
     running = project.engine(retrain=RetrainPolicy(minimum_labels=1))
     project.send([*world(running)[2], outgoing(signal(1, SINCE)), outgoing(signal(2, SINCE))])
     run_flow(running, "retrain")
-    running.recovery_dir("retrain").rename(project.directory / "lost")
+    running.state.recovery_dir("retrain").rename(project.directory / "lost")
     project.send([outgoing(signal(3, SINCE))])
     run_flow(running, "retrain")
     assert [message.model.version for message in candidates(project, running)] == ["v2", "v3", "v4"]

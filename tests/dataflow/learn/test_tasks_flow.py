@@ -24,6 +24,7 @@ from flows.jobs.training_set import AsServed, TrainingSet
 from flows.pipeline import RetrainPolicy, Stream
 from flows.pipelines.flight_delays import prepare
 from flows.runtime.engine import Engine
+from flows.runtime.learner import new_learner
 
 FLIGHTS = 120
 
@@ -101,7 +102,7 @@ def reasons(project: Project) -> list[bytes]:
 
 def by_the_core(project: Project, running: Engine) -> Any:
     """The learner, driven by hand with the same records in the order of their time."""
-    learner = running.learner(running.plan())
+    learner = new_learner(running.pipeline, running.state.plan())
     records = project.records("flight_labels") + project.records("predictions")
     for each in sorted(records, key=lambda r: (r.timestamp, r.topic != "flight_labels")):
         if each.topic == "flight_labels":
@@ -114,7 +115,7 @@ def by_the_core(project: Project, running: Engine) -> Any:
 
 
 def training_set(project: Project, running: Engine) -> Table:
-    out, plan = project.directory / "training.parquet", running.plan()
+    out, plan = project.directory / "training.parquet", running.state.plan()
     made = TrainingSet(running.pipeline, plan, AsServed(len(running.pipeline.inputs)))
     with project.broker() as broker:
         made.write(broker, out, project.directory, lambda _: None)
@@ -134,7 +135,7 @@ def test_an_event_is_answered_learned_judged_and_retrained_on_as_its_task_says(
     project.send(events())
     run_flow(running, "predict")
     cold = running.pipeline.new_model()
-    names = running.names(running.plan())
+    names = running.pipeline.feature_names(running.state.plan())
     assert len(served(project)) == FLIGHTS
     for each in served(project):
         assert each.score == cold.score(dict(zip(names, each.features, strict=True)))
@@ -199,7 +200,7 @@ def test_labels_of_another_kind_and_scores_of_another_task_become_dead_letters(
         [
             outcome(0, asked.truth(0)),
             outcome(1, 7 if asked.task != "regression" else "seven"),
-            predictions.encode(topic, 0, foreign, running.plan().hash, predictions.Asked()),
+            predictions.encode(topic, 0, foreign, running.state.plan().hash, predictions.Asked()),
         ]
     )
     run_flow(running, "learn")

@@ -140,7 +140,7 @@ def test_feasts_point_in_time_join_at_a_questions_moment_gives_exactly_what_was_
     run_flow(running, "predict")
     run(running)
 
-    plan, served = running.plan(), project.values("predictions")
+    plan, served = running.state.plan(), project.values("predictions")
     moments = [p["moment"] for p in served]
     assert len(set(moments)) == len(moments) > 400
     assert len({moment // 1000 for moment in moments}) < len(moments) - 100
@@ -190,7 +190,7 @@ def test_a_redis_that_lost_everything_is_filled_again_when_the_flows_state_is_re
     with Redis.from_url(f"redis://{durable_redis.address}") as client:
         assert client.dbsize() == 2
         client.flushall()
-    shutil.rmtree(running.recovery_dir("materialize"))
+    shutil.rmtree(running.state.recovery_dir("materialize"))
     run(running)
     store = store_of(project, "feature_store.redis.yaml")
     assert online(store, "origin_departures", "origin", ["JFK", "LGA"]) == [VALUES, [v + 10 for v in VALUES]]
@@ -216,7 +216,7 @@ def test_records_that_the_engine_did_not_write_are_dead_letters_and_hold_nothing
         orjson.dumps(body | {"rows": [["JFK", NOON + 1, VALUES[1:]]]}),
         orjson.dumps(body | {"rows": [["JFK", NOON + 1, ["3", *VALUES[1:]]]]}),
     ]
-    served = {"plan": running.plan().hash, "keys": ["JFK", None, None, None], "moment": 1000 * NOON + 1}
+    served = {"plan": running.state.plan().hash, "keys": ["JFK", None, None, None], "moment": 1000 * NOON + 1}
     of_others = [b"{}", orjson.dumps(served | {"features": [1]})]
     project_on.send(
         [

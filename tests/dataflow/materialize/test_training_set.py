@@ -87,7 +87,7 @@ def test_a_row_is_a_prediction_as_served_beside_its_last_label(project: Project)
     assert command(project, "out.parquet") == "2 rows; predictions left out: 48 without a label"
 
     running = project.engine()
-    names = running.names(running.plan())
+    names = running.pipeline.feature_names(running.state.plan())
     table = pq.read_table(project.directory / "out.parquet")
     answers = {p["id"]: p for p in project.values("predictions")}
     assert table["id"].to_pylist() == ["F00001", "F00003"]
@@ -96,7 +96,7 @@ def test_a_row_is_a_prediction_as_served_beside_its_last_label(project: Project)
     for row in table.to_pylist():
         answer = answers[row["id"]]
         assert {name: row[name] for name in names} == dict(zip(names, answer["features"], strict=True))
-        assert [row[entity] for entity in running.plan().entities] == answer["keys"]
+        assert [row[entity] for entity in running.state.plan().entities] == answer["keys"]
         assert (row["score"], row["model"]) == (answer["score"], answer["model"])
     moments = table["event_timestamp"].cast(pa.int64()).to_pylist()
     assert moments == [answers[flight]["moment"] for flight in ("F00001", "F00003")]
@@ -107,7 +107,7 @@ def test_a_number_that_no_float_holds_is_the_nearest_one_whoever_wrote_it(projec
     project.send([event("F1", NOON), label("F1", NOON, True)])
     run_flow(project.engine(), "predict")
     running = project.engine()
-    names, (real,) = running.names(running.plan()), project.records("predictions")
+    names, (real,) = running.pipeline.feature_names(running.state.plan()), project.records("predictions")
     body = orjson.loads(real.value)
     columns = ["minute_of_day", "origin_departures__mean_delay_3h"]  # an input, and a feature of a view
     for name in columns:

@@ -43,7 +43,7 @@ def test_everything_that_was_served_is_equal_to_the_recomputation_and_to_feast_s
     run_materialize(project.engine())
     code, report = verified(project)
     assert (code, report["questions"], report["refused"]) == (0, 300, {"late": 1})
-    assert [view["view"] for view in report["views"]] == [v.name for v in project.engine().plan().views]
+    assert [view["view"] for view in report["views"]] == [v.name for v in project.engine().state.plan().views]
     for view in report["views"]:
         assert (view["rows"], view["equal"], view["explained"], view["mismatches"]) == (300, 300, 0, 0)
         assert view["feast_mismatches"] == 0
@@ -71,7 +71,7 @@ def test_while_materialize_is_behind_feast_is_not_asked_and_wait_waits_for_it(pr
 def test_a_materialize_that_does_not_move_is_waited_for_no_longer_than_its_patience(project: Project) -> None:
     served(project, [event("F1", NOON)])
     with project.broker() as broker:
-        stores = Materialized(project.engine(), broker)
+        stores = Materialized(project.engine().pipeline, broker)
         steps: list[int] = []
         assert (stores.wait(steps.append, patience=0.3), steps) == (stores.behind(), [])
         assert stores.behind() == 1
@@ -101,7 +101,7 @@ def test_a_wrong_feature_fails_and_says_what_it_should_have_been(project: Projec
     running = project.engine()
     (prediction,) = project.records("predictions")
     body = orjson.loads(prediction.value)
-    position = running.names(running.plan()).index("origin_departures__mean_delay_3h")
+    position = running.pipeline.feature_names(running.state.plan()).index("origin_departures__mean_delay_3h")
     body |= {"id": "F2-again", "features": [*body["features"]]}
     body["features"][position] += 0.5
     project.send([Outgoing(prediction.topic, orjson.dumps(body), b"x", timestamp=NOON)])
@@ -123,10 +123,13 @@ def test_feast_is_asked_once_for_each_question_with_the_fields_of_its_event(
     field = Input("scheduled_departure", "time")
     clock = Transform("clock", f"{__name__}:hour", source_hash(hour), (field,), (), (Output("hour", "int"),))
     running = project.engine()
-    running.plan_file.write_bytes(replace(running.plan(), transforms=(clock,)).to_json())
+    running.state.plan_file.write_bytes(replace(running.state.plan(), transforms=(clock,)).to_json())
     served(project, [event("F1", NOON), event("F1", NOON), event("F2", NOON + HOUR)])
     asked = []
-    with project.broker() as broker, closing(Verification(running, broker, tmp_path, 0, 2**42)) as run:
+    with (
+        project.broker() as broker,
+        closing(Verification(running.pipeline, running.state.plan(), broker, tmp_path, (0, 2**42))) as run,
+    ):
         read: list[int] = []
         run.load(read.append)
         results = run.transforms()

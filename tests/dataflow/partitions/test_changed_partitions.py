@@ -29,18 +29,18 @@ def without_topics(project: Project) -> Project:
     """The example in partitions, of which no topic is there yet."""
     parted = in_partitions(project)
     with parted.broker() as broker:
-        broker.delete_topics(parted.engine().topics())
+        broker.delete_topics(parted.engine().pipeline.topics)
     return parted
 
 
 def made(project: Project, running: Engine) -> list[str]:
     with project.broker() as broker:
-        return make(running, broker).remarks
+        return make(running.pipeline, broker).remarks
 
 
 def counts(project: Project, running: Engine) -> dict[str, int]:
     with project.broker() as broker:
-        return broker.existing(running.topics())
+        return broker.existing(running.pipeline.topics)
 
 
 def test_empty_topics_and_those_of_the_engine_are_enlarged_and_the_flows_go_on(project_on: Project) -> None:
@@ -51,9 +51,9 @@ def test_empty_topics_and_those_of_the_engine_are_enlarged_and_the_flows_go_on(p
     for flow in ("predict", "learn"):
         run_flow(one, flow)
     remarks = made(parted, three)
-    grown = [*INPUTS[2:], *(topic for topic in three.topics() if topic.startswith("parted."))]
+    grown = [*INPUTS[2:], *(topic for topic in three.pipeline.topics if topic.startswith("parted."))]
     assert remarks[-len(grown) :] == [f"topic {name!r} has 3 partitions now instead of 1" for name in grown]
-    assert counts(parted, three) == {n: 1 if n in INPUTS[:2] else 3 for n in three.topics()}
+    assert counts(parted, three) == {n: 1 if n in INPUTS[:2] else 3 for n in three.pipeline.topics}
     assert remarks[0].startswith("topic 'flights' keeps its 1 of partitions=3: it holds records")
     assert remarks[0].endswith("Slots 1 to 2 read none of it")
 
@@ -82,7 +82,7 @@ def test_fewer_partitions_than_the_topics_or_the_state_have_are_refused_in_a_lin
     with pytest.raises(ConfigError, match="stored with partitions=3"):
         run_flow(one, "predict")
     with parted.broker() as broker, pytest.raises(ConfigError, match=r"'parted\.[\w-]+' has 3 partitions"):
-        check(one, broker, [])
+        check(one.pipeline, one.state, broker, [])
     parted.send(flights(9, 12))
     run_flow(declare(parted, 3), "predict")
     assert Counter(p["id"] for p in parted.values("predictions")) == {f"F{n:05}": 1 for n in range(12)}
@@ -96,6 +96,6 @@ def test_partitions_that_another_slot_would_read_again_are_refused(project: Proj
     with_two = declare(parted, 2)
     run_flow(with_two, "predict")
     with pytest.raises(ConfigError, match=r"another slot of flow 'predict' would read \w+\[2\] again"):
-        check_slots(three, "predict")
-    check_slots(with_two, "predict")
-    check_slots(three, "learn")
+        check_slots(three.pipeline, three.state, "predict")
+    check_slots(with_two.pipeline, with_two.state, "predict")
+    check_slots(three.pipeline, three.state, "learn")

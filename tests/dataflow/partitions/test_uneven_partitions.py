@@ -21,8 +21,8 @@ def uneven(project: Project) -> Project:
     project = in_partitions(project)
     running = project.engine()
     with project.broker() as broker:
-        broker.delete_topics(running.topics())
-        broker.create_topics([TopicSpec(name, FEWER.get(name, 3)) for name in running.topics()])
+        broker.delete_topics(running.pipeline.topics)
+        broker.create_topics([TopicSpec(name, FEWER.get(name, 3)) for name in running.pipeline.topics])
     project.send(flights(0, FLIGHTS))
     project.send([label(f"F{n:05}", NOON + 8 * HOUR, n % 2 == 0) for n in range(FLIGHTS)])
     return project

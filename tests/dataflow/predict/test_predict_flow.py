@@ -18,7 +18,7 @@ from flows.runtime.engine import Engine
 def model_message(running: Engine, version: str, time: int, sequence: int = 1) -> Outgoing:
     """A champion that knows flights by American to be late."""
     model = Model(version, running.pipeline.model())
-    names = running.names(running.plan())
+    names = running.pipeline.feature_names(running.state.plan())
     empty = {name: 0 if "count" in name else None for name in names} | {"minute_of_day": 600}
     for number in range(20):
         model.learn(empty | {"carrier": "AA" if number % 2 else "UA"}, bool(number % 2))
@@ -28,7 +28,7 @@ def model_message(running: Engine, version: str, time: int, sequence: int = 1) -
 
 def features(running: Engine, **given: object) -> list[object]:
     """A vector in which all that is not given is as for entities never seen."""
-    names = running.names(running.plan())
+    names = running.pipeline.feature_names(running.state.plan())
     values = {name: 0 if "count" in name else None for name in names} | given
     assert len(values) == len(names)
     return [values[name] for name in names]
@@ -72,7 +72,7 @@ def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest
     )
     run_flow(running, "predict")
 
-    names, plan = running.names(running.plan()), running.plan().hash
+    names, plan = running.pipeline.feature_names(running.state.plan()), running.state.plan().hash
     at_jfk = windows("origin_departures", 1, 10.0, 10) | windows("carrier_departures", 1, 10.0, 10)
     with_f1 = (
         windows("origin_departures", 2, 2.5, 10)
@@ -179,7 +179,7 @@ def test_a_flow_that_lost_its_state_writes_nothing_twice(project_on: Project) ->
     run_flow(running, "predict")
     before = project_on.records("predictions"), project_on.records("dead-letters")
     assert (len(before[0]), len(before[1])) == (100, 1)
-    running.recovery_dir("predict").rename(project_on.directory / "lost")
+    running.state.recovery_dir("predict").rename(project_on.directory / "lost")
     run_flow(running, "predict", until=lambda _: features_are_repeated(project_on))
     assert (project_on.records("predictions"), project_on.records("dead-letters")) == before
 
@@ -199,7 +199,7 @@ def test_the_flow_that_drained_goes_on_where_it_stood(project_on: Project) -> No
     project_on.send(records[half:])
     run_flow(running, "predict")
     clean = [p["features"] for p in project_on.values("predictions")]
-    running.recovery_dir("predict").rename(project_on.directory / "lost")
+    running.state.recovery_dir("predict").rename(project_on.directory / "lost")
     project_on.make_topics()
     project_on.send(records)
     run_flow(running, "predict")
@@ -227,7 +227,7 @@ def test_after_restarts_an_entity_that_was_never_touched_again_expires_when_its_
 def stored_entities(running: Engine) -> set[str]:
     """The entities whose state a restart would find, as Bytewax's recovery store has them."""
     found = set()
-    for file in running.recovery_dir("predict").glob("*.sqlite3"):
+    for file in running.state.recovery_dir("predict").glob("*.sqlite3"):
         with closing(sqlite3.connect(file)) as store:
             newest = store.execute(
                 "SELECT state_key, ser_change, max(snap_epoch) FROM snaps"

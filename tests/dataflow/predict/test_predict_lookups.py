@@ -14,6 +14,7 @@ from flows.adapters.feast.repo import compile_plan, open_store
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.features.plan import LATENESS
 from flows.runtime.engine import Engine
+from flows.runtime.validation import check_plan
 
 WEATHER = """
 from feast import FeatureView, FileSource
@@ -45,8 +46,8 @@ def windy(project: Project) -> Project:
     project.apply_feast()
     engine = running(project)
     plan = compile_plan(engine.project.feature_repo, engine.settings.feature_store, "windy_delays", LATENESS)
-    engine.check(plan)
-    engine.plan_file.write_bytes(plan.to_json())
+    check_plan(engine.pipeline, plan)
+    engine.state.plan_file.write_bytes(plan.to_json())
     return project
 
 
@@ -79,7 +80,7 @@ def seats(tail: str, number: int) -> dict:
 
 def served(project: Project) -> dict[str, list]:
     """By flight: what the batch views gave."""
-    names = running(project).names(running(project).plan())
+    names = running(project).pipeline.feature_names(running(project).state.plan())
     wanted = [names.index(name) for name in ("weather__wind", "weather__sky", "seats__seats")]
     return {p["id"]: [p["features"][at] for at in wanted] for p in project.values("predictions")}
 
@@ -124,7 +125,7 @@ def test_predictions_carry_what_the_store_holds_of_the_time_and_count_the_rest(w
         ("weather", "stale"): 1,
         ("seats", "missing"): 2,
     }
-    names = running(windy).names(running(windy).plan())
+    names = running(windy).pipeline.feature_names(running(windy).state.plan())
     counts = [p["features"][names.index("origin_departures__count_1h")] for p in windy.values("predictions")]
     assert counts[0] == 1
 

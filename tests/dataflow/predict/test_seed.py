@@ -50,12 +50,12 @@ class Stores:
 
 def backfill(running: Engine, files: Sequence[str] = ()) -> Stores:
     """What `driftline backfill --seed` does, without Feast."""
-    plan, stores = running.plan(), Stores()
+    plan, stores = running.state.plan(), Stores()
     with closing(running.open_broker()) as broker:
-        history = history_of(running, broker, files)
-        filling = Backfill(feature_engine(running, plan), plan, stores, stores)
+        history = history_of(running.pipeline, broker, files)
+        filling = Backfill(feature_engine(running.pipeline, plan), plan, stores, stores)
         assert sum(filling.run(history)) == len(history)
-    leave_seed(running, plan, filling.engine, history.ends)
+    leave_seed(running.state, plan, filling.engine, history.ends)
     return stores
 
 
@@ -106,7 +106,7 @@ def test_behind_a_seed_every_answer_is_that_of_a_flow_which_read_the_history(
 
     found, expected = answers(project_on), answers(clean)
     if way == "files":  # the topics do not hold what the files held
-        held = [sum(r.topic == stream for r in HISTORY) for stream in running.plan().streams]
+        held = [sum(r.topic == stream for r in HISTORY) for stream in running.state.plan().streams]
         for answer in expected.values():
             answer["at"] = [at - number for at, number in zip(answer["at"], held, strict=True)]
     asked = [orjson.loads(r.value)["flight_id"] for r in LIVE if r.topic == "flights"]
@@ -170,8 +170,8 @@ def test_a_known_entity_is_not_asked_for_again(project: Project, monkeypatch: py
 def test_with_several_slots_each_knows_the_ids_of_its_own_partition(project: Project) -> None:
     running = project.engine(partitions=2)
     with closing(running.open_broker()) as broker:
-        broker.delete_topics(running.topics())
-        broker.create_topics(running.topic_specs())
+        broker.delete_topics(running.pipeline.topics)
+        broker.create_topics(running.pipeline.topic_specs())
     questions = [r for r in RECORDS if r.topic == "flights"]
     project.send(questions[:100])
     backfill(running)
@@ -187,24 +187,24 @@ def test_the_rows_of_a_backfill_are_those_of_the_flow(project: Project) -> None:
     project.send(RECORDS)
     running = project.engine()
     stores = backfill(running)
-    running.seed_file.unlink()
+    running.state.seed_file.unlink()
     run_flow(running, "predict")
     newest: dict[tuple[str, str], tuple] = {}
     for body in project.values("features"):
         newest |= {(body["view"], key): (time, values) for key, time, values in body["rows"]}
     assert {key: (row.time, row.values) for key, row in stores.online.items()} == newest
     assert {(row.view, row.key) for row in stores.offline} == set(newest)
-    decoder = AnswerDecoder(running.plan(), len(running.pipeline.inputs))
+    decoder = AnswerDecoder(running.state.plan(), len(running.pipeline.inputs))
     served = [row for record in project.records("predictions") for row in decoder.decode(record).rows]
     assert stores.served == served
 
 
 def test_a_seed_of_another_plan_or_of_other_partitions_is_refused(project: Project) -> None:
     running = project.engine()
-    write_seed(running.seed_file, "0123456789ab", {}, [b"{}"], [])
+    write_seed(running.state.seed_file, "0123456789ab", {}, [b"{}"], [])
     with pytest.raises(ConfigError, match=r"made for plan 0123456789ab .* run `driftline backfill --seed`"):
         build(running)
-    write_seed(running.seed_file, running.plan().hash, {}, [b"{}", b"{}"], [])
+    write_seed(running.state.seed_file, running.state.plan().hash, {}, [b"{}", b"{}"], [])
     with pytest.raises(ConfigError, match="2 partitions"):
         build(running)
 
@@ -212,8 +212,8 @@ def test_a_seed_of_another_plan_or_of_other_partitions_is_refused(project: Proje
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\0" * 200])
 def test_what_is_no_seed_is_refused(project: Project, content: bytes) -> None:
     running = project.engine()
-    running.seed_file.parent.mkdir(parents=True)
-    running.seed_file.write_bytes(content)
+    running.state.seed_file.parent.mkdir(parents=True)
+    running.state.seed_file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"seed\.db cannot be read"):
         build(running)
 

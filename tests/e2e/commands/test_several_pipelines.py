@@ -33,9 +33,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_apply_makes_the_plan_and_the_topics_of_every_pipeline(both: Project) -> None:
     for name in ("flight_delays", "card_fraud"):
         running = both.with_settings(PIPELINE=name).engine()
-        assert running.plan().service == name
+        assert running.state.plan().service == name
         with both.with_settings(PIPELINE=name).broker() as broker:
-            assert set(running.topics()) <= broker.topics().keys()
+            assert set(running.pipeline.topics) <= broker.topics().keys()
 
 
 def test_with_a_choice_apply_is_for_that_pipeline_only(both: Project) -> None:
@@ -65,7 +65,9 @@ def test_the_cards_of_a_file_are_answered_with_the_features_of_the_days_themselv
             wait_until(lambda: lag(broker, running, "predict") == 0, PATIENCE)
     assert cards.records("dead-letters") == []
     predictions = cards.values("predictions")
-    served = pd.DataFrame([p["features"] for p in predictions], columns=running.names(running.plan()))
+    served = pd.DataFrame(
+        [p["features"] for p in predictions], columns=running.pipeline.feature_names(running.state.plan())
+    )
     expected = handbook.features(TRANSACTIONS)
     assert [int(p["id"]) for p in predictions] == TRANSACTIONS["TRANSACTION_ID"].tolist()
     assert (expected["terminal_frauds__frauds_30d"] > 0).sum() > 20

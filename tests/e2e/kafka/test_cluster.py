@@ -115,7 +115,7 @@ def test_a_flow_on_two_hosts_of_which_one_is_killed_loses_and_repeats_nothing(
             wait_until(lambda: grown(project, 50), PATIENCE)
             running[1].process.kill()
             assert running[0].process.wait(PATIENCE) == 1
-            assert "the processes of the flow have lost one another" in running[0].said()
+            assert "worker processes lost contact" in running[0].said()
 
             running = start_on(hosts, [project, project])
             project.send(parts[1])

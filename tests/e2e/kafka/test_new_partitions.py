@@ -59,7 +59,7 @@ def test_partitions_added_while_the_flows_run_are_read_and_nothing_is_lost_or_re
         wait_until(lambda: answered(FLIGHTS), PATIENCE)
         assert (starts(running, "predict"), starts(running, "learn")) == (3, 2)
         assert running.stop() == 0, running.said()
-    assert "topic 'flights' has 3 partitions now, more than when the flow began" in running.said()
+    assert "topic 'flights' now has 3 partitions, more than at the start of the flow" in running.said()
     assert "ended with" not in running.said()
     assert Counter(p["id"] for p in project.values("predictions")) == {k.decode(): 1 for k in of.values()}
     *_, last = project.values("metrics")

@@ -51,7 +51,7 @@ def test_a_flight_from_a_plain_producer_is_predicted_and_a_plain_feast_client_re
         answer = consume_one(kafka, "flight_delays.predictions")
         assert (answer["id"], answer["time"]) == ("F1", "2013-01-01T12:00:00.000Z")
         assert (answer["score"], answer["model"]) == (0.5, "v1")
-        names = project.engine().names(project.engine().plan())
+        names = project.engine().pipeline.feature_names(project.engine().state.plan())
         features = dict(zip(names, answer["features"], strict=True))
         assert features["origin_departures__mean_delay_1h"] == 10
 

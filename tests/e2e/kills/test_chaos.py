@@ -25,8 +25,8 @@ PARTED = 300  # flights of the tests of the verifier
 AS_IT_IS = pytest.param("", marks=pytest.mark.long)  # then nothing is found, as by the short form
 RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main({flow!r}, SINGLE))"
 NO_SUPPRESSION = """
-from flows.adapters.bytewax.io import SlotSink
-SlotSink._is_written = lambda self, record: False
+from flows.adapters.bytewax.sink import SlotSink
+SlotSink.is_written = lambda self, record: False
 """
 NO_ACKNOWLEDGEMENT = """
 from flows.adapters.kafka.broker import KafkaProducer
@@ -107,7 +107,7 @@ def send(project: Project) -> list[Outgoing]:
 def stored_epochs(project: Project, flow: str) -> int:
     """How many epochs of the flow are stored for good."""
     newest = 0
-    for file in project.engine().recovery_dir(flow).glob("part-*.sqlite3"):
+    for file in project.engine().state.recovery_dir(flow).glob("part-*.sqlite3"):
         with closing(sqlite3.connect(file)) as part:
             newest = max(
                 newest, *(e or 0 for (e,) in part.execute("SELECT max(worker_frontier) FROM fronts"))

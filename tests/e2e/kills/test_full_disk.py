@@ -102,15 +102,15 @@ def test_a_registry_that_the_disk_has_no_room_for_leaves_the_old_one(project: Pr
 
 def test_a_plan_that_the_disk_has_no_room_for_leaves_the_old_one(project: Project) -> None:
     running = project.engine()
-    plan = running.plan()
-    with small_disk(running.plan_file.parent) as disk:
+    plan = running.state.plan()
+    with small_disk(running.state.plan_file.parent) as disk:
         disk.fill()
         with pytest.raises(StoreError, match=r"flight_delays\.json: No space left on device; make room"):
-            running.keep_plan(replace(plan, lateness=1))
-        assert running.plan() == plan
+            running.state.keep_plan(replace(plan, lateness=1))
+        assert running.state.plan() == plan
         disk.make_room()
-        running.keep_plan(replace(plan, lateness=1))
-        assert running.plan() == replace(plan, lateness=1)
+        running.state.keep_plan(replace(plan, lateness=1))
+        assert running.state.plan() == replace(plan, lateness=1)
 
 
 def test_a_full_disk_of_the_log_is_told_and_loses_and_repeats_nothing(project: Project) -> None:

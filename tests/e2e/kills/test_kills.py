@@ -111,7 +111,7 @@ def nothing_is_missing_online(project: Project, flights: list[Outgoing]) -> None
     from feast import FeatureStore
 
     store = FeatureStore(str(project.directory / "feature_repo"))
-    for view in project.engine().plan().views:
+    for view in project.engine().state.plan().views:
         windows: dict[str, WindowState] = {}
         newest: dict[str, int] = {}
         for record in flights:

@@ -96,7 +96,7 @@ def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
     assert model.learned == EVENTS
     assert dead == clean_dead
     assert {reason for _, reason in dead} == {b"duplicate", b"corrected"}
-    names = engine.names(engine.plan())
+    names = engine.pipeline.feature_names(engine.state.plan())
     for record in clean.records("predictions"):
         features = dict(zip(names, predictions.decode(record).features, strict=True))
         assert model.score(features) == clean_model.score(features)

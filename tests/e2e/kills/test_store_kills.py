@@ -60,7 +60,7 @@ def read_by_feast(project: Project) -> dict[str, dict]:
     store = FeatureStore(repo_path=str(repo), fs_yaml_file=repo / yaml)
     events = project.values(engine.pipeline.events.topic)
     answers = {}
-    for view in engine.plan().views:
+    for view in engine.state.plan().views:
         keys = sorted({event[view.entity] for event in events} - {None})
         answers[view.name] = store.get_online_features(
             features=[f"{view.name}:{a.name}" for a in view.aggregates],

@@ -132,7 +132,7 @@ def test_a_directory_that_is_in_no_project_is_told_how_to_become_one(tmp_path):
             'feature_repo = "features"\npipelines = ["shop.fraud", "shop.fraud"]',
             "two pipelines are called 'fraud'",
         ),
-        ("pipelines = [", "is no valid TOML"),
+        ("pipelines = [", "is not valid TOML"),
     ],
 )
 def test_a_table_that_is_wrong_is_one_line_that_says_what(project, table, said):
@@ -145,7 +145,7 @@ def test_a_table_that_is_wrong_is_one_line_that_says_what(project, table, said):
     [
         (b"[tool]\ndriftline = 'shop.fraud'", "tool.driftline must be a table"),
         (b"tool = 1", "has no [tool.driftline] table"),
-        (b"\xff\xfe not text", "is no valid TOML"),
+        (b"\xff\xfe not text", "is not valid TOML"),
     ],
 )
 def test_a_pyproject_that_is_wrong_is_one_line_that_says_what(project, content, said):
@@ -224,7 +224,7 @@ def test_a_pipeline_may_read_what_another_one_writes_but_no_name_that_differs_in
 )
 def test_a_key_that_is_none_is_refused_with_the_nearest(project, key, said):
     declare(project, f'pipelines = ["shop.fraud"]\n{key} = 1')
-    assert f"there is no key {key!r}; {said}" in fault(project)
+    assert f"unknown key {key!r}; {said}" in fault(project)
 
 
 def test_the_only_pipeline_need_not_be_named(project):

@@ -1,0 +1,223 @@
+"""Bytewax source over a broker.
+
+A partition of the source is a slot: one consumer that reads the same-numbered partitions of every input topic
+(p mod slots). The offsets are its state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from flows.adapters.bytewax.observer import FlowObserver
+from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
+from flows.adapters.bytewax.source_watch import ClockWatch, TopicWatch
+from flows.core.stream.broker import Broker, Consumer, Record, TopicPartition
+from flows.core.stream.decode import Decoder
+from flows.core.stream.drain import Drain
+from flows.core.stream.merge import EventTimeMerge, of_our_time
+from flows.errors import OffsetExpired
+
+SlotBatch = tuple[str, list[Record]]
+
+_COMMIT_EVERY = 0.01  # seconds
+_CHECK_EVERY = 2.0  # seconds between checks of the lag and of new partitions
+_ALWAYS_AWAKE = datetime.fromtimestamp(0, UTC)
+_BUFFER_BATCHES = 4  # batches buffered per partition before it is paused
+_BUFFER_BYTES = 8 * 2**20  # buffered per partition before it is paused
+_BATCH_BYTES = 8 * 2**20  # the most that one batch may hold
+_EXPIRED = (
+    "The flow's stored state resumes there. Restore the records, or stop all flows and remove the pipeline's "
+    "folder `state/PIPELINE` in the state directory: the flows then restart at the oldest records"
+)
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """What a source reads, and how.
+
+    Every slot reads its own partitions of `topics` and all partitions of `broadcast` topics. Records of equal
+    event time are emitted in the order broadcast, then `topics`. Without a stored state a partition is read
+    from its offset in `start` ("topic/partition"), or else from its oldest record. Records without a
+    timestamp are merged by their event time, which the `decoders` of their topics return.
+
+    `batch` is the largest number of records in a batch. An empty poll waits for `idle` seconds. After a batch
+    that was not full the source rests for `pace` seconds, so that sinks get fewer and larger batches.
+    """
+
+    group: str
+    topics: Sequence[str]
+    broadcast: Sequence[str] = ()
+    start: Mapping[str, int] = field(default_factory=dict)
+    decoders: Mapping[str, Decoder] = field(default_factory=dict)
+    slots: int = 1
+    batch: int = 1000
+    idle: float = 0.003
+    pace: float = 0.0
+
+
+class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
+    """Batches of records, merged by event time; each is one item `(slot, records)`.
+
+    The source ends when `drain` is set, so that the flow stores its state and stops. It sets `drain` itself
+    when a topic got more partitions, because the assignment of partitions is fixed at the start.
+    """
+
+    def __init__(
+        self,
+        open_broker: Callable[[], Broker],
+        settings: SourceSettings,
+        observer: FlowObserver,
+        drain: Drain,
+    ) -> None:
+        self._open_broker = open_broker
+        self._settings = settings
+        self._observer = observer
+        self._drain = drain
+
+    def list_parts(self) -> list[str]:
+        return [str(slot) for slot in range(self._settings.slots)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSource:
+        broker = self._open_broker()
+        counts = broker.topics()
+        stored = resume_state or self._settings.start
+        offsets = {p: start_offset(broker, p, stored) for p in self._partitions(counts, int(for_part))}
+        topics = TopicWatch(broker, {p.topic: counts[p.topic] for p in offsets}, self._observer)
+        consumer = broker.consumer(self._settings.group, offsets)
+        self._observer.assigned()
+        return SlotSource(for_part, consumer, offsets, topics, self._settings, self._observer, self._drain)
+
+    def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
+        """Return the partitions of a slot; a missing topic counts as one partition, and fails when read."""
+        own = [
+            TopicPartition(topic, number)
+            for topic in self._settings.topics
+            for number in range(slot, counts.get(topic, slot + 1), self._settings.slots)
+        ]
+        shared = [
+            TopicPartition(topic, number)
+            for topic in self._settings.broadcast
+            for number in range(counts.get(topic, 1))
+        ]
+        return shared + own
+
+
+class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
+    """One slot: reads its partitions with one consumer and emits what the merge releases."""
+
+    def __init__(
+        self,
+        slot: str,
+        consumer: Consumer,
+        offsets: dict[TopicPartition, int],
+        topics: TopicWatch,
+        settings: SourceSettings,
+        observer: FlowObserver,
+        drain: Drain,
+    ) -> None:
+        self._slot = slot
+        self._consumer = consumer
+        self._offsets = offsets
+        self._topics = topics
+        self._settings = settings
+        self._batch = settings.batch
+        self._observer = observer
+        self._drain = drain
+        self._clock = ClockWatch()
+        self._merge = EventTimeMerge(list(offsets))
+        self._paused: set[TopicPartition] = set()
+        self._committed: dict[TopicPartition, int] = {}  # empty, so that a resumed offset is committed too
+        self._rest_until = self._commit_at = self._check_at = 0.0  # by the monotonic clock
+
+    def next_batch(self) -> Iterable[SlotBatch]:
+        self._commit()
+        self._check()
+        rest = self._rest_until - time.monotonic()
+        if rest > 0:
+            time.sleep(min(rest, self._settings.idle))
+        if self._drain.is_set():
+            raise StopIteration
+        records = [] if rest > 0 else self._poll(wait=0.0) or self._poll(wait=self._settings.idle)
+        if not records:
+            return [(self._slot, [])] if self._clock.was_set_back() else []
+        if len(records) < self._batch:
+            self._rest_until = time.monotonic() + self._settings.pace
+        for record in records:
+            self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._observer.read(records)
+        return [(self._slot, records)]
+
+    def next_awake(self) -> datetime:
+        return _ALWAYS_AWAKE  # by the wall clock: any later time would stall the flow when that is set back
+
+    def snapshot(self) -> Offsets:
+        return to_stored(self._offsets)
+
+    def buffered_bytes(self) -> int:
+        """Return the size of the records that the merge holds."""
+        return sum(self._merge.buffered_bytes(partition) for partition in self._offsets)
+
+    def close(self) -> None:
+        self._commit_at = 0.0
+        self._commit()
+        self._consumer.close()
+
+    def _poll(self, wait: float) -> list[Record]:
+        try:
+            records = self._consumer.poll(self._batch, wait)
+        except OffsetExpired as error:
+            raise OffsetExpired(f"{error}. {_EXPIRED}") from error
+        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000, self._settings.decoders))
+        self._apply_backpressure()
+        return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
+
+    def _apply_backpressure(self) -> None:
+        """Pause the partitions that are ahead of the others, so that memory stays bounded.
+
+        A paused partition is resumed when it is nearly empty, not as soon as it fits: Kafka's client discards
+        what it had fetched of a paused partition.
+        """
+        full = set()
+        for partition in self._offsets:
+            share = 1 / _BUFFER_BATCHES if partition in self._paused else 1
+            records, size = share * _BUFFER_BATCHES * self._batch, share * _BUFFER_BYTES
+            merge = self._merge
+            if merge.buffered(partition) > records or merge.buffered_bytes(partition) > size:
+                full.add(partition)
+        if full != self._paused:
+            self._consumer.pause(list(full - self._paused))
+            self._consumer.resume(list(self._paused - full))
+            self._paused = full
+
+    def _commit(self) -> None:
+        """Commit the offsets of the group; Bytewax has taken the earlier batches by the time of this call."""
+        now = time.monotonic()
+        if now < self._commit_at:
+            return
+        self._commit_at = now + _COMMIT_EVERY
+        self._skip_control_records()
+        if self._committed != self._offsets:
+            self._consumer.commit(self._offsets)
+            self._committed = dict(self._offsets)
+
+    def _skip_control_records(self) -> None:
+        """Advance the offsets past records that no poll returns, such as the end of a transaction."""
+        for partition in self._offsets:
+            if not self._merge.buffered(partition):
+                self._offsets[partition] = self._consumer.position(partition)
+
+    def _check(self) -> None:
+        """Report the lag and open transactions; drain the flow if a topic got more partitions."""
+        now = time.monotonic()
+        if now < self._check_at:
+            return
+        self._check_at = now + _CHECK_EVERY
+        for partition, offset in self._offsets.items():
+            self._observer.held_back(partition, offset, self._consumer.held_back(partition))
+        if self._topics.have_grown(self._offsets):
+            self._drain.set()

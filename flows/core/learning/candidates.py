@@ -1,0 +1,53 @@
+"""Candidates of the retrain flow, which become challengers."""
+
+from collections.abc import Iterator
+
+from flows.core.learning.learner import Happening, Learner, Settled
+from flows.core.models.model import ModelMessage
+from flows.core.models.snapshots import Sealer
+from flows.core.stream.broker import Record
+from flows.errors import StaleSnapshot
+
+
+class CandidateIntake:
+    """Makes each candidate of a pipeline and task the challenger, once and in order.
+
+    `sequence` is that of the last candidate; candidates have the sequence of the drift signal they answer.
+    """
+
+    def __init__(self, pipeline: str, task: str, sealer: Sealer, sequence: int) -> None:
+        self.sequence = sequence
+        self._pipeline = pipeline
+        self._task = task
+        self._sealer = sealer
+
+    def take(self, record: Record, learner: Learner) -> Iterator[Happening]:
+        """Make the candidate in `record` the learner's challenger; yields the new roles of models.
+
+        Raises `StaleSnapshot` for a candidate of another pipeline or task, or for an old one that was sent
+        again, and `SnapshotError`.
+        """
+        announced = self._sealer.announced(record)
+        if (announced.pipeline, announced.task, announced.role) != (self._pipeline, self._task, "candidate"):
+            raise StaleSnapshot(
+                f"a candidate must be one of pipeline {self._pipeline!r} and task {self._task!r}, got "
+                f"{announced.role} of {announced.pipeline!r} and {announced.task!r}; it was not taken"
+            )
+        if announced.version in learner.lineage:  # taken before
+            return
+        if announced.sequence <= self.sequence:
+            raise StaleSnapshot(
+                f"a candidate must answer a drift signal after number {self.sequence}, got one for "
+                f"{announced.sequence}; it was not taken"
+            )
+        message = ModelMessage(
+            announced.pipeline,
+            "challenger",
+            announced.time,
+            self._sealer.load(announced),
+            announced.lineage,
+            announced.sequence,
+        )
+        yield from learner.challenged(message)
+        self.sequence = announced.sequence
+        yield Settled("challenger", message.model)

@@ -1,0 +1,57 @@
+"""Opens Feast's stores. Each method imports Feast, which takes seconds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.core.features.batch import Question
+from flows.core.features.lookups import Lookups
+from flows.core.features.plan import FeaturePlan
+from flows.core.features.windows.sliding import Value
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from flows.adapters.feast.offline import OfflineStore
+    from flows.adapters.feast.online import OnlineStore
+
+
+@dataclass(frozen=True)
+class FeatureStores:
+    """The stores of the feature repository `repo`, by its Feast configuration `config`."""
+
+    repo: Path
+    config: str
+
+    def feature_store(self) -> "FeatureStore":
+        """Return Feast's feature store of the project."""
+        from flows.adapters.feast.repo import open_store
+
+        return open_store(self.repo, self.config)
+
+    def stores(self, plan: FeaturePlan) -> tuple["OfflineStore", "OnlineStore"]:
+        """Return the plan's part of the offline and of the online store."""
+        from flows.adapters.feast.offline import OfflineStore
+        from flows.adapters.feast.online import OnlineStore
+        from flows.adapters.feast.repo import offline_folders
+
+        store = self.feature_store()
+        return OfflineStore(offline_folders(store, plan), plan), OnlineStore(store, plan)
+
+    def lookups(self, plan: FeaturePlan) -> Lookups:
+        """Return the reader of the plan's batch views in the online store; the plan must have some."""
+        from flows.adapters.feast.lookup import OnlineTable
+
+        return Lookups(plan, OnlineTable(self.feature_store(), plan))
+
+    def past_lookups(
+        self, plan: FeaturePlan, questions: Iterable[Question]
+    ) -> dict[tuple[str, int], list[Value]]:
+        """Return the features of batch views by the id and time (ms) of each question, as of that time.
+
+        The plan must have batch views. Raises `StoreError`.
+        """
+        from flows.adapters.feast.lookup import past
+
+        return past(self.feature_store(), plan, questions)

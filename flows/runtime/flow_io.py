@@ -1,0 +1,68 @@
+"""Makes the sources and sinks of a pipeline's flows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flows.adapters.bytewax.sink import TopicSink
+from flows.adapters.bytewax.source import MergedSource, SourceSettings
+from flows.core.stream.broker import Broker
+from flows.core.stream.drain import Drain
+from flows.pipeline import Pipeline
+from flows.runtime.telemetry import Telemetry
+
+
+@dataclass(frozen=True)
+class FlowIO:
+    """Input and output of the flows of one pipeline.
+
+    `batch` is the largest number of records in a batch. `drain` ends the sources; `watch` observes sources
+    and sinks.
+    """
+
+    pipeline: Pipeline
+    open_broker: Callable[[], Broker]
+    batch: int
+    drain: Drain
+    watch: Telemetry
+
+    def source(
+        self,
+        flow: str,
+        topics: Sequence[str],
+        broadcast: Sequence[str] = (),
+        *,
+        start: Mapping[str, int] | None = None,
+        idle: float = 0.003,
+        pace: float = 0.0,
+    ) -> MergedSource:
+        """Return the source of a flow; the arguments are those of `SourceSettings`."""
+        settings = SourceSettings(
+            self.pipeline.group(flow),
+            topics,
+            broadcast,
+            start or {},
+            self.pipeline.decoders(),
+            source_slots(self.pipeline, flow),
+            self.batch,
+            idle,
+            pace,
+        )
+        return MergedSource(self.open_broker, settings, self.watch, self.drain)
+
+    def sink(self, kinds: Sequence[str]) -> TopicSink:
+        """Return a sink that writes the pipeline's own topics of these kinds."""
+        topics = [self.pipeline.topic(kind) for kind in kinds]
+        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.watch)
+
+    def waits_for(self) -> str | None:
+        """Return why the flow is not ready, None if it is: the answer to `/readyz`."""
+        return None if self.watch.has_partitions else "the partitions are not assigned yet"
+
+
+def source_slots(pipeline: Pipeline, flow: str) -> int:
+    """Return the number of slots of a flow's source: one per partition of the pipeline.
+
+    The learn flow has one slot. With more, a partition that is ahead in event time would end the label wait
+    of the others.
+    """
+    return 1 if flow == "learn" else pipeline.partitions

@@ -1,0 +1,72 @@
+"""The files of one pipeline in the state directory."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.adapters.sqlite.seed import Seed
+from flows.core.features.plan import FeaturePlan
+from flows.errors import ConfigError, StoreError
+from flows.host import state_dir
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """The state of `pipeline` in the state directory `root`, which all pipelines of the project share."""
+
+    root: Path
+    pipeline: str
+
+    @property
+    def plan_file(self) -> Path:
+        """The compiled feature plan; `driftline apply` writes it."""
+        return self.root / "plans" / f"{self.pipeline}.json"
+
+    def plan(self) -> FeaturePlan:
+        """Return the feature plan; raises `ConfigError` before the first `driftline apply`."""
+        state_dir.check(self.root)
+        with state_dir.explained(self.root):
+            content = self.plan_file.read_bytes() if self.plan_file.is_file() else b""
+        if not content:
+            raise ConfigError(f"pipeline {self.pipeline!r} has no feature plan yet; run `driftline apply`")
+        return FeaturePlan.from_json(content)
+
+    def keep_plan(self, plan: FeaturePlan) -> None:
+        """Write the feature plan; raises `StoreError`, and then an earlier plan is unchanged."""
+        file = self.plan_file
+        unfinished = file.with_name(f"{file.name}.tmp")
+        try:
+            state_dir.make_private(file.parent)
+            unfinished.write_bytes(plan.to_json())
+            unfinished.replace(file)
+        except OSError as error:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise StoreError(
+                f"the feature plan cannot be written to {file}: {error.strerror}; {state_dir.remedy(error)}"
+            ) from error
+
+    def recovery_dir(self, flow: str) -> Path:
+        """Return the folder of Bytewax's recovery store for a flow."""
+        return self.root / "state" / self.pipeline / flow
+
+    def lock_file(self, process: str) -> Path:
+        """Return the file that a flow, or one of its processes, locks while it runs."""
+        return self.root / "state" / self.pipeline / f"{process}.lock"
+
+    @property
+    def seed_file(self) -> Path:
+        """The initial state of the predict flow; `driftline backfill --seed` writes it."""
+        return self.root / "state" / self.pipeline / "seed.db"
+
+    def seed(self, plan: FeaturePlan, slots: int) -> Seed | None:
+        """Return the seed, None if there is none; raises `ConfigError` if it is of another plan."""
+        return Seed(self.seed_file, plan.hash, slots) if self.seed_file.exists() else None
+
+    def secret(self) -> bytes:
+        """Return the project's secret, which is made on first use; raises `ConfigError`."""
+        return state_dir.secret(self.root / "secret")
+
+    def identity(self) -> str:
+        """Return the identity of the state directory; only a copy of the directory has the same one."""
+        return state_dir.made_once(self.root / "engine").decode()
