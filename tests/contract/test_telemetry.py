@@ -202,7 +202,7 @@ def test_the_port_is_free_again_after_the_block():
 
 def test_metrics_stay_in_memory_when_feast_has_asked_for_files(tmp_path):
     program = (
-        "from flows.adapters import telemetry as t; from prometheus_client import generate_latest;"
+        "from flows.adapters.prometheus import metrics as t; from prometheus_client import generate_latest;"
         "t.PENDING_LABELS.set(5); t.EVENTS.labels('x').inc(); t.models_in_service({'v': 'champion'});"
         "print(generate_latest(t.REGISTRY).decode())"
     )

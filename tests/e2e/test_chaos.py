@@ -31,7 +31,7 @@ from flows.adapters.bytewax.io import SlotSink
 SlotSink._is_written = lambda self, record: False
 """
 NO_ACKNOWLEDGEMENT = """
-from flows.adapters.kafka.broker import KafkaProducer
+from flows.adapters.kafka.producer import KafkaProducer
 KafkaProducer._drain = lambda *_: None
 """
 NO_LABEL_GUARD = """
