@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from flows.adapters.feast.repo import apply, compile_plan
+from flows.adapters.feast.compiler import compile_plan
+from flows.adapters.feast.repo import apply
 from flows.core.features.plan import LATENESS, FeaturePlan
 
 SHIPPED = Path(__file__).parents[1] / "feature_repo"

@@ -1,6 +1,5 @@
 """What parquet files have in common: the types of features, and that a file is whole or not there at all."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 
 from flows.core.features.plan import Dtype
 from flows.core.stream.fields import KeyKind
+from flows.host.files import replacing
 
 TYPES: Mapping[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 KEY_TYPES: Mapping[KeyKind, pa.DataType] = {"text": pa.string(), "integer": pa.int64()}
@@ -51,14 +51,6 @@ def write_whole(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> No
 
     Raises `OSError` when the disk refuses, and leaves nothing then.
     """
-    unfinished = file.with_name(f"{file.name}.tmp")
-    try:
-        with unfinished.open("wb") as out:
-            with pq.ParquetWriter(out, schema) as writer:
-                for table in tables:
-                    writer.write_table(table)
-            out.flush()
-            os.fsync(out.fileno())
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(file) as unfinished, unfinished.open("wb") as out, pq.ParquetWriter(out, schema) as writer:
+        for table in tables:
+            writer.write_table(table)

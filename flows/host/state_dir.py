@@ -13,6 +13,7 @@ from errno import EDQUOT, ENOSPC, ENOTDIR
 from pathlib import Path
 
 from flows.errors import ConfigError, DriftlineError, StateError
+from flows.host.files import sync
 
 SECRET_BYTES = 32  # at least, of a secret that a person sets
 
@@ -83,7 +84,7 @@ def made_once(file: Path) -> bytes:
                 os.fsync(out.fileno())
             with suppress(FileExistsError):
                 os.link(own, file)
-            sync_folder(file.parent)
+            sync(file.parent)
         finally:
             Path(own).unlink()
     return file.read_bytes()
@@ -129,12 +130,3 @@ def check_trusted(folder: Path) -> None:
                     f"{path} must be writable by its owner only, got mode {stat.S_IMODE(status.st_mode):04o}"
                     f"; a stored state can run code. Run `chmod go-w {path}` if you trust it, or remove it"
                 )
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder's entries through to the disk, so that a rename in it outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

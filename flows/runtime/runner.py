@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from flows.adapters.bytewax import recovery
 from flows.adapters.prometheus import metrics as telemetry
+from flows.adapters.prometheus.health_server import health_server
 from flows.errors import (
     AccessDenied,
     ConfigError,
@@ -88,7 +89,7 @@ def run(flow: str, place: ProcessPlace) -> int:
     with (
         _lock(running, flow, place),
         sole_engine(running, flow, place),
-        telemetry.health_server(settings.http_host, _port(running, flow, place), running.waits_for),
+        health_server(settings.http_host, _port(running, flow, place), running.waits_for),
     ):
         execute(running, flow, module.build(running), place)
     return EXIT_AGAIN if running.watch.has_grown else 0
