@@ -1,4 +1,4 @@
-"""What parquet files have in common: the types of features, and that a file is whole or not there at all."""
+"""Arrow types of features and keys, and parquet files that are written atomically."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,20 +16,20 @@ KEY_TYPES: Mapping[KeyKind, pa.DataType] = {"text": pa.string(), "integer": pa.i
 
 
 def column(values: Iterable[Any], dtype: pa.DataType) -> pa.Array:
-    """The values as a column; where it holds floats, numbers become the nearest ones."""
+    """Return the values as a column; a column of floats takes the nearest float of each number."""
     if dtype == pa.float64():
         values = [None if value is None else float(value) for value in values]
     return pa.array(values, dtype)
 
 
 class Fit:
-    """Whether `column` takes values for `dtypes`; those of any other type are times, as events have them."""
+    """Checks rows of values against `dtypes`; a type that no feature has is a time, as in events."""
 
     def __init__(self, dtypes: Iterable[pa.DataType]) -> None:
         self._kinds = [_PYTHON.get(dtype, (int, str)) for dtype in dtypes]
 
     def __call__(self, values: Sequence[Any]) -> bool:
-        """Whether there are as many, and each is null or fits."""
+        """Return whether the row has the right length, and each value is null or fits its type."""
         return len(values) == len(self._kinds) and all(
             value is None or (type(value) in kinds and (kinds != _WHOLE or value in _INT64))
             for value, kinds in zip(values, self._kinds, strict=True)
@@ -47,9 +47,9 @@ _PYTHON: Mapping[pa.DataType, tuple[type, ...]] = {
 
 
 def write_whole(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write the tables, each as a row group at least; the file appears under its name when it is complete.
+    """Write the tables atomically, each as at least one row group.
 
-    Raises `OSError` when the disk refuses, and leaves nothing then.
+    Raises `OSError` if the disk fails, and then leaves no file.
     """
     with replacing(file) as unfinished, unfinished.open("wb") as out, pq.ParquetWriter(out, schema) as writer:
         for table in tables:

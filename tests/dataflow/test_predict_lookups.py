@@ -140,4 +140,4 @@ def test_a_store_that_is_away_stops_no_prediction(windy: Project, caplog: pytest
         run_flow(running(windy), "predict")
     assert served(windy) == {f"F{number}": [None, None, None] for number in range(50)}
     assert counted_since(before) == {("weather", "away"): 50, ("seats", "away"): 50}
-    assert "the online store is unavailable (OperationalError), so the features of weather are null" in caplog.text
+    assert "store is unavailable (OperationalError), so the features of weather are null" in caplog.text
