@@ -11,19 +11,13 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
+from flows.adapters.duckdb.schemas import column_of, questions_schema, records_schema, requests_schema
 from flows.core.features import sql
 from flows.core.features.plan import FeaturePlan, View
-from flows.host.arrow import KEY_TYPES, TYPES, column
 
 _QUESTION = "driftline_question"  # a name that no field has
 _CHUNK = 50_000  # questions compared at a time
 _EXACT_BITS = 104  # precision of a sum in whole units that the SQL can convert to a double
-_REQUEST_TYPES = {
-    "string": pa.string(),
-    "number": pa.float64(),
-    "flag": pa.bool_(),
-    "time": pa.timestamp("ms", "UTC"),
-}
 
 
 class StreamRecord(NamedTuple):
@@ -74,9 +68,9 @@ class Recomputation:
         self._connection = duckdb.connect(folder / "recomputation.db")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._bits: dict[str, dict[str, int]] = {}
-        self._schemas = {stream: _records_schema(plan, stream, texts[stream]) for stream in plan.streams}
-        self._questions = _questions_schema(plan)
-        self._requests = _requests_schema(plan)
+        self._schemas = {stream: records_schema(plan, stream, texts[stream]) for stream in plan.streams}
+        self._questions = questions_schema(plan)
+        self._requests = requests_schema(plan)
         self.questions = 0
         for stream, schema in self._schemas.items():
             self._create(sql.records_table(stream), schema)
@@ -136,7 +130,8 @@ class Recomputation:
         query = f"SELECT id, time, moment, partition, {key}, {names} FROM questions WHERE n = ?"
         (row,) = self._connection.execute(query, [question]).fetchall()
         (computed,) = self._rows(sql.recomputation(view, self._bits[view.stream], question))
-        return ServedFeatures(row[0], row[1], row[2], row[3], [row[4]], [], row[5:]), list(computed)
+        identity, time, moment, partition, own_key, *features = row
+        return ServedFeatures(identity, time, moment, partition, [own_key], [], tuple(features)), list(computed)
 
     def later_records(self, view: View, question: int) -> list[tuple[str, int, int]]:
         """Return the records (id, offset, time in ms) that arrived after the question was answered."""
@@ -201,7 +196,7 @@ class Recomputation:
         self._connection.unregister("empty")
 
     def _insert(self, table: str, columns: Sequence[list[Any]], schema: pa.Schema) -> None:
-        arrays = [_array(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
+        arrays = [column_of(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
         self._connection.register("batch", pa.table(arrays, schema=schema))
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self._connection.unregister("batch")
@@ -209,39 +204,3 @@ class Recomputation:
     def _rows(self, query: str) -> list[Any]:
         rows: list[Any] = self._connection.execute(query).fetchall()
         return rows
-
-
-def _records_schema(plan: FeaturePlan, stream: str, texts: set[str]) -> pa.Schema:
-    views = [view for view in plan.views if view.stream == stream]
-    entities = dict.fromkeys(view.entity for view in views)
-    columns = dict.fromkeys(column for view in views for column in view.columns)
-    place = [("partition", pa.int32()), ("offset", pa.int64()), ("id", pa.string()), ("time", pa.int64())]
-    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in entities]
-    values = [(f"value_{c}", pa.string() if c in texts else pa.float64()) for c in columns]
-    return pa.schema([*place, *keys, *values])
-
-
-def _questions_schema(plan: FeaturePlan) -> pa.Schema:
-    head = [
-        ("n", pa.int64()),
-        ("id", pa.string()),
-        ("time", pa.int64()),
-        ("moment", pa.int64()),
-        ("partition", pa.int32()),
-    ]
-    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in plan.entities]
-    read = [(f"read_{stream}", pa.int64()) for stream in plan.streams]
-    features = [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
-    return pa.schema([*head, *keys, *read, *features])
-
-
-def _requests_schema(plan: FeaturePlan) -> pa.Schema:
-    fields = {field.name: field.kind for transform in plan.transforms for field in transform.fields}
-    return pa.schema([("id", pa.string()), *((name, _REQUEST_TYPES[kind]) for name, kind in fields.items())])
-
-
-def _array(values: list[Any], of_type: pa.DataType) -> pa.Array:
-    """Return a column; integers become texts in a column of strings."""
-    if of_type == pa.string():
-        values = [None if value is None else str(value) for value in values]
-    return column(values, of_type)

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -56,9 +57,11 @@ class ParquetRecords:
         with self._explained():
             first = 0
             for batch in self._batches():
-                rows = batch.column(_ROW).to_pylist() if _ROW in batch.schema.names else range(first, 2**62)
+                following = first + batch.num_rows
+                is_sorted_copy = _ROW in batch.schema.names
+                rows = batch.column(_ROW).to_pylist() if is_sorted_copy else range(first, following)
                 yield from self._records(batch, rows)
-                first += batch.num_rows
+                first = following
 
     def _check(self, schema: pa.Schema) -> None:
         for name, field in self._stream.fields.items():
@@ -92,7 +95,7 @@ class ParquetRecords:
         latest = 0
         for batch in self._parquet.iter_batches(_BATCH, columns=[self._time]):
             times = self._times(batch.column(0))
-            if any(later < earlier for earlier, later in zip([latest, *times], times, strict=False)):
+            if any(later < earlier for earlier, later in pairwise([latest, *times])):
                 return False
             latest = times[-1] if times else latest
         return True
@@ -116,7 +119,7 @@ class ParquetRecords:
         payloads = zip(*[_values(batch.column(name)) for name in self._fields], strict=True)
         key = self._fields.index(self._stream.id)
         topic, partitions = self._stream.topic, self._partitions
-        for row, time, values in zip(rows, times, payloads, strict=False):
+        for row, time, values in zip(rows, times, payloads, strict=True):
             encoded = b"" if values[key] is None else str(values[key]).encode()
             value = orjson.dumps(dict(zip(self._fields, values, strict=True)))
             yield Record(topic, crc32(encoded) % partitions, row, time, encoded, value, ())
