@@ -1,52 +1,52 @@
-"""Every error that Driftline raises on purpose, in one tree.
+"""Every error that Driftline raises, in one tree.
 
-DriftlineError            something a person can act on; its text says what to do
+DriftlineError            base class; the text says what to do
 ├── ConfigError           a setting, the project file or a declaration is wrong
-├── BrokerError           the broker is missing, refuses or fails
-│   ├── AccessDenied      an ACL that the client needs is missing
-│   ├── UnknownTopic      a topic that should exist does not
-│   │   └── UnknownPartition   a topic has fewer partitions than are asked for
+├── BrokerError           the broker is unreachable, or a request failed
+│   ├── AccessDenied      an ACL is missing
+│   ├── UnknownTopic      a topic does not exist
+│   │   └── UnknownPartition   a topic does not have this partition
 │   ├── OffsetExpired     a stored offset is no longer in the log
-│   ├── BrokerAway        the broker does not answer now: it may later
-│   └── DeliveryError     records were not taken
+│   ├── BrokerAway        the broker does not answer; a retry may succeed
+│   └── DeliveryError     records were not written
 │       ├── Unacknowledged   records may or may not be in the log
-│       └── RecordTooLarge   a record is larger than the broker takes
+│       └── RecordTooLarge   a record exceeds the broker's limit
 ├── EngineConflict        another engine runs the flow
-├── StoreError            Feast, its registry or one of its stores fails
+├── StoreError            Feast, its registry or one of its stores failed
 ├── StateError            the stored state of a flow cannot be read or written
-├── StateTooLarge         the state of a step does not fit the recovery store
-└── SnapshotError         a snapshot is not ours or cannot be read
+├── StateTooLarge         the state of a step exceeds the limit of the recovery store
+└── SnapshotError         a snapshot is not trusted or cannot be read
     ├── StaleSnapshot        a model message does not advance the pipeline's sequence
-    └── SupersededSnapshot   an artifact was removed for a newer one
-InvalidRecord             bad input; never leaves a flow, it becomes a dead letter
+    └── SupersededSnapshot   an artifact was deleted after a newer one was stored
+InvalidRecord             bad input; it becomes a dead letter and never leaves a flow
 """
 
 
 class DriftlineError(Exception):
-    """Something a person can act on. The command line prints its text and no stack trace."""
+    """Base class of errors that a user can fix. The command line prints the text without a stack trace."""
 
 
 class ConfigError(DriftlineError):
-    """A setting, the project file or a declaration is wrong: correct it and start again."""
+    """A setting, the project file or a declaration is wrong; correct it and start again."""
 
 
 class BrokerError(DriftlineError):
-    """The broker is missing, refuses or fails: check its address and that it runs."""
+    """The broker is unreachable, or a request failed; check its address and that it runs."""
 
 
 class AccessDenied(BrokerError):
-    """Kafka refuses an operation on a topic or group: add the ACL that the text names."""
+    """Kafka denied an operation on a topic or group; add the ACL that the text names."""
 
 
 class UnknownTopic(BrokerError):
-    """A topic that should exist does not; `advice` says what to do, by default to run `driftline apply`."""
+    """A topic does not exist; `advice` says what to do, by default to run `driftline apply`."""
 
     def __init__(self, topic: str, advice: str = "create it with `driftline apply`") -> None:
         super().__init__(f"topic {topic!r} does not exist; {advice}")
 
 
 class UnknownPartition(UnknownTopic):
-    """A topic has fewer partitions than are asked for: add partitions to it."""
+    """A topic does not have this partition; add partitions to it."""
 
     def __init__(self, topic: str, number: int, partitions: int) -> None:
         BrokerError.__init__(
@@ -56,69 +56,68 @@ class UnknownPartition(UnknownTopic):
 
 
 class OffsetExpired(BrokerError):
-    """An offset is not in the log: retention removed records, or the topic was made again."""
+    """An offset is not in the log: retention removed records, or the topic was recreated."""
 
 
 class BrokerAway(BrokerError):
-    """The broker does not answer now: check its address and that it runs, and ask again."""
+    """The broker does not answer; check its address and that it runs, or retry."""
 
 
 class DeliveryError(BrokerError):
-    """The broker did not take records; the flow stops before it forgets them."""
+    """Records were not written; the flow stops, and writes them after a restart."""
 
 
 class Unacknowledged(DeliveryError):
-    """The broker did not acknowledge records in time, so they may or may not be in the log."""
+    """Records were not acknowledged in time; they may or may not be in the log."""
 
 
 class RecordTooLarge(DeliveryError):
-    """A record is larger than the broker takes: writing it again would fail again, so a person has to act."""
+    """A record exceeds the broker's limit; a retry would fail as well, so the limit must be raised."""
 
     def __init__(self, failure: str) -> None:
         super().__init__(
             f"{failure}; raise `max.message.bytes` of the topic and DRIFTLINE_KAFKA_MESSAGE_MAX_BYTES, and "
-            "start the flows again"
+            "restart the flows"
         )
 
 
 class EngineConflict(DriftlineError):
-    """Another engine runs the same flow of the same pipeline on the broker: let only one of them run."""
+    """Another engine runs the same flow of the same pipeline on the broker; stop one of them."""
 
 
 class StoreError(DriftlineError):
-    """Feast, its registry or one of its stores fails."""
+    """Feast, its registry or one of its stores failed."""
 
 
 class StateError(DriftlineError):
-    """The stored state of a flow cannot be read or written: look after the disk of the state directory."""
+    """The stored state of a flow cannot be read or written; check the disk of the state directory."""
 
 
 class SnapshotError(DriftlineError):
-    """A model snapshot is unsigned, altered, of another project, or cannot be read."""
+    """A model snapshot is unsigned, altered, from another project, or unreadable."""
 
 
 class StaleSnapshot(SnapshotError):
-    """A signed model message that is repeated, older than one taken before, or of another pipeline."""
+    """A signed model message is a repetition, older than an accepted one, or from another pipeline."""
 
 
 class SupersededSnapshot(SnapshotError):
-    """The artifact of an older model was removed, and a newer one is there: nothing is wrong."""
+    """The artifact of an older model was deleted, and a newer one exists; no action is needed."""
 
 
 class StateTooLarge(DriftlineError):
-    """What a step keeps under one key is more than the recovery store takes: let it keep less."""
+    """The state of a step under one key exceeds the limit of the recovery store; reduce the state."""
 
     def __init__(self, step: str, size: int, largest: int) -> None:
         super().__init__(
             f"the state of step {step!r} has {size:,} bytes under one key, and the recovery store takes "
-            f"{largest:,}; keep less: a model that does not grow without bound (hash texts, limit "
-            "depth), a smaller `max_pending` or `label_wait` for the learner, shorter or tiled windows for "
-            "predict"
+            f"{largest:,}; reduce it: a model of bounded size (hash texts, limit depth), a smaller "
+            "`max_pending` or `label_wait` for the learner, shorter or tiled windows for predict"
         )
 
 
 class InvalidRecord(Exception):
-    """A record that the engine cannot use; `reason` is one of `flows.core.stream.dead_letter.Reason`."""
+    """The engine cannot use a record; `reason` is one of `flows.core.stream.dead_letter.Reason`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)

@@ -1,0 +1,1 @@
+"""One external system in each folder; adapters never import one another."""

@@ -116,11 +116,12 @@ def apply(pipeline: PipelineOption = "") -> None:
 def _compile(running: Engine) -> FeaturePlan:
     """The pipeline's feature plan, checked; its part of the offline store is made readable."""
     from flows.adapters.feast import repo as feast_repo
+    from flows.adapters.feast.compiler import compile_plan
     from flows.adapters.feast.offline import OfflineStore
 
     repo, yaml = running.project.feature_repo, running.settings.feature_store
     lateness = in_milliseconds(running.pipeline.lateness)
-    plan = feast_repo.compile_plan(repo, yaml, running.pipeline.service, lateness)
+    plan = compile_plan(repo, yaml, running.pipeline.service, lateness)
     check_plan(running.pipeline, plan)
     # opening makes the empty part without which Feast could read no history yet
     OfflineStore(feast_repo.offline_folders(running.stores.feature_store(), plan), plan)

@@ -1,6 +1,5 @@
-"""What parquet files have in common: the types of features, and that a file is whole or not there at all."""
+"""Arrow types of features and keys, and parquet files that are written atomically."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,26 +9,27 @@ import pyarrow.parquet as pq
 
 from flows.core.features.plan import Dtype
 from flows.core.stream.fields import KeyKind
+from flows.host.files import replacing
 
 TYPES: Mapping[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 KEY_TYPES: Mapping[KeyKind, pa.DataType] = {"text": pa.string(), "integer": pa.int64()}
 
 
 def column(values: Iterable[Any], dtype: pa.DataType) -> pa.Array:
-    """The values as a column; where it holds floats, numbers become the nearest ones."""
+    """Return the values as a column; a column of floats takes the nearest float of each number."""
     if dtype == pa.float64():
         values = [None if value is None else float(value) for value in values]
     return pa.array(values, dtype)
 
 
 class Fit:
-    """Whether `column` takes values for `dtypes`; those of any other type are times, as events have them."""
+    """Checks rows of values against `dtypes`; a type that no feature has is a time, as in events."""
 
     def __init__(self, dtypes: Iterable[pa.DataType]) -> None:
         self._kinds = [_PYTHON.get(dtype, (int, str)) for dtype in dtypes]
 
     def __call__(self, values: Sequence[Any]) -> bool:
-        """Whether there are as many, and each is null or fits."""
+        """Return whether the row has the right length, and each value is null or fits its type."""
         return len(values) == len(self._kinds) and all(
             value is None or (type(value) in kinds and (kinds != _WHOLE or value in _INT64))
             for value, kinds in zip(values, self._kinds, strict=True)
@@ -47,18 +47,10 @@ _PYTHON: Mapping[pa.DataType, tuple[type, ...]] = {
 
 
 def write_whole(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write the tables, each as a row group at least; the file appears under its name when it is complete.
+    """Write the tables atomically, each as at least one row group.
 
-    Raises `OSError` when the disk refuses, and leaves nothing then.
+    Raises `OSError` if the disk fails, and then leaves no file.
     """
-    unfinished = file.with_name(f"{file.name}.tmp")
-    try:
-        with unfinished.open("wb") as out:
-            with pq.ParquetWriter(out, schema) as writer:
-                for table in tables:
-                    writer.write_table(table)
-            out.flush()
-            os.fsync(out.fileno())
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(file) as unfinished, unfinished.open("wb") as out, pq.ParquetWriter(out, schema) as writer:
+        for table in tables:
+            writer.write_table(table)

@@ -1,4 +1,4 @@
-"""An HTTP server that answers from threads: a flow's health and metrics, and the receiver of webhooks."""
+"""A threaded HTTP server for a flow's health and metrics, and for the webhook receiver."""
 
 import logging
 import socket
@@ -11,18 +11,18 @@ from socketserver import ThreadingTCPServer
 from threading import Lock, Thread
 from typing import Any
 
-CONNECTIONS = 64  # open at a time
-DEADLINE = 10.0  # seconds from the connection to the end of its answer
+CONNECTIONS = 64  # open connections at most
+DEADLINE = 10.0  # seconds from the connection to the end of its response
 
 _log = logging.getLogger("driftline.http")
 
 
-class BackgroundServer(ThreadingTCPServer):  # http.server's own looks its name up in the DNS: seconds
-    """Answers one request for each connection while its `with` block runs; port 0 picks a free `port`.
+class BackgroundServer(ThreadingTCPServer):  # HTTPServer does a slow DNS lookup of its own name
+    """Answers one request per connection while its `with` block runs; port 0 picks a free `port`.
 
-    Slow clients cannot take it away from others. At most `CONNECTIONS` are open; a further one replaces the
-    oldest, since an honest request is over in milliseconds. A connection that has no answer within `deadline`
-    seconds is closed. Raises `OSError` or `OverflowError` when it cannot listen there.
+    Slow clients cannot block others: at most `CONNECTIONS` are open, and a new one closes the oldest, since a
+    normal request takes milliseconds. A connection without a response within `deadline` seconds is closed.
+    Raises `OSError` or `OverflowError` if it cannot listen on the address.
     """
 
     allow_reuse_address = True
@@ -70,18 +70,18 @@ class BackgroundServer(ThreadingTCPServer):  # http.server's own looks its name 
             super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End the connections that are past the deadline; the server's loop calls it."""
+        """Close the connections that are past the deadline; called by the server loop."""
         with self._lock:
             latest = self._clock() - self._deadline
             self._end_oldest(sum(opened <= latest for opened in self._opened.values()))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what a handler raised; a client that disconnects is no fault of the server."""
+        """Log an exception of a handler; one of a disconnected client at debug level only."""
         level = logging.DEBUG if isinstance(sys.exception(), OSError) else logging.ERROR
         _log.log(level, "the request from %s was not answered", client_address[0], exc_info=True)
 
     def _end_oldest(self, count: int) -> None:
-        """Shut the oldest connections down, so that the threads that read or write them end."""
+        """Shut down the oldest connections, which ends the threads that read or write them."""
         for request in list(self._opened)[: max(0, count)]:
             del self._opened[request]
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Functions that a declaration names, so that flows can load them without importing Feast."""
+"""User functions referenced by name, so that flows can load them without importing Feast."""
 
 import ast
 import importlib
@@ -16,7 +16,7 @@ from flows.errors import ConfigError
 
 
 def reference(function: Any) -> str:
-    """The function as `module:name`, or "" where that does not give it again.
+    """Return the function as `module:name`, or "" if that reference does not lead back to it.
 
     >>> reference(reference), reference(lambda: 0)
     ('flows.host.functions:reference', '')
@@ -39,9 +39,9 @@ def _hash(source: str) -> str:
 
 
 def load_function(transform: Transform) -> Function:
-    """Return the function of a transform; raises `ConfigError` unless it is the one that was applied.
+    """Return the function of a transform; raises `ConfigError` if its source differs from what was applied.
 
-    Its source is read and compared first: a module is not imported for a plan that does not fit it.
+    The source is compared before the module is imported.
     """
     module, _, name = transform.function.partition(":")
     try:
@@ -55,7 +55,7 @@ def load_function(transform: Transform) -> Function:
         )
     try:
         function: Function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a declaration is the user's code
+    except Exception as error:  # the module is user code
         raise _cannot_load(transform, error) from error
     return function
 
@@ -68,9 +68,9 @@ def _cannot_load(transform: Transform, error: Exception) -> ConfigError:
 
 
 def _sources(module: str, name: str) -> list[str]:
-    """Return the source of each function of this name in a module's file, without importing it.
+    """Return the sources of the functions of this name in a module's file, without importing it.
 
-    Raises `ImportError` where there is none.
+    Raises `ImportError` if there is none.
     """
     with tokenize.open(_file_of(module)) as file:
         lines = file.read().splitlines(keepends=True)
@@ -86,7 +86,7 @@ def _sources(module: str, name: str) -> list[str]:
 
 
 def _file_of(module: str) -> str:
-    """Return the source file of a module; importlib's own `find_spec` would import its packages."""
+    """Return the source file of a module; `importlib.util.find_spec` would import its packages."""
     path: Sequence[str] | None = None
     package = ""
     for part in module.split("."):

@@ -1,6 +1,6 @@
-"""The state directory: readable by its owner only, like the secret in it.
+"""The state directory and the secret in it, which only their owner may read.
 
-Bytewax unpickles what it finds in the recovery store, so whoever can write there runs code as the engine.
+Bytewax unpickles the recovery store, so whoever can write there can run code as the engine.
 """
 
 import os
@@ -13,8 +13,9 @@ from errno import EDQUOT, ENOSPC, ENOTDIR
 from pathlib import Path
 
 from flows.errors import ConfigError, DriftlineError, StateError
+from flows.host.files import sync
 
-SECRET_BYTES = 32  # at least, of a secret that a person sets
+SECRET_BYTES = 32  # the minimum length of a secret
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -22,9 +23,9 @@ _ROOT = 0
 
 
 def make(directory: Path) -> None:
-    """Make the state directory unless it is there, and check that it can be written.
+    """Create the state directory if it does not exist, and check that it can be written.
 
-    Raises `ConfigError` where it cannot, and `StateError` where the disk is full.
+    Raises `ConfigError` if it cannot, and `StateError` if the disk is full.
     """
     with explained(directory):
         check(directory)
@@ -34,7 +35,7 @@ def make(directory: Path) -> None:
 
 
 def check(directory: Path) -> None:
-    """Raise `ConfigError` where something other than a directory is in its place."""
+    """Raise `ConfigError` if the path exists and is not a directory."""
     with explained(directory):
         if directory.exists() and not directory.is_dir():
             raise NotADirectoryError(ENOTDIR, "there is something else in its place")
@@ -42,7 +43,7 @@ def check(directory: Path) -> None:
 
 @contextmanager
 def explained(directory: Path) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `DriftlineError` that names the state directory."""
+    """Turn an `OSError` into a `DriftlineError` that names the state directory."""
     try:
         yield
     except OSError as error:
@@ -50,7 +51,7 @@ def explained(directory: Path) -> Iterator[None]:
 
 
 def remedy(error: OSError) -> str:
-    """What to do about a file that cannot be written."""
+    """Return what to do about a file that cannot be written."""
     return "make room on its disk" if error.errno in (ENOSPC, EDQUOT) else "let this user write it"
 
 
@@ -62,16 +63,16 @@ def _unusable(directory: Path, error: OSError) -> DriftlineError:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory and its missing parents, for their owner only; one that exists stays as it is."""
+    """Create a directory and its missing parents with mode 0700; existing ones are unchanged."""
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def made_once(file: Path) -> bytes:
-    """Return the file's random text, made on first use and readable by its owner only.
+    """Return the file's random text, which is created on first use with mode 0600.
 
-    It appears as a whole, also when several flows make it at once: the first one's link stays.
+    Creation is atomic: if several processes create the file, all of them return the text of the first.
     """
     if not file.exists():
         make_private(file.parent)
@@ -83,30 +84,30 @@ def made_once(file: Path) -> bytes:
                 os.fsync(out.fileno())
             with suppress(FileExistsError):
                 os.link(own, file)
-            sync_folder(file.parent)
+            sync(file.parent)
         finally:
             Path(own).unlink()
     return file.read_bytes()
 
 
 def secret(file: Path) -> bytes:
-    """Return the project's own secret, made on first use.
+    """Return the project's secret, which is created on first use.
 
-    Raises `ConfigError` for a file that others can read or that is too short to be one.
+    Raises `ConfigError` if others can read the file, or if the secret is too short.
     """
     content = made_once(file)
     status = file.stat()
     if status.st_mode & _OTHERS:
         raise ConfigError(
             f"{file} must be readable by its owner only, got mode {stat.S_IMODE(status.st_mode):04o}; run "
-            f"`chmod 600 {file}`. Who has read it can sign models: if that may be, remove the state directory"
+            f"`chmod 600 {file}`. Whoever has read it can sign models: if so, remove the state directory"
         )
     check_secret(str(file), content)
     return content
 
 
 def check_secret(name: str, content: bytes) -> None:
-    """Raise `ConfigError` for a secret that is too short to keep."""
+    """Raise `ConfigError` if the secret is too short."""
     if len(content) < SECRET_BYTES:
         raise ConfigError(
             f"{name} must have at least {SECRET_BYTES} bytes, got {len(content)}; make one with "
@@ -115,7 +116,7 @@ def check_secret(name: str, content: bytes) -> None:
 
 
 def check_trusted(folder: Path) -> None:
-    """Raise `ConfigError` where somebody else could have written what is in `folder`, if it is there."""
+    """Raise `ConfigError` if another user could have written `folder` or a file in it."""
     for path in (folder, *folder.glob("*")):
         with suppress(FileNotFoundError):
             status = path.lstat()
@@ -129,12 +130,3 @@ def check_trusted(folder: Path) -> None:
                     f"{path} must be writable by its owner only, got mode {stat.S_IMODE(status.st_mode):04o}"
                     f"; a stored state can run code. Run `chmod go-w {path}` if you trust it, or remove it"
                 )
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder's entries through to the disk, so that a rename in it outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,7 @@ class SteadyProducer:
 
     Records that were not acknowledged are looked for there, and those that are missing are sent again. So
     nothing is lost and nothing is written twice when the broker is killed. An idempotent producer alone does
-    not give that: `flows.adapters.kafka.broker` says why.
+    not give that: `flows.adapters.kafka.producer` says why.
     """
 
     def __init__(self, broker: Broker, topics: Iterable[str], patience: Patience) -> None:

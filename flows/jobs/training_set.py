@@ -109,7 +109,7 @@ class TrainingSet:
     def write(self, broker: Broker, out: Path, folder: Path, read: Callable[[int], None]) -> None:
         """Write the file `out`, with the labels in `folder` meanwhile; `read` is told of predictions read."""
         with closing(ById(folder / "labels.db")) as labels:
-            labels.put(self._truths(broker), again=True)
+            labels.put(self._truths(broker))
             write_parquet(out, self._tables(self._examples(broker, labels, read)), self.schema)
 
     def summary(self) -> str:
@@ -179,9 +179,8 @@ def feast_source(
 
     with closing(ById(folder / "events.db")) as events:
         if plan.transforms:
-            events.put(
-                _payloads(pipeline.events, plan.key_kinds, broker), again=False
-            )  # a duplicate was not answered
+            # of duplicate events the first one got the prediction
+            events.put_new(_payloads(pipeline.events, plan.key_kinds, broker))
         yield ThroughFeast(FeastHistory(store, plan), events)
 
 

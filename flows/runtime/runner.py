@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from flows.adapters.bytewax import recovery
 from flows.adapters.prometheus import metrics
+from flows.adapters.prometheus.health_server import health_server
 from flows.errors import (
     AccessDenied,
     ConfigError,
@@ -91,7 +92,7 @@ def run(flow: str, place: ProcessPlace) -> int:
     with (
         _lock(engine, flow, place),
         sole_engine(engine, flow, place),
-        metrics.health_server(settings.http_host, _port(engine, flow, place), engine.io.waits_for),
+        health_server(settings.http_host, _port(engine, flow, place), engine.io.waits_for),
     ):
         execute(engine, flow, module.build(engine), place)
     return EXIT_AGAIN if engine.watch.has_grown else 0

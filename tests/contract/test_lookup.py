@@ -18,8 +18,9 @@ from harness import answers_ping, server_port, unavailable, wait_until
 from places import SHIPPED
 
 from flows.adapters.feast import lookup as feast_lookup
+from flows.adapters.feast.compiler import compile_plan
 from flows.adapters.feast.lookup import CACHED, PAUSE, TIMEOUT, OnlineTable, past
-from flows.adapters.feast.repo import apply, compile_plan, open_store
+from flows.adapters.feast.repo import apply, open_store
 from flows.core.features.batch import Question
 from flows.core.features.lookups import Lookups, Stored
 from flows.core.features.plan import LATENESS

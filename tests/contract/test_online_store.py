@@ -15,8 +15,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
 from flows.adapters.feast import online as feast_online
+from flows.adapters.feast.compiler import compile_plan
 from flows.adapters.feast.online import OnlineStore
-from flows.adapters.feast.repo import apply, compile_plan, open_store
+from flows.adapters.feast.repo import apply, open_store
 from flows.core.features.batch import Row
 from flows.core.features.plan import LATENESS
 from flows.errors import StoreError
@@ -229,7 +230,7 @@ def test_a_redis_that_is_away_is_an_error_and_its_return_takes_the_same_rows(rep
     online = opened(repo, plan)
     online.write([row(NOON, counting(1))])
     redis_server.stop()
-    with pytest.raises(StoreError, match=r"the online store is away .*check that it runs"):
+    with pytest.raises(StoreError, match=r"the online store is unavailable .*check that it runs"):
         online.write([row(NOON + 1, counting(2))])
     redis_server.start()
     assert online.write([row(NOON + 1, counting(2))]) == 1

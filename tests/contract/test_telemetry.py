@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from river import metrics
 
 from flows.adapters.prometheus import metrics as telemetry
+from flows.adapters.prometheus.health_server import health_server
 from flows.core.evaluation.costs import Costs
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Joined, Label, Pending
@@ -23,7 +24,7 @@ from flows.errors import ConfigError
 
 @pytest.fixture
 def server():
-    with telemetry.health_server("127.0.0.1", 0, ready=lambda: None) as server:
+    with health_server("127.0.0.1", 0, ready=lambda: None) as server:
         yield server
 
 
@@ -159,7 +160,7 @@ def test_the_age_of_the_snapshot_grows_until_the_next_one(server):
 
 def test_a_living_process_is_healthy_also_while_it_is_not_ready():
     waits_for = ["the model"]
-    with telemetry.health_server("127.0.0.1", 0, ready=lambda: waits_for[0]) as server:
+    with health_server("127.0.0.1", 0, ready=lambda: waits_for[0]) as server:
         assert (get(server, "/healthz").status_code, get(server, "/healthz").text) == (200, "ok\n")
         assert (get(server, "/readyz").status_code, get(server, "/readyz").text) == (503, "the model\n")
         waits_for[0] = None
@@ -174,12 +175,12 @@ def test_other_paths_are_not_found(server):
 
 def test_a_port_in_use_is_a_config_error_that_names_the_setting(server):
     with pytest.raises(ConfigError, match=f"127.0.0.1:{server.port}.*DRIFTLINE_HTTP_PORT"):
-        telemetry.health_server("127.0.0.1", server.port, ready=lambda: None)
+        health_server("127.0.0.1", server.port, ready=lambda: None)
 
 
 def test_a_port_that_is_none_is_a_config_error():
     with pytest.raises(ConfigError, match="DRIFTLINE_HTTP_PORT"):
-        telemetry.health_server("127.0.0.1", 70_000, ready=lambda: None)
+        health_server("127.0.0.1", 70_000, ready=lambda: None)
 
 
 def test_requests_are_not_written_to_the_standard_streams(server, capfd):
@@ -194,9 +195,9 @@ def test_a_client_that_sends_nothing_does_not_hold_up_the_others(server):
 
 
 def test_the_port_is_free_again_after_the_block():
-    with telemetry.health_server("127.0.0.1", 0, ready=lambda: None) as first:
+    with health_server("127.0.0.1", 0, ready=lambda: None) as first:
         get(first, "/healthz")
-    with telemetry.health_server("127.0.0.1", first.port, ready=lambda: None) as second:
+    with health_server("127.0.0.1", first.port, ready=lambda: None) as second:
         assert get(second, "/healthz").status_code == 200
 
 

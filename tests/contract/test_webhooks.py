@@ -20,7 +20,8 @@ from typing import NamedTuple
 import certifi
 import pytest
 
-from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender, _is_public
+from flows.adapters.http.addresses import is_public
+from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender
 from flows.core.alerting.outbox import Outbox, Retries, WebhookResponse
 from flows.core.stream.broker import Record
 from flows.errors import ConfigError
@@ -373,7 +374,7 @@ def test_hosts_at_addresses_that_are_not_public_are_refused_without_a_retry(host
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
 def test_public_addresses_are_public(address):
-    assert _is_public(address)
+    assert is_public(address)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from places import SHIPPED
 
-from flows.adapters.feast.repo import apply, compile_plan
+from flows.adapters.feast.compiler import compile_plan
+from flows.adapters.feast.repo import apply
 from flows.core.features.plan import LATENESS, FeaturePlan
 
 YAML = "feature_store.yaml"

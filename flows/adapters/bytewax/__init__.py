@@ -1,0 +1,1 @@
+"""Bytewax: sources, sinks, stateful steps and recovery."""

@@ -1,0 +1,1 @@
+"""DuckDB: recomputation of served features."""

@@ -1,6 +1,6 @@
 """Recomputes the features of served predictions in DuckDB, from the records of the log.
 
-Everything is in one database file of its own, so a range larger than the memory is no problem.
+The data is in a temporary database file, so a range may be larger than memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,23 +11,17 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
+from flows.adapters.duckdb.schemas import column_of, questions_schema, records_schema, requests_schema
 from flows.core.features import sql
 from flows.core.features.plan import FeaturePlan, View
-from flows.host.arrow import KEY_TYPES, TYPES, column
 
-_QUESTION = "driftline_question"  # no field of a user's has this name
-_CHUNK = 50_000  # questions that are compared at a time
-_EXACT_BITS = 104  # of a sum in whole units, for the SQL that makes a double of it
-_REQUEST_TYPES = {
-    "string": pa.string(),
-    "number": pa.float64(),
-    "flag": pa.bool_(),
-    "time": pa.timestamp("ms", "UTC"),
-}
+_QUESTION = "driftline_question"  # a name that no field has
+_CHUNK = 50_000  # questions compared at a time
+_EXACT_BITS = 104  # precision of a sum in whole units that the SQL can convert to a double
 
 
 class StreamRecord(NamedTuple):
-    """A record that feeds views: where it stands, its id and time (ms), and its fields."""
+    """A record that feeds views: its position, id, time (ms) and fields."""
 
     partition: int
     offset: int
@@ -37,9 +31,9 @@ class StreamRecord(NamedTuple):
 
 
 class ServedFeatures(NamedTuple):
-    """A prediction as it was served; `partition` is its event's, `read` as in `Question`.
+    """A served prediction: `partition` is that of its event, `read` is as in `Question`.
 
-    `features` are those of the plan, in its order.
+    `features` are in the plan's order.
     """
 
     id: str
@@ -52,9 +46,9 @@ class ServedFeatures(NamedTuple):
 
 
 class RecomputationVerdict(NamedTuple):
-    """Questions of one chunk and view whose features are not those of the recomputation, by their number.
+    """The numbers of the questions of one chunk whose features in one view differ from the recomputation.
 
-    `explained` are those that become equal when the records are left out that came later.
+    `explained` are those that become equal without the records that arrived after the prediction.
     """
 
     questions: int
@@ -63,9 +57,10 @@ class RecomputationVerdict(NamedTuple):
 
 
 class Recomputation:
-    """The tables of one plan. `texts` are the fields of each stream that hold texts; the others are numbers.
+    """The records and questions of one plan, in a database in `folder`.
 
-    Fill it, call `prepare` once, then compare.
+    `texts` are the text fields of each stream; the others are numbers. Add the data, call `prepare` once, and
+    then `compare`.
     """
 
     def __init__(self, folder: Path, plan: FeaturePlan, texts: Mapping[str, set[str]]) -> None:
@@ -73,9 +68,9 @@ class Recomputation:
         self._connection = duckdb.connect(folder / "recomputation.db")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._bits: dict[str, dict[str, int]] = {}
-        self._schemas = {stream: _records_schema(plan, stream, texts[stream]) for stream in plan.streams}
-        self._questions = _questions_schema(plan)
-        self._requests = _requests_schema(plan)
+        self._schemas = {stream: records_schema(plan, stream, texts[stream]) for stream in plan.streams}
+        self._questions = questions_schema(plan)
+        self._requests = requests_schema(plan)
         self.questions = 0
         for stream, schema in self._schemas.items():
             self._create(sql.records_table(stream), schema)
@@ -83,7 +78,7 @@ class Recomputation:
         self._create("requests", self._requests)
 
     def add_records(self, stream: str, records: Sequence[StreamRecord]) -> None:
-        """Take in records of a stream that the engine accepted."""
+        """Add records of a stream that the engine accepted."""
         schema = self._schemas[stream]
         columns: list[list[Any]] = [list(column) for column in zip(*[r[:4] for r in records], strict=True)]
         fields = [name.partition("_")[2] for name in schema.names[4:]]
@@ -91,7 +86,7 @@ class Recomputation:
         self._insert(sql.records_table(stream), columns, schema)
 
     def add_questions(self, served: Sequence[ServedFeatures]) -> None:
-        """Take in predictions, numbered in the order given."""
+        """Add predictions, numbered in the given order."""
         first = self.questions
         self.questions += len(served)
         rows = [
@@ -101,11 +96,11 @@ class Recomputation:
         self._insert("questions", [list(column) for column in zip(*rows, strict=True)], self._questions)
 
     def add_requests(self, requests: Sequence[tuple[Any, ...]]) -> None:
-        """Take in events: their id, and the fields that the transforms get (times in ms)."""
+        """Add events: their id and the request fields of the transforms (times in ms)."""
         self._insert("requests", [list(column) for column in zip(*requests, strict=True)], self._requests)
 
     def prepare(self) -> None:
-        """Put the records in their order, and the columns of sums into whole units."""
+        """Number the records in their order, and convert summed columns to whole units."""
         for stream in self._plan.streams:
             table = sql.records_table(stream)
             bits = {column: b for column in self._summed(stream) if (b := self._bits_of(table, column))}
@@ -120,7 +115,7 @@ class Recomputation:
             )
 
     def compare(self, view: View) -> Iterator[RecomputationVerdict]:
-        """Compare the view's features of all questions, chunk by chunk."""
+        """Compare the view's features of all questions; yield one verdict for each chunk."""
         for first in range(0, self.questions, _CHUNK):
             last = min(first + _CHUNK, self.questions) - 1
             rows = self._rows(sql.comparison(view, self._bits[view.stream], first, last))
@@ -129,22 +124,25 @@ class Recomputation:
             yield RecomputationVerdict(last + 1 - first, explained, sorted(unequal.keys() - set(explained)))
 
     def difference(self, view: View, question: int) -> tuple[ServedFeatures, list[Any]]:
-        """What a question was served, with the view's features only, and what they were recomputed to."""
+        """Return what was served for a question, with only the view's features, and these recomputed."""
         names = ", ".join(sql.name(f"{view.name}__{a.name}") for a in view.aggregates)
         key = sql.key_column(view.entity)
         query = f"SELECT id, time, moment, partition, {key}, {names} FROM questions WHERE n = ?"
         (row,) = self._connection.execute(query, [question]).fetchall()
         (computed,) = self._rows(sql.recomputation(view, self._bits[view.stream], question))
-        return ServedFeatures(row[0], row[1], row[2], row[3], [row[4]], [], row[5:]), list(computed)
+        identity, time, moment, partition, own_key, *features = row
+        return ServedFeatures(identity, time, moment, partition, [own_key], [], tuple(features)), list(
+            computed
+        )
 
     def later_records(self, view: View, question: int) -> list[tuple[str, int, int]]:
-        """The records (id, offset, time in ms) that came when the question had been answered."""
+        """Return the records (id, offset, time in ms) that arrived after the question was answered."""
         return self._rows(sql.later_records(view, question))
 
     def asked(self, first: int, stop: int) -> pa.Table:
-        """The questions from `first` up to but not including `stop` as Feast's join takes them.
+        """Return the questions `first` to `stop` - 1 as input for Feast's join.
 
-        The column `driftline_question` numbers them.
+        The column `driftline_question` has their numbers.
         """
         keys = "".join(f", q.{sql.key_column(e)} AS {sql.name(e)}" for e in self._plan.entities)
         fields = "".join(f", r.{sql.name(field)}" for field in self._requests.names[1:])
@@ -155,22 +153,22 @@ class Recomputation:
         return self._connection.sql(query).to_arrow_table()
 
     def differing(self, joined: pa.Table, features: Sequence[str], keys: Sequence[str]) -> tuple[int, int]:
-        """How many questions of `joined` have all `keys`, and how many of them differ in `features`.
+        """Return how many questions of `joined` have all `keys`, and how many of these differ in `features`.
 
-        `joined` has these features, and the column that numbers the questions.
+        `joined` has these features and the column `driftline_question`.
         """
         self._connection.register("joined", joined)
         same = " AND ".join(f"q.{sql.name(f)} IS NOT DISTINCT FROM j.{sql.name(f)}" for f in features)
-        there = " AND ".join(f"q.{sql.key_column(key)} IS NOT NULL" for key in keys) or "true"
+        has_keys = " AND ".join(f"q.{sql.key_column(key)} IS NOT NULL" for key in keys) or "true"
         query = f"""
             SELECT count(*), count(*) FILTER (WHERE NOT ({same}))
-            FROM questions q JOIN joined j ON j.{_QUESTION} = q.n WHERE {there}"""
+            FROM questions q JOIN joined j ON j.{_QUESTION} = q.n WHERE {has_keys}"""
         ((compared, different),) = self._rows(query)
         self._connection.unregister("joined")
         return compared, different
 
     def close(self) -> None:
-        """Close the database; its file is the caller's."""
+        """Close the database; the caller removes its file."""
         self._connection.close()
 
     def _explained(self, view: View, questions: list[int]) -> list[int]:
@@ -184,7 +182,7 @@ class Recomputation:
         return list(dict.fromkeys(a.column for a in aggregates if a.function in sql.SUMMED))
 
     def _bits_of(self, table: str, column: str) -> int:
-        """The precision in which the column's values are whole and their sums fit; 0 where none is."""
+        """Return the binary digits after the point with which values are whole and sums fit; 0 if none."""
         value = f"abs({sql.value_column(column)})"
         query = f"SELECT min({value}) FILTER (WHERE {value} > 0), max({value}), count(*) FROM {table}"
         ((smallest, largest, count),) = self._rows(query)
@@ -200,7 +198,7 @@ class Recomputation:
         self._connection.unregister("empty")
 
     def _insert(self, table: str, columns: Sequence[list[Any]], schema: pa.Schema) -> None:
-        arrays = [_array(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
+        arrays = [column_of(values, of_type) for values, of_type in zip(columns, schema.types, strict=True)]
         self._connection.register("batch", pa.table(arrays, schema=schema))
         self._connection.execute(f"INSERT INTO {table} SELECT * FROM batch")
         self._connection.unregister("batch")
@@ -208,39 +206,3 @@ class Recomputation:
     def _rows(self, query: str) -> list[Any]:
         rows: list[Any] = self._connection.execute(query).fetchall()
         return rows
-
-
-def _records_schema(plan: FeaturePlan, stream: str, texts: set[str]) -> pa.Schema:
-    views = [view for view in plan.views if view.stream == stream]
-    entities = dict.fromkeys(view.entity for view in views)
-    columns = dict.fromkeys(column for view in views for column in view.columns)
-    place = [("partition", pa.int32()), ("offset", pa.int64()), ("id", pa.string()), ("time", pa.int64())]
-    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in entities]
-    values = [(f"value_{c}", pa.string() if c in texts else pa.float64()) for c in columns]
-    return pa.schema([*place, *keys, *values])
-
-
-def _questions_schema(plan: FeaturePlan) -> pa.Schema:
-    head = [
-        ("n", pa.int64()),
-        ("id", pa.string()),
-        ("time", pa.int64()),
-        ("moment", pa.int64()),
-        ("partition", pa.int32()),
-    ]
-    keys = [(f"key_{entity}", KEY_TYPES[plan.key_kinds[entity]]) for entity in plan.entities]
-    read = [(f"read_{stream}", pa.int64()) for stream in plan.streams]
-    features = [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
-    return pa.schema([*head, *keys, *read, *features])
-
-
-def _requests_schema(plan: FeaturePlan) -> pa.Schema:
-    fields = {field.name: field.kind for transform in plan.transforms for field in transform.fields}
-    return pa.schema([("id", pa.string()), *((name, _REQUEST_TYPES[kind]) for name, kind in fields.items())])
-
-
-def _array(values: list[Any], of_type: pa.DataType) -> pa.Array:
-    """A column; a key may be an integer where the type is a string."""
-    if of_type == pa.string():
-        values = [None if value is None else str(value) for value in values]
-    return column(values, of_type)

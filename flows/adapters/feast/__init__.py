@@ -1,0 +1,1 @@
+"""Feast: declarations, online store and offline store."""

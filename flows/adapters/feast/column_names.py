@@ -1,35 +1,34 @@
-"""The names of Feast views, of their keys and features: Feast joins them as columns of DuckDB."""
+"""Names of Feast views, keys and features that Feast and DuckDB can take as columns of a join."""
 
 from collections.abc import Iterator, Sequence
 
 from flows.core import arguments
 
-# columns that Feast's point-in-time join makes; DuckDB does not tell their case
+# columns of Feast's point-in-time join; DuckDB ignores their case
 RESERVED = ("event_timestamp", "created", "entity_row_id", "event_expire_timestamp")
 
 
-def faults(view: str, keys: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[bool, str]]:
-    """Whether each rule is broken, with the advice; the keys may be among the `columns`.
+def faults(view: str, keys: Sequence[str], columns: Sequence[str]) -> Iterator[str]:
+    """Yield the faults of a view's names, with advice; `columns` may contain the keys.
 
-    >>> [advice for broken, advice in faults("sales", ["shop"], ["shop", "created"]) if broken]
+    >>> list(faults("sales", ["shop"], ["shop", "created"]))
     ["'created' is the name of a column that Feast's joins make; rename it"]
     """
-    features = sorted(name for name in columns if name not in keys)  # Feast's own order differs by process
+    features = sorted(name for name in columns if name not in keys)  # Feast's order differs between processes
     for what, names in (("its name", [view]), ("join key", keys), ("feature", features)):
         for name in names:
             fault = arguments.name(name)
-            yield fault is not None, f"{what} {arguments.shown(name)} {fault}"
-    yield "__" in view, "its name must not have '__', which separates it from its features' names"
+            if fault is not None:
+                yield f"{what} {arguments.shown(name)} {fault}"
+    if "__" in view:
+        yield "its name must not have '__', which separates it from its features' names"
     for name in (*keys, *features):
-        yield (
-            name.lower() in RESERVED,
-            f"{name!r} is the name of a column that Feast's joins make; rename it",
-        )
+        if name.lower() in RESERVED:
+            yield f"{name!r} is the name of a column that Feast's joins make; rename it"
     for name in features:
-        yield name.endswith("_y"), f"{name!r} ends with '_y', and Feast's join drops such columns; rename it"
+        if name.endswith("_y"):
+            yield f"{name!r} ends with '_y', and Feast's join drops such columns; rename it"
     lower = [name.lower() for name in (*keys, *features)]
     for name in (*keys, *features):
-        yield (
-            lower.count(name.lower()) > 1,
-            f"{name!r} differs from another column in upper and lower case only; rename it",
-        )
+        if lower.count(name.lower()) > 1:
+            yield f"{name!r} differs from another column in upper and lower case only; rename it"

@@ -1,4 +1,4 @@
-"""Feast's point-in-time join: the features of a service for entities at moments, from the offline store."""
+"""Point-in-time joins of a feature service, through Feast's offline store."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,26 +16,28 @@ from flows.core.stream.times import milliseconds
 from flows.errors import StoreError
 
 _DTYPES = {"text": "string", "integer": "Int64"}
-_ROW = "driftline_row"  # a column that goes through the join, to put its rows in order again
+_ROW = "driftline_row"  # a column that restores the order of rows after the join
 
 
 def point_in_time_join(store: FeatureStore, service: str, frame: pd.DataFrame) -> Any:
-    """The service's features, under their full names, for each row of `frame`, as an Arrow table.
+    """Return an Arrow table of the service's features, under their full names, for each row of `frame`.
 
-    It has `event_timestamp`, the join keys and the fields that on-demand views ask for; its other columns
-    come back as they are, its order does not. Raises `StoreError` where Feast fails.
+    `frame` has `event_timestamp`, the join keys and the request fields of on-demand views; other columns are
+    passed through. The order of rows is not kept. Raises `StoreError` if Feast fails.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Feast says at each call what is experimental
+            warnings.simplefilter("ignore")  # Feast warns of experimental features at each call
             features = store.get_feature_service(service)
             return store.get_historical_features(frame, features, full_feature_names=True).to_arrow()
-    except Exception as error:  # Feast raises what its parts raise
-        raise StoreError(f"Feast cannot join the history: {type(error).__name__}: {error}") from error
+    except Exception as error:  # Feast passes on the errors of its dependencies
+        raise StoreError(
+            f"Feast cannot join the history: {type(error).__name__}: {error}; check the offline store"
+        ) from error
 
 
 class FeastHistory:
-    """Asks `store` for the features of the service of `plan`."""
+    """Reads historical features of the service of `plan` from `store`."""
 
     def __init__(self, store: FeatureStore, plan: FeaturePlan) -> None:
         self._store = store
@@ -48,11 +50,11 @@ class FeastHistory:
         moments: Sequence[int],
         payloads: Sequence[Mapping[str, Any]],
     ) -> list[list[Any]]:
-        """The features in the plan's order, a list for each.
+        """Return one column for each feature, in the plan's order.
 
-        `keys` are those of the plan's entities and `moments` (us) the times that are asked about; `payloads`
-        have the fields that on-demand views read. An entity without a key answers as one never seen. Raises
-        `StoreError` where Feast fails.
+        Each row has the keys of the plan's entities, its moment (us), and in its payload the fields that
+        on-demand views read. A missing key gives the values of an unknown entity. Raises `StoreError` if
+        Feast fails.
         """
         frame = self._frame(keys, moments, payloads)
         joined = point_in_time_join(self._store, self._plan.service, frame).to_pandas().sort_values(_ROW)

@@ -1,10 +1,10 @@
-"""The table behind the lookups: Feast's online store, read for the keys of a batch and cached for seconds.
+"""Lookups of batch views: from Feast's online store, read in batches and cached, or as of a past time.
 
-What a backtest looks up comes from Feast's offline store instead, since the online store knows only now.
+A backtest reads from Feast's offline store, because the online store has only current values.
 
-A store that is away costs a batch at most `TIMEOUT` for each exchange that is waited for, up to three with
-Redis (connect, handshake, answer), then nothing for `PAUSE`. SQLite answers or fails at once, except that it
-waits up to its 5 s while another process changes the file's layout.
+An unavailable online store delays a batch by at most `TIMEOUT` for each exchange, of which Redis has up to
+three (connect, handshake, response); then it is not read for `PAUSE`. SQLite answers or fails at once, except
+that it waits up to 5 s while another process changes the schema.
 """
 
 import logging
@@ -33,20 +33,20 @@ from flows.core.features.plan import FeaturePlan, Lookup
 from flows.core.features.windows.sliding import Value
 from flows.errors import ConfigError, StoreError
 
-CACHED = 10.0  # seconds that an answer is used again: what is materialized is served this much later
-KEYS = 100_000  # answers kept for each view
-TIMEOUT = 0.2  # seconds to wait for Redis to take a connection, and for each of its answers
-PAUSE = 3.0  # seconds without a read, and without a further warning, after one that failed
-_READ = 5_000  # keys in one read, within the parameters that SQLite takes in a statement
+CACHED = 10.0  # seconds that a value is cached: a materialized change is served this much later at most
+KEYS = 100_000  # cached values for each view
+TIMEOUT = 0.2  # seconds to wait for a connection to Redis, and for each response
+PAUSE = 3.0  # seconds without a read, and without another warning, after a failed read
+_READ = 5_000  # keys in one read, below SQLite's limit of parameters in a statement
 
 _log = logging.getLogger("driftline.lookups")
 warnings.filterwarnings("ignore", "fetch_arrow_table", DeprecationWarning)  # ibis, in each join
 
 
 class OnlineTable:
-    """Reads the plan's batch views from the online store of `store`; `clock` gives seconds.
+    """Reads the plan's batch views from the online store of `store`; `clock` returns seconds.
 
-    That a key is not in the store is cached as well. It may be shared by threads.
+    Keys that are not in the store are cached as well. Thread-safe.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class OnlineTable:
         self._lock = threading.Lock()
 
     def read(self, lookup: Lookup, keys: Collection[Key]) -> dict[Key, Stored | None]:
-        """What the store held for each key at most `CACHED` seconds ago; see `Table`."""
+        """Return the value of each key, at most `CACHED` seconds old; see `Table`."""
         with self._lock:
             cache = self._caches[lookup.name]
             cached = {key: cache.get(key, _UNKNOWN) for key in keys}
@@ -81,7 +81,7 @@ class OnlineTable:
             return known | fresh
 
     def _fetch(self, lookup: Lookup, keys: Sequence[Key]) -> dict[Key, Stored | None]:
-        """What could be read, where the store is not away."""
+        """Return the values that could be read; none while the store is considered unavailable."""
         found: dict[Key, Stored | None] = {}
         if self._clock() < self._away_until:
             return found
@@ -92,8 +92,8 @@ class OnlineTable:
         except (RedisError, sqlite3.Error, OSError) as error:
             self._away_until = self._clock() + PAUSE
             _log.warning(
-                "the online store is away (%s), so the features of %s are null; check that it runs, that its "
-                "address is right and that `driftline apply` was run",
+                "the online store is unavailable (%s), so the features of %s are null; check that it runs, "
+                "that its address is right and that `driftline apply` was run",
                 type(error).__name__,
                 lookup.name,
             )
@@ -105,7 +105,7 @@ class OnlineTable:
             self._config,
             self._views[lookup.name],
             [_entity(lookup, key) for key in keys],
-            names.copy(),  # Feast appends to it
+            names.copy(),  # Feast appends to the list
         )
         return [_stored(moment, values, names) for moment, values in rows]
 
@@ -113,16 +113,16 @@ class OnlineTable:
 def past(
     store: FeatureStore, plan: FeaturePlan, questions: Iterable[Question]
 ) -> dict[tuple[str, int], list[Value]]:
-    """The lookups' features of each question, by its id and time (ms), as of that time.
+    """Return the lookups' features of each question as of its time, by its id and time (ms).
 
-    It is Feast's point-in-time join of the views' batch sources, one for each view. Raises `StoreError`.
+    Uses one point-in-time join of Feast for each view's batch source. Raises `StoreError`.
     """
     asked = list(questions)
     values: dict[tuple[str, int], list[Value]] = {(question.id, question.time): [] for question in asked}
     for lookup in plan.lookups:
         try:
             rows = _joined(store, lookup, asked)
-        except Exception as error:  # those of the files, of DuckDB and of ibis have nothing in common
+        except Exception as error:  # errors of files, DuckDB and ibis have no common base class
             raise StoreError(
                 f"the history of batch view {lookup.name!r} cannot be read ({type(error).__name__}: "
                 f"{str(error).partition(chr(10))[0]}); check its batch source"
@@ -135,7 +135,7 @@ def past(
 
 
 def _joined(store: FeatureStore, lookup: Lookup, asked: Sequence[Question]) -> Mapping[int, list[Value]]:
-    """The features of each question that has a key, by its number."""
+    """Return the features of each question that has a key, by its number."""
     keys = {number: key_of(lookup, question.payload) for number, question in enumerate(asked)}
     known = {number: key for number, key in keys.items() if key is not None}
     if not known:
@@ -160,9 +160,9 @@ _UNKNOWN: Any = object()
 
 
 def _bound_waits(store: FeatureStore) -> None:
-    """Let Redis be given up early: its client waits for ever, and tries again for seconds, by default.
+    """Set timeouts for Redis, whose client by default waits indefinitely and retries for seconds.
 
-    What the connection string itself says of these options is left.
+    Options that the connection string already contains stay.
     """
     online = store.config.online_store
     if online.type != "redis":
@@ -181,7 +181,7 @@ def _entity(lookup: Lookup, key: Key) -> EntityKey:
 
 
 def _stored(moment: Any, values: Any, names: Sequence[str]) -> Stored | None:
-    """One row as Feast gives it; Redis answers with the year 1970 for a key that it does not have."""
+    """Return one row of Feast; None for a missing key, for which Redis returns the year 1970."""
     if moment is None or not moment.timestamp():
         return None
     return Stored(round(moment.timestamp() * 1000), [_value(values.get(name)) for name in names])
@@ -193,5 +193,5 @@ def _value(proto: Any) -> Value:
 
 
 def _finite(value: Value) -> Value:
-    """The value, None for NaN, which is how pandas writes a number that is absent, and for infinity."""
+    """Return the value, or None for infinity and for NaN, which is how pandas represents a missing number."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

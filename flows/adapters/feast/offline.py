@@ -1,10 +1,10 @@
 """The offline store: immutable parquet parts that Feast's duckdb store reads as `view/**/*.parquet`.
 
-A part appears under its name when it is complete (temporary name, then rename) and never changes. Many
-small parts are merged into a larger one of the next level. A merged part names the parts that it replaces
-in its metadata; they stay until every reader that may have listed them is done, and go after that. So a
-reader never misses a row, and one that sees both sees identical rows, which a point-in-time join cannot
-tell from one. A kill at any moment leaves either the old parts, or both and the metadata that says so.
+A part is written under a temporary name, renamed when it is complete, and never changes. Compaction merges
+small parts into a larger one of the next level. The metadata of a merged part lists the parts that it
+replaces, which are deleted after a grace period for readers that have listed them. So a reader never misses a
+row; if it reads both, the duplicates do not change a point-in-time join. A kill at any moment leaves either
+the old parts, or the old and the merged part with its metadata.
 """
 
 import time
@@ -27,20 +27,20 @@ from flows.errors import ConfigError, StoreError
 from flows.host.arrow import KEY_TYPES, TYPES, write_whole
 from flows.host.file_locks import try_exclusive_lock
 
-FAN_IN = 64  # parts of one level that are merged into one of the next
-GRACE = 600.0  # seconds that a replaced part stays for readers that have listed it
+FAN_IN = 64  # parts of one level that are merged into one part of the next level
+GRACE = 600.0  # seconds that a replaced part is kept for readers that have listed it
 _REPLACES = b"driftline.replaces"
-_ROWS = 100_000  # in a row group of a merged part
-_ORPHANED = 3600.0  # seconds after which a temporary file has lost its writer
-_Rows = dict[tuple[str | int, int], Sequence[Value]]  # the features of one view by key and time (us)
+_ROWS = 100_000  # rows in a row group of a merged part
+_ORPHANED = 3600.0  # seconds after which a temporary file is considered abandoned
+_Rows = dict[tuple[str | int, int], Sequence[Value]]  # features of one view by key and time (us)
 
 
 class OfflineStore:
-    """Appends feature rows to the folder of each view; opening makes an empty part where there is none.
+    """Appends feature rows to `folders`, one for each view; creates an empty part in an empty folder.
 
-    The columns are the join key, `event_timestamp` and `created` (UTC, us), and the view's features.
-    `folders` has the folder of each view. Several processes may append to a folder; one at a time compacts.
-    Raises `ConfigError` where the parts of a folder have other columns, and `StoreError` for a disk.
+    The columns are the join key, `event_timestamp` and `created` (UTC, us), and the view's features. Several
+    processes may append to a folder; one at a time compacts it. Raises `ConfigError` if existing parts have
+    other columns, and `StoreError` if the disk fails.
     """
 
     def __init__(self, folders: Mapping[str, Path], plan: FeaturePlan) -> None:
@@ -64,8 +64,8 @@ class OfflineStore:
     def append(self, rows: Iterable[Row], created: int, served: Iterable[ServedRow] = ()) -> None:
         """Write one part for each view that has rows; `created` is the time of writing (ms).
 
-        Of rows with an equal view, key and time the last one stays; against rows of earlier calls Feast
-        prefers the one created last. Raises `StoreError` when the disk refuses; a part is never half there.
+        Of rows with an equal view, key and time the last one is kept; among rows of several calls Feast
+        prefers the one created last. Raises `StoreError` if the disk fails; parts are written atomically.
         """
         self._created = max(created * 1000, self._created + 1)
         by_view: dict[str, _Rows] = defaultdict(dict)
@@ -80,10 +80,10 @@ class OfflineStore:
                 _publish(self._folders[name] / day / _part(0), [table], table.schema)
 
     def compact(self, view: str, grace: float = GRACE) -> None:
-        """Merge the view's parts wherever `FAN_IN` of a level lie in a folder.
+        """Merge the view's parts of a level in each folder that has `FAN_IN` of them.
 
-        A replaced part is deleted by the first call that comes `grace` seconds after. Where another process
-        compacts the view just now, nothing is done. Raises `StoreError` when the disk refuses.
+        The first call after `grace` seconds deletes the replaced parts. Does nothing while another process
+        compacts the view. Raises `StoreError` if the disk fails.
         """
         folder = self._folders[view]
         with _explained(), try_exclusive_lock(folder / ".lock") as alone:
@@ -109,9 +109,9 @@ def _compact(folder: Path, schema: pa.Schema, grace: float) -> None:
 
 
 def _remove_replaced(folder: Path, grace: float) -> set[str]:
-    """The names of the parts that others replace, as far as they must still stay.
+    """Delete replaced parts whose grace period is over; return the names of those that must stay.
 
-    The lowest level goes first: a part that says what it replaces may only go when that is gone.
+    Lower levels first: a part that lists replaced parts must outlive them.
     """
     staying: set[str] = set()
     for part in sorted(folder.glob("*.parquet"), key=_level):
@@ -126,7 +126,7 @@ def _remove_replaced(folder: Path, grace: float) -> set[str]:
 
 
 def _row_groups(parts: Iterable[Path]) -> Iterator[pa.Table]:
-    """The rows of all parts in tables of at least `_ROWS`, so that memory stays bounded."""
+    """Yield the rows of all parts in tables of at least `_ROWS`, so that memory is bounded."""
     tables: list[pa.Table] = []
     for part in parts:
         with pq.ParquetFile(part) as file:

@@ -1,7 +1,7 @@
-"""The online store: a batch of feature rows in, the newest row of each entity kept, through Feast's API.
+"""Writes feature rows to Feast's online store, which keeps the newest row of each entity.
 
-Feast's own `push` rebuilds a data frame and looks the view up for every call; here the view is looked up
-once, the messages are built directly, and each view is written by one `online_write_batch` a batch.
+Feast's `push` builds a data frame and looks up the view in each call. Here the view is looked up once,
+messages are built directly, and a batch takes one `online_write_batch` for each view.
 """
 
 import sqlite3
@@ -21,17 +21,17 @@ from flows.core.features.plan import Dtype, FeaturePlan, View
 from flows.core.features.windows.sliding import Value
 from flows.errors import StoreError
 
-KEYS = 100_000  # entities of one view whose newest time is remembered; the others' is read again
-_READ = 5_000  # keys in one read, within the parameters that SQLite takes in a statement
+KEYS = 100_000  # entities of one view whose newest time is cached; others are read from the store
+_READ = 5_000  # keys in one read, below SQLite's limit of parameters in a statement
 
 
 class OnlineStore:
-    """Writes rows to the online store of `store`, never an older one over a newer one.
+    """Writes rows to the online store of `store`; never overwrites a newer row with an older one.
 
-    The stores do not keep that order themselves: SQLite takes whatever comes, and Redis drops rows of an
-    equal time. So the newest time of each (view, key) is remembered, and read from the store once for a
-    key not yet known, so that the order also holds across restarts. (Feast keeps whole seconds in SQLite:
-    after a restart, rows within the stored second count as equal.) One process may write a key at a time.
+    The stores do not ensure that order: SQLite accepts any row, and Redis drops rows of an equal time. So the
+    newest time of each (view, key) is cached, and read from the store once for an unknown key, so the order
+    also holds across restarts. Feast stores whole seconds in SQLite: after a restart, rows within the stored
+    second count as equal. Only one process at a time may write a key.
     """
 
     def __init__(self, store: FeatureStore, plan: FeaturePlan) -> None:
@@ -41,10 +41,10 @@ class OnlineStore:
             raise _explained(error) from error
 
     def write(self, rows: Iterable[Row]) -> int:
-        """Store the newest of `rows` for each view and key; the number stored.
+        """Store the newest of `rows` for each view and key, and return the number of rows stored.
 
-        Of rows with an equal time the later one in the sequence, or in a later batch, wins. Raises
-        `StoreError` when the store is away; the same rows may then be written again.
+        Of rows with an equal time the last one wins, also across batches. Raises `StoreError` if the store is
+        unavailable; the same rows can then be written again.
         """
         newest: dict[str, dict[str | int, Row]] = {}
         for row in rows:
@@ -59,7 +59,7 @@ class OnlineStore:
 
 
 class _ViewWriter:
-    """One view's part of the online store."""
+    """Writes the rows of one view."""
 
     def __init__(self, store: FeatureStore, view: View) -> None:
         self._config = store.config
@@ -80,7 +80,7 @@ class _ViewWriter:
         return len(fresh)
 
     def _known_times(self, keys: Iterable[str | int]) -> dict[str | int, int]:
-        """The newest stored time of each key (ms), and of others; 0 for a key never written."""
+        """Return the newest stored time (ms) of at least these keys; 0 for a key that was never written."""
         if len(self._times) > KEYS:
             self._times.clear()
         unknown = [key for key in keys if key not in self._times]
@@ -124,4 +124,6 @@ def _explained(error: Exception) -> StoreError:
     kind = type(error).__name__
     if "no such table" in str(error) or "NotFound" in kind:
         return StoreError("the online store does not know the feature views; run `driftline apply`")
-    return StoreError(f"the online store is away ({kind}); check that it runs and that its address is right")
+    return StoreError(
+        f"the online store is unavailable ({kind}); check that it runs and that its address is right"
+    )

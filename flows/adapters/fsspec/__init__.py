@@ -1,0 +1,1 @@
+"""fsspec: the artifact store, in a folder or at a URL."""

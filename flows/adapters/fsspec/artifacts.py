@@ -4,7 +4,6 @@ It is a folder, or whatever fsspec reaches by a URL. The newest artifacts of a k
 younger than ten minutes, so that a predictor that lags still finds what its message refers to.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flows.errors import ConfigError, StoreError
-from flows.host.state_dir import make_private, sync_folder
+from flows.host.files import replacing, sync
+from flows.host.state_dir import make_private
 
 KEPT = 4  # of a kind: champion and challenger of the last two publications
 KEPT_SECONDS = 600.0
@@ -82,12 +82,9 @@ class _Folder:
             make_private(self._folder)
             # one name for each kind, so that a crash leaves one unfinished file at most
             unfinished = self._folder / f"{name.partition('-')[0]}{_UNFINISHED}"
-            with unfinished.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(self._folder / name)
-            sync_folder(self._folder)
+            with replacing(self._folder / name, unfinished):
+                unfinished.write_bytes(content)
+            sync(self._folder)
 
     def read(self, name: str, size: int) -> bytes | None:
         file = self._folder / name

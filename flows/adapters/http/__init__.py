@@ -1,0 +1,1 @@
+"""HTTP: webhook delivery, and a receiver for tests and the demo."""

@@ -1,7 +1,7 @@
-"""A network backend for httpcore whose connections end at one moment, however slowly the peer goes on.
+"""A network backend for httpcore with one deadline for the whole exchange.
 
-The timeouts of HTTP clients hold for each wait, so a peer that sends a byte at a time keeps a connection open
-for as long as it likes. Here each wait ends at the deadline as well.
+HTTP clients apply their timeouts to each wait, so a peer that sends one byte at a time can keep a connection
+open indefinitely. With this backend each wait also ends at the deadline.
 """
 
 import ssl
@@ -13,7 +13,7 @@ from httpcore import NetworkBackend, NetworkStream, SyncBackend
 
 
 class DeadlineBackend(NetworkBackend):
-    """Connects as `SyncBackend` does. Every wait times out at `deadline`, in seconds of `clock`."""
+    """`SyncBackend` whose waits all time out at `deadline`, in seconds of `clock`."""
 
     def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._left = _Left(deadline, clock)
@@ -56,7 +56,7 @@ class _DeadlineStream(NetworkStream):
 
 
 class _Left:
-    """The seconds that a wait may take: those of its own timeout, or those until the deadline."""
+    """Limits the timeout of a wait to the seconds left until the deadline."""
 
     SHORTEST = 0.001  # a timeout of 0 would make the socket non-blocking
 

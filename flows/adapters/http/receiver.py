@@ -1,4 +1,4 @@
-"""A webhook receiver to see alerts arrive: for the demo, and for trying out one's own settings."""
+"""A webhook receiver for the demo and for testing webhook settings."""
 
 import logging
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _log = logging.getLogger(__name__)
 
 
 class Receiver:
-    """Takes webhooks on loopback while the `with` block runs and keeps those whose signature is right.
+    """Receives webhooks on loopback while the `with` block runs, and keeps those with a valid signature.
 
-    `alerts` holds the decoded bodies in order of arrival, each `webhook-id` once; `repeats` counts the
-    verified ones that had come before, `rejected` those that were unsigned, altered, too old or malformed.
-    Answers 204 (taken), 400 (not a JSON body of known length, at most 1 MB) or 401 (not verified).
-    Port 0 picks a free one.
+    `alerts` holds the decoded bodies in order of arrival, one for each `webhook-id`. `repeats` counts
+    verified repetitions; `rejected` counts unsigned, altered, expired and malformed requests. Answers 204
+    (accepted), 400 (not a JSON body of known length, at most 1 MB) or 401 (not verified). Port 0 picks a free
+    port.
 
     >>> with Receiver("whsec_" + "MDEy" * 8) as receiver:
     ...     receiver.url.startswith("http://127.0.0.1:"), receiver.alerts
@@ -39,7 +39,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where to post to."""
+        """The URL to post to."""
         return f"http://127.0.0.1:{self._server.port}/"
 
     def __enter__(self) -> "Receiver":
@@ -50,7 +50,7 @@ class Receiver:
         self._server.__exit__(*error)
 
     def take(self, body: bytes | None, headers: Mapping[str, str]) -> int:
-        """Take one request in (a body of None could not be read); the status of the answer."""
+        """Handle one request and return the HTTP status; `body` is None if it could not be read."""
         status = self._status(body, headers)
         with self._lock:
             self.rejected += status != 204
@@ -61,7 +61,7 @@ class Receiver:
             return 400
         try:
             self._webhook.verify(body, dict(headers), json_parse=False)
-        except (WebhookVerificationError, ValueError):  # the library lets malformed headers through as these
+        except (WebhookVerificationError, ValueError):  # malformed headers raise ValueError
             return 401
         try:
             alert = orjson.loads(body)

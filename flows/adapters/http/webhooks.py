@@ -1,12 +1,12 @@
-"""Posts to webhooks as Standard Webhooks 1.0 says (https://www.standardwebhooks.com), one attempt at a time.
+"""Posts to webhooks according to Standard Webhooks 1.0 (https://www.standardwebhooks.com).
 
-`flows.core.alerting.outbox` decides what follows from an answer. An attempt resolves the endpoint's host,
-refuses an address that is not public unless that is allowed, and connects to the very address that it
-checked, so that the name cannot point elsewhere a moment later.
+`flows.core.alerting.outbox` decides about retries. An attempt resolves the endpoint's host, refuses addresses
+that are not public unless they are allowed, and connects to the address that it checked, so that a changed
+DNS answer cannot redirect it. No proxy is used; if a public address is routed to an internal service, the
+network must block it.
 
-What remains for the network to guard: there is no proxy, a public address may be routed to an inner
-service. An attempt ends, and its socket is closed, after two timeouts, however slowly the peer goes on. Only
-a name server that does not answer is left to its thread, after four timeouts.
+An attempt ends, and its socket is closed, after two timeouts, even if the peer keeps sending slowly. A name
+server that does not answer cannot be interrupted: after four timeouts the attempt is left to its thread.
 """
 
 import socket
@@ -18,7 +18,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Event, Thread
 from typing import NamedTuple
 
@@ -26,28 +25,18 @@ import httpcore
 import httpx
 from standardwebhooks import Webhook
 
+from flows.adapters.http.addresses import is_public
 from flows.adapters.http.deadline import DeadlineBackend
 from flows.core.alerting.outbox import WebhookResponse, judge
 from flows.errors import ConfigError
 from flows.settings import DEFAULT_WEBHOOK, webhook_variable
 
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
-# The only IPv6 block of which IANA has assigned unicast addresses. Outside it lie IPv4-compatible and
-# -translated, local NAT64, site-local and SRv6 addresses, some of which `ipaddress` calls global.
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
-_NOT_GLOBAL = (
-    IPv6Network("3fff::/20"),  # documentation (RFC 9637)
-    IPv4Network("192.0.0.0/24"),  # protocol assignments (RFC 6890)
-    IPv4Network("192.88.99.0/24"),  # the former relays of 6to4 (RFC 7526)
-)
-
-
-_WHOLE = 2  # timeouts that an attempt may take after the host's name is resolved
+_WHOLE = 2  # timeouts that an attempt may take after name resolution
 _ABANDONED = 4  # timeouts after which an attempt is left to its thread
 
 
 class Message(NamedTuple):
-    """What is posted: `body` is UTF-8, `id` the same at every attempt; `headers` go beside the signature."""
+    """A message to post: `body` is UTF-8; `id` is the same in every attempt; `headers` are added to it."""
 
     id: str
     body: bytes
@@ -57,11 +46,11 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Endpoint:
-    """Where alerts are posted to, and the secret that signs them: "whsec_" and base64 of 24 to 64 bytes.
+    """The URL to which alerts are posted, and the secret that signs them.
 
-    Several secrets, with spaces between them, each give a signature, so that a receiver can change from one
-    to another. Raises `ConfigError`, naming the variable, for anything but an http or https URL and such
-    secrets.
+    A secret is "whsec_" and the base64 of 24 to 64 bytes. Several secrets, separated by spaces, give one
+    signature each, so that a receiver can rotate secrets. Raises `ConfigError`, naming the variable, for an
+    invalid URL or secret.
     """
 
     url: str
@@ -73,8 +62,8 @@ class Endpoint:
         try:
             url = httpx.URL(self.url)
         except httpx.InvalidURL:
-            # its text may quote a piece of the password
-            raise ConfigError(f"{variable} cannot be read; write it as https://host/path") from None
+            # the cause's text may quote a part of the password
+            raise ConfigError(f"{variable} must be a valid URL; write it as https://host/path") from None
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"{variable} must start with http:// or https:// and name a host")
         if not self.secrets or not all(map(_is_secret, self.secrets)):
@@ -85,16 +74,16 @@ class Endpoint:
 
     @property
     def secrets(self) -> list[str]:
-        """Each gives a signature; the first is the newest by convention."""
+        """The secrets; the first is the newest by convention."""
         return self.secret.split()
 
     @property
     def fingerprint(self) -> str:
-        """Another one for other settings; it tells neither the URL nor the secrets."""
+        """Hash that changes with the URL or secrets and reveals neither."""
         return sha256(f"{self.url}\n{self.secret}".encode()).hexdigest()
 
     def __str__(self) -> str:
-        """The URL without what may be secret in it: all but the scheme, the host and the port.
+        """Return scheme, host and port of the URL; the rest may be secret.
 
         >>> str(Endpoint("https://me:pw@example.org/hook?token=1", "whsec_" + "MDEy" * 8))
         'https://example.org'
@@ -111,9 +100,10 @@ class _NotPublic(Exception):
 
 
 class Sender:
-    """Posts messages, each once; safe to use from several threads.
+    """Posts messages, without retries; thread-safe.
 
-    `timeout` is in seconds, for connecting and for each wait for the peer. `clock` gives seconds since 1970.
+    `timeout` is in seconds, for connecting and for each wait for the peer; `clock` returns seconds since
+    1970.
     """
 
     def __init__(
@@ -129,11 +119,11 @@ class Sender:
         self._tls = httpx.create_ssl_context(trust_env=False)
 
     def begin(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> "Exchange":
-        """Post in a thread of its own; `attempt` chooses among the addresses of the host."""
+        """Start to post in a new thread; `attempt` selects one of the host's addresses."""
         return Exchange(lambda: self.post(endpoint, message, attempt), _ABANDONED * self._timeout)
 
     def post(self, endpoint: Endpoint, message: Message, attempt: int = 0) -> WebhookResponse:
-        """Post, and wait for what comes of it."""
+        """Post, and return the outcome."""
         url = httpx.URL(endpoint.url)
         headers = {
             "host": url.netloc.decode(),
@@ -153,16 +143,16 @@ class Sender:
         except httpcore.ConnectError as error:
             return WebhookResponse("failed", f"cannot connect: {error}")
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            # other texts may quote headers
+            # the error's text may quote headers
             return WebhookResponse("failed", f"the exchange broke off ({type(error).__name__})")
         except (OSError, UnicodeError):
             return WebhookResponse("failed", f"cannot resolve the host {url.host}")
 
     def _exchange(self, request: httpcore.Request) -> WebhookResponse:
-        """Send the request over a connection of its own.
+        """Send the request over a new connection.
 
-        The bare pool follows no redirect, keeps no cookie and logs no URL. Connections go by address, so none
-        is reused: the next host at the same address must prove its own name.
+        A bare connection pool follows no redirects, keeps no cookies and logs no URLs. It is keyed by
+        address and must not be reused: another host at that address has to present its own certificate.
         """
         backend = DeadlineBackend(time.monotonic() + _WHOLE * self._timeout)
         with (
@@ -196,7 +186,7 @@ class Sender:
         port = url.port or {"http": 80, "https": 443}[url.scheme]
         found = socket.getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
-        if not self._allow_private and not all(map(_is_public, addresses)):
+        if not self._allow_private and not all(map(is_public, addresses)):
             raise _NotPublic(
                 f"the address of {url.host} is not public; "
                 "set DRIFTLINE_WEBHOOK_ALLOW_PRIVATE=true if it may be posted to"
@@ -205,7 +195,7 @@ class Sender:
 
 
 class Exchange:
-    """One attempt that is under way in a thread of its own; it is given up after `longest` seconds."""
+    """An attempt that runs in its own thread; abandoned after `longest` seconds."""
 
     def __init__(self, post: Callable[[], WebhookResponse], longest: float) -> None:
         self._post = post
@@ -216,7 +206,7 @@ class Exchange:
         Thread(target=self._run, daemon=True).start()
 
     def answer(self, wait: float = 0.0) -> WebhookResponse | None:
-        """What came of it, or None if that is not known within `wait` seconds."""
+        """Return the outcome, or None if it is not known within `wait` seconds."""
         if self._over.wait(wait):
             return self._answer or WebhookResponse("failed", "the exchange broke off")
         return _silent(self._longest) if time.monotonic() >= self._until else None
@@ -233,7 +223,7 @@ def _silent(seconds: float) -> WebhookResponse:
 
 
 def _signed(endpoint: Endpoint, message: Message, now: int) -> dict[str, str]:
-    """The headers of the specification; `now` is in whole seconds, as it is signed."""
+    """Return the headers of the specification; `now` is in whole seconds."""
     moment, body = datetime.fromtimestamp(now, UTC), message.body.decode()
     signatures = [Webhook(secret).sign(message.id, moment, body) for secret in endpoint.secrets]
     return {
@@ -249,13 +239,3 @@ def _is_secret(secret: str) -> bool:
     except (Base64Error, ValueError):
         return False
     return secret.startswith("whsec_") and 24 <= len(key) <= 64
-
-
-def _is_public(address: str) -> bool:
-    ip: IPv4Address | IPv6Address = ip_address(address)
-    if isinstance(ip, IPv6Address):
-        carried = IPv4Address(ip.packed[-4:]) if ip in _NAT64 else ip.ipv4_mapped or ip.sixtofour
-        ip = carried or ip
-    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
-        return False
-    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _NOT_GLOBAL)

@@ -1,9 +1,9 @@
-"""That a flow of a pipeline runs once on a Kafka: its place in a consumer group of its own.
+"""Ensures that at most one engine runs each flow on a Kafka cluster, via a static consumer-group member.
 
-Whoever runs the flow is the one member of the group to which Kafka assigns partition 0 of a topic. The member
-is static (KIP-345) and has the name of its engine, which stands for a state directory: an engine that starts
-again takes the place of its crashed predecessor at once. Nothing is read and no offset is committed.
-Librdkafka sends the heartbeats by a thread of its own, so a flow that is held up for minutes keeps its place.
+Each flow has a consumer group of its own. The engine that runs the flow is the member to which Kafka assigns
+partition 0 of a topic. The member is static (KIP-345) and named after its engine, which identifies a state
+directory, so a restarted engine replaces its crashed predecessor at once. It reads no records and commits no
+offsets. librdkafka sends heartbeats from its own thread, so a flow that blocks for minutes stays a member.
 """
 
 import logging
@@ -24,20 +24,20 @@ from flows.errors import BrokerError, EngineConflict
 
 logger = logging.getLogger("driftline.membership")
 
-SESSION = 10  # seconds without a heartbeat after which Kafka gives the place away
-PATIENCE = 60.0  # seconds that Kafka may take to assign it
+SESSION = 10  # seconds without a heartbeat after which Kafka drops the member
+PATIENCE = 60.0  # seconds that Kafka may take to assign the partition
 _POLL = 0.5  # seconds
 _CLIENT = "driftline@"
 _SETTINGS = {
     "group.protocol": "classic",
-    "partition.assignment.strategy": "range",  # partition 0 has one owner in every generation of the group
+    "partition.assignment.strategy": "range",  # partition 0 has one owner in each generation
     "session.timeout.ms": SESSION * 1000,
-    "max.poll.interval.ms": 86_400_000,  # it is the heartbeats that tell whether the process lives
+    "max.poll.interval.ms": 86_400_000,  # a day: heartbeats alone decide whether the member is alive
 }
 
 
 class Holder(NamedTuple):
-    """An engine that is in the group, and where."""
+    """An engine in the group, and where it runs."""
 
     engine: str
     host: str
@@ -50,14 +50,14 @@ class Holder(NamedTuple):
 class _Place(Enum):
     AWAITED = auto()
     HELD = auto()
-    REFUSED = auto()  # the group is settled and the place is another's, or nobody's
+    REFUSED = auto()  # the group is stable, and partition 0 went to another member or to none
 
 
 class Membership:
-    """The place of `engine` in `group` while a block runs.
+    """Context manager that keeps `engine` the owner of `group` while the block runs.
 
-    Entering it raises `EngineConflict` where another engine has the place, and `BrokerError`. `on_loss` is
-    called from another thread, with a text for a person, when another engine has taken the place.
+    Entering raises `EngineConflict` if another engine owns the group, and `BrokerError`. `on_loss` is called
+    from another thread, with the reason, when another engine takes over the group.
     """
 
     def __init__(
@@ -101,7 +101,10 @@ class Membership:
         deadline = time.monotonic() + PATIENCE
         while self._place is not _Place.HELD:
             if time.monotonic() > deadline:
-                raise BrokerError(f"Kafka has not settled group {self._group!r} for {PATIENCE:g} s")
+                raise BrokerError(
+                    f"Kafka did not assign a partition to group {self._group!r} within {PATIENCE:g} s; "
+                    "look for the reason in Kafka's log"
+                )
             self._look(0.05)
 
     def _hold(self) -> None:
@@ -109,13 +112,13 @@ class Membership:
             while not self._leaving.is_set():
                 try:
                     self._look(_POLL)
-                except BrokerError as error:  # it is asked again
+                except BrokerError as error:  # the next poll tries again
                     logger.warning("%s", error)
         except EngineConflict as conflict:
             self._on_loss(str(conflict))
 
     def _look(self, seconds: float) -> None:
-        """Let the client work for so long at most; raises `EngineConflict` if the place is another's."""
+        """Poll the client for at most `seconds`; raise `EngineConflict` if another engine owns the group."""
         message = self._client.poll(seconds)
         if message is not None and (error := message.error()):
             self._raise_if_final(error)
@@ -126,26 +129,26 @@ class Membership:
         if error.code() == KafkaError._FATAL:
             raise EngineConflict(
                 f"another process has taken the place of this one in the group {self._group!r}, with the "
-                "same state directory or a copy of it; let only one of them run"
+                "same state directory or a copy of it; run only one of them"
             )
         if error.code() in DENIED:
             raise self._broker.denial(error, "READ", topic=self._topic, group=self._group)
         if error.code() in HOPELESS:
-            raise BrokerError(f"Kafka refuses a member of the group {self._group!r}: {error.str()}")
+            raise BrokerError(f"Kafka refuses a member of group {self._group!r}: {error.str()}")
 
     def _assigned(self, client: Consumer, partitions: Sequence[Assigned]) -> None:
         held = any(each.partition == 0 for each in partitions)
         self._place = _Place.HELD if held else _Place.REFUSED
         client.assign([Assigned(each.topic, each.partition, OFFSET_END) for each in partitions])
-        client.pause(partitions)  # nothing is to be read
+        client.pause(partitions)  # no record is read
 
     def _revoked(self, _client: Consumer, _partitions: Sequence[Assigned]) -> None:
         self._place = _Place.AWAITED
 
     def _leave_group(self) -> None:
-        """Leave, whatever the state; a static member that is only closed stays until its session ends."""
+        """Leave the group at once; a static member that is only closed stays until its session times out."""
         held = self._place is _Place.HELD
-        with suppress(KafkaException):  # one whose place was taken has none to leave
+        with suppress(KafkaException):  # a member that was replaced cannot leave
             self._client.unsubscribe()
             for _ in range(10):
                 self._client.poll(0.05)
@@ -155,7 +158,7 @@ class Membership:
 
 
 def check_sole(broker: KafkaBroker, group: str, engine: str) -> None:
-    """Raise `EngineConflict` when another engine has the place in `group`, and `BrokerError`."""
+    """Raise `EngineConflict` if another engine is in `group`; raises `BrokerError` too."""
     if engine not in [holder.engine for holder in holders(broker, group)]:
         _raise_for_others(broker, group, engine)
 
@@ -164,13 +167,13 @@ def _raise_for_others(broker: KafkaBroker, group: str, engine: str) -> None:
     for holder in holders(broker, group):
         if holder.engine != engine:
             raise EngineConflict(
-                f"another engine is in the group {group!r}, on {holder}, with another state "
-                f"directory; stop that one first (one that was killed is forgotten after {SESSION} s)"
+                f"another engine is in the group {group!r}, on {holder}, with another state directory; "
+                f"stop it first (Kafka drops a killed engine after {SESSION} s)"
             )
 
 
 def await_member(broker: KafkaBroker, group: str, engine: str) -> None:
-    """Wait until `engine` is in `group`; raises `EngineConflict` when another one is, and `BrokerError`."""
+    """Wait until `engine` is in `group`; raises `EngineConflict` if another one is, and `BrokerError`."""
     broker.check_group(group)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -179,15 +182,15 @@ def await_member(broker: KafkaBroker, group: str, engine: str) -> None:
             return
         if found:
             raise EngineConflict(
-                f"the first process runs on {found[0]} with another state directory; all processes of a flow "
-                "need the same one"
+                f"the first process runs on {found[0]} with another state directory; give all processes of a "
+                "flow the same one"
             )
         time.sleep(0.1)
-    raise BrokerError(f"the first process of the flow has not come within {PATIENCE:g} s; start it too")
+    raise BrokerError(f"the first process of the flow did not join within {PATIENCE:g} s; start it too")
 
 
 def holders(broker: KafkaBroker, group: str) -> list[Holder]:
-    """The engines that are in the group: the one that has the place, and any that wait for it."""
+    """Return the engines in the group: its owner, and any that wait for it."""
     found = []
     for client_id, address in broker.members(group):
         host, _, engine = client_id.removeprefix(_CLIENT).rpartition("/")

@@ -1,4 +1,4 @@
-"""The topics of a Kafka cluster: lists, creates, deletes and enlarges them, and reads their configuration."""
+"""Topics of a Kafka cluster: list, create, delete, add partitions, and read their configuration."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,35 +7,36 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, NewPartitions, NewTopic
 
-from flows.adapters.kafka.errors import DENIED, SILENCE, Health
+from flows.adapters.kafka.errors import DENIED, SILENCE
+from flows.adapters.kafka.health import Health
 from flows.core.stream.broker import TopicPartition, TopicSpec
 from flows.errors import BrokerError, UnknownPartition, UnknownTopic
 
-PATIENCE = 5.0  # seconds that a question to the broker may take
-SOON = 1.0  # seconds of them after which a refusal is looked for
+PATIENCE = 5.0  # seconds that a request may take
+SOON = 1.0  # seconds of these after which the client is checked for a refused connection
 FOREVER = str(2**63 - 1)
 
 TOPIC = {
     "retention.ms": "-1",
     "retention.bytes": "-1",
     "message.timestamp.type": "CreateTime",
-    # an event from the future is the engine's to judge; a refused prediction would stop the flow
+    # the engine itself judges events from the future; a refused prediction would stop the flow
     "message.timestamp.after.max.ms": FOREVER,
-    # segments roll by the records' clock, and a replay's clock runs through weeks within seconds
+    # segments roll by record timestamps, which span weeks within seconds of a replay
     "segment.ms": FOREVER,
 }
 COMPACTED = {
     "cleanup.policy": "compact",
-    "segment.bytes": str(16 * 2**20),  # the segment that is written to is never compacted
+    "segment.bytes": str(16 * 2**20),  # the active segment is never compacted
 }
-ROOMY = {"max.message.bytes": str(2 * 2**20)}  # twice what Kafka takes by default
+ROOMY = {"max.message.bytes": str(2 * 2**20)}  # twice Kafka's default
 
 
 def visible(client: Any, health: Health) -> dict[str, int]:
-    """The number of partitions of each topic that the client may describe, without Kafka's own ("__...").
+    """Return the number of partitions of each topic that the client may describe, without internal topics.
 
-    Kafka hides the others. Raises `BrokerError`, early where the connection is refused. Not for a consumer,
-    which might lose a record: the client is polled for the reasons of a failure.
+    Raises `BrokerError`; within a second if the connection is refused. Not for a consumer, which would lose
+    records: the client is polled for the reason of a failure.
     """
     with health.explained(client):
         try:
@@ -43,19 +44,19 @@ def visible(client: Any, health: Health) -> dict[str, int]:
         except KafkaException as error:
             if error.args[0].code() not in SILENCE:
                 raise
-        client.poll(0)  # hands over what the connection attempts reported
+        client.poll(0)  # delivers the errors of the connection attempts to `health`
         health.raise_if_refused()
         return listed(client, PATIENCE - SOON)
 
 
 def listed(client: Any, timeout: float) -> dict[str, int]:
-    """As `visible`, by one question that raises `KafkaException`; the client is not polled."""
+    """Return the same as `visible` by one request, without a poll; raises `KafkaException`."""
     topics = client.list_topics(timeout=timeout).topics
     return {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
 
 
 def existing(client: Any, health: Health, topics: Iterable[str]) -> dict[str, int]:
-    """The number of partitions of each of `topics`; raises `UnknownTopic`, or `AccessDenied` if hidden."""
+    """Return the number of partitions of each of `topics`; raises `UnknownTopic` or `AccessDenied`."""
     counts = visible(client, health)
     for topic in topics:
         if topic not in counts:
@@ -66,7 +67,7 @@ def existing(client: Any, health: Health, topics: Iterable[str]) -> dict[str, in
 def check_exists(
     client: Any, health: Health, counts: Mapping[str, int], partitions: Iterable[TopicPartition]
 ) -> None:
-    """Raise as `existing` does unless `counts` has the partitions."""
+    """Raise `UnknownTopic`, `UnknownPartition` or `AccessDenied` unless `counts` has all `partitions`."""
     for topic, number in partitions:
         if topic not in counts:
             raise_for_missing(client, health, topic)
@@ -75,7 +76,7 @@ def check_exists(
 
 
 def raise_for_missing(client: Any, health: Health, topic: str) -> None:
-    """Raise what Kafka says of a topic that it did not list: a question by name is answered with a code."""
+    """Raise `AccessDenied` or `UnknownTopic` for an unlisted topic; only a request by name has the reason."""
     with health.explained(client, "DESCRIBE", topic=topic):
         answer = client.list_topics(topic, timeout=PATIENCE).topics.get(topic)
         if answer is not None and answer.error is not None and answer.error.code() in DENIED:
@@ -84,7 +85,7 @@ def raise_for_missing(client: Any, health: Health, topic: str) -> None:
 
 
 def create(admin: Any, health: Health, topics: Sequence[TopicSpec]) -> list[str]:
-    """Create the topics that are missing and wait until the cluster shows them; return the names created."""
+    """Create the missing topics, wait until metadata lists them, and return the names of those created."""
     known = visible(admin, health)
     missing = [topic for topic in topics if topic.name not in known]
     if not missing:
@@ -97,7 +98,7 @@ def create(admin: Any, health: Health, topics: Sequence[TopicSpec]) -> list[str]
 
 
 def delete(admin: Any, health: Health, topics: Sequence[str]) -> None:
-    """Delete those of the topics that exist, and wait until the cluster no longer shows them."""
+    """Delete those of the topics that exist, and wait until metadata no longer lists them."""
     doomed = list(visible(admin, health).keys() & set(topics))
     if not doomed:
         return
@@ -108,17 +109,16 @@ def delete(admin: Any, health: Health, topics: Sequence[str]) -> None:
 
 
 def add_partitions(admin: Any, health: Health, topic: str, partitions: int) -> None:
-    """Let `topic` have so many partitions, more than it has, and wait until the cluster shows them."""
-    for future in admin.create_partitions(
-        [NewPartitions(topic, partitions)], request_timeout=PATIENCE
-    ).values():
+    """Increase the number of partitions of `topic` to `partitions`, and wait until metadata lists them."""
+    request = [NewPartitions(topic, partitions)]
+    for future in admin.create_partitions(request, request_timeout=PATIENCE).values():
         with health.explained(admin, "ALTER", topic=topic):
             future.result()
     await_change(health, lambda: visible(admin, health).get(topic, 0) >= partitions)
 
 
 def settings(admin: Any, health: Health, topic: str) -> dict[str, str]:
-    """The configuration of a topic by Kafka's names; raises `AccessDenied` without DESCRIBE_CONFIGS."""
+    """Return the configuration of a topic; raises `AccessDenied` without the ACL DESCRIBE_CONFIGS."""
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     with health.explained(admin, "DESCRIBE_CONFIGS", topic=topic):
         [future] = admin.describe_configs([resource], request_timeout=PATIENCE).values()
@@ -130,7 +130,7 @@ def settings(admin: Any, health: Health, topic: str) -> dict[str, str]:
 
 
 def existing_or_none(admin: Any, health: Health, topics: Iterable[str]) -> dict[str, int] | None:
-    """As `existing`; None while one of the topics does not exist."""
+    """Return the same as `existing`, or None if one of the topics does not exist."""
     try:
         return existing(admin, health, topics)
     except UnknownTopic:
@@ -138,13 +138,13 @@ def existing_or_none(admin: Any, health: Health, topics: Iterable[str]) -> dict[
 
 
 def await_change(health: Health, done: Callable[[], bool]) -> None:
-    """What the controller has done, the broker's metadata shows some milliseconds later."""
+    """Wait until `done`: metadata follows a change by the controller some milliseconds later."""
     deadline = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > deadline:
             raise BrokerError(
-                f"Kafka at {health.servers} accepted a change of topics but does not show it after "
-                f"{PATIENCE:g} s; look into its log"
+                f"Kafka at {health.servers} accepted a change of topics but its metadata does not show it "
+                f"after {PATIENCE:g} s; look for the reason in Kafka's log"
             )
         time.sleep(0.02)
 
@@ -164,5 +164,7 @@ def _was_created(admin: Any, health: Health, topic: str, future: Any) -> bool:
         with health.explained(admin, "CREATE", topic=topic):
             if reason.code() in DENIED:
                 raise
-        raise BrokerError(f"Kafka did not create topic {topic!r}: {reason.str()}") from error
+        raise BrokerError(
+            f"Kafka at {health.servers} did not create topic {topic!r}: {reason.str()}"
+        ) from error
     return True

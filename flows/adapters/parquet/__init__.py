@@ -1,0 +1,1 @@
+"""Parquet files as streams of records, through PyArrow and DuckDB."""

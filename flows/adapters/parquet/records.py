@@ -1,8 +1,9 @@
-"""Parquet files: read as the records of a topic in the order of their timestamps, and written as a whole."""
+"""Parquet files: read as records of a topic in timestamp order, and written atomically."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,20 +21,20 @@ from flows.errors import ConfigError, StoreError
 from flows.host.arrow import write_whole
 from flows.pipeline import Stream
 
-TIMESTAMP = "timestamp"  # the column with the records' own timestamps, where a file has one
+TIMESTAMP = "timestamp"  # the optional column of the records' own timestamps
 _BATCH = 5_000  # rows
-_MEMORY = "1GB"  # what sorting a file takes before it goes to disk
+_MEMORY = "1GB"  # memory limit of sorting a file; DuckDB spills to disk above it
 _ROW = "file_row_number"  # DuckDB's name
 
 
 class ParquetRecords:
-    """The rows of `file` as records of `stream`, of a topic with so many `partitions`.
+    """The rows of `file` as records of `stream`, whose topic has `partitions` partitions.
 
-    The columns are the payload's fields, of which those that the stream declares are read; a timestamp column
-    becomes ISO 8601 in UTC. A record's timestamp is the event time, or the column `timestamp` (ms); its
-    offset is the row's number in the file, and its partition that which a producer would choose. A file that
-    is not in the order of its timestamps is sorted. Raises `ConfigError` for a file that cannot be read, and
-    for columns that are missing or of another kind than the fields.
+    The columns are the payload's fields; those that the stream declares are read, and timestamps become
+    ISO 8601 in UTC. A record's timestamp is the event time, or the column `timestamp` (ms). Its offset is the
+    row number in the file, and its partition is the one that a producer would choose. A file that is not in
+    timestamp order is sorted. Raises `ConfigError` for an unreadable file, a missing column, and a column of
+    another type than its field.
     """
 
     def __init__(self, file: Path, stream: Stream, partitions: int) -> None:
@@ -56,9 +57,11 @@ class ParquetRecords:
         with self._explained():
             first = 0
             for batch in self._batches():
-                rows = batch.column(_ROW).to_pylist() if _ROW in batch.schema.names else range(first, 2**62)
+                following = first + batch.num_rows
+                is_sorted_copy = _ROW in batch.schema.names
+                rows = batch.column(_ROW).to_pylist() if is_sorted_copy else range(first, following)
                 yield from self._records(batch, rows)
-                first += batch.num_rows
+                first = following
 
     def _check(self, schema: pa.Schema) -> None:
         for name, field in self._stream.fields.items():
@@ -66,17 +69,18 @@ class ParquetRecords:
                 found = schema.field(name).type
                 if not _is(field, found):
                     raise ConfigError(
-                        f"{self._file}: column {name!r} is {found}, which is no {type(field).__name__} as "
-                        f"topic {self._stream.topic!r} declares it; write it as one"
+                        f"{self._file}: column {name!r} must be {type(field).__name__}, as topic "
+                        f"{self._stream.topic!r} declares it, got {found}; write it as one"
                     )
             elif field.required:
                 raise ConfigError(
-                    f"{self._file}: there is no column {name!r}, which topic {self._stream.topic!r} "
-                    f"declares; the columns are {', '.join(schema.names)}"
+                    f"{self._file}: column {name!r} is missing, which topic {self._stream.topic!r} "
+                    f"declares; add it (the columns are {', '.join(schema.names)})"
                 )
         if TIMESTAMP in schema.names and not _is_timestamp(schema.field(TIMESTAMP).type):
             raise ConfigError(
-                f"{self._file}: column {TIMESTAMP!r} must be the records' timestamps in milliseconds"
+                f"{self._file}: column {TIMESTAMP!r} must be timestamps or milliseconds, got "
+                f"{schema.field(TIMESTAMP).type}; convert or rename it"
             )
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
@@ -91,13 +95,13 @@ class ParquetRecords:
         latest = 0
         for batch in self._parquet.iter_batches(_BATCH, columns=[self._time]):
             times = self._times(batch.column(0))
-            if any(later < earlier for earlier, later in zip([latest, *times], times, strict=False)):
+            if any(later < earlier for earlier, later in pairwise([latest, *times])):
                 return False
             latest = times[-1] if times else latest
         return True
 
     def _sorted(self, columns: list[str], folder: Path) -> Path:
-        """A copy of the file in `folder`; its rows of equal time are in the order of the file."""
+        """Return a copy of the file in `folder`, sorted by time; rows of equal time keep their order."""
         names, time = ", ".join(map(_quoted, [*columns, _ROW])), _quoted(self._time)
         if _is_text(self._parquet.schema_arrow.field(self._time).type):
             time = f"TRY_CAST({time} AS TIMESTAMPTZ)"
@@ -115,13 +119,13 @@ class ParquetRecords:
         payloads = zip(*[_values(batch.column(name)) for name in self._fields], strict=True)
         key = self._fields.index(self._stream.id)
         topic, partitions = self._stream.topic, self._partitions
-        for row, time, values in zip(rows, times, payloads, strict=False):
+        for row, time, values in zip(rows, times, payloads, strict=True):
             encoded = b"" if values[key] is None else str(values[key]).encode()
             value = orjson.dumps(dict(zip(self._fields, values, strict=True)))
             yield Record(topic, crc32(encoded) % partitions, row, time, encoded, value, ())
 
     def _times(self, column: pa.Array) -> list[int]:
-        """The timestamps (ms) of the column of times; 0 for one that is none."""
+        """Return the timestamps (ms) of a column; 0 for a missing or invalid one."""
         if pa.types.is_timestamp(column.type):
             in_ms = column.cast(pa.timestamp("ms", "UTC"), safe=False).cast(pa.int64())
             return [time or 0 for time in in_ms.to_pylist()]
@@ -143,10 +147,7 @@ class ParquetRecords:
 
 
 def write_parquet(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write the tables, each as a row group; the file appears under its name when it is complete.
-
-    Raises `StoreError` when the disk refuses.
-    """
+    """Write the tables atomically, each as at least one row group; raises `StoreError` if the disk fails."""
     try:
         write_whole(file, tables, schema)
     except OSError as error:
@@ -154,7 +155,7 @@ def write_parquet(file: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> 
 
 
 def _is(field: Field, column: pa.DataType) -> bool:
-    """Whether a column of this type can hold the field."""
+    """Return whether a column of this type can hold the field."""
     if pa.types.is_null(column):
         return not field.required
     match field:
@@ -189,9 +190,9 @@ def _is_text(column: pa.DataType) -> bool:
 
 
 def _values(column: pa.Array) -> list[Any]:
-    """The values as they stand in JSON; a timestamp without a zone is taken to be UTC."""
+    """Return the values as in JSON; timestamps without a time zone are taken as UTC."""
     if pa.types.is_timestamp(column.type):
-        # without a zone again: to write it Arrow needs no time zone database then
+        # without a time zone, so that strftime needs no time zone database
         moments = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.timestamp("us"))
         column = pc.strftime(moments, "%Y-%m-%dT%H:%M:%SZ")
     values: list[Any] = column.to_pylist()

@@ -1,0 +1,1 @@
+"""Prometheus: the metrics, and the server that exposes them."""

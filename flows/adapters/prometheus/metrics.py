@@ -1,17 +1,14 @@
-"""Every Prometheus metric of Driftline with its meaning, and the small server that shows them.
+"""Every Prometheus metric of Driftline with its meaning, and functions that record several at once.
 
-A process serves one flow of one pipeline, so neither is a label of every metric: `driftline_process_info`
-names both once, as Prometheus wants it, and joins by the scrape's own labels:
+A process runs one flow of one pipeline, so these are not labels of each metric but of
+`driftline_process_info`, which Prometheus joins by the scrape's labels:
 `driftline_predictions_total * on (job, instance) group_left (pipeline) driftline_process_info`.
 """
 
-import logging
 import time
 from collections import Counter as CountOf
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from prometheus_client import (
@@ -24,16 +21,13 @@ from prometheus_client import (
     values,
 )
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from flows.core.serving.prediction_message import PUBLISHED_AT
 from flows.core.stream.broker import Outgoing, Record, TopicPartition
-from flows.errors import ConfigError
-from flows.host.background_server import BackgroundServer
 
-# Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit and which would turn every
-# metric into a file. Each process here serves its own metrics, so keep them in memory whatever it says.
+# Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit. It would move every metric to
+# a file, but each process here serves its own metrics from memory.
 values.ValueClass = values.MutexValue
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -45,7 +39,7 @@ _SECONDS = (
     50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3,
     1, 2.5, 5, 10, 30, 60,
 )
-_FRESHNESS_SECONDS = (  # fine around the second that is promised, so that a 99th percentile says something
+_FRESHNESS_SECONDS = (  # fine around the promised second, for an accurate 99th percentile
     10e-3, 25e-3, 50e-3, 100e-3, 200e-3, 300e-3, 400e-3, 500e-3, 600e-3, 700e-3, 800e-3, 900e-3,
     1, 1.25, 1.5, 2, 3, 5, 10, 30, 60, 300, 3600,
 )
@@ -59,7 +53,7 @@ PROCESS_INFO = Gauge(
 )
 EVENTS = Counter(
     "driftline_events_total",
-    "Records taken from an input stream, the invalid ones included.",
+    "Records read from an input stream, including invalid ones.",
     ["stream"],
     registry=REGISTRY,
 )
@@ -76,24 +70,24 @@ DEAD_LETTERS = Counter(
 )
 LATE_RECORDS = Counter(
     "driftline_late_records_total",
-    "Source records behind the allowed lateness, so that they changed no feature.",
+    "Source records later than the allowed lateness, which changed no feature.",
     registry=REGISTRY,
 )
 LOOKUPS_NULL = Counter(
     "driftline_lookups_null_total",
-    "Events for which a batch view gave null: the value is missing, stale, of the future, or the store away.",
+    "Events for which a batch view gave null: value missing, stale or in the future, or store unavailable.",
     ["view", "reason"],
     registry=REGISTRY,
 )
 CONSUMER_LAG = Gauge(
     "driftline_consumer_lag_records",
-    "Records in the log that this process has still to read.",
+    "Records in the log that this process has not read yet.",
     ["topic", "partition"],
     registry=REGISTRY,
 )
 HELD_BACK = Gauge(
     "driftline_held_back_records",
-    "Offsets behind the last stable one, which an open transaction holds back.",
+    "Offsets after the last stable offset, held back by an open transaction.",
     ["topic", "partition"],
     registry=REGISTRY,
 )
@@ -112,7 +106,7 @@ STAGE = Histogram(
 )
 FEATURE_FRESHNESS = Histogram(
     "driftline_feature_freshness_seconds",
-    "From the newest event time of a record of feature rows until its rows could be read online.",
+    "From the newest event time in a record of feature rows until its rows could be read online.",
     buckets=_FRESHNESS_SECONDS,
     registry=REGISTRY,
 )
@@ -124,7 +118,7 @@ FEATURE_ROWS = Counter(
 )
 OTHER_PLANS = Counter(
     "driftline_predictions_of_other_plans_total",
-    "Predictions left out of the offline store, since they are of another feature plan.",
+    "Predictions of another feature plan, left out of the offline store.",
     registry=REGISTRY,
 )
 ENTITIES = Gauge(
@@ -139,7 +133,7 @@ PENDING_LABELS = Gauge(
 )
 PENDING_EVICTED = Counter(
     "driftline_pending_evicted_total",
-    "Predictions given up before their label wait was over, since more than `max_pending` waited.",
+    "Predictions dropped before their label wait ended, because more than `max_pending` were waiting.",
     registry=REGISTRY,
 )
 LABELS_JOINED = Counter(
@@ -149,7 +143,7 @@ LABELS_JOINED = Counter(
 )
 OUTLIERS = Counter(
     "driftline_outliers_total",
-    "Values far outside the range of those before, learned as the end of that range or not at all.",
+    "Values far outside the range of earlier ones, learned as the end of that range or not at all.",
     ["feature"],
     registry=REGISTRY,
 )
@@ -167,7 +161,7 @@ RECENT_METRIC = Gauge(
 )
 FADING_LOSS = Gauge(
     "driftline_fading_loss",
-    "Mean loss in which a label weighs 0.999 times as much as the one after it.",
+    "Mean loss in which each label weighs 0.999 times as much as the next one.",
     ["loss", "predictor"],
     registry=REGISTRY,
 )
@@ -184,31 +178,31 @@ CALIBRATION_ERROR = Gauge(
 )
 SLICE_RATE = Gauge(
     "driftline_slice_rate",
-    "Rates of the labels with a value of a declared column; NaN of few labels.",
+    "Rates of the labels with one value of a declared column; NaN for too few labels.",
     ["column", "value", "rate"],
     registry=REGISTRY,
 )
 FAIRNESS = Gauge(
     "driftline_fairness",
-    "How far the values of a declared column are apart, by figure; NaN of few labels.",
+    "Gap between the values of a declared column, by figure; NaN for too few labels.",
     ["column", "figure"],
     registry=REGISTRY,
 )
 COST_PER_LABEL = Gauge(
     "driftline_cost_per_label",
-    "What answers would have cost with this threshold: best, calibrated, half, never or always.",
+    "Mean cost of the decisions at this threshold: best, calibrated, half, never or always.",
     ["threshold"],
     registry=REGISTRY,
 )
 DRIFT_SIGNALS = Counter(
     "driftline_drift_signals_total",
-    "Drift signals raised; those that a change is over do not count.",
+    "Drift signals raised, without those that report the end of a change.",
     ["kind", "detector", "severity"],
     registry=REGISTRY,
 )
 RETRAININGS = Counter(
     "driftline_retrainings_total",
-    "Answers to drift signals, by what came of them.",
+    "Drift signals that asked for a retraining, by outcome.",
     ["outcome"],
     registry=REGISTRY,
 )
@@ -219,7 +213,7 @@ MODEL_LABELS = Gauge(
 )
 SNAPSHOT_AGE = Gauge(
     "driftline_snapshot_age_seconds",
-    "Time since this process last published or loaded a model snapshot; `snapshot_taken` sets it.",
+    "Time since this process last published or loaded a model snapshot.",
     registry=REGISTRY,
 )
 WEBHOOK_DELIVERIES = Counter(
@@ -230,14 +224,17 @@ WEBHOOK_DELIVERIES = Counter(
 )
 WEBHOOK_DISABLED = Gauge(
     "driftline_webhook_endpoint_disabled",
-    "1 for an endpoint that answered 410, which gets nothing more until its URL or secret changes; else 0.",
+    "1 for an endpoint that answered 410 and is disabled until its URL or secret changes; else 0.",
     ["endpoint"],
     registry=REGISTRY,
 )
 
 
 class _ModelInfo(Collector):
-    """A Gauge would keep the versions that left, and clearing one warns when Feast is imported."""
+    """Collector of the models in service.
+
+    A Gauge would keep retired versions, and clearing one emits a warning when Feast is imported.
+    """
 
     roles: Mapping[str, str] = {}
 
@@ -257,114 +254,71 @@ REGISTRY.register(_MODEL_INFO)
 
 
 def models_in_service(roles: Mapping[str, str]) -> None:
-    """Show these models, version to role, and no others."""
+    """Set the models in service, version to role; they replace those of the last call."""
     _MODEL_INFO.roles = dict(roles)
 
 
 def assessed(assessment: Mapping[str, Any]) -> None:
-    """Show what an evaluation's assessment says."""
+    """Set the gauges of an evaluation's assessment."""
     for predictor, metrics in assessment["recent"]["metrics"].items():
         for name, value in metrics.items():
             RECENT_METRIC.labels(name, predictor).set(value)
-    for loss, of in assessment["losses"].items():
-        for predictor, value in of["fading"].items():
-            FADING_LOSS.labels(loss, predictor).set(value)
-        for baseline, value in of["skill"].items():
-            SKILL.labels(loss, baseline).set(value)
+    _assessed_losses(assessment["losses"])
     if assessment["calibration"] is not None:
         CALIBRATION_ERROR.set(assessment["calibration"]["expected_error"])
-    for column, table in assessment["slices"].items():
-        for group in table["groups"]:
-            for rate in ("positive", "true_positive", "false_positive", "error"):
-                SLICE_RATE.labels(column, group["value"], rate).set(group[rate])
-        for figure, value in table["fairness"].items():
-            FAIRNESS.labels(column, figure).set(value)
+    _assessed_slices(assessment["slices"])
     for threshold, cost in (assessment["costs"] or {}).items():
         value = cost["cost"] if isinstance(cost, Mapping) else cost
         COST_PER_LABEL.labels(threshold).set(value)
 
 
+def _assessed_losses(losses: Mapping[str, Any]) -> None:
+    for loss, of in losses.items():
+        for predictor, value in of["fading"].items():
+            FADING_LOSS.labels(loss, predictor).set(value)
+        for baseline, value in of["skill"].items():
+            SKILL.labels(loss, baseline).set(value)
+
+
+def _assessed_slices(slices: Mapping[str, Any]) -> None:
+    for column, table in slices.items():
+        for group in table["groups"]:
+            for rate in ("positive", "true_positive", "false_positive", "error"):
+                SLICE_RATE.labels(column, group["value"], rate).set(group[rate])
+        for figure, value in table["fairness"].items():
+            FAIRNESS.labels(column, figure).set(value)
+
+
 def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:
-    """Let the age of the snapshot start from 0; `clock` gives seconds."""
+    """Reset the age of the snapshot to 0; `clock` returns seconds."""
     start = clock()
     SNAPSHOT_AGE.set_function(lambda: clock() - start)
 
 
 def records_read(records: Sequence[Record]) -> None:
-    """Count a batch that a source gave."""
+    """Count a batch of records read by a source."""
     for topic, number in CountOf(record.topic for record in records).items():
         EVENTS.labels(topic).inc(number)
 
 
 def lag(partition: TopicPartition, records: int) -> None:
-    """Show how many records of a partition this process has still to read."""
+    """Set how many records of a partition this process has not read yet."""
     CONSUMER_LAG.labels(partition.topic, str(partition.partition)).set(records)
 
 
 def held_back(partition: TopicPartition, records: int) -> None:
-    """Show how many records of a partition an open transaction holds back from this process."""
+    """Set how many records of a partition an open transaction holds back."""
     HELD_BACK.labels(partition.topic, str(partition.partition)).set(records)
 
 
 def records_written(records: Sequence[Outgoing]) -> None:
-    """Count a batch that the broker acknowledged, and how long its predictions took."""
+    """Count a batch that the broker acknowledged, and observe the latency of its predictions."""
     now = time.time_ns() // 1000
     for record in records:
         headers = dict(record.headers)
         if record.topic.endswith(".predictions"):
             PREDICTIONS.inc()
-            with suppress(ValueError):  # a publisher may leave the header out, or garble it
+            with suppress(ValueError):  # a publisher may omit the header, or write something else in it
                 END_TO_END.observe((now - int(headers.get(PUBLISHED_AT) or b"")) / 1e6)
         elif record.topic.endswith(".dead-letters"):
             DEAD_LETTERS.labels((headers["reason"] or b"").decode()).inc()
-
-
-def health_server(host: str, port: int, ready: Callable[[], str | None]) -> BackgroundServer:
-    """Serves /metrics, /healthz and /readyz while its `with` block runs.
-
-    `ready` returns None, or what the process still waits for; it is called from the server's threads.
-    Raises `ConfigError` when it cannot listen.
-
-    >>> with health_server("127.0.0.1", 0, ready=lambda: None) as server:
-    ...     server.port > 0
-    True
-    """
-    try:
-        return BackgroundServer(host, port, _handler(ready))
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"cannot serve health and metrics on {host}:{port} ({error}); "
-            "set DRIFTLINE_HTTP_PORT to a free port, or to 0 to have one picked"
-        ) from None
-
-
-def _handler(ready: Callable[[], str | None]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                encode, content_type = choose_encoder(self.headers.get("accept", ""))
-                self._answer(HTTPStatus.OK, encode(REGISTRY), content_type)
-            elif path == "/healthz":
-                self._say(HTTPStatus.OK, "ok")
-            elif path == "/readyz":
-                waits_for = ready()
-                status = HTTPStatus.OK if waits_for is None else HTTPStatus.SERVICE_UNAVAILABLE
-                self._say(status, waits_for or "ok")
-            else:
-                self._say(HTTPStatus.NOT_FOUND, "there are /metrics, /healthz and /readyz")
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-            logging.getLogger(__name__).debug(format, *args)
-
-        def _say(self, status: HTTPStatus, text: str) -> None:
-            self._answer(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
-
-        def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-            self.send_response(status)
-            self.send_header("content-type", content_type)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    return Handler

@@ -1,0 +1,1 @@
+"""SQLite: the embedded log, the seed, and values by id."""

@@ -4,13 +4,13 @@ The flow reads the state of an entity from it when the entity is first touched, 
 the flow's own state does.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from flows.errors import ConfigError, StoreError
+from flows.host.files import replacing, sync
 from flows.host.state_dir import make_private
 
 APPLICATION = 0x44525453  # "DRTS" in the file's header tells a seed from any other SQLite file
@@ -79,29 +79,18 @@ def write_seed(
     `plan` is the hash of the feature plan, `intakes` has the intake's state of each slot, and `entities` the
     name and the stored state of each. Raises `StoreError` when the disk refuses.
     """
-    unfinished = file.with_suffix(".tmp")
     states = list(enumerate(intakes))
     try:
         make_private(file.parent)
-        unfinished.unlink(missing_ok=True)
-        with closing(sqlite3.connect(unfinished)) as database, database:
-            database.executescript(SCHEMA)
-            database.execute("INSERT INTO made_for VALUES (?, ?)", (plan, len(states)))
-            database.executemany("INSERT INTO offsets VALUES (?, ?)", offsets.items())
-            database.executemany("INSERT INTO intakes VALUES (?, ?)", states)
-            written = database.executemany("INSERT INTO entities VALUES (?, ?)", entities).rowcount
-        _make_last(unfinished)
-        unfinished.replace(file)
-        _make_last(file.parent)
+        with replacing(file) as unfinished:
+            unfinished.unlink(missing_ok=True)
+            with closing(sqlite3.connect(unfinished)) as database, database:
+                database.executescript(SCHEMA)
+                database.execute("INSERT INTO made_for VALUES (?, ?)", (plan, len(states)))
+                database.executemany("INSERT INTO offsets VALUES (?, ?)", offsets.items())
+                database.executemany("INSERT INTO intakes VALUES (?, ?)", states)
+                written = database.executemany("INSERT INTO entities VALUES (?, ?)", entities).rowcount
+        sync(file.parent)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"the seed cannot be written: {error}; check {file.parent} and its disk") from error
     return max(written, 0)
-
-
-def _make_last(path: Path) -> None:
-    """Let the file or folder outlast a power failure."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,0 +1,1 @@
+"""Alerts: delivery state of webhooks, and Alertmanager's format."""

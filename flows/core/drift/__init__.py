@@ -1,0 +1,1 @@
+"""Drift and data quality: detectors, and the signals they raise."""

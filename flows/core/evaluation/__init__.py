@@ -1,0 +1,1 @@
+"""Prequential evaluation: label join, metrics, skill, calibration, slices and costs."""

@@ -1,0 +1,1 @@
+"""Features: the plan, and its computation per event, in batches and in SQL."""

@@ -1,6 +1,6 @@
 """The feature plan: what Feast declares, as plain data that starts fast and hashes stably.
 
-`driftline apply` compiles the Feast repository to a plan once (`flows.adapters.feast.repo`); the flows
+`driftline apply` compiles the Feast repository to a plan once (`flows.adapters.feast.compiler`); the flows
 load it as JSON and never import Feast.
 """
 

@@ -1,0 +1,1 @@
+"""Online learning: the learner, and the contest of champion and challenger."""

@@ -1,0 +1,1 @@
+"""Models: tasks, baselines, and signed snapshots."""

@@ -1,0 +1,1 @@
+"""Predictions: scoring, messages and the rows that were served."""

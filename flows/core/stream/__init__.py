@@ -1,0 +1,1 @@
+"""Streams: the broker interface, merge order, decoding and dead letters."""

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from places import SHIPPED
 
+from flows.adapters.feast.compiler import compile_plan
 from flows.adapters.feast.offline import OfflineStore
 from flows.adapters.feast.online import OnlineStore
-from flows.adapters.feast.repo import apply, compile_plan, offline_folders, open_store
+from flows.adapters.feast.repo import apply, offline_folders, open_store
 from flows.backtest.backtest import Backtest
 from flows.core.drift.monitor import Watched
 from flows.core.features.batch import Row

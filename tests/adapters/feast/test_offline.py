@@ -285,7 +285,8 @@ YAML = "feature_store.yaml"
 @pytest.fixture
 def flights(tmp_path):
     """The shipped repository with its offline store: (Feast's store, the plan, ours)."""
-    from flows.adapters.feast.repo import apply, compile_plan, offline_folders, open_store
+    from flows.adapters.feast.compiler import compile_plan
+    from flows.adapters.feast.repo import apply, offline_folders, open_store
 
     repo = shutil.copytree(SHIPPED, tmp_path / "feature_repo")
     apply(repo, YAML)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from made_shops import SHIPPED, SHOPS, YAML, compiled, repository
 
-from flows.adapters.feast.repo import apply, compile_plan, offline_folders, open_store
+from flows.adapters.feast.compiler import compile_plan
+from flows.adapters.feast.repo import apply, offline_folders, open_store
 from flows.core.features.plan import LATENESS, Aggregate
 from flows.errors import ConfigError, StoreError
 

@@ -1,5 +1,6 @@
 """Large models go by reference: whole or not at all, checked before they are unpickled, and few are kept."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_an_artifact_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     def fails(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(artifacts.os, "fsync", fails)
+    monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(StoreError, match=r"No space left on device; .* set DRIFTLINE_ARTIFACTS"):
         store.put("model-1-a", b"m")
     assert store.names() == []

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from flows.adapters.sqlite.log import LogBroker, LogConsumer
+from flows.adapters.sqlite.log import LogBroker
+from flows.adapters.sqlite.log_consumer import LogConsumer
 from flows.core.stream.broker import Outgoing, Record, TopicPartition, TopicSpec
 from flows.errors import BrokerError, DeliveryError, UnknownTopic
 
@@ -164,7 +165,7 @@ def test_a_producer_notices_that_a_topic_was_made_anew(path: Path) -> None:
 
 
 def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.adapters.sqlite.log.BUSY", 0.05)
+    monkeypatch.setattr("flows.adapters.sqlite.log_file.BUSY", 0.05)
     producer = LogBroker(path).producer()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -175,7 +176,7 @@ def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pyt
 
 
 def test_a_locked_log_does_not_make_showing_offsets_fail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.adapters.sqlite.log.BUSY", 0.05)
+    monkeypatch.setattr("flows.adapters.sqlite.log_file.BUSY", 0.05)
     broker = LogBroker(path)
     consumer = broker.consumer("g", {A: 0})
     other = sqlite3.connect(path, isolation_level=None)

@@ -240,9 +240,9 @@ def test_an_input_that_has_the_name_of_a_column_is_refused():
 
 def test_of_equal_ids_the_later_or_the_first_value_stays(tmp_path):
     values = [("a", b"1"), ("b", b"2"), ("a", b"3")]
-    for again, expected in ((True, b"3"), (False, b"1")):
-        kept = ById(tmp_path / f"{again}.db")
-        kept.put(values, again=again)
-        kept.put([("c", b"4")], again=again)
+    for put, expected in ((ById.put, b"3"), (ById.put_new, b"1")):
+        kept = ById(tmp_path / f"{put.__name__}.db")
+        put(kept, values)
+        put(kept, [("c", b"4")])
         assert kept.get(["a", "x", "c", "a"]) == [expected, None, b"4", expected]
         kept.close()

@@ -10,7 +10,8 @@ import pytest
 from harness import Project, run_flow
 from made_flights import HOUR, NOON, departure, event
 
-from flows.adapters.feast.repo import compile_plan, open_store
+from flows.adapters.feast.compiler import compile_plan
+from flows.adapters.feast.repo import open_store
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.features.plan import LATENESS
 from flows.runtime.engine import Engine
@@ -140,4 +141,4 @@ def test_a_store_that_is_away_stops_no_prediction(windy: Project, caplog: pytest
         run_flow(running(windy), "predict")
     assert served(windy) == {f"F{number}": [None, None, None] for number in range(50)}
     assert counted_since(before) == {("weather", "away"): 50, ("seats", "away"): 50}
-    assert "the online store is away (OperationalError), so the features of weather are null" in caplog.text
+    assert "store is unavailable (OperationalError), so the features of weather are null" in caplog.text

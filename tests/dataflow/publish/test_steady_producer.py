@@ -120,6 +120,6 @@ def test_an_outage_is_told_once_and_has_an_end(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(steady_producer, "_AWAY", 0.05)
     broker, said = Outages(tmp_path / "log.db", 1, away=10**9), list[str]()
     producer = SteadyProducer(broker, ["sales"], Patience(said.append))
-    with pytest.raises(DriftlineError, match="nothing moved for 0 s: nobody answers"):
+    with pytest.raises(DriftlineError, match="no progress for 0 s: nobody answers"):
         producer.send([Outgoing("sales", b"1")])
     assert said == ["waiting: nobody answers"]

@@ -29,7 +29,7 @@ from flows.adapters.bytewax.sink import SlotSink
 SlotSink.is_written = lambda self, record: False
 """
 NO_ACKNOWLEDGEMENT = """
-from flows.adapters.kafka.broker import KafkaProducer
+from flows.adapters.kafka.producer import KafkaProducer
 KafkaProducer._drain = lambda *_: None
 """
 NO_LABEL_GUARD = """

@@ -3,7 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from flows.adapters.kafka.errors import Health, principal
+from flows.adapters.kafka.errors import principal
+from flows.adapters.kafka.health import Health
 from flows.errors import AccessDenied, BrokerError
 
 ALICE = "user 'alice'"

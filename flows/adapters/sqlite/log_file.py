@@ -1,0 +1,138 @@
+"""The SQLite file of the embedded log: its schema, and how it is created, opened and queried."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from flows.core.stream.broker import TopicPartition
+from flows.errors import BrokerError, UnknownPartition, UnknownTopic
+from flows.host.state_dir import make_private
+
+APPLICATION = 0x44524654  # "DRFT" in the file header distinguishes a log from other SQLite files
+FORMAT = 1
+BUSY = 30.0  # seconds that a writer waits for other writers
+
+SCHEMA = f"""
+PRAGMA page_size = 16384;
+PRAGMA journal_mode = WAL;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {FORMAT};
+CREATE TABLE partitions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- ids are not reused: a reader of a deleted topic must fail
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    next INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (topic, partition)
+);
+CREATE TABLE records (
+    partition_id INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    timestamp INTEGER NOT NULL,
+    key BLOB,
+    value BLOB,
+    headers BLOB,
+    PRIMARY KEY (partition_id, offset)
+) WITHOUT ROWID;
+CREATE TABLE groups (
+    name TEXT NOT NULL,
+    partition_id INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (name, partition_id)
+) WITHOUT ROWID;
+"""
+
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "make room on its disk",
+    sqlite3.SQLITE_BUSY: "stop the other program that keeps it locked",
+    sqlite3.SQLITE_READONLY: "let this user write it",
+    sqlite3.SQLITE_CANTOPEN: "let this user read and write it",
+}
+
+
+def create_log(path: Path) -> None:
+    """Create an empty log under a temporary name and link it to `path`, so that no reader sees half a log.
+
+    A log that another process created meanwhile stays. Raises `BrokerError`.
+    """
+    draft = path.with_name(f"{path.name}.{uuid4().hex}")
+    try:
+        make_private(path.parent)
+        connection = sqlite3.connect(draft, isolation_level=None)
+        connection.executescript(SCHEMA)
+        connection.close()
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+    except (OSError, sqlite3.Error) as error:
+        raise BrokerError(f"the log {path} cannot be created: {error}; name another file") from error
+
+
+def open_log(path: Path) -> sqlite3.Connection:
+    """Return a connection to the log at `path`; raises `BrokerError`."""
+    with explained(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY, isolation_level=None
+        )
+        header = [
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        ]
+        if header != [APPLICATION, FORMAT]:
+            raise sqlite3.DatabaseError("file is not a log of this version of Driftline")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into `BrokerError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "name another file")
+        raise BrokerError(f"the log {path} cannot be used: {error}; {advice}") from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+    """Run the block in a transaction of this kind ("IMMEDIATE" or "DEFERRED"); roll back if it raises."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def partition_ids(connection: sqlite3.Connection) -> dict[str, list[int]]:
+    """Return the ids of each topic's partitions, in the order of their numbers."""
+    ids: dict[str, list[int]] = {}
+    rows: Iterable[tuple[str, int]] = connection.execute(
+        "SELECT topic, id FROM partitions ORDER BY topic, partition"
+    )
+    for topic, id_ in rows:
+        ids.setdefault(topic, []).append(id_)
+    return ids
+
+
+def partition_id(ids: Mapping[str, list[int]], partition: TopicPartition) -> int:
+    """Return the id of one partition; raises `UnknownTopic` or `UnknownPartition`."""
+    topic, number = partition
+    if topic not in ids:
+        raise UnknownTopic(topic)
+    if not 0 <= number < len(ids[topic]):
+        raise UnknownPartition(topic, number, len(ids[topic]))
+    return ids[topic][number]
+
+
+def bounds(connection: sqlite3.Connection, id_: int) -> tuple[int, int]:
+    """Return the first offset of a partition and the one after its last."""
+    first, end = connection.execute(
+        "SELECT (SELECT min(offset) FROM records WHERE partition_id = id), next FROM partitions WHERE id = ?",
+        (id_,),
+    ).fetchone()
+    return end if first is None else first, end
