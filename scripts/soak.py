@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from slope import slope
 
-from flows.jobs.publish import SpeedUp, publish
+from flows.jobs.publishing.publisher import SpeedUp, publish
 from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS
 

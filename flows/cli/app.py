@@ -36,8 +36,8 @@ from flows.errors import ConfigError, DriftlineError, StoreError
 from flows.host import state_dir
 from flows.host.printable import printable
 from flows.host.tables import console, print_line
-from flows.jobs.materialized import Materialized
-from flows.jobs.unbounded import unbounded_warning
+from flows.jobs.materialize_progress import MaterializeProgress
+from flows.jobs.missing_ranges import missing_ranges_warning
 from flows.runtime import topics as topic_changes
 from flows.runtime.engine import Engine, engine, engines
 from flows.runtime.locks import alone, await_free
@@ -105,7 +105,7 @@ def apply(pipeline: PipelineOption = "") -> None:
             f"(plan {plan.hash}), {len(made.created)} topics created",
             highlight=False,
         )
-        if warning := unbounded_warning(each.pipeline, plan):
+        if warning := missing_ranges_warning(each.pipeline, plan):
             _warn(warning)
     broker.close()
 
@@ -289,7 +289,7 @@ def verify_features(
         closing(Verification(running, broker, Path(folder), *span)) as run,
     ):
         with progress("reading the log", run.records) as advance:
-            stores = Materialized(running, broker)
+            stores = MaterializeProgress(running, broker)
             run.load(advance)
         views = running.plan().views
         with progress("recomputing", run.questions * len(views)) as advance:
@@ -318,7 +318,7 @@ def verify_features(
         raise typer.Exit(EXIT_BEHIND)
 
 
-def _behind(stores: Materialized, wait: bool) -> int:
+def _behind(stores: MaterializeProgress, wait: bool) -> int:
     """How many records materialize has still to write; with `wait`, if it does not move."""
     behind = stores.behind()
     if not (wait and behind):
@@ -403,7 +403,7 @@ def training_set(
         folder = Path(stack.enter_context(_beside(file)))
         source: Any = AsServed(len(running.pipeline.inputs))
         if through_feast:
-            if behind := _behind(Materialized(running, broker), wait=True):
+            if behind := _behind(MaterializeProgress(running, broker), wait=True):
                 raise StoreError(
                     f"materialize is behind by {behind:,} records and does not move, so Feast's stores lack "
                     "them; run it, or leave --through-feast out"

@@ -16,12 +16,12 @@ from flows.errors import ConfigError
 from flows.host.patience import Patience
 from flows.host.printable import printable
 from flows.host.tables import console, print_line
-from flows.jobs.in_service import InService
-from flows.jobs.keep_up import Bound, default_step
-from flows.jobs.publish import Pace, SpeedUp
-from flows.jobs.publish import publish as publish_records
-from flows.jobs.publish_input import FileRecords, Survey, survey
-from flows.jobs.steady_producer import SteadyProducer
+from flows.jobs.publishing.bounded_lag import BoundedLag, default_step
+from flows.jobs.publishing.learned_labels import LearnedLabels
+from flows.jobs.publishing.publisher import Pace, SpeedUp
+from flows.jobs.publishing.publisher import publish as publish_records
+from flows.jobs.publishing.steady_producer import SteadyProducer
+from flows.jobs.publishing.survey import FileRecords, Survey, survey
 from flows.pipeline import Pipeline, Stream
 from flows.runtime.engine import Engine, engine
 from flows.runtime.locks import is_running
@@ -114,9 +114,9 @@ def _span(milliseconds: int) -> str:
 
 def _within(running: Engine, broker: Broker, bound: int, patience: Patience, stack: ExitStack) -> Pace:
     """A pace at which flows and models keep within the bound."""
-    models = InService(broker, running.pipeline, running.settings.model_seconds, patience)
+    models = LearnedLabels(broker, running.pipeline, running.settings.model_seconds, patience)
     stack.enter_context(closing(models))
-    return Bound(broker, running.pipeline, bound, patience, partial(is_running, running), models)
+    return BoundedLag(broker, running.pipeline, bound, patience, partial(is_running, running), models)
 
 
 def _say(line: str) -> None:

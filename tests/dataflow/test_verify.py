@@ -14,7 +14,7 @@ from test_materialize_flow import run as run_materialize
 from flows.core.features.plan import Input, Output, Transform
 from flows.core.stream.broker import Outgoing
 from flows.host.functions import source_hash
-from flows.jobs.materialized import Materialized
+from flows.jobs.materialize_progress import MaterializeProgress
 from flows.jobs.verify import Verification
 
 
@@ -71,7 +71,7 @@ def test_while_materialize_is_behind_feast_is_not_asked_and_wait_waits_for_it(pr
 def test_a_materialize_that_does_not_move_is_waited_for_no_longer_than_its_patience(project: Project) -> None:
     served(project, [event("F1", NOON)])
     with project.broker() as broker:
-        stores = Materialized(project.engine(), broker)
+        stores = MaterializeProgress(project.engine(), broker)
         steps: list[int] = []
         assert (stores.wait(steps.append, patience=0.3), steps) == (stores.behind(), [])
         assert stores.behind() == 1

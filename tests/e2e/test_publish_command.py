@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.errors import ConfigError, DriftlineError
 from flows.host import patience
-from flows.jobs import keep_up
+from flows.jobs.publishing import bounded_lag
 
 Said = Callable[..., Result]
 
@@ -59,7 +59,7 @@ def test_flows_that_do_not_run_are_told_and_end_the_command_with_what_was_sent(
     project: Project, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "SAID_AFTER", 0.1)
-    monkeypatch.setattr(keep_up, "_STOPPED", 0.3)
+    monkeypatch.setattr(bounded_lag, "_STOPPED", 0.3)
     told = said(flights_file(project, 20, apart=HOUR))
     assert (
         "waiting: predict does not run, and has not read topic 'flights'; start `driftline run`"

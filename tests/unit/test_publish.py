@@ -20,11 +20,11 @@ from flows.core.stream.fields import Flag, Key, Text, Time
 from flows.errors import ConfigError, DriftlineError
 from flows.host import patience
 from flows.host.patience import Patience
-from flows.jobs import keep_up
-from flows.jobs import publish as module
-from flows.jobs.keep_up import Bound, default_step
-from flows.jobs.publish import SpeedUp, publish
-from flows.jobs.publish_input import FileRecords, Survey, survey
+from flows.jobs.publishing import bounded_lag
+from flows.jobs.publishing import publisher as module
+from flows.jobs.publishing.bounded_lag import BoundedLag, default_step
+from flows.jobs.publishing.publisher import SpeedUp, publish
+from flows.jobs.publishing.survey import FileRecords, Survey, survey
 from flows.pipeline import Pipeline, Stream
 
 FIELDS = {"id": Text(), "at": Time()}
@@ -111,7 +111,7 @@ class Flows(LogBroker):
 
 @pytest.fixture
 def flows(tmp_path, monkeypatch):
-    monkeypatch.setattr(keep_up, "_POLL", 0.0)
+    monkeypatch.setattr(bounded_lag, "_POLL", 0.0)
     broker = Flows(tmp_path / "log.db")
     yield broker
     broker.close()
@@ -121,8 +121,8 @@ def no_waiting(_: str) -> None:
     raise AssertionError("the flows moved")
 
 
-def bound(flows: Flows, seconds: int) -> Bound:
-    return Bound(flows, SHOP, seconds * SECOND, Patience(no_waiting), lambda _: True)
+def bound(flows: Flows, seconds: int) -> BoundedLag:
+    return BoundedLag(flows, SHOP, seconds * SECOND, Patience(no_waiting), lambda _: True)
 
 
 def send(broker: Any, records: Iterable[Outgoing], pace: Any, step: int) -> list[Outgoing]:
@@ -201,7 +201,7 @@ def test_flows_that_do_not_move_are_reported_once_and_then_waited_for(flows, mon
         said.append(line)
         flows.pace = 10**9
 
-    pace = Bound(flows, SHOP, 20 * SECOND, Patience(waiting), lambda _: False)
+    pace = BoundedLag(flows, SHOP, 20 * SECOND, Patience(waiting), lambda _: False)
     send(flows, hour()[:900], pace, 5 * SECOND)
     assert said[0] == (
         "waiting: predict does not run, and has not read topic 'sales'; start `driftline run`, or publish by "
@@ -217,9 +217,9 @@ def test_flows_that_never_move_end_the_publisher_with_the_flow_and_the_topic(
     flows, monkeypatch, runs, seconds, reason
 ):
     monkeypatch.setattr(patience, "SAID_AFTER", 0.0)
-    monkeypatch.setattr(keep_up, seconds, 0.05)
+    monkeypatch.setattr(bounded_lag, seconds, 0.05)
     flows.pace, said = 0, list[str]()
-    pace = Bound(flows, SHOP, 20 * SECOND, Patience(said.append), lambda _: runs)
+    pace = BoundedLag(flows, SHOP, 20 * SECOND, Patience(said.append), lambda _: runs)
     with pytest.raises(DriftlineError, match=rf"nothing moved for 0 s: predict {reason} .*'sales'"):
         send(flows, hour(), pace, 5 * SECOND)
     assert len(said) == 1
@@ -239,7 +239,7 @@ class Serving:
 
 def test_the_models_in_service_stay_within_the_bound_too(flows):
     models = Serving(flows)
-    pace = Bound(flows, SHOP, 80 * SECOND, Patience(no_waiting), lambda _: True, models)
+    pace = BoundedLag(flows, SHOP, 80 * SECOND, Patience(no_waiting), lambda _: True, models)
     send(flows, hour(), pace, 10 * SECOND)
     first_labels = {r[0].timestamp for r, _ in flows.sends if r[0].topic == "chargebacks"}
     assert models.asked.keys() <= first_labels

@@ -10,7 +10,7 @@ PATIENCE = 60.0  # seconds that the flow may take without any progress
 _LOOK_EVERY = 0.2
 
 
-class Materialized:
+class MaterializeProgress:
     """The stores against the records that stand on the topics now; what comes later does not matter."""
 
     def __init__(self, running: Engine, broker: Broker) -> None:

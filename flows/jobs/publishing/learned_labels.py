@@ -4,11 +4,11 @@ import time
 
 from flows.core.stream.broker import Broker, TopicPartition
 from flows.host.patience import Patience
-from flows.jobs.steady_producer import answered
+from flows.jobs.publishing.steady_producer import answered
 from flows.pipeline import Pipeline
 
 
-class InService:
+class LearnedLabels:
     """Follows the models topic from now on; the learner publishes a model every `interval` seconds.
 
     A label that the learner has read and no model tells of was not learned, or was already: it is waited for

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 from flows.core.features.plan import LATENESS
 from flows.core.stream.broker import Broker
 from flows.host.patience import Patience, Stall
-from flows.jobs.publish import Ends
-from flows.jobs.steady_producer import answered
+from flows.jobs.publishing.publisher import Ends
+from flows.jobs.publishing.steady_producer import answered
 from flows.pipeline import Pipeline
 
 _CHUNKS_IN_BOUND = 8
@@ -30,7 +30,7 @@ class Models(Protocol):
         """Whether the model in service has learned a label of `label_time` (ms) that the learner read."""
 
 
-class Bound:
+class BoundedLag:
     """The flows stay within `bound` ms of event time of the publisher, judged by their groups' offsets.
 
     So do the `models` in service, where they are given. `runs` tells whether a flow runs.

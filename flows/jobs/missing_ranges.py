@@ -5,7 +5,7 @@ from flows.core.stream.fields import Field, Number
 from flows.pipeline import Pipeline
 
 
-def unbounded(pipeline: Pipeline, plan: FeaturePlan) -> list[str]:
+def missing_ranges(pipeline: Pipeline, plan: FeaturePlan) -> list[str]:
     """Fields, as `topic.field`, that let every number through: inputs, aggregated columns, the target."""
     streams = {stream.topic: stream for stream in pipeline.input_streams}
     events, labels = pipeline.events.topic, pipeline.labels.topic
@@ -20,9 +20,9 @@ def unbounded(pipeline: Pipeline, plan: FeaturePlan) -> list[str]:
     ]
 
 
-def unbounded_warning(pipeline: Pipeline, plan: FeaturePlan) -> str | None:
+def missing_ranges_warning(pipeline: Pipeline, plan: FeaturePlan) -> str | None:
     """What to tell the user of them, if there are any."""
-    fields = unbounded(pipeline, plan)
+    fields = missing_ranges(pipeline, plan)
     if not fields:
         return None
     return (
