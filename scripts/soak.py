@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from slope import slope
 
-from flows.jobs.publishing.publisher import SpeedUp, publish
+from flows.jobs.publishing.pace import SpeedUp
+from flows.jobs.publishing.publisher import publish
 from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS
 

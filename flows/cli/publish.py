@@ -18,10 +18,11 @@ from flows.host.printable import printable
 from flows.host.tables import console, print_line
 from flows.jobs.publishing.bounded_lag import BoundedLag, default_step
 from flows.jobs.publishing.learned_labels import LearnedLabels
-from flows.jobs.publishing.publisher import Pace, SpeedUp
+from flows.jobs.publishing.pace import Pace, SpeedUp
 from flows.jobs.publishing.publisher import publish as publish_records
+from flows.jobs.publishing.records import FileRecords
 from flows.jobs.publishing.steady_producer import SteadyProducer
-from flows.jobs.publishing.survey import FileRecords, Survey, survey
+from flows.jobs.publishing.survey import Survey, survey
 from flows.pipeline import Pipeline, Stream
 from flows.runtime.engine import Engine, engine
 from flows.runtime.locks import is_running

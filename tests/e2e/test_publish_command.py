@@ -41,9 +41,9 @@ def test_a_file_with_bad_records_is_refused_with_lines_and_faults_before_anythin
     told = said(file.name)
     assert isinstance(told.exception, ConfigError)
     line = str(told.exception)
-    assert "of 5 records 2 would be dead letters: line 4: field" in line
+    assert "2 of 5 records would become dead letters: line 4: field" in line
     assert "; line 5: " in line
-    assert "Nothing was published; correct them, or send them as they are with --unchecked" in line
+    assert "Nothing was published; correct them, or publish them as they are with --unchecked" in line
     assert project.records("flights") == []
 
     sent = said(file.name, "--unchecked")
@@ -62,11 +62,11 @@ def test_flows_that_do_not_run_are_told_and_end_the_command_with_what_was_sent(
     monkeypatch.setattr(bounded_lag, "_STOPPED", 0.3)
     told = said(flights_file(project, 20, apart=HOUR))
     assert (
-        "waiting: predict does not run, and has not read topic 'flights'; start `driftline run`"
+        "waiting: predict is not running and has not read topic 'flights'; start `driftline run`"
         in told.stderr
     )
     assert isinstance(told.exception, DriftlineError)
-    assert "predict does not run" in str(told.exception)
+    assert "predict is not running" in str(told.exception)
     assert told.stdout == "published 7 events, 0 labels, 0 source records\n"
     assert len(project.records("flights")) == 7  # what comes within 6 hours, the bound
 

@@ -1,126 +1,92 @@
-"""Publishes records in event-time order, at a chosen speed or as fast as the flows keep up."""
+"""Publishes records in event-time order, at the pace given."""
 
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple
 
 from flows.core.serving.prediction_message import PUBLISHED_AT
-from flows.core.stream.broker import Outgoing, Producer, TopicPartition
+from flows.core.stream.broker import Outgoing, Producer
+from flows.jobs.publishing.pace import Ends, Pace
 from flows.pipeline import Pipeline
 
-_CHUNK = 2000  # records that are sent together at most
+_CHUNK = 2000  # records sent at once, at most
 
-Ends = dict[TopicPartition, int]  # the offsets that follow what was sent
+
+class _HeldLabels(NamedTuple):
+    events: Ends  # sent when the predictor has read up to here
+    labels: list[Outgoing]
+
+
+class _Chunk(NamedTuple):
+    sources: list[Outgoing]
+    events: list[Outgoing]
+    labels: list[Outgoing]
 
 
 def publish(
-    producer: Producer, pipeline: Pipeline, records: Iterable[Outgoing], pace: "Pace", step: int
+    producer: Producer, pipeline: Pipeline, records: Iterable[Outgoing], pace: Pace, step: int
 ) -> Iterator[list[Outgoing]]:
-    """Send `records` in chunks of at most `step` ms of event time; yields those that were sent each time.
+    """Send `records` in chunks of at most `step` ms of event time; yield the records of each send.
 
-    Of a chunk the sources go first, so that what is known at a moment is in the log before its questions, and
-    the labels go when the pace says that its questions are answered: in a fast replay the learner must not
-    know a label before the questions that came before it.
+    Within a chunk the sources go first, so that the log holds what was known before each event. Labels are
+    held back until the predictor has read the events sent before them, as `pace` says. Otherwise the learner
+    of a fast replay would learn a label before earlier events are scored.
     """
-    held: deque[tuple[Ends, list[Outgoing]]] = deque()
-    for chunk in _chunks(records, step):
-        while not pace.is_time(chunk[-1].timestamp or 0, held[0][1][0].timestamp if held else None):
+    held: deque[_HeldLabels] = deque()
+    for records_of_step in _chunks(records, step):
+        while not pace.is_time(_time(records_of_step[-1]), _oldest(held)):
             yield from _release(producer, held, pace)
             pace.rest()
-        sources, events, labels = _by_kind(chunk, pipeline)
-        ends = producer.send(sources + events) if sources or events else {}
-        pace.sent(chunk[0].timestamp or 0, ends)
-        if labels:
-            held.append((ends, labels))
-        yield sources + events
+        chunk = _sorted(records_of_step, pipeline)
+        unlabelled = chunk.sources + chunk.events
+        ends = producer.send(unlabelled) if unlabelled else {}
+        pace.sent(_time(records_of_step[0]), ends)
+        if chunk.labels:
+            held.append(_HeldLabels(ends, chunk.labels))
+        yield unlabelled
         yield from _release(producer, held, pace)
     while held:
         pace.rest()
         yield from _release(producer, held, pace)
 
 
-def _by_kind(
-    chunk: Iterable[Outgoing], pipeline: Pipeline
-) -> tuple[list[Outgoing], list[Outgoing], list[Outgoing]]:
-    """The chunk's sources, its events with the time they are published at, and its labels."""
-    sources: list[Outgoing] = []
-    events: list[Outgoing] = []
-    labels: list[Outgoing] = []
-    headers = ((PUBLISHED_AT, str(time.time_ns() // 1000).encode()),)
-    for record in chunk:
-        if record.topic == pipeline.events.topic:
-            events.append(record._replace(headers=headers))
-        elif record.topic == pipeline.labels.topic:
-            labels.append(record)
-        else:
-            sources.append(record)
-    return sources, events, labels
-
-
-def _release(
-    producer: Producer, held: deque[tuple[Ends, list[Outgoing]]], pace: "Pace"
-) -> Iterator[list[Outgoing]]:
-    """Send the labels whose questions are answered, and yield them."""
-    while held and pace.answered(held[0][0]):
-        labels = held.popleft()[1]
-        pace.sent(labels[0].timestamp or 0, producer.send(labels))
-        yield labels
-
-
-class Pace(Protocol):
-    """How fast `publish` goes."""
-
-    def is_time(self, event_time: int, held: int | None) -> bool:
-        """Whether a chunk whose last record is of `event_time` (ms) may be sent.
-
-        `held` is the time of the oldest label that is held back.
-        """
-
-    def rest(self) -> None:
-        """Wait a moment before the next question."""
-
-    def sent(self, first: int, ends: Ends) -> None:
-        """Records went out, the first of them of `first` (ms)."""
-
-    def answered(self, ends: Ends) -> bool:
-        """Whether the events up to `ends` have been read by the predictor."""
-
-
-class SpeedUp:
-    """Event time passes `factor` times as fast as the clock."""
-
-    def __init__(self, factor: float) -> None:
-        self._factor = factor
-        self._origin: tuple[float, int] | None = None
-        self._left = 0.0  # seconds
-
-    def is_time(self, event_time: int, held: int | None) -> bool:
-        """Whether `event_time` (ms) has come."""
-        if self._origin is None:
-            self._origin = (time.monotonic(), event_time)
-        began, first = self._origin
-        self._left = began + (event_time - first) / 1000 / self._factor - time.monotonic()
-        return self._left <= 0
-
-    def rest(self) -> None:
-        """Sleep until it has come."""
-        time.sleep(max(0.0, self._left))
-
-    def sent(self, first: int, ends: Ends) -> None:
-        """A clock does not mind."""
-
-    def answered(self, ends: Ends) -> bool:
-        """Labels come when their time has come."""
-        return True
-
-
 def _chunks(records: Iterable[Outgoing], step: int) -> Iterator[list[Outgoing]]:
     chunk: list[Outgoing] = []
     for record in records:
-        if chunk and (len(chunk) == _CHUNK or (record.timestamp or 0) - (chunk[0].timestamp or 0) > step):
+        if chunk and (len(chunk) == _CHUNK or _time(record) - _time(chunk[0]) > step):
             yield chunk
             chunk = []
         chunk.append(record)
     if chunk:
         yield chunk
+
+
+def _sorted(records: Iterable[Outgoing], pipeline: Pipeline) -> _Chunk:
+    """Sort the records by kind, and stamp the events with the time of publishing."""
+    chunk = _Chunk([], [], [])
+    headers = ((PUBLISHED_AT, str(time.time_ns() // 1000).encode()),)
+    for record in records:
+        if record.topic == pipeline.events.topic:
+            chunk.events.append(record._replace(headers=headers))
+        elif record.topic == pipeline.labels.topic:
+            chunk.labels.append(record)
+        else:
+            chunk.sources.append(record)
+    return chunk
+
+
+def _release(producer: Producer, held: deque[_HeldLabels], pace: Pace) -> Iterator[list[Outgoing]]:
+    """Send the labels whose events were read, and yield them."""
+    while held and pace.answered(held[0].events):
+        labels = held.popleft().labels
+        pace.sent(_time(labels[0]), producer.send(labels))
+        yield labels
+
+
+def _oldest(held: deque[_HeldLabels]) -> int | None:
+    return _time(held[0].labels[0]) if held else None
+
+
+def _time(record: Outgoing) -> int:
+    return record.timestamp or 0
