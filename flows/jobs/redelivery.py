@@ -1,8 +1,8 @@
-"""Posts to the webhooks outside of the alert flow: test events, and the alerts of the past."""
+"""Posts to the webhooks outside the alert flow: test events, and past alerts."""
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from typing import NamedTuple
 
@@ -16,9 +16,9 @@ from flows.runtime.engine import Engine
 
 
 class Redelivery(NamedTuple):
-    """What came of the alerts for one endpoint: how many there were, how many it took, its last answer.
+    """The result for one endpoint: alerts to post, alerts accepted, and the last answer.
 
-    `url` and `detail` hold no secret.
+    `url` and `detail` contain no secret.
     """
 
     endpoint: str
@@ -28,22 +28,22 @@ class Redelivery(NamedTuple):
     detail: str
 
 
-def try_out(running: Engine, endpoint: str = "") -> list[Redelivery]:
-    """Post a test event, once, to each endpoint or to that of this name, whatever its filters."""
+def post_test_events(running: Engine, endpoint: str = "") -> list[Redelivery]:
+    """Post a test event once to each endpoint, or to the one of this name; filters are ignored."""
     targets = _chosen(running, endpoint)
     identity, now = f"test_{secrets.token_hex(16)}", time.time_ns() // 1_000_000
     results = []
     sender = _sender(running)
     for target in targets:
-        answer = sender.post(target.endpoint, _trial(target, running.pipeline.name, identity, now))
+        answer = sender.post(target.endpoint, _test_message(target, running.pipeline.name, identity, now))
         results.append(_result(target, 1, int(answer.result == "delivered"), answer.detail))
     return results
 
 
-def replay(running: Engine, begin: int, end: int, endpoint: str = "") -> list[Redelivery]:
+def replay_alerts(running: Engine, begin: int, end: int, endpoint: str = "") -> list[Redelivery]:
     """Post the alerts with `begin <= time < end` (ms) again to the endpoints that want them.
 
-    Each is tried once; at the first that an endpoint does not take the rest is left out for it.
+    Each alert is posted once. After the first one that an endpoint refuses, the rest is skipped for it.
     """
     targets = _chosen(running, endpoint)
     signals = [(signal, record) for signal, record in _signals(running) if begin <= signal.time < end]
@@ -51,7 +51,7 @@ def replay(running: Engine, begin: int, end: int, endpoint: str = "") -> list[Re
     return [_replay(sender, target, signals) for target in targets]
 
 
-def _replay(sender: Sender, target: Target, signals: list[tuple[DriftSignal, Record]]) -> Redelivery:
+def _replay(sender: Sender, target: Target, signals: Sequence[tuple[DriftSignal, Record]]) -> Redelivery:
     wanted = [(signal, record) for signal, record in signals if target.wants.takes(signal)]
     detail = ""
     for taken, (signal, record) in enumerate(wanted):
@@ -62,7 +62,7 @@ def _replay(sender: Sender, target: Target, signals: list[tuple[DriftSignal, Rec
     return _result(target, len(wanted), len(wanted), detail)
 
 
-def _trial(target: Target, pipeline: str, identity: str, now: int) -> Message:
+def _test_message(target: Target, pipeline: str, identity: str, now: int) -> Message:
     if target.alertmanager:
         body = alertmanager.group("resolved", trial_labels(pipeline), TRIAL_ANNOTATIONS, now, now)
         return Message(identity, body, alertmanager.CONTENT_TYPE)
@@ -70,12 +70,13 @@ def _trial(target: Target, pipeline: str, identity: str, now: int) -> Message:
 
 
 def _chosen(running: Engine, name: str) -> list[Target]:
+    """Return the endpoint of this name, or all; raise `ConfigError` if there is none."""
     targets = targets_of(running)
     names = [target.endpoint.name for target in targets]
     if not names:
-        raise ConfigError("no webhook is set; set DRIFTLINE_WEBHOOK_URL and DRIFTLINE_WEBHOOK_SECRET")
+        raise ConfigError("no webhook is configured; set DRIFTLINE_WEBHOOK_URL and DRIFTLINE_WEBHOOK_SECRET")
     if name and name not in names:
-        raise ConfigError(f"there is no endpoint {name!r}; choose with --endpoint among: {', '.join(names)}")
+        raise ConfigError(f"--endpoint must be one of {', '.join(names)}, got {name!r}")
     return [target for target in targets if name in ("", target.endpoint.name)]
 
 
@@ -84,7 +85,7 @@ def _sender(running: Engine) -> Sender:
 
 
 def _signals(running: Engine) -> Iterator[tuple[DriftSignal, Record]]:
-    """The signals of the drift topic, partition by partition; what is none was told by the alert flow."""
+    """Read the drift signals, partition by partition; invalid records were reported by the alert flow."""
     topic = running.pipeline.topic("drift")
     with closing(running.open_broker()) as broker:
         for record in read_since(broker, topic, 0):

@@ -2,15 +2,20 @@
 
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from flows.core.features.plan import LATENESS
 from flows.core.stream.broker import Broker
+from flows.core.stream.times import in_milliseconds
 from flows.host.patience import Patience, Stall
 from flows.jobs.publishing.pace import Ends
 from flows.jobs.publishing.steady_producer import retry_while_away
 from flows.pipeline import Pipeline
 
+LOOSEST = timedelta(hours=6)  # the default bound for long label delays, and without labels
+TIGHTEST = timedelta(seconds=1)
+_BOUNDS_IN_DELAY = 8
 _CHUNKS_IN_BOUND = 8
 _POLL = 0.002  # seconds between two reads of the flows' offsets
 _STOPPED = 60.0  # seconds to wait for a flow that is not running
@@ -118,6 +123,14 @@ class BoundedLag:
 
 def _of_topic(topic: str, ends: Ends) -> dict[int, int]:
     return {partition.partition: end for partition, end in ends.items() if partition.topic == topic}
+
+
+def default_bound(delay: int | None) -> int:
+    """Return an eighth of the median label delay, from a second to six hours; all in ms of event time."""
+    loosest, tightest = in_milliseconds(LOOSEST), in_milliseconds(TIGHTEST)
+    if delay is None:
+        return loosest
+    return min(max(delay // _BOUNDS_IN_DELAY, tightest), loosest)
 
 
 def default_step(bound: int) -> int:
