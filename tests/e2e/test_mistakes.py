@@ -237,7 +237,7 @@ def test_a_mistyped_variable_is_a_warning_and_the_command_goes_on(project: Proje
     outcome = project.run("topics", "--json", DRIFTLINE_BACH="5")
     assert outcome.returncode == 0
     assert outcome.stderr == (
-        "driftline: warning: DRIFTLINE_BACH is no setting and is ignored; did you mean DRIFTLINE_BATCH?\n"
+        "driftline: warning: DRIFTLINE_BACH is not a setting and is ignored; did you mean DRIFTLINE_BATCH?\n"
     )
 
 
