@@ -9,7 +9,7 @@ import sys
 import typer
 
 from flows import settings
-from flows.cli import backtest, dead_letters, features, publish, run, topics, webhooks
+from flows.cli import backtest, dead_letters, features, publish, run, topics, verify, webhooks
 from flows.cli.output import print_error, warn
 from flows.errors import DriftlineError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 for commands in (run, publish, topics, backtest, features):
     app.add_typer(commands.commands)
-app.add_typer(features.verify, name="verify")
+app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")
 app.add_typer(dead_letters.commands, name="dead-letters")
 

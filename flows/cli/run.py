@@ -118,7 +118,7 @@ def run(
     chosen = dict.fromkeys(_known(flows or FLOWS, FLOWS), 1)
     running = engine(pipeline)
     state_dir.make(running.settings.state_dir)
-    running.plan()
+    running.plan()  # what follows checks all that would make a flow fail at once
     check_topics(running)
     targets_of(running)
     _check_processes(running, processes)
