@@ -108,19 +108,14 @@ def run(
     A flow that crashes is restarted and resumes from its last stored state. The number of predict processes
     may change from run to run.
     """
-    from flows.alert import targets_of
-    from flows.host import state_dir
     from flows.runtime.engine import engine
     from flows.runtime.locks import await_free
-    from flows.runtime.runner import FLOWS, check_sole, check_topics
+    from flows.runtime.runner import FLOWS, check_sole
     from flows.runtime.supervisor import Supervisor
 
     chosen = dict.fromkeys(_known(flows or FLOWS, FLOWS), 1)
     running = engine(pipeline)
-    state_dir.make(running.settings.state_dir)
-    running.plan()  # what follows checks all that would make a flow fail at once
-    check_topics(running)
-    targets_of(running)
+    _check(running)
     _check_processes(running, processes)
     if "predict" in chosen:
         chosen["predict"] = processes
@@ -140,6 +135,18 @@ def _known(flows: Sequence[str], known: Sequence[str]) -> Sequence[str]:
         if flow not in known:
             raise ConfigError(f"FLOW must be one of {', '.join(known)}, got {flow!r}")
     return flows
+
+
+def _check(running: "Engine") -> None:
+    """Raise `DriftlineError` for a mistake that would make each flow fail when it starts."""
+    from flows.alert import targets_of
+    from flows.host import state_dir
+    from flows.runtime.runner import check_topics
+
+    state_dir.make(running.settings.state_dir)
+    running.plan()
+    check_topics(running)
+    targets_of(running)
 
 
 def _check_processes(running: "Engine", processes: int) -> None:
