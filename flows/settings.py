@@ -1,7 +1,7 @@
-"""The settings: the only place that reads the environment.
+"""The settings: the only module that reads the environment.
 
-Every variable begins with `DRIFTLINE_`. `SETTINGS` lists them with their defaults and meaning; the reference in
-the documentation is checked against it.
+All variables start with `DRIFTLINE_`. `SETTINGS` has their defaults and meanings. A test compares it with the
+documentation.
 """
 
 import os
@@ -25,33 +25,33 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("DRIFTLINE_BROKER", "", "`kafka://host:port[,host:port]`, or `file:///path/log.db` for the embedded log; by default the embedded log in the state directory"),
-    Setting("DRIFTLINE_KAFKA_*", "", "passed through to the Kafka clients: `DRIFTLINE_KAFKA_SASL_PASSWORD` is `sasl.password`"),
-    Setting("DRIFTLINE_PIPELINE", "", "the pipeline to work on, where the project has several"),
-    Setting("DRIFTLINE_STATE_DIR", ".driftline", "where the engine keeps its state, relative to the project"),
+    Setting("DRIFTLINE_BROKER", "", "the broker: `kafka://host:port[,host:port]`, or `file:///path/log.db` for the embedded log; by default the embedded log in the state directory"),
+    Setting("DRIFTLINE_KAFKA_*", "", "options of the Kafka clients: `DRIFTLINE_KAFKA_SASL_PASSWORD` sets `sasl.password`"),
+    Setting("DRIFTLINE_PIPELINE", "", "the pipeline to use; required if the project has several"),
+    Setting("DRIFTLINE_STATE_DIR", ".driftline", "the directory of the engine's state, relative to the project"),
     Setting("DRIFTLINE_FEATURE_STORE", "feature_store.yaml", "the Feast configuration in the feature repository"),
     Setting("DRIFTLINE_REDIS", "127.0.0.1:6379", "the Redis server that `feature_store.redis.yaml` refers to"),
-    Setting("DRIFTLINE_SECRET", "", "the secret that signs models and flow states, at least 32 bytes (`openssl rand -hex 32`); by default one is made in the state directory"),
-    Setting("DRIFTLINE_ARTIFACTS", "", "where models go that are too large for a message: a folder, relative to the project, or an fsspec URL such as `s3://bucket/driftline`; by default `artifacts` in the state directory"),
-    Setting("DRIFTLINE_WEBHOOK_URL", "", "where drift alerts are posted; without it they stay on the drift topic"),
-    Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks); several with spaces between them while one replaces another"),
-    Setting("DRIFTLINE_WEBHOOK_PIPELINES", "", "post the alerts of these pipelines only (names with commas between them); by default all"),
-    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post alerts of these kinds only, `concept`, `feature`, `prediction` or `quality`; by default all"),
-    Setting("DRIFTLINE_WEBHOOK_SEVERITIES", "", "post alerts of these severities only (`warning`, `critical`); by default all"),
-    Setting("DRIFTLINE_WEBHOOK_FORMAT", "cloudevents", "the body: `cloudevents`, or `alertmanager` as Alertmanager posts it"),
-    Setting("DRIFTLINE_WEBHOOK_NAME_*", "", "the same for a further endpoint of any name: `DRIFTLINE_WEBHOOK_ONCALL_URL`, `DRIFTLINE_WEBHOOK_ONCALL_SECRET` and so on"),
-    Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may go to private and loopback addresses"),
-    Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "where the flows answer `/metrics`, `/healthz` and `/readyz`"),
-    Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the others take the next ones; 0 for any free port"),
-    Setting("DRIFTLINE_BATCH", "1000", "the most records that travel through a flow as one batch"),
-    Setting("DRIFTLINE_EPOCH_SECONDS", "10", "how often a flow stores its state; after a crash it works at most this much again"),
-    Setting("DRIFTLINE_MODEL_SECONDS", "0.2", "how often the learner publishes what the model has learned"),
+    Setting("DRIFTLINE_SECRET", "", "the secret that signs models and flow states, at least 32 bytes (`openssl rand -hex 32`); by default a random one in the state directory"),
+    Setting("DRIFTLINE_ARTIFACTS", "", "the store of models too large for a message: a folder, relative to the project, or an fsspec URL such as `s3://bucket/driftline`; by default `artifacts` in the state directory"),
+    Setting("DRIFTLINE_WEBHOOK_URL", "", "the URL that drift alerts are posted to; without it they are only on the drift topic"),
+    Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks); during a rotation several, separated by spaces"),
+    Setting("DRIFTLINE_WEBHOOK_PIPELINES", "", "post only alerts of these pipelines (names separated by commas); by default all"),
+    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post only alerts of these kinds (`concept`, `feature`, `prediction`, `quality`); by default all"),
+    Setting("DRIFTLINE_WEBHOOK_SEVERITIES", "", "post only alerts of these severities (`warning`, `critical`); by default all"),
+    Setting("DRIFTLINE_WEBHOOK_FORMAT", "cloudevents", "the format of the body: `cloudevents`, or `alertmanager` for a receiver of Alertmanager's webhooks"),
+    Setting("DRIFTLINE_WEBHOOK_NAME_*", "", "the same settings for a further endpoint NAME, such as `DRIFTLINE_WEBHOOK_ONCALL_URL` and `DRIFTLINE_WEBHOOK_ONCALL_SECRET`"),
+    Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may be posted to private and loopback addresses"),
+    Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "the address on which the flows serve `/metrics`, `/healthz` and `/readyz`"),
+    Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the other flows use the next ones; 0 for any free port"),
+    Setting("DRIFTLINE_BATCH", "1000", "the maximum number of records in a batch of a flow"),
+    Setting("DRIFTLINE_EPOCH_SECONDS", "10", "the interval at which a flow stores its state; after a crash it repeats at most this much work"),
+    Setting("DRIFTLINE_MODEL_SECONDS", "0.2", "the interval at which the learner publishes its model"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class WebhookSettings:
-    """What is set for one endpoint. What may be secret is left out of its repr."""
+    """The settings of one endpoint. Its repr leaves out the URL and the secret."""
 
     name: str
     url: str = field(repr=False)
@@ -64,7 +64,7 @@ class WebhookSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one process. Secrets are left out of its repr."""
+    """The settings of one process. Its repr leaves out the secrets."""
 
     broker: str
     pipeline: str
@@ -77,15 +77,16 @@ class Settings:
     batch: int
     epoch_seconds: float
     model_seconds: float
-    artifacts: str = field(repr=False)  # a URL may hold a password
+    artifacts: str = field(repr=False)  # a URL may contain a password
     secret: bytes = field(repr=False)
     kafka_options: Mapping[str, str] = field(repr=False)
 
 
 def load(project: Path, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of the environment, with paths relative to `project`; raises `ConfigError`.
+    """Return the settings of the environment, with paths relative to `project`.
 
-    Exports `DRIFTLINE_REDIS` with its default, since Feast itself expands it in its configuration.
+    Exports `DRIFTLINE_REDIS`, since Feast expands that variable in its configuration. Raises `ConfigError` for
+    an invalid value.
     """
     env = os.environ if environment is None else environment
     values = {s.name: env.get(s.name) or s.default for s in SETTINGS}
@@ -103,7 +104,7 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
         webhooks=_webhooks(env),
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
-        http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # and four more
+        http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # five flows
         batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
@@ -113,34 +114,34 @@ def load(project: Path, environment: Mapping[str, str] | None = None) -> Setting
 
 
 def unknown(environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A warning for each variable that begins as a setting does and is none, with the nearest setting."""
+    """Yield a warning for each variable with the prefix that is not a setting, with the nearest setting."""
     env = os.environ if environment is None else environment
     for name in sorted(env):
-        if name.startswith(_PREFIX) and name not in _KNOWN and not name.startswith(_PASSED_ON):
+        if name.startswith(_PREFIX) and name not in _KNOWN and not name.startswith(_CHECKED_ELSEWHERE):
             near = get_close_matches(name.removeprefix(_PREFIX), _candidates(name), n=1)
             advice = f"did you mean {_PREFIX}{near[0]}?" if near else "docs/reference.md lists the settings"
-            yield f"{name} is no setting and is ignored; {advice}"
+            yield f"{name} is not a setting and is ignored; {advice}"
 
 
 def _candidates(name: str) -> list[str]:
-    """The settings, those of a family with the rest of this name; without the prefix of all."""
-    rest = "_".join(name.split("_")[2:])
-    names = [known.replace("*", rest) for known in _KNOWN if rest or "*" not in known]
+    """Return the settings' names without the prefix; a `*` becomes the end of `name`."""
+    end = "_".join(name.split("_")[2:])
+    names = [known.replace("*", end) for known in _KNOWN if end or "*" not in known]
     return [each.removeprefix(_PREFIX) for each in sorted(names)]
 
 
 def _artifacts(value: str, project: Path, state_dir: Path) -> str:
-    """Return a URL as it is, and any other value as a folder's path."""
+    """Return a URL unchanged, and a folder as a path."""
     return value if "://" in value else str(project / value if value else state_dir / "artifacts")
 
 
-DEFAULT_WEBHOOK = "default"  # the name of the endpoint whose variables have none in them
+DEFAULT_WEBHOOK = "default"  # the endpoint of the DRIFTLINE_WEBHOOK_* variables without a name
 _WEBHOOK = "DRIFTLINE_WEBHOOK_"
 _WEBHOOK_FIELDS = ("URL", "SECRET", "PIPELINES", "KINDS", "SEVERITIES", "FORMAT")
 
 
 def webhook_variable(name: str, field: str) -> str:
-    """The variable that sets a field, such as "URL", of the endpoint.
+    """Return the variable that sets a field of an endpoint, such as "URL".
 
     >>> webhook_variable("default", "URL"), webhook_variable("oncall", "URL")
     ('DRIFTLINE_WEBHOOK_URL', 'DRIFTLINE_WEBHOOK_ONCALL_URL')
@@ -160,18 +161,20 @@ def _webhooks(env: Mapping[str, str]) -> tuple[WebhookSettings, ...]:
 
 
 def _webhook_field(variable: str) -> tuple[str, str]:
-    """The endpoint's name and the field that a variable sets."""
+    """Return the endpoint's name and the field that a variable sets; raise `ConfigError` for no field."""
     name, _, field = variable.removeprefix(_WEBHOOK).rpartition("_")
     if field not in _WEBHOOK_FIELDS or name == DEFAULT_WEBHOOK.upper():
         fields = ", ".join(_WEBHOOK_FIELDS)
-        raise ConfigError(f"{variable} is no setting: after an endpoint's name comes one of {fields}")
+        raise ConfigError(
+            f"{variable} must end with one of {fields} after the endpoint's name; rename or unset it"
+        )
     return name.lower() or DEFAULT_WEBHOOK, field
 
 
 def _webhook(name: str, given: Mapping[str, str]) -> WebhookSettings:
     if "URL" not in given:
         raise ConfigError(
-            f"{webhook_variable(name, 'URL')} is missing; set it, or unset the endpoint's others"
+            f"{webhook_variable(name, 'URL')} is not set; set it, or unset the endpoint's other variables"
         )
     return WebhookSettings(
         name=name,
@@ -194,18 +197,18 @@ def _kafka_options(env: Mapping[str, str]) -> dict[str, str]:
     return {
         name.removeprefix(prefix).lower().replace("_", "."): value
         for name, value in given.items()
-        if name not in _OF_THE_KAFKA_SCRIPT
+        if name not in _SCRIPT_VARIABLES
     }
 
 
-_OF_THE_KAFKA_SCRIPT = [
+_SCRIPT_VARIABLES = [
     f"DRIFTLINE_KAFKA_{name}" for name in ("HOME", "PORT", "CONTROLLER_PORT", "NODE", "HEAP", "PROPERTIES")
 ]
 _PREFIX = "DRIFTLINE_"
 _KNOWN = {setting.name for setting in SETTINGS}
-_PASSED_ON = (
-    "DRIFTLINE_KAFKA_",  # to the Kafka clients, which refuse what they do not know
-    _WEBHOOK,  # `load` refuses those that are none
+_CHECKED_ELSEWHERE = (
+    "DRIFTLINE_KAFKA_",  # the Kafka clients refuse unknown options
+    _WEBHOOK,  # `load` refuses unknown ones
     "DRIFTLINE_TEST_",  # of the tests
 )
 
@@ -216,19 +219,19 @@ def _number(name: str, values: Mapping[str, str], low: float, high: float) -> fl
     except ValueError:
         number = nan
     if not low <= number <= high:
-        raise ConfigError(f"{name} must be a number from {low:g} to {high:g}, not {values[name]!r}")
+        raise ConfigError(f"{name} must be a number from {low:g} to {high:g}, got {values[name]!r}")
     return number
 
 
 def _whole_number(name: str, values: Mapping[str, str], low: int, high: int) -> int:
     number = _number(name, values, low, high)
     if not number.is_integer():
-        raise ConfigError(f"{name} must be a whole number, not {values[name]!r}")
+        raise ConfigError(f"{name} must be a whole number, got {values[name]!r}")
     return int(number)
 
 
 def _flag(name: str, values: Mapping[str, str]) -> bool:
     text = values[name].lower()
     if text not in ("true", "false", "1", "0"):
-        raise ConfigError(f"{name} must be true or false, not {values[name]!r}")
+        raise ConfigError(f"{name} must be true or false, got {values[name]!r}")
     return text in ("true", "1")

@@ -16,7 +16,8 @@ from flows.host.tables import print_line, print_table
 from flows.runtime.user_faults import fault_of
 
 if TYPE_CHECKING:
-    from flows.jobs.verify import Verification, ViewResult  # which needs DuckDB
+    from flows.jobs.verify import Verification  # imports DuckDB
+    from flows.jobs.verify_results import ViewResult
 
 _NAMED = 2  # columns that moved furthest, in a table
 _SHOWN = 10  # explained or mismatched rows that a table shows

@@ -1,4 +1,4 @@
-"""Tables and lines for people: nothing is cut, whatever the width of the terminal."""
+"""Tables and lines for people, never truncated, whatever the width of the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from rich.text import Text
 
 from flows.host.printable import printable
 
-_UNLIMITED = 100_000  # columns, where nobody's terminal bounds them
-_FRAME = 3  # columns that the frame of a table takes for each cell, and one more
+_UNLIMITED = 100_000  # columns, for a file or a pipe
+_FRAME = 3  # columns of the frame per cell; the last cell has one more
 
 
 def console() -> Console:
-    """A console on standard output: as wide as the terminal, and for a file or a pipe without a limit."""
+    """Return a console on standard output, as wide as the terminal; a file or a pipe has no limit."""
     made = Console(highlight=False, markup=False, emoji=False)
     if not made.file.isatty():
         made.width = _UNLIMITED
@@ -23,14 +23,14 @@ def console() -> Console:
 
 
 def print_line(to: Console, text: str, style: str = "") -> None:
-    """Print a text in which there may be texts of a producer as one line."""
+    """Print a text as one line; it may contain text from records."""
     to.print(Text(printable(text), style), soft_wrap=True)
 
 
 def print_table(to: Console, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print the rows as a table; where it is too wide, each row as a list of its cells.
+    """Print the rows as a table; print each row as a list of its cells if the table is too wide.
 
-    Whole numbers get separators, other numbers four decimals; None is an empty cell.
+    Integers get thousands separators, floats four decimals; None is an empty cell.
     """
     names = [printable(name) for name in names]
     shown = [[_text(cell) for cell in row] for row in rows]

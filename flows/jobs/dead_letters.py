@@ -1,4 +1,4 @@
-"""Reads the dead letters of a pipeline, and sends them to where they came from once more."""
+"""Reads the dead letters of a pipeline, and sends their records to the topics they came from."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,18 +11,18 @@ from flows.core.stream.dead_letter import REASONS, DeadLetter, again, read
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline
 
-_AT_ONCE = 1000  # records in one acknowledged batch
+_BATCH = 1000  # records sent at once
 
 
-class Wanted(NamedTuple):
-    """Which dead letters are meant: all that fit each of these; what is empty fits any."""
+class LetterFilter(NamedTuple):
+    """Matches dead letters by reason, origin topic and place; an empty field matches any."""
 
     reason: str = ""
     origin: str = ""
     places: Collection[str] = ()
 
-    def fits(self, letter: DeadLetter) -> bool:
-        """Whether the letter is one of them."""
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether the letter matches all fields."""
         return (
             self.reason in ("", letter.reason)
             and self.origin in ("", letter.origin)
@@ -30,32 +30,36 @@ class Wanted(NamedTuple):
         )
 
 
-class Replayed(NamedTuple):
-    """How many letters were sent again, and how many, by their topic, were not, since it is no input."""
+class LetterReplay(NamedTuple):
+    """Counts the letters sent again, and those skipped because their topic is not an input, by topic."""
 
     sent: int
-    left_out: Mapping[str, int]
+    skipped: Mapping[str, int]
 
 
-def check(wanted: Wanted, inputs: Collection[str] = ()) -> None:
-    """Raise `ConfigError` for a reason, or among `inputs` a topic, that no dead letter can have."""
+def check_reason(wanted: LetterFilter) -> None:
+    """Raise `ConfigError` for a reason that no dead letter has."""
     if wanted.reason not in ("", *REASONS):
-        raise ConfigError(f"there is no reason {wanted.reason!r}; the reasons are {', '.join(REASONS)}")
-    if inputs and wanted.origin not in ("", *inputs):
-        raise ConfigError(f"--topic {wanted.origin!r} is no input; the inputs are {', '.join(inputs)}")
+        raise ConfigError(f"--reason must be one of {', '.join(REASONS)}, got {wanted.reason!r}")
 
 
-def letters(pipeline: Pipeline, broker: Broker, wanted: Wanted) -> Iterator[DeadLetter]:
-    """The dead letters, partition by partition, oldest first; what is none on the topic is passed over."""
+def check_topic(wanted: LetterFilter, inputs: Collection[str]) -> None:
+    """Raise `ConfigError` for an origin that is not among the `inputs`."""
+    if wanted.origin not in ("", *inputs):
+        raise ConfigError(f"--topic must be an input ({', '.join(inputs)}), got {wanted.origin!r}")
+
+
+def letters(pipeline: Pipeline, broker: Broker, wanted: LetterFilter) -> Iterator[DeadLetter]:
+    """Read the dead letters that match, partition by partition, oldest first; skip any other record."""
     for record in read_since(broker, pipeline.topic("dead-letters"), 0):
         with suppress(InvalidRecord):
             letter = read(record)
-            if wanted.fits(letter):
+            if wanted.matches(letter):
                 yield letter
 
 
 def letter_at(pipeline: Pipeline, broker: Broker, place: str) -> DeadLetter:
-    """The dead letter at `place`, which is PARTITION/OFFSET; raises `ConfigError` where there is none."""
+    """Return the dead letter at `place`, PARTITION/OFFSET; raise `ConfigError` if there is none."""
     topic = pipeline.topic("dead-letters")
     with suppress(ValueError, InvalidRecord):
         partition, offset = map(int, place.split("/"))
@@ -64,22 +68,23 @@ def letter_at(pipeline: Pipeline, broker: Broker, place: str) -> DeadLetter:
             for records in read_range(broker, TopicPartition(topic, partition), offset, offset + 1):
                 return read(records[0])
     raise ConfigError(
-        f"there is no dead letter at {place!r}; `driftline dead-letters list` shows their places"
+        f"PARTITION/OFFSET must be the place of a dead letter, got {place!r}; `driftline dead-letters list` "
+        "shows the places"
     )
 
 
 def inputs_of(pipeline: Pipeline) -> list[str]:
-    """The topics whose records may be sent again: those that others write."""
+    """Return the input topics; only their records may be sent again."""
     return [stream.topic for stream in pipeline.input_streams]
 
 
-def replay(broker: Broker, chosen: Iterable[DeadLetter], inputs: Collection[str]) -> Replayed:
-    """Send each letter's record to the topic and partition that it came from, if that is an input."""
-    left, sent, left_out = iter(chosen), 0, Counter[str]()
+def replay(broker: Broker, chosen: Iterable[DeadLetter], inputs: Collection[str]) -> LetterReplay:
+    """Send each record to its topic and partition, if its topic is among the `inputs`."""
+    remaining, sent, skipped = iter(chosen), 0, Counter[str]()
     with closing(broker.producer()) as producer:
-        while batch := list(islice(left, _AT_ONCE)):
+        while batch := list(islice(remaining, _BATCH)):
             records = [again(letter) for letter in batch if letter.origin in inputs]
             producer.send(records)
             sent += len(records)
-            left_out.update(letter.origin for letter in batch if letter.origin not in inputs)
-    return Replayed(sent, left_out)
+            skipped.update(letter.origin for letter in batch if letter.origin not in inputs)
+    return LetterReplay(sent, skipped)

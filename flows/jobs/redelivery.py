@@ -1,4 +1,4 @@
-"""Posts to the webhooks outside of the alert flow: test events, and the alerts of the past."""
+"""Posts to the webhooks outside the alert flow: test events, and past alerts."""
 
 import secrets
 import time
@@ -15,9 +15,9 @@ from flows.runtime.webhook_targets import WebhookTarget
 
 
 class Redelivery(NamedTuple):
-    """What came of the alerts for one endpoint: how many there were, how many it took, its last answer.
+    """The result for one endpoint: alerts to post, alerts accepted, and the last answer.
 
-    `url` and `detail` hold no secret.
+    `url` and `detail` contain no secret.
     """
 
     endpoint: str
@@ -27,29 +27,31 @@ class Redelivery(NamedTuple):
     detail: str
 
 
-def try_out(pipeline: str, targets: Sequence[WebhookTarget], sender: Sender) -> list[Redelivery]:
-    """Post a test event of the pipeline, once, to each endpoint, whatever its filters."""
+def post_test_events(pipeline: str, targets: Sequence[WebhookTarget], sender: Sender) -> list[Redelivery]:
+    """Post a test event of the pipeline once to each endpoint; filters are ignored."""
     identity, now = f"test_{secrets.token_hex(16)}", time.time_ns() // 1_000_000
     results = []
     for target in targets:
-        answer = sender.post(target.endpoint, _trial(target, pipeline, identity, now))
+        answer = sender.post(target.endpoint, _test_message(target, pipeline, identity, now))
         results.append(_result(target, 1, int(answer.result == "delivered"), answer.detail))
     return results
 
 
-def replay(
+def replay_alerts(
     broker: Broker, topic: str, span: tuple[int, int], targets: Sequence[WebhookTarget], sender: Sender
 ) -> list[Redelivery]:
     """Post the alerts on `topic` with `begin <= time < end` (ms) again to the endpoints that want them.
 
-    Each is tried once; at the first that an endpoint does not take the rest is left out for it.
+    Each alert is posted once. After the first one that an endpoint refuses, the rest is skipped for it.
     """
     begin, end = span
     signals = [(signal, record) for signal, record in _signals(broker, topic) if begin <= signal.time < end]
     return [_replay(sender, target, signals) for target in targets]
 
 
-def _replay(sender: Sender, target: WebhookTarget, signals: list[tuple[DriftSignal, Record]]) -> Redelivery:
+def _replay(
+    sender: Sender, target: WebhookTarget, signals: Sequence[tuple[DriftSignal, Record]]
+) -> Redelivery:
     wanted = [(signal, record) for signal, record in signals if target.wants.takes(signal)]
     detail = ""
     for taken, (signal, record) in enumerate(wanted):
@@ -60,7 +62,7 @@ def _replay(sender: Sender, target: WebhookTarget, signals: list[tuple[DriftSign
     return _result(target, len(wanted), len(wanted), detail)
 
 
-def _trial(target: WebhookTarget, pipeline: str, identity: str, now: int) -> Message:
+def _test_message(target: WebhookTarget, pipeline: str, identity: str, now: int) -> Message:
     if target.alertmanager:
         body = alertmanager.group("resolved", trial_labels(pipeline), TRIAL_ANNOTATIONS, now, now)
         return Message(identity, body, alertmanager.CONTENT_TYPE)
@@ -68,17 +70,17 @@ def _trial(target: WebhookTarget, pipeline: str, identity: str, now: int) -> Mes
 
 
 def chosen(targets: Sequence[WebhookTarget], name: str) -> list[WebhookTarget]:
-    """Return the endpoint of this name, by default all; raises `ConfigError` if there is none."""
+    """Return the endpoint of this name, by default all; raise `ConfigError` if there is none."""
     names = [target.endpoint.name for target in targets]
     if not names:
-        raise ConfigError("no webhook is set; set DRIFTLINE_WEBHOOK_URL and DRIFTLINE_WEBHOOK_SECRET")
+        raise ConfigError("no webhook is configured; set DRIFTLINE_WEBHOOK_URL and DRIFTLINE_WEBHOOK_SECRET")
     if name and name not in names:
-        raise ConfigError(f"there is no endpoint {name!r}; choose with --endpoint among: {', '.join(names)}")
+        raise ConfigError(f"--endpoint must be one of {', '.join(names)}, got {name!r}")
     return [target for target in targets if name in ("", target.endpoint.name)]
 
 
 def _signals(broker: Broker, topic: str) -> Iterator[tuple[DriftSignal, Record]]:
-    """The signals of the drift topic, partition by partition; what is none was told by the alert flow."""
+    """Read the drift signals, partition by partition; invalid records were reported by the alert flow."""
     for record in read_since(broker, topic, 0):
         with suppress(InvalidRecord):
             yield DriftSignal.from_json(record.value or b""), record

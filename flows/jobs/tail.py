@@ -1,6 +1,6 @@
-"""Follows a topic, and makes its records readable."""
+"""Follows a topic, and turns its records into plain data for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -8,14 +8,23 @@ import orjson
 from flows.core.stream.broker import Broker, Record, TopicPartition
 from flows.core.stream.dead_letter import time_text
 
-_HIDDEN = "..."  # in the place of what would fill the screen and tell a reader nothing
+_HIDDEN = "..."  # replaces a value that would fill the screen
 
 
-def follow(broker: Broker, topic: str, from_start: bool) -> Iterator[Record]:
-    """The records of `topic` as they come, from the oldest or from now on; it never ends."""
-    bounds = broker.offsets(topic)
-    start = {TopicPartition(topic, p): first if from_start else end for p, (first, end) in enumerate(bounds)}
-    consumer = broker.consumer("driftline.tail", start)
+def follow_from_start(broker: Broker, topic: str) -> Iterator[Record]:
+    """Yield all records of `topic`, then new ones as they arrive; never ends."""
+    bounds = enumerate(broker.offsets(topic))
+    return _follow(broker, {TopicPartition(topic, number): start for number, (start, _) in bounds})
+
+
+def follow_from_end(broker: Broker, topic: str) -> Iterator[Record]:
+    """Yield new records of `topic` as they arrive; never ends."""
+    bounds = enumerate(broker.offsets(topic))
+    return _follow(broker, {TopicPartition(topic, number): end for number, (_, end) in bounds})
+
+
+def _follow(broker: Broker, offsets: Mapping[TopicPartition, int]) -> Iterator[Record]:
+    consumer = broker.consumer("driftline.tail", offsets)
     try:
         while True:
             yield from consumer.poll(1000, 0.2)
@@ -24,9 +33,9 @@ def follow(broker: Broker, topic: str, from_start: bool) -> Iterator[Record]:
 
 
 def readable(record: Record, names: Sequence[str] = ()) -> dict[str, Any]:
-    """The record as plain data: where it stands, its headers if it is a dead letter, and its value.
+    """Return the record as plain data: its position, the headers of a dead letter, and its value.
 
-    `names` are those of a prediction's features.
+    With `names` the features of a prediction become a mapping.
     """
     shown: dict[str, Any] = {
         "partition": record.partition,
@@ -36,13 +45,17 @@ def readable(record: Record, names: Sequence[str] = ()) -> dict[str, Any]:
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     if "reason" in headers:
         shown |= {name: headers[name] for name in ("reason", "detail", "topic") if name in headers}
+    return shown | {"value": _value(record, names)}
+
+
+def _value(record: Record, names: Sequence[str]) -> Any:
     try:
         value = orjson.loads(record.value or b"null")
     except orjson.JSONDecodeError:
-        value = (record.value or b"").decode(errors="backslashreplace")
+        return (record.value or b"").decode(errors="backslashreplace")
     if isinstance(value, dict):
         if "estimator" in value:
             value["estimator"] = _HIDDEN
         if names and len(value.get("features", ())) == len(names):
             value["features"] = dict(zip(names, value["features"], strict=True))
-    return shown | {"value": value}
+    return value

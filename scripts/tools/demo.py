@@ -30,8 +30,8 @@ from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.errors import DriftlineError
 from flows.host.patience import Patience
-from flows.jobs.keep_up import Bound, default_step
-from flows.jobs.publish import publish
+from flows.jobs.publishing.bounded_lag import BoundedLag, default_step
+from flows.jobs.publishing.publisher import publish
 from flows.runtime.engine import Engine
 from scripts.tools.fresh import REPOSITORY, fresh_project
 
@@ -172,7 +172,7 @@ def publish_all(broker: Broker, running: Engine, dataset: Any, watcher: Watcher)
         wait_until_ready(broker, running)
         began = time.monotonic()
         patience = Patience(lambda _: None)
-        pace = Bound(broker, running.pipeline, BOUND, patience, lambda _: True)
+        pace = BoundedLag(broker, running.pipeline, BOUND, patience, lambda _: True)
         producer = broker.producer()
         replayed = _until(records, running.pipeline.events.topic, dataset.events - live)
         for _ in publish(producer, running.pipeline, replayed, pace, default_step(BOUND)):

@@ -25,7 +25,8 @@ from urllib.request import urlopen
 from rich.console import Console
 from rich.table import Table
 
-from flows.jobs.publish import SpeedUp, publish
+from flows.jobs.publishing.pace import SpeedUp
+from flows.jobs.publishing.publisher import publish
 from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS
 from scripts.tools.endless import DAY, flights

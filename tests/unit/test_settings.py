@@ -215,12 +215,12 @@ def warnings(*names: str) -> list[str]:
     ],
 )
 def test_a_mistyped_variable_is_told_with_the_nearest_setting(name, near):
-    assert warnings(name) == [f"{name} is no setting and is ignored; did you mean {near}?"]
+    assert warnings(name) == [f"{name} is not a setting and is ignored; did you mean {near}?"]
 
 
 def test_a_variable_near_no_setting_is_told_with_where_they_are_listed():
     assert warnings("DRIFTLINE_COLOUR") == [
-        "DRIFTLINE_COLOUR is no setting and is ignored; docs/reference.md lists the settings"
+        "DRIFTLINE_COLOUR is not a setting and is ignored; docs/reference.md lists the settings"
     ]
 
 

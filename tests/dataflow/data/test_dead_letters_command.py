@@ -158,21 +158,21 @@ def test_what_came_from_the_engines_own_topics_is_left_alone(project: Project, s
     run_flow(project.engine(), "learn")
     told = said("replay", "--reason", "schema").stdout
     assert "0 sent again" in told
-    assert "1 left alone: flight_delays.predictions is no input of the pipeline" in told
+    assert "1 skipped: flight_delays.predictions is not an input of the pipeline" in told
 
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["replay"], "say which"),
+        (["replay"], "nothing is chosen to replay"),
         (
             ["replay", "--reason", "bad-luck"],
-            "there is no reason 'bad-luck'; the reasons are not-json, schema",
+            "--reason must be one of not-json, schema",
         ),
-        (["replay", "--topic", "flight_delays.drift"], "is no input; the inputs are flights, departures, "),
-        (["replay", "0/0"], "there is no dead letter at '0/0'; `driftline dead-letters list`"),
-        (["list", "--reason", "bad-luck"], "there is no reason"),
+        (["replay", "--topic", "flight_delays.drift"], "--topic must be an input (flights, departures, "),
+        (["replay", "0/0"], "must be the place of a dead letter, got '0/0'; `driftline dead-letters list`"),
+        (["list", "--reason", "bad-luck"], "--reason must be one of"),
     ],
 )
 def test_a_mistake_is_told(said: Said, arguments: list[str], says: str) -> None:

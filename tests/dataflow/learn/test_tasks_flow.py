@@ -20,7 +20,8 @@ from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Outgoing
 from flows.core.stream.fields import Field, Flag, Number, Text, Time
 from flows.core.stream.times import iso
-from flows.jobs.training_set import AsServed, TrainingSet
+from flows.jobs.training_features import AsServed
+from flows.jobs.training_set import TrainingSet
 from flows.pipeline import RetrainPolicy, Stream
 from flows.pipelines.flight_delays import prepare
 from flows.runtime.engine import Engine

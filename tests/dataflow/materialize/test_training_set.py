@@ -27,7 +27,7 @@ from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.core.stream.times import iso, milliseconds
 from flows.errors import ConfigError
 from flows.host.functions import load_function
-from flows.jobs.training_set import schema_of
+from flows.jobs.training_schema import schema_of
 from flows.pipeline import Pipeline, Stream
 from flows.pipelines import flights_data
 
@@ -143,7 +143,7 @@ def test_without_predictions_the_file_has_the_columns_and_no_row(project: Projec
 def test_a_folder_that_is_not_there_is_one_line(project: Project) -> None:
     done = project.run("training-set", "nowhere/out.parquet")
     assert done.returncode == 2
-    assert "there is no folder nowhere" in done.stderr
+    assert "folder nowhere does not exist" in done.stderr
 
 
 def test_nothing_but_the_file_is_left(project: Project) -> None:

@@ -14,7 +14,7 @@ from materializing import run as run_materialize
 from flows.core.features.plan import Input, Output, Transform
 from flows.core.stream.broker import Outgoing
 from flows.host.functions import source_hash
-from flows.jobs.materialized import Materialized
+from flows.jobs.materialize_progress import MaterializeProgress
 from flows.jobs.verify import Verification
 
 
@@ -57,7 +57,7 @@ def test_while_materialize_is_behind_feast_is_not_asked_and_wait_waits_for_it(pr
     report = orjson.loads(done.stdout)
     assert done.returncode == 4
     records = sum(len(project.records(topic)) for topic in ("predictions", "features"))
-    assert f"Feast was not asked: materialize is behind by {records} records" in done.stderr
+    assert f"not compared with Feast: materialize lags by {records} records" in done.stderr
     assert total(report, "equal") == 30 * len(report["views"])
     assert {view["feast_rows"] for view in report["views"]} == {None}
     waiting = project.start(DRIFTLINE, "verify", "features", "--wait", "--json")
@@ -71,13 +71,13 @@ def test_while_materialize_is_behind_feast_is_not_asked_and_wait_waits_for_it(pr
 def test_a_materialize_that_does_not_move_is_waited_for_no_longer_than_its_patience(project: Project) -> None:
     served(project, [event("F1", NOON)])
     with project.broker() as broker:
-        stores = Materialized(project.engine().pipeline, broker)
+        stores = MaterializeProgress(project.engine().pipeline, broker)
         steps: list[int] = []
-        assert (stores.wait(steps.append, patience=0.3), steps) == (stores.behind(), [])
-        assert stores.behind() == 1
+        assert (stores.wait(steps.append, patience=0.3), steps) == (stores.lag(), [])
+        assert stores.lag() == 1
         project.send([event("F2", NOON)])
         run_flow(project.engine(), "predict")
-        assert stores.behind() == 1  # what came later does not matter
+        assert stores.lag() == 1  # what came later does not matter
 
 
 def test_a_row_that_lacks_a_record_which_came_later_is_explained_by_its_position(project: Project) -> None:
@@ -157,7 +157,10 @@ def test_what_cannot_be_compared_is_said(project: Project) -> None:
     assert "has no prediction of plan" in done.stderr
     assert "run the flows first" in done.stderr
     done = project.run("verify", "features", "--since", "yesterday")
-    assert (done.returncode, "--since 'yesterday' must be a time in ISO 8601" in done.stderr) == (2, True)
+    assert (done.returncode, "--since must be a time in ISO 8601, got 'yesterday'; " in done.stderr) == (
+        2,
+        True,
+    )
     served(project, [event("F1", NOON)])
     (prediction,) = project.records("predictions")
     other = orjson.dumps(orjson.loads(prediction.value) | {"plan": "0" * 12})

@@ -23,7 +23,8 @@ from flows.core.stream.fields import Flag, Key, Number, Text, Time
 from flows.core.stream.times import iso
 from flows.errors import ConfigError
 from flows.jobs import backfill
-from flows.jobs.backfill import Backfill, FileHistory
+from flows.jobs.backfill import Backfill
+from flows.jobs.history import FileHistory
 from flows.pipeline import Pipeline, Stream
 
 NOON = 1_357_041_600_000  # 2013-01-01T12:00:00Z
@@ -200,11 +201,11 @@ def test_columns_that_cannot_be_the_fields_are_refused(tmp_path, row, said):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["sales.parquet"], "does not name its topic; write it as TOPIC=FILE"),
-        (["labels=sales.parquet"], "'labels' is no input of the features; those are sales, orders"),
-        (["sales=nowhere.parquet"], "there is no file 'nowhere.parquet'"),
+        (["sales.parquet"], "argument must be TOPIC=FILE.parquet, got 'sales.parquet'"),
+        (["labels=sales.parquet"], r"must be an input of the features \(sales, orders\), got 'labels'"),
+        (["sales=nowhere.parquet"], "file 'nowhere.parquet' does not exist"),
         (["sales=text.parquet"], "text.parquet cannot be read as parquet"),
-        (["sales=sales.parquet", "sales=sales.parquet"], "a topic is named twice"),
+        (["sales=sales.parquet", "sales=sales.parquet"], "topic 'sales' must be given once"),
     ],
 )
 def test_files_that_cannot_be_a_history_are_refused(tmp_path, monkeypatch, files, said):

@@ -20,11 +20,13 @@ from flows.core.stream.fields import Flag, Key, Text, Time
 from flows.errors import ConfigError, DriftlineError
 from flows.host import patience
 from flows.host.patience import Patience
-from flows.jobs import keep_up
-from flows.jobs import publish as module
-from flows.jobs.keep_up import Bound, default_step
-from flows.jobs.publish import SpeedUp, publish
-from flows.jobs.publish_input import FileRecords, Survey, survey
+from flows.jobs.publishing import bounded_lag, publisher
+from flows.jobs.publishing import pace as pace_module
+from flows.jobs.publishing.bounded_lag import BoundedLag, default_step
+from flows.jobs.publishing.pace import SpeedUp
+from flows.jobs.publishing.publisher import publish
+from flows.jobs.publishing.records import FileRecords
+from flows.jobs.publishing.survey import Survey, survey
 from flows.pipeline import Pipeline, Stream
 
 FIELDS = {"id": Text(), "at": Time()}
@@ -111,7 +113,7 @@ class Flows(LogBroker):
 
 @pytest.fixture
 def flows(tmp_path, monkeypatch):
-    monkeypatch.setattr(keep_up, "_POLL", 0.0)
+    monkeypatch.setattr(bounded_lag, "_POLL", 0.0)
     broker = Flows(tmp_path / "log.db")
     yield broker
     broker.close()
@@ -121,8 +123,8 @@ def no_waiting(_: str) -> None:
     raise AssertionError("the flows moved")
 
 
-def bound(flows: Flows, seconds: int) -> Bound:
-    return Bound(flows, SHOP, seconds * SECOND, Patience(no_waiting), lambda _: True)
+def bound(flows: Flows, seconds: int) -> BoundedLag:
+    return BoundedLag(flows, SHOP, seconds * SECOND, Patience(no_waiting), lambda _: True)
 
 
 def send(broker: Any, records: Iterable[Outgoing], pace: Any, step: int) -> list[Outgoing]:
@@ -149,7 +151,7 @@ def test_each_partition_has_its_records_in_event_time_order(flows):
 
 
 def test_only_events_say_when_they_were_published(flows, monkeypatch):
-    monkeypatch.setattr(module.time, "time_ns", lambda: 1_700_000_000_123_456_789)
+    monkeypatch.setattr(publisher.time, "time_ns", lambda: 1_700_000_000_123_456_789)
     send(flows, hour()[:50], bound(flows, 80), SECOND)
     headers = {topic: {r.headers for r in flows.log(topic)} for topic in TOPICS[:2]}
     assert headers == {"visits": {()}, "sales": {((PUBLISHED_AT, b"1700000000123456"),)}}
@@ -201,26 +203,27 @@ def test_flows_that_do_not_move_are_reported_once_and_then_waited_for(flows, mon
         said.append(line)
         flows.pace = 10**9
 
-    pace = Bound(flows, SHOP, 20 * SECOND, Patience(waiting), lambda _: False)
+    pace = BoundedLag(flows, SHOP, 20 * SECOND, Patience(waiting), lambda _: False)
     send(flows, hour()[:900], pace, 5 * SECOND)
     assert said[0] == (
-        "waiting: predict does not run, and has not read topic 'sales'; start `driftline run`, or publish by "
-        "the clock with --speed-up"
+        "waiting: predict is not running and has not read topic 'sales'; start `driftline run`, or publish "
+        "by the clock with --speed-up"
     )
     assert len(set(said)) == len(said) <= 2
 
 
 @pytest.mark.parametrize(
-    ("runs", "seconds", "reason"), [(False, "_STOPPED", "does not run,"), (True, "_STUCK", "runs, but")]
+    ("runs", "seconds", "reason"),
+    [(False, "_STOPPED", "is not running and"), (True, "_STUCK", "is running but")],
 )
 def test_flows_that_never_move_end_the_publisher_with_the_flow_and_the_topic(
     flows, monkeypatch, runs, seconds, reason
 ):
     monkeypatch.setattr(patience, "SAID_AFTER", 0.0)
-    monkeypatch.setattr(keep_up, seconds, 0.05)
+    monkeypatch.setattr(bounded_lag, seconds, 0.05)
     flows.pace, said = 0, list[str]()
-    pace = Bound(flows, SHOP, 20 * SECOND, Patience(said.append), lambda _: runs)
-    with pytest.raises(DriftlineError, match=rf"no progress for 0 s: predict {reason} .*'sales'"):
+    pace = BoundedLag(flows, SHOP, 20 * SECOND, Patience(said.append), lambda _: runs)
+    with pytest.raises(DriftlineError, match=rf"nothing moved for 0 s: predict {reason} .*'sales'"):
         send(flows, hour(), pace, 5 * SECOND)
     assert len(said) == 1
 
@@ -232,14 +235,14 @@ class Serving:
         self.flows = flows
         self.asked: dict[int, int] = {}
 
-    def serve(self, label_time: int) -> bool:
+    def has_learned(self, label_time: int) -> bool:
         self.asked[label_time] = self.asked.get(label_time, 0) + 1
         return self.asked[label_time] > 1
 
 
 def test_the_models_in_service_stay_within_the_bound_too(flows):
     models = Serving(flows)
-    pace = Bound(flows, SHOP, 80 * SECOND, Patience(no_waiting), lambda _: True, models)
+    pace = BoundedLag(flows, SHOP, 80 * SECOND, Patience(no_waiting), lambda _: True, models)
     send(flows, hour(), pace, 10 * SECOND)
     first_labels = {r[0].timestamp for r, _ in flows.sends if r[0].topic == "chargebacks"}
     assert models.asked.keys() <= first_labels
@@ -266,7 +269,7 @@ class Clock:
 
 def test_with_a_speed_up_event_time_passes_that_many_times_as_fast_as_the_clock(flows, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(pace_module, "time", clock)
     rows = [record("sales", second) for second in (0, 30, 60, 600)]
     began, times = clock.now, []
     with closing(flows.producer()) as producer:
@@ -278,7 +281,7 @@ def test_with_a_speed_up_event_time_passes_that_many_times_as_fast_as_the_clock(
 
 def test_a_publisher_that_is_behind_its_speed_up_does_not_wait(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(pace_module, "time", clock)
     pace = SpeedUp(1)
     assert pace.is_time(START, None)
     clock.now += 100
@@ -331,13 +334,13 @@ def test_a_line_that_would_be_a_dead_letter_is_named_by_its_number(tmp_path, lin
     records = lines(tmp_path, orjson.dumps({"id": "a", "at": START}), b"", line)
     found = survey(SHOP, records, print)
     assert (found.counts, found.bad) == ({"sales": 2}, 1)
-    with pytest.raises(ConfigError, match=r"of 2 records 1 would be dead letters: line 3: \S.* Nothing was"):
+    with pytest.raises(ConfigError, match=r"1 of 2 records .* dead letters: line 3: \S.* Nothing was"):
         found.check(records.place)
 
 
 def test_of_many_bad_records_the_first_three_are_told_and_all_are_counted(tmp_path):
     records = lines(tmp_path, *BAD, orjson.dumps({"id": "a", "at": START}))
-    with pytest.raises(ConfigError, match=r"of 8 records 7 .*line 1: .*line 2: .*line 3: .*; and 4 more\."):
+    with pytest.raises(ConfigError, match=r"7 of 8 records .*line 1: .*line 2: .*line 3: .*; and 4 more\."):
         survey(SHOP, records, print).check(records.place)
 
 
@@ -409,5 +412,5 @@ def test_times_of_a_file_are_in_the_unit_that_is_declared(tmp_path):
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path):
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match="does not exist"):
         FileRecords(tmp_path / "nothing.jsonl", SHOP.events)

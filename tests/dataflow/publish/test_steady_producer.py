@@ -13,8 +13,8 @@ from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec, read_r
 from flows.errors import BrokerAway, DeliveryError, DriftlineError, Unacknowledged
 from flows.host import patience
 from flows.host.patience import Patience
-from flows.jobs import steady_producer
-from flows.jobs.steady_producer import SteadyProducer
+from flows.jobs.publishing import steady_producer
+from flows.jobs.publishing.steady_producer import SteadyProducer
 
 
 class Outages(LogBroker):

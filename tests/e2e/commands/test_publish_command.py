@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.errors import ConfigError, DriftlineError
 from flows.host import patience
-from flows.jobs import keep_up
+from flows.jobs.publishing import bounded_lag
 
 Said = Callable[..., Result]
 
@@ -42,9 +42,9 @@ def test_a_file_with_bad_records_is_refused_with_lines_and_faults_before_anythin
     told = said(file.name)
     assert isinstance(told.exception, ConfigError)
     line = str(told.exception)
-    assert "of 5 records 2 would be dead letters: line 4: field" in line
+    assert "2 of 5 records would become dead letters: line 4: field" in line
     assert "; line 5: " in line
-    assert "Nothing was published; correct them, or send them as they are with --unchecked" in line
+    assert "Nothing was published; correct them, or publish them as they are with --unchecked" in line
     assert project.records("flights") == []
 
     sent = said(file.name, "--unchecked")
@@ -60,14 +60,14 @@ def test_flows_that_do_not_run_are_told_and_end_the_command_with_what_was_sent(
     project: Project, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patience, "SAID_AFTER", 0.1)
-    monkeypatch.setattr(keep_up, "_STOPPED", 0.3)
+    monkeypatch.setattr(bounded_lag, "_STOPPED", 0.3)
     told = said(flights_file(project, 20, apart=HOUR))
     assert (
-        "waiting: predict does not run, and has not read topic 'flights'; start `driftline run`"
+        "waiting: predict is not running and has not read topic 'flights'; start `driftline run`"
         in told.stderr
     )
     assert isinstance(told.exception, DriftlineError)
-    assert "predict does not run" in str(told.exception)
+    assert "predict is not running" in str(told.exception)
     assert told.stdout == "published 7 events, 0 labels, 0 source records\n"
     assert len(project.records("flights")) == 7  # what comes within 6 hours, the bound
 
@@ -83,7 +83,7 @@ def test_a_replay_with_labels_after_minutes_is_served_as_the_backtest_says(proje
         published = project.run("publish")
         assert published.returncode == 0, published.stderr
         assert published.stdout == "published 200 events, 200 labels, 0 source records\n"
-        assert "labels take 0:05:00, so the flows are kept within 0:00:38 of event time" in published.stderr
+        assert "labels take 0:05:00, so the flows may lag by 0:00:38 of event time" in published.stderr
         wait_until(lambda: learned(project) == 200, PATIENCE)
         assert running.stop() == 0, running.said()
     served = project.values("metrics")[-1]["metrics"]["model"]

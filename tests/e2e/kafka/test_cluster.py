@@ -71,7 +71,7 @@ def assert_as_clean(project: Project, clean: Project, parts: list[list[Outgoing]
 def test_more_processes_than_partitions_are_refused(project: Project) -> None:
     outcome = project.run("run", "predict", "--processes", "2")
     assert outcome.returncode == 2
-    assert "--processes 2 is more than the 1 partitions of flight_delays" in outcome.stderr
+    assert "--processes must be at most 1, the partitions of flight_delays, got 2" in outcome.stderr
 
 
 def start_on(hosts: Sequence[Host], projects: Sequence[Project]) -> list[Running]:

@@ -6,7 +6,7 @@ from river import linear_model
 
 from flows.core.features.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
 from flows.core.stream.fields import Flag, Number, Text, Time
-from flows.jobs.unbounded import unbounded, unbounded_warning
+from flows.jobs.missing_ranges import missing_ranges, missing_ranges_warning
 from flows.pipeline import Pipeline, Stream
 
 KEYS: dict[str, Any] = {"id": Text(), "at": Time(), "shop": Text()}
@@ -44,7 +44,7 @@ def test_inputs_columns_that_are_aggregated_and_the_fields_of_transforms_are_loo
     mean, count = ("mean", "fee"), ("count_distinct", "unread")
     ratio = Transform("ratio", "m:f", "hash", (Input("fee", "number"),), (), (Output("r", "float"),))
     plan = FeaturePlan("shop", (view(mean, count),), transforms=(ratio,))
-    assert unbounded(pipeline(), plan) == [
+    assert missing_ranges(pipeline(), plan) == [
         "sales.amount",
         "sales.low",
         "sales.high",
@@ -57,8 +57,8 @@ def test_the_target_of_a_regression_is_looked_at() -> None:
     regression = pipeline(
         task="regression", target="loss", inputs=("both",), model=linear_model.LinearRegression
     )
-    assert unbounded(regression, FeaturePlan("shop", ())) == ["frauds.loss"]
+    assert missing_ranges(regression, FeaturePlan("shop", ())) == ["frauds.loss"]
 
 
 def test_where_each_has_a_range_there_is_no_warning() -> None:
-    assert unbounded_warning(pipeline(inputs=("both", "shop")), FeaturePlan("shop", ())) is None
+    assert missing_ranges_warning(pipeline(inputs=("both", "shop")), FeaturePlan("shop", ())) is None
