@@ -26,7 +26,6 @@ from flows.core.features import entity_state
 from flows.core.features import rows as feature_rows
 from flows.core.features.batch import (
     Assembler,
-    EntityFeatures,
     EntityKey,
     Part,
     Question,
@@ -34,6 +33,7 @@ from flows.core.features.batch import (
     Splitter,
     Step,
 )
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.idle import IdleIndex
 from flows.core.features.intake import Batch, Intake
 from flows.core.features.lookups import Lookups

@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import rankdata
 
 from flows.adapters.feast.repo import apply, compile_plan
-from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
+from flows.core.features.batch import Assembler, EntityKey, Question, Splitter, Update
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.plan import LATENESS, FeaturePlan
 from flows.core.features.windows.sliding import Value
 from flows.core.stream.broker import Outgoing

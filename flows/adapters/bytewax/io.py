@@ -21,7 +21,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from flows.core.stream.broker import Broker, Consumer, Outgoing, Producer, Record, TopicPartition, read_range
 from flows.core.stream.decode import Decoder
 from flows.core.stream.drain import Drain
-from flows.core.stream.merge import EventTimeMerge, of_our_time
+from flows.core.stream.merge import EventTimeMerge, clamp_future_timestamps
 from flows.errors import AccessDenied, BrokerError, OffsetExpired, UnknownTopic
 
 Offsets = dict[str, int]  # "topic/partition" to the next offset: what recovery stores
@@ -207,7 +207,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             records = self._consumer.poll(self._batch, wait)
         except OffsetExpired as error:
             raise OffsetExpired(f"{error}. {_EXPIRED}") from error
-        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000, self._decoders))
+        self._merge.add(clamp_future_timestamps(records, time.time_ns() // 1_000_000, self._decoders))
         self._hold_back()
         return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
 
