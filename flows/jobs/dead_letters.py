@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from flows.core.stream.broker import Broker, TopicPartition, read_range, read_since
-from flows.core.stream.dead_letter import REASONS, DeadLetter, again, read
+from flows.core.stream.dead_letter import REASONS, DeadLetter, read, resent
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline
 
@@ -83,7 +83,7 @@ def replay(broker: Broker, chosen: Iterable[DeadLetter], inputs: Collection[str]
     remaining, sent, skipped = iter(chosen), 0, Counter[str]()
     with closing(broker.producer()) as producer:
         while batch := list(islice(remaining, _BATCH)):
-            records = [again(letter) for letter in batch if letter.origin in inputs]
+            records = [resent(letter) for letter in batch if letter.origin in inputs]
             producer.send(records)
             sent += len(records)
             skipped.update(letter.origin for letter in batch if letter.origin not in inputs)

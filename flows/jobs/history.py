@@ -7,7 +7,7 @@ from typing import Protocol
 
 from flows.adapters.parquet.records import ParquetRecords
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
-from flows.core.stream.merge import merged, of_our_time
+from flows.core.stream.merge import clamp_future_timestamps, merged
 from flows.errors import ConfigError
 from flows.pipeline import Pipeline, Stream
 
@@ -48,7 +48,7 @@ class TopicHistory:
 
     def _log(self, partition: TopicPartition, start: int, end: int) -> Iterator[Record]:
         for records in read_range(self._broker, partition, start, end):
-            yield from of_our_time(records, self._now, self._decoders)
+            yield from clamp_future_timestamps(records, self._now, self._decoders)
 
 
 class FileHistory:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from flows.adapters.bytewax.stored_slots import stored_slots
+from flows.adapters.kafka.topic_settings import Role, judge
 from flows.core.stream.broker import Broker
-from flows.core.stream.topic_settings import Role, judge
 from flows.errors import AccessDenied, ConfigError
 from flows.pipeline import Pipeline
 from flows.runtime.flow_io import source_slots

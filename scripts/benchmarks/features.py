@@ -17,7 +17,8 @@ from typing import Any
 import orjson
 from rich.table import Table
 
-from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.batch import Assembler, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.intake import Intake
 from flows.core.features.plan import Aggregate, FeaturePlan, View
 from flows.core.stream.broker import Record

@@ -13,7 +13,7 @@ from zlib import crc32
 import pytest
 
 from flows.core.stream.broker import Broker, Consumer, Outgoing, Record, TopicPartition, TopicSpec, read_range
-from flows.core.stream.dead_letter import again, dead_letter, read
+from flows.core.stream.dead_letter import dead_letter, read, resent
 from flows.errors import OffsetExpired, UnknownTopic
 from flows.runtime.broker_url import open_broker
 
@@ -99,7 +99,7 @@ def test_a_dead_letter_gives_back_null_and_empty_as_they_were(broker: Broker, ne
         letters = [dead_letter(dead, record, "schema", "") for record in take(consumer, 3)]
     send(broker, letters)
     with closing(broker.consumer("g", {TopicPartition(dead, 0): 0})) as consumer:
-        send(broker, [again(read(record)) for record in take(consumer, 3)])
+        send(broker, [resent(read(record)) for record in take(consumer, 3)])
     with closing(broker.consumer("g", {TopicPartition(topic, 0): 3})) as consumer:
         found = [Outgoing(topic, r.value, r.key, 0, 1, r.headers) for r in take(consumer, 3)]
     assert found == sent

@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from harness import Project
 
+from flows.adapters.kafka.topic_settings import Role, judge
 from flows.core.stream.broker import Broker, TopicSpec
-from flows.core.stream.topic_settings import Role, judge
 from flows.errors import ConfigError
 from flows.runtime.topics import make
 

@@ -19,7 +19,7 @@ from flows.adapters.bytewax.source_watch import ClockWatch, TopicWatch
 from flows.core.stream.broker import Broker, Consumer, Record, TopicPartition
 from flows.core.stream.decode import Decoder
 from flows.core.stream.drain import Drain
-from flows.core.stream.merge import EventTimeMerge, of_our_time
+from flows.core.stream.merge import EventTimeMerge, clamp_future_timestamps
 from flows.errors import OffsetExpired
 
 SlotBatch = tuple[str, list[Record]]
@@ -172,7 +172,9 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             records = self._consumer.poll(self._batch, wait)
         except OffsetExpired as error:
             raise OffsetExpired(f"{error}. {_EXPIRED}") from error
-        self._merge.add(of_our_time(records, time.time_ns() // 1_000_000, self._settings.decoders))
+        self._merge.add(
+            clamp_future_timestamps(records, time.time_ns() // 1_000_000, self._settings.decoders)
+        )
         self._apply_backpressure()
         return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
 

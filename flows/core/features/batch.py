@@ -7,13 +7,11 @@ dataflow, where each entity is a key of its own, run the same code.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from flows.core.features.plan import FeaturePlan, View
-from flows.core.features.windows.sliding import Value, WindowState, windows_of
-from flows.core.features.windows.tiles import TileState
+from flows.core.features.plan import FeaturePlan
+from flows.core.features.windows.sliding import Value
 
 
 class Update(NamedTuple):
@@ -58,10 +56,10 @@ class EntityKey(NamedTuple):
 
 
 # What an entity does in a batch; a plain tuple, for there are some for every event. A record to add: the view
-# among those of the entity (_NONE: no record), its time, id and values. Then a question to answer, of the
-# same time and id: its row among those of the batch (_NONE: no question).
+# among those of the entity (ABSENT: no record), its time, id and values. Then a question to answer, of the
+# same time and id: its row among those of the batch (ABSENT: no question).
 Step = tuple[int, int, str, Any, int]
-_NONE = -1
+ABSENT = -1
 
 _tuple = tuple.__new__  # makes a named tuple in a third of the time that its class takes
 
@@ -120,13 +118,13 @@ class Splitter:
                 targets, row = of_events[item.stream], questions
                 questions += 1
             else:
-                targets, row = of_records.get(item.stream, _NOWHERE), _NONE
+                targets, row = of_records.get(item.stream, _NOWHERE), ABSENT
             for before, (view, values), entities in targets:
                 step = (view, time, record_id, values(payload), row)
                 for entity in entities:
                     of_value = steps[entity][payload.get(entity)]
                     for earlier, read in before:
-                        of_value.append((earlier, time, record_id, read(payload), _NONE))
+                        of_value.append((earlier, time, record_id, read(payload), ABSENT))
                     of_value.append(step)
         return [
             (_tuple(EntityKey, (entity, value)), of_value)
@@ -143,7 +141,7 @@ def _targets(plan: FeaturePlan, stream: str, *, asked: bool = False) -> list[_Ta
         views = enumerate(plan.views_of(entity))
         fed = tuple((index, view.columns) for index, view in views if view.stream == stream)
         if fed or asked:
-            alike[fed or ((_NONE, ()),)].append(entity)
+            alike[fed or ((ABSENT, ()),)].append(entity)
     targets = []
     for fed, entities in alike.items():
         *before, last = ((index, _reader(columns)) for index, columns in fed)
@@ -157,92 +155,6 @@ def _reader(columns: Sequence[str]) -> _Values:
         (column,) = columns
         return lambda payload: (payload[column],)
     return itemgetter(*columns) if columns else lambda _: ()
-
-
-class EntityFeatures:
-    """The windows of one entity: all its views, run step by step.
-
-    `lateness` (ms) is the plan's; `state` is what `snapshot` gave.
-    """
-
-    __slots__ = ("_key", "_states", "_views")
-
-    def __init__(
-        self, key: EntityKey, views: Sequence[View], lateness: int, state: bytes | None = None
-    ) -> None:
-        self._key = key
-        self._views = views
-        self._states = tuple([state_of(view, lateness) for view in views])
-        if state is not None:
-            for windows, saved in zip(self._states, _split(state), strict=True):
-                windows.restore(saved)
-
-    def run(self, steps: Iterable[Step]) -> Part:
-        """Take the steps in; the answers, and a row for each view that got records.
-
-        A row is as of the view's newest record, so that the last one does not depend on how the records were
-        cut into batches.
-        """
-        return self._run_one(steps) if len(self._states) == 1 else self._run_all(steps)
-
-    def _run_one(self, steps: Iterable[Step]) -> Part:
-        """`_run_all` for an only view, as most entities have: its loops would cost as much as the windows."""
-        answers: list[tuple[int, list[Value]]] = []
-        state, late, time, row, changed = self._states[0], 0, 0, _NONE, False
-        for view, time, record_id, values, row in steps:
-            if view != _NONE:
-                late += state.add(time, record_id, values) == "late"
-                changed = True
-            if row != _NONE:
-                answers.append((row, state.ask(time, record_id)))
-        rows = [self._row(0, time, None if row == _NONE else answers[-1][1])] if changed else []
-        return _tuple(Part, (self._key.entity, answers, rows, late))
-
-    def _run_all(self, steps: Iterable[Step]) -> Part:
-        answers: list[tuple[int, list[Value]]] = []
-        late, states, time = 0, self._states, 0
-        changed: set[int] = set()
-        by_view: list[list[Value]] | None = None  # the answers after the last record
-        for view, time, record_id, values, row in steps:
-            if view != _NONE:
-                late += states[view].add(time, record_id, values) == "late"
-                changed.add(view)
-                by_view = None
-            if row != _NONE:
-                by_view = [state.ask(time, record_id) for state in states]
-                answers.append((row, [*chain.from_iterable(by_view)]))
-        rows = [self._row(view, time, by_view[view] if by_view else None) for view in sorted(changed)]
-        return _tuple(Part, (self._key.entity, answers, rows, late))
-
-    @property
-    def expires(self) -> int:
-        """The event time (ms) from which on the entity is as one never seen."""
-        return max(state.expires for state in self._states)
-
-    def snapshot(self) -> bytes:
-        """The state to resume from, immutable."""
-        parts = [state.snapshot() for state in self._states]
-        return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "little"), part))
-
-    def _row(self, number: int, time: int, answer: list[Value] | None) -> Row:
-        """The row of a view as of its newest record; `answer` is the view's as of `time`, where known."""
-        view, state = self._views[number], self._states[number]
-        newest = state.newest_record
-        known = answer is not None and newest == time and not view.excludes_own
-        return _tuple(Row, (view.name, self._key.value, newest, answer if known else state.ask(newest)))
-
-
-def state_of(view: View, lateness: int) -> TileState | WindowState:
-    """A view's state for one entity that nothing is known of; `lateness` in ms."""
-    return TileState(view, lateness) if view.slide else windows_of(view, lateness)()
-
-
-def _split(state: bytes) -> Iterable[bytes]:
-    at = 0
-    while at < len(state):
-        length = int.from_bytes(state[at : at + 4], "little")
-        yield state[at + 4 : at + 4 + length]
-        at += 4 + length
 
 
 class Assembler:

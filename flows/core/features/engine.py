@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from flows.core.features import entity_state
-from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.batch import Assembler, EntityKey, Question, Row, Splitter, Update
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.idle import IdleIndex
 from flows.core.features.intake import Intake
 from flows.core.features.plan import FeaturePlan

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from flows.core.features import entity_state
-from flows.core.features.batch import EntityFeatures, EntityKey, Part
+from flows.core.features.batch import EntityKey, Part
 from flows.core.features.by_entity import EntityPart, EntitySteps, IdleCheck
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.idle import IdleIndex
 from flows.core.features.plan import FeaturePlan
 

@@ -102,7 +102,7 @@ def read(record: Record) -> DeadLetter:
     )
 
 
-def again(letter: DeadLetter) -> Outgoing:
+def resent(letter: DeadLetter) -> Outgoing:
     """The record of a dead letter, to be sent to where it came from once more.
 
     Its timestamp is that of the sending. A header tells the intake of an event that failed behind it: its id

@@ -131,7 +131,7 @@ def size_of(record: Record) -> int:
     return size
 
 
-def of_our_time(
+def clamp_future_timestamps(
     records: list[Record], now: int, decoders: Mapping[str, Decoder] = MappingProxyType({})
 ) -> list[Record]:
     """The records, each with a timestamp to merge it by.

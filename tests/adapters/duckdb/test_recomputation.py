@@ -10,7 +10,8 @@ import pytest
 from window_views import LATENESS, VIEWS
 
 from flows.adapters.duckdb.recomputation import Recomputation, ServedFeatures, StreamRecord
-from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
+from flows.core.features.batch import Assembler, EntityKey, Question, Splitter, Update
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.plan import COUNTS, Aggregate, FeaturePlan, View
 
 

@@ -13,7 +13,8 @@ from scipy.stats import rankdata
 
 from flows.adapters.feast.compiler import compile_plan
 from flows.adapters.feast.repo import apply
-from flows.core.features.batch import Assembler, EntityFeatures, EntityKey, Question, Splitter, Update
+from flows.core.features.batch import Assembler, EntityKey, Question, Splitter, Update
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.plan import LATENESS, FeaturePlan
 from flows.core.features.windows.sliding import Value
 from flows.core.stream.broker import Outgoing

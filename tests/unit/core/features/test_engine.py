@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from flows.core.features.batch import (
     Assembler,
-    EntityFeatures,
     EntityKey,
     Part,
     Question,
@@ -16,6 +15,7 @@ from flows.core.features.batch import (
     Splitter,
     Update,
 )
+from flows.core.features.entity import EntityFeatures
 from flows.core.features.plan import Aggregate, FeaturePlan, View
 from flows.core.features.windows.sliding import Value
 

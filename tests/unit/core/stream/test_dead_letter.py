@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.stream.broker import Outgoing, Record
-from flows.core.stream.dead_letter import REASONS, DeadLetter, again, dead_letter, read
+from flows.core.stream.dead_letter import REASONS, DeadLetter, dead_letter, read, resent
 from flows.errors import InvalidRecord
 
 RECORD = Record("flights", 2, 4711, 1_357_035_300_000, b"UA-1", b"\xff\x00{", (("published-at", b"17"),))
@@ -98,13 +98,13 @@ def test_whatever_else_stands_on_the_topic_is_no_dead_letter_and_crashes_nothing
 @pytest.mark.parametrize("reason", ["schema", "late", "duplicate", "unknown-event"])
 def test_the_record_is_sent_again_byte_for_byte_with_its_own_headers(reason):
     letter = read(in_log(dead_letter("d", RECORD, reason, "")))
-    assert again(letter) == Outgoing("flights", RECORD.value, RECORD.key, 2, None, RECORD.headers)
+    assert resent(letter) == Outgoing("flights", RECORD.value, RECORD.key, 2, None, RECORD.headers)
 
 
 @pytest.mark.parametrize("reason", ["model", "transform"])
 def test_the_intake_is_told_of_an_event_that_failed_behind_it(reason):
-    first = again(read(in_log(dead_letter("d", RECORD, reason, ""))))
+    first = resent(read(in_log(dead_letter("d", RECORD, reason, ""))))
     assert first.headers == (*RECORD.headers, ("replayed", b"dead:flights/2/4711"))
     in_topic = RECORD._replace(offset=5000, headers=first.headers)
-    second = again(read(in_log(dead_letter("d", in_topic, reason, ""))))
+    second = resent(read(in_log(dead_letter("d", in_topic, reason, ""))))
     assert second.headers == (*RECORD.headers, ("replayed", b"dead:flights/2/5000"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.core.stream.broker import Record, TopicPartition
 from flows.core.stream.decode import CLOCK_TOLERANCE, Decoder
 from flows.core.stream.fields import Text, Time
-from flows.core.stream.merge import EventTimeMerge, merged, of_our_time, size_of
+from flows.core.stream.merge import EventTimeMerge, clamp_future_timestamps, merged, size_of
 from flows.errors import InvalidRecord
 
 SOURCES, EVENTS, LABELS = (TopicPartition(topic, 0) for topic in ("sources", "events", "labels"))
@@ -203,10 +203,10 @@ def untimed(offset: int, value: bytes) -> Record:
 def test_a_record_without_a_timestamp_is_merged_by_its_event_time():
     decoders = {"events": Decoder("id", "at", {"id": Text(), "at": Time()})}
     records = [untimed(0, b'{"id":"1","at":5}'), untimed(1, b"junk"), untimed(2, b'{"id":"2","at":9}')]
-    assert times(of_our_time(records, 1_000, decoders)) == [5, -1, 9]
-    assert times(of_our_time(records, 1_000)) == [-1, -1, -1]
+    assert times(clamp_future_timestamps(records, 1_000, decoders)) == [5, -1, 9]
+    assert times(clamp_future_timestamps(records, 1_000)) == [-1, -1, -1]
     merge = EventTimeMerge([SOURCES, EVENTS])
-    merge.add(of_our_time(records, 1_000, decoders))
+    merge.add(clamp_future_timestamps(records, 1_000, decoders))
     merge.add(log_of({SOURCES: [4, 6, 7]})[SOURCES])
     order = [(r.topic, r.offset) for r in merge.take(9, 10**9, lambda _: False)]
     sources = [("sources", n) for n in range(3)]
@@ -217,7 +217,7 @@ def test_a_record_without_a_timestamp_is_merged_by_its_event_time():
 def test_an_event_time_from_the_future_moves_no_record_without_a_timestamp_there():
     decoders = {"events": Decoder("id", "at", {"id": Text(), "at": Time()})}
     future = untimed(0, b'{"id":"1","at":%d}' % (1_000 + CLOCK_TOLERANCE + 1))
-    (timed,) = of_our_time([future], 1_000, decoders)
+    (timed,) = clamp_future_timestamps([future], 1_000, decoders)
     assert timed.timestamp == 1_000
     with pytest.raises(InvalidRecord, match="more than an hour ahead"):
         decoders["events"].decode(timed)

@@ -4,8 +4,8 @@ from typing import get_args
 
 import pytest
 
+from flows.adapters.kafka.topic_settings import Role, judge
 from flows.adapters.kafka.topics import COMPACTED, ROOMY, TOPIC
-from flows.core.stream.topic_settings import Role, judge
 
 DEFAULTS = {
     "cleanup.policy": "delete",

@@ -1,0 +1,27 @@
+"""Functions compiled from source text; the only place in Driftline that runs generated code.
+
+The checker of records and the windows run for every event. Written as loops over the declaration they cost
+several times as much CPU time; `docs/decisions/generated-code.md` has the figures. The source is made of
+numbers and of names quoted with `repr`, never of text from a record.
+"""
+
+import linecache
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Function = Callable[..., Any]
+
+
+def compile_functions(source: str, title: str, names: Mapping[str, Any]) -> dict[str, Function]:
+    """Return the functions that `source` defines, by name; `names` are the globals they may use.
+
+    Tracebacks show `title` as the file and quote the line of `source`.
+
+    >>> compile_functions("def double(x):\\n    return 2 * x", "double", {})["double"](21)
+    42
+    """
+    file = f"<generated {title}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    functions: dict[str, Function] = {}
+    exec(compile(source, file, "exec"), {"__name__": __name__, **names}, functions)  # noqa: S102  see above
+    return functions
