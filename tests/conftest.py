@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import (
@@ -22,6 +23,7 @@ from harness import (
 from places import SHIPPED
 
 import flows.adapters.feast.quick_feast  # noqa: F401  before any test loads Feast
+from flows.core.models.pickling import NamedPickling
 
 os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception that a test wants
 
@@ -30,6 +32,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = (str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     for reason in sorted({reason for reason in reasons if NOT_TESTED in reason}):
         terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stored_without_module_paths() -> Iterator[None]:
+    """Let each test fail that stores a state or a model with a module path of Driftline in it."""
+    dumps = NamedPickling.dumps
+
+    def checked(self: NamedPickling, value: Any) -> bytes:
+        content = dumps(self, value)
+        assert b"flows." not in content, "a class has no name in flows.core.models.stored_names"
+        return content
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NamedPickling, "dumps", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
-"""The directory in which Bytewax stores the state of a flow: made once, and mended before each start.
+"""The recovery store of a flow: the directory in which Bytewax stores the flow's state.
 
 Bytewax 0.21 stores the snapshots of an epoch one by one and marks the epoch as finished afterwards. A crash
-in between leaves snapshots of an epoch that never finished. The next execution begins that epoch anew, but
-does not remove them; where it has nothing to store for the same key and epoch, they stay, and one execution
-later they are taken for the key's state, beside offsets that are another's. So they are removed here.
+in between leaves snapshots of an unfinished epoch. The next execution repeats that epoch but does not remove
+them. If it has no state to store for such a key and epoch, the execution after it resumes from the leftover
+snapshot, with offsets of another epoch. So leftover snapshots are removed here.
 """
 
 import shutil
@@ -14,35 +14,44 @@ from pathlib import Path
 
 from bytewax.recovery import init_db_dir
 
-from flows.errors import StateError
+from flows.core.stored_format import STATE
+from flows.errors import ConfigError, StateError
 from flows.host.file_locks import exclusive_lock
+from flows.host.files import sync
 from flows.host.state_dir import check_trusted, make_private
+
+FORMAT_FILE = "format"  # names the format of the whole store
 
 
 def prepare(directory: Path, partitions: int) -> None:
-    """Make the directory unless it is there, and forget what an execution that crashed left unfinished.
+    """Create the store if it is missing, and remove leftover snapshots of unfinished epochs.
 
-    Bytewax unpickles what is in it, so it must be nobody else's; raises `ConfigError` where it may be.
-
-    To be called before each execution. The processes of one cluster may all do so: none of them stores
-    anything before the last one has started. Raises `StateError` when the disk refuses.
+    Call it before each execution. All processes of a cluster may call it, because none of them stores state
+    before the last one has started. Raises `StateError` for a failing disk, and `ConfigError` for a store of
+    another format, or one that another user could have written: Bytewax unpickles its content.
     """
     with _explained(directory), _in_turn(directory):
         check_trusted(directory)
         if directory.is_dir():
+            check_format(directory)
             forget_unfinished(directory)
         else:
-            unfinished = directory.with_name(
-                f"{directory.name}.new"
-            )  # renamed when whole, lest we are killed
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(mode=0o700)
-            init_db_dir(unfinished, partitions)
-            unfinished.rename(directory)
+            _create(directory, partitions)
+
+
+def check_format(directory: Path) -> None:
+    """Raise `ConfigError` if the store has another format than this version's."""
+    file = directory / FORMAT_FILE
+    found = file.read_text(errors="replace").strip() if file.exists() else None
+    if mismatch := STATE.mismatch(found):
+        raise ConfigError(
+            f"the flow's state in {directory} {mismatch}; stop the flows, remove the folder "
+            f"{directory.parent}, and start them again: the state is made from the topics"
+        )
 
 
 def forget_unfinished(directory: Path) -> None:
-    """Remove the snapshots of epochs that no execution finished."""
+    """Remove the snapshots of unfinished epochs."""
     with ExitStack() as stack:
         files = sorted(directory.glob("part-*.sqlite3"))
         parts = [stack.enter_context(closing(sqlite3.connect(file))) for file in files]
@@ -54,13 +63,30 @@ def forget_unfinished(directory: Path) -> None:
 
 @contextmanager
 def running(directory: Path) -> Iterator[None]:
-    """Raise `StateError` where Bytewax could not store or read the state: it tells so by a Rust panic."""
+    """Raise `StateError` if Bytewax cannot store or read the state, which it reports as a Rust panic."""
     try:
         yield
-    except BaseException as panic:  # PanicException, which no module exports, is no Exception
+    except BaseException as panic:  # PanicException is not an Exception, and no module exports it
         if "SqliteFailure" in str(panic):
             raise _refused(directory, _reason(str(panic))) from panic
         raise
+
+
+def _create(directory: Path, partitions: int) -> None:
+    """Create an empty store; it is renamed when it is complete, so that a crash leaves none or all of it."""
+    unfinished = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    init_db_dir(unfinished, partitions)
+    _write_format(unfinished / FORMAT_FILE)
+    sync(unfinished)
+    unfinished.rename(directory)
+
+
+def _write_format(file: Path) -> None:
+    file.touch(mode=0o600)  # whatever the umask: `check_trusted` refuses a file that others can write
+    file.write_text(f"{STATE}\n")
+    sync(file)
 
 
 @contextmanager
@@ -73,13 +99,13 @@ def _explained(directory: Path) -> Iterator[None]:
 
 def _refused(directory: Path, reason: str) -> StateError:
     return StateError(
-        f"the flow's state in {directory} cannot be stored: {reason}; make room on its disk and see that it "
-        "can be written, and the flow goes on from the state that it stored last"
+        f"the flow's state in {directory} cannot be stored: {reason}; make room on its disk and check that "
+        "it can be written; the flow then resumes from its last stored state"
     )
 
 
 def _reason(panic: str) -> str:
-    """SQLite's own words in the text of a panic.
+    """Return SQLite's message from the text of a panic.
 
     >>> _reason('SqliteFailure(Error { code: DiskFull }, Some("database or disk is full"))')
     'database or disk is full'
@@ -88,16 +114,16 @@ def _reason(panic: str) -> str:
 
 
 def _resume_epoch(parts: Sequence[sqlite3.Connection]) -> int:
-    """The epoch at which Bytewax will resume: how far the slowest worker of the last execution came."""
+    """Return the epoch at which Bytewax will resume: that of the last execution's slowest worker."""
     executions = [
         row for part in parts for row in part.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
     ]
     if not executions:
         return 0
-    last, workers, began = max(executions)
+    last, workers, first = max(executions)
     query = "SELECT worker_index, worker_frontier FROM fronts WHERE ex_num = ?"
-    came: dict[int, int] = dict(row for part in parts for row in part.execute(query, (last,)))
-    epoch: int = min(came.get(worker, began) for worker in range(workers))
+    reached: dict[int, int] = dict(row for part in parts for row in part.execute(query, (last,)))
+    epoch: int = min(reached.get(worker, first) for worker in range(workers))
     return epoch
 
 

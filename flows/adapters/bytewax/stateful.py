@@ -1,4 +1,7 @@
-"""Keyed Bytewax steps from plain objects: `take` values, give results, `snapshot` to immutable bytes."""
+"""Keyed Bytewax steps from plain objects, whose state is a snapshot in immutable bytes.
+
+The layout of these snapshots is part of `flows.core.stored_format.STATE`, which the recovery store names.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from flows.errors import StateTooLarge
 
-LARGEST = 999_000_000  # bytes; SQLite, where Bytewax stores a state as one value, takes a billion
+LARGEST = 999_000_000  # bytes; Bytewax stores a state as one SQLite value, which may have a billion
 
 
 class Worker(Protocol):
-    """The state of one key; the factory makes the worker anew from what `snapshot` gave."""
+    """The state of one key; a factory restores it from the bytes of `snapshot`."""
 
     def take(self, values: list[Any]) -> Iterable[Any]: ...
 
@@ -23,17 +26,17 @@ class Worker(Protocol):
 
 
 class ExpiringWorker(Worker, Protocol):
-    """A worker whose key may be forgotten."""
+    """A worker whose key may expire."""
 
     def expired(self) -> bool:
-        """Whether, after the values just taken, nothing of it is needed any more."""
+        """Return whether the state can be discarded after the values just taken."""
 
 
 class TimedWorker(Worker, Protocol):
-    """A worker that also gives results when its time has come, for instance after the last value."""
+    """A worker that also emits results at times of its own, for instance after the last value."""
 
     def due(self) -> datetime | None:
-        """When it wants to be woken (UTC), or None."""
+        """Return the time (UTC) of the next call of `wake`, None for no call."""
 
     def wake(self) -> Iterable[Any]: ...
 
@@ -79,7 +82,7 @@ class _TimedLogic(_Logic):
 
 
 def stateful(step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], Worker]) -> KeyedStream[Any]:
-    """A step whose state for each key is the worker that `make` builds, from a snapshot or anew.
+    """Return a step with one worker for each key, which `make` builds from its snapshot or from None.
 
     `step_id` is part of the stored state's format: renaming the step orphans its state.
     """
@@ -89,12 +92,12 @@ def stateful(step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], 
 def expiring_stateful(
     step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], ExpiringWorker]
 ) -> KeyedStream[Any]:
-    """Like `stateful`, but the state of a key is discarded when its worker says so."""
+    """Return a step like that of `stateful` that discards a key when its worker has expired."""
     return op.stateful_batch(step_id, up, lambda state: _ExpiringLogic(step_id, make(state)))
 
 
 def timed_stateful(
     step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], TimedWorker]
 ) -> KeyedStream[Any]:
-    """Like `stateful`, for few keys: Bytewax looks at every key's timer each time."""
+    """Return a step like that of `stateful` with timers; for few keys, as Bytewax scans all timers."""
     return op.stateful_batch(step_id, up, lambda state: _TimedLogic(step_id, make(state)))

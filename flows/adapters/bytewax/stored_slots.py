@@ -1,4 +1,4 @@
-"""Which slots a flow's stored state has, and which partitions each of them reads."""
+"""The slots in a flow's recovery store, and the partitions that each of them reads."""
 
 import io
 import pickle
@@ -8,22 +8,29 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.adapters.bytewax.recovery import check_format
 from flows.errors import StateError
 
-_SOURCES = ("records", "signals")  # the steps whose state is a slot's offsets
+_SOURCES = ("records", "signals")  # steps whose state is the offsets of a slot
 _SINK = "publish"
 _QUERY = "SELECT step_id, state_key, ser_change FROM snaps WHERE ser_change IS NOT NULL ORDER BY snap_epoch"
 
 
 class StoredSlots(NamedTuple):
-    """How many slots stored the state, and the offsets of each by "topic/partition"."""
+    """The number of slots, and the offsets of each by "topic/partition"."""
 
     slots: int
     offsets: dict[int, dict[str, int]]
 
 
 def stored_slots(directory: Path) -> StoredSlots:
-    """Return the slots in a flow's recovery store; none where there is no state yet. Raises `StateError`."""
+    """Return the slots in a flow's recovery store, no slots if there is no store.
+
+    Raises `StateError` for a store that cannot be read, and `ConfigError` for one of another format.
+    """
+    if not directory.is_dir():
+        return StoredSlots(0, {})
+    check_format(directory)
     slots, offsets = {-1}, {}
     for step, key, state in _snapshots(directory):
         name = step.rpartition(".")[2]
@@ -35,7 +42,7 @@ def stored_slots(directory: Path) -> StoredSlots:
 
 
 def _snapshots(directory: Path) -> Iterator[tuple[str, str, bytes]]:
-    """The snapshots in the order of their epochs: of those of one key the last one holds."""
+    """Yield (step, key, state) in the order of epochs; the last state of a key is the current one."""
     try:
         for file in sorted(directory.glob("part-*.sqlite3")):
             with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as part:
@@ -53,11 +60,11 @@ def _offsets(directory: Path, state: bytes) -> dict[str, int]:
 
 
 def _unreadable(directory: Path, error: Exception) -> StateError:
-    return StateError(f"the flow's state in {directory} cannot be read: {error}; look after its disk")
+    return StateError(f"the flow's state in {directory} cannot be read: {error}; check its disk")
 
 
 class _Plain(pickle.Unpickler):
-    """Reads what needs no class: texts, numbers and what they are kept in."""
+    """Reads pickles without classes: texts, numbers and their containers."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"offsets hold no {module}.{name}")
+        raise pickle.UnpicklingError(f"offsets must not refer to {module}.{name}")

@@ -1,7 +1,7 @@
-"""The seed: what a backfill leaves so that the predict flow starts warm, in one SQLite file.
+"""The seed: the initial state of a predict flow, which a backfill writes to one SQLite file.
 
-The flow reads the state of an entity from it when the entity is first touched, so the file stays as long as
-the flow's own state does.
+The flow reads an entity's state from it when the entity is first touched. So the file must be kept as long as
+the flow's own state.
 """
 
 import sqlite3
@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from flows.core.stored_format import SEED
 from flows.errors import ConfigError, StoreError
 from flows.host.files import replacing, sync
 from flows.host.state_dir import make_private
 
-APPLICATION = 0x44525453  # "DRTS" in the file's header tells a seed from any other SQLite file
-FORMAT = 1
+APPLICATION = 0x44525453  # "DRTS" in the file's header distinguishes a seed from any other SQLite file
 
 SCHEMA = f"""
 PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {FORMAT};
+PRAGMA user_version = {SEED.version};
 CREATE TABLE made_for (plan TEXT NOT NULL, slots INTEGER NOT NULL);
 CREATE TABLE offsets (partition TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE intakes (slot INTEGER PRIMARY KEY, state BLOB NOT NULL);
@@ -27,34 +27,43 @@ CREATE TABLE entities (name TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID
 
 
 class Seed:
-    """Reads the seed in `file`, which must be for the plan with the hash `plan` and for so many `slots`.
+    """Reads the seed in `file`, which must be of this format, this plan (its hash) and this number of slots.
 
-    `offsets` has the offset at which the flow begins, by "topic/partition"; a partition that it does not name
-    is read from its beginning. Raises `ConfigError` for a seed of another plan, and for what is no seed.
+    `offsets` has the offset at which the flow begins, by "topic/partition"; a partition without one is read
+    from its beginning. Raises `ConfigError` for any other file.
     """
 
     def __init__(self, file: Path, plan: str, slots: int) -> None:
-        # the flow's workers are threads that share it; SQLite itself takes one at a time
+        # the flow's workers are threads that share the connection, which SQLite serialises
         uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
         self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
         try:
+            self._check_format(file)
             made_for = self._database.execute("SELECT plan, slots FROM made_for").fetchone()
             self.offsets: dict[str, int] = dict(self._database.execute("SELECT partition, next FROM offsets"))
         except sqlite3.Error as error:
             raise ConfigError(f"{file} cannot be read ({error}); {_ADVICE}") from error
         if made_for != (plan, slots):
             raise ConfigError(
-                f"{file} was made for plan {made_for[0]} and {made_for[1]} partitions; "
-                f"now it is plan {plan} and {slots}. {_ADVICE.capitalize()}"
+                f"{file} must be for plan {plan} and {slots} partitions, got plan {made_for[0]} and "
+                f"{made_for[1]}; {_ADVICE}"
             )
 
     def intake(self, slot: int) -> bytes | None:
-        """The intake's state for a slot."""
+        """Return the state of a slot's intake, None if the seed has no such slot."""
         return self._value("SELECT state FROM intakes WHERE slot = ?", slot)
 
     def entity(self, name: str) -> bytes | None:
-        """The stored state of an entity; None for one that the history does not know."""
+        """Return the stored state of an entity, None if the history has no such entity."""
         return self._value("SELECT state FROM entities WHERE name = ?", name)
+
+    def _check_format(self, file: Path) -> None:
+        (application,) = self._database.execute("PRAGMA application_id").fetchone()
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION:
+            raise ConfigError(f"{file} must be a seed, got another SQLite file; {_ADVICE}")
+        if mismatch := SEED.mismatch(str(SEED._replace(version=version))):
+            raise ConfigError(f"{file} {mismatch}; {_ADVICE}")
 
     def _value(self, query: str, key: int | str) -> bytes | None:
         row = self._database.execute(query, (key,)).fetchone()
@@ -62,8 +71,8 @@ class Seed:
 
 
 _ADVICE = (
-    "remove it and the state of the predict flow beside it, then run `driftline backfill --seed` again, "
-    "or start cold without it"
+    "remove it and the folder `predict` beside it, then run `driftline backfill --seed` again, or start "
+    "without a seed"
 )
 
 
@@ -74,10 +83,10 @@ def write_seed(
     intakes: Iterable[bytes],
     entities: Iterable[tuple[str, bytes]],
 ) -> int:
-    """Write a seed, in the place of an older one; it appears as a whole. The number of entities in it.
+    """Write a seed, atomically replacing an older one, and return the number of its entities.
 
-    `plan` is the hash of the feature plan, `intakes` has the intake's state of each slot, and `entities` the
-    name and the stored state of each. Raises `StoreError` when the disk refuses.
+    `plan` is the hash of the feature plan, `intakes` has the state of each slot's intake, and `entities` the
+    name and the stored state of each. Raises `StoreError` if it cannot be written.
     """
     states = list(enumerate(intakes))
     try:

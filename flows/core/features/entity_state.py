@@ -1,15 +1,16 @@
-"""The stored state of one entity: when it expires, its name, and the snapshot of its windows.
+"""The stored state of one entity: a header with its expiry and name, and the snapshot of its windows.
 
-What comes first is read when a flow starts; the windows when the entity is touched.
+The header is read on start-up; the windows are decoded lazily. The format is part of
+`flows.core.stored_format.STATE`, which the recovery store and the seed name.
 """
 
 from struct import Struct
 
-_HEAD = Struct("<qI")  # when the entity expires (ms), and how long its name is
+_HEAD = Struct("<qI")  # expiry (ms of event time), bytes of the name
 
 
 def pack(name: str, expires: int, windows: bytes) -> bytes:
-    """The bytes to store; `windows` is what `EntityFeatures.snapshot` gives.
+    """Return the bytes to store; `windows` is the result of `EntityFeatures.snapshot`.
 
     >>> stored = pack("origin=JFK", 1357035300000, b"...")
     >>> name_and_expiry(stored), windows(stored)
@@ -20,11 +21,11 @@ def pack(name: str, expires: int, windows: bytes) -> bytes:
 
 
 def name_and_expiry(stored: bytes) -> tuple[str, int]:
-    """The entity's name, and the event time (ms) from which on it is as one never seen."""
+    """Return the entity's name, and the event time (ms) at which its state expires."""
     expires, length = _HEAD.unpack_from(stored)
     return stored[_HEAD.size : _HEAD.size + length].decode(), expires
 
 
 def windows(stored: bytes) -> bytes:
-    """The snapshot of the entity's windows."""
+    """Return the snapshot of the entity's windows."""
     return stored[_HEAD.size + _HEAD.unpack_from(stored)[1] :]

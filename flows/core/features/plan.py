@@ -1,6 +1,6 @@
-"""The feature plan: what Feast declares, as plain data that starts fast and hashes stably.
+"""The feature plan: a Feast declaration as plain data that loads fast and has a stable hash.
 
-`driftline apply` compiles the Feast repository to a plan once (`flows.adapters.feast.compiler`); the flows
+`driftline apply` compiles the Feast repository to a plan once (`flows.adapters.feast.compiler`). The flows
 load it as JSON and never import Feast.
 """
 
@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 import orjson
 
+from flows.core.stored_format import PLAN
 from flows.core.stream.fields import KeyKind
+from flows.errors import ConfigError
 
 Dtype = Literal["int", "float", "string"]
 Kind = Literal["string", "number", "flag", "time"]
@@ -25,15 +27,15 @@ KEY_NAMES: dict[type, str] = {str: "a string", int: "an integer"}
 
 COUNTS = ("count", "count_distinct")  # whole numbers, 0 for an empty window
 NUMERIC = ("sum", "mean", "min", "max", "std", "var")
-ANY_COLUMN = ("first", "last", "count_distinct")  # these work on texts too
-FUNCTIONS = ("count", *NUMERIC, *ANY_COLUMN, "time_since_last")  # and quantiles, such as p95
+ANY_COLUMN = ("first", "last", "count_distinct")  # of numbers and texts
+FUNCTIONS = ("count", *NUMERIC, *ANY_COLUMN, "time_since_last")  # besides quantiles such as p95
 LATENESS = 3 * 3_600_000  # milliseconds
 
 _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?)")
 
 
 def quantile(function: str) -> float | None:
-    """The quantile that `function` names, if it names one.
+    """Return the quantile that `function` names, None if it names none.
 
     >>> quantile("p99.9"), quantile("mean")
     (0.999, None)
@@ -47,8 +49,8 @@ def quantile(function: str) -> float | None:
 class Aggregate:
     """One feature: a function over one column of the view's stream in one window.
 
-    `window` is in milliseconds; the window of a question asked at `t` is `(t - window, t]`. `count` and
-    `time_since_last` (seconds) read no column.
+    `window` is in milliseconds; for a question at `t` it is `(t - window, t]`. `count` and `time_since_last`
+    (seconds) read no column.
     """
 
     name: str
@@ -59,20 +61,21 @@ class Aggregate:
 
     @property
     def empty(self) -> int | None:
-        """The value in a window without records: there are none of them, and all else is unknown."""
+        """Value for an empty window: 0 for counts and sums, None otherwise."""
         return 0 if self.function in (*COUNTS, "sum") else None
 
 
 @dataclass(frozen=True)
 class View:
-    """A Feast stream feature view: aggregates of one stream, kept for each value of one entity.
+    """A Feast stream feature view: aggregates of one stream, for each value of one entity.
 
-    `entity` is the field that holds the entity's key in the event and in the stream's records.
-    `excludes_own` leaves a record out of the answer to the question that has the same id, so that an
-    event never feeds its own features. A record counts from `delay` ms after its own time, so the window of
-    a question asked at `t` is `(t - delay - window, t - delay]`. With a `slide` (ms) the windows move in
-    steps: they end at the last multiple of `slide`, and the records are kept as aggregates of tiles of that
-    length; 0 is exact. `key` says what Feast declares the entity's key to be.
+    - `entity` is the field with the entity's key, in the event and in the stream's records.
+    - `excludes_own` excludes the record with the question's id, so that no event feeds its own features.
+    - A record counts from `delay` ms after its time: the window of a question at `t` is
+      `(t - delay - window, t - delay]`.
+    - With a `slide` (ms) the windows end at the last multiple of `slide`, and the records are aggregated to
+      tiles of that length; 0 is exact.
+    - `key` is the kind of the entity's key in Feast.
     """
 
     name: str
@@ -85,29 +88,32 @@ class View:
     key: KeyKind = "text"
 
     def __hash__(self) -> int:
-        return hash(self.name)  # no two views of a plan share it; hashing every aggregate takes long
+        return hash(self.name)  # unique in a plan, and faster than hashing all aggregates
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the aggregates read, each once, in order of first use."""
+        """Columns that the aggregates read, without repeats, in order of first use."""
         return tuple(dict.fromkeys(a.column for a in self.aggregates if a.column))
 
     @cached_property
     def longest(self) -> int:
-        """The length (ms) of the longest window."""
+        """Length of the longest window, in milliseconds."""
         return max(a.window for a in self.aggregates)
 
 
 @dataclass(frozen=True)
 class Input:
-    """One event field that a transform gets (a "time" as a datetime in UTC) or a lookup asks with."""
+    """An event field that is an argument of a transform or a key of a lookup.
+
+    A transform gets a "time" as a datetime in UTC.
+    """
 
     name: str
     kind: Kind
 
     @property
     def key_kind(self) -> KeyKind:
-        """What it is as a key."""
+        """Kind of the field as a key."""
         return "text" if self.kind == "string" else "integer"
 
 
@@ -121,10 +127,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A Feast batch view: features of a table, which Feast's online store holds by key.
+    """A Feast batch view: features of a table, by key in Feast's online store.
 
-    `keys` are the event fields that hold the view's join keys. A value is used for a question at `t` if the
-    table's time of it is in `[t - freshness, t]`; `freshness` is in milliseconds.
+    `keys` are the event fields with the view's join keys. A question at `t` gets a value if its timestamp in
+    the table is in `[t - freshness, t]`; `freshness` is in milliseconds.
     """
 
     name: str
@@ -137,9 +143,9 @@ class Lookup:
 class Transform:
     """A Feast on-demand feature view in python mode: a function of event fields and of views' features.
 
-    `function` is spelled `module:name`, and `code` is a hash of its source, so that a change of the code is a
-    change of the plan. It takes a dict of lists, one value for each row, and gives one; `fields` are the
-    event fields and `views` the views and lookups whose features it gets, under their full and own names.
+    `function` is spelled `module:name`; it takes and returns a dict of lists with one value for each row.
+    `code` is a hash of its source, so that a changed function changes the plan. It gets the event fields in
+    `fields`, and the features of the views and lookups in `views`, by their full and short names.
     """
 
     name: str
@@ -152,9 +158,9 @@ class Transform:
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What one pipeline's feature service lists, in the order of its feature vector.
+    """The features of one pipeline's feature service, in the order of the feature vector.
 
-    `lateness` (ms) is how far behind the newest record of its stream a record may be and still count.
+    A record counts if it is at most `lateness` ms behind the newest record of its stream.
     """
 
     service: str
@@ -165,50 +171,50 @@ class FeaturePlan:
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
-        """The entity fields, each once, in order of first use."""
+        """Entity fields, without repeats, in order of first use."""
         return tuple(dict.fromkeys(view.entity for view in self.views))
 
     @cached_property
     def key_kinds(self) -> dict[str, KeyKind]:
-        """What Feast declares the key to be, by the field that holds it; the lookups' keys are among them."""
+        """Kinds of the keys in Feast, by the field that holds the key; includes the lookups' keys."""
         asked = {key.name: key.key_kind for lookup in self.lookups for key in lookup.keys}
         return asked | {view.entity: view.key for view in self.views}
 
     @cached_property
     def key_types(self) -> tuple[type, ...]:
-        """The type of each entity's key, in the order of `entities`."""
+        """Types of the entities' keys, in the order of `entities`."""
         return tuple(KEY_TYPES[self.key_kinds[entity]] for entity in self.entities)
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
-        """The topics whose records the views aggregate, each once, in order of first use."""
+        """Topics that the views aggregate, without repeats, in order of first use."""
         return tuple(dict.fromkeys(view.stream for view in self.views))
 
     @cached_property
     def aggregated(self) -> tuple[str, ...]:
-        """The names of the views' features in vector order, spelled as Feast spells them with full names."""
+        """Full names, as in Feast, of the views' features, in vector order."""
         return tuple(f"{view.name}__{a.name}" for view in self.views for a in view.aggregates)
 
     @cached_property
     def looked_up(self) -> tuple[str, ...]:
-        """The names of the lookups' features in vector order, where they follow the views'."""
+        """Full names of the lookups' features, in vector order."""
         return tuple(f"{lookup.name}__{f.name}" for lookup in self.lookups for f in lookup.features)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of all features in vector order: the views', the lookups', then the transforms'."""
+        """Full names of all features in vector order: of views, then of lookups, then of transforms."""
         transformed = (f"{t.name}__{o.name}" for t in self.transforms for o in t.outputs)
         return (*self.aggregated, *self.looked_up, *transformed)
 
     @cached_property
     def places(self) -> tuple[tuple[View, int, int], ...]:
-        """Each view, and where its features begin and end in the vector."""
+        """Each view with the start and end of its features in the vector."""
         ends = tuple(accumulate(len(view.aggregates) for view in self.views))
         return tuple(zip(self.views, (0, *ends), ends, strict=False))
 
     @cached_property
     def dtypes(self) -> tuple[Dtype, ...]:
-        """The types of all features, in the order of `names`."""
+        """Types of all features, in the order of `names`."""
         aggregated = (aggregate.dtype for view in self.views for aggregate in view.aggregates)
         looked_up = (feature.dtype for lookup in self.lookups for feature in lookup.features)
         transformed = (output.dtype for transform in self.transforms for output in transform.outputs)
@@ -216,10 +222,10 @@ class FeaturePlan:
 
     @cached_property
     def fills(self) -> tuple[float, ...]:
-        """How long (ms) the windows of each feature take to fill, in the order of `names`.
+        """Time (ms) until the windows behind each feature are full, in the order of `names`.
 
-        The windows of a view are full when its longest one is, those of a transform when those of all views
-        that it reads are. What is made of the event's time alone moves with the calendar, so it never fills.
+        A view is full when its longest window is, a transform when all its views are. A transform of times
+        only never is, because its values follow the calendar.
         """
         of_view = {view.name: float(view.delay + view.longest + view.slide) for view in self.views}
         aggregated = (of_view[view.name] for view in self.views for _ in view.aggregates)
@@ -229,9 +235,9 @@ class FeaturePlan:
 
     @cached_property
     def hash(self) -> str:
-        """Twelve hexadecimal digits that change when any feature does."""
+        """Twelve hexadecimal digits that change with any feature."""
         content = asdict(self)
-        # so that a plan keeps the hash that it had before there were lookups, and keys that are integers
+        # defaults of fields that were added later are left out: they must not change the hash of older plans
         if not self.lookups:
             del content["lookups"]
         for view in content["views"]:
@@ -240,47 +246,59 @@ class FeaturePlan:
         return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
     def views_of(self, entity: str) -> tuple[View, ...]:
-        """The views kept for `entity`, in plan order."""
+        """Return the views of `entity`, in plan order."""
         return tuple(view for view in self.views if view.entity == entity)
 
     def to_json(self) -> bytes:
-        """The plan as JSON; `from_json` gives it back.
+        """Return the plan as JSON; `from_json` reads it.
 
         >>> view = View("v", "origin", "departures", (Aggregate("n_1h", "count", "", 3_600_000),))
         >>> plan = FeaturePlan("service", (view,))
         >>> FeaturePlan.from_json(plan.to_json()) == plan
         True
         """
-        return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2)
+        return orjson.dumps({"format": str(PLAN), **asdict(self)}, option=orjson.OPT_INDENT_2)
 
     @staticmethod
     def from_json(data: bytes) -> "FeaturePlan":
-        """The plan that `to_json` wrote."""
-        raw: dict[str, Any] = orjson.loads(data)
-        views = tuple(
-            View(**{**v, "aggregates": tuple(Aggregate(**a) for a in v["aggregates"])}) for v in raw["views"]
+        """Return the plan that `to_json` wrote; raises `ConfigError` for one of another version."""
+        try:
+            raw: dict[str, Any] = orjson.loads(data)
+            mismatch = PLAN.mismatch(raw.get("format"))
+            if mismatch is None:
+                return _parsed(raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            mismatch = f"must be JSON as `driftline apply` writes it, got {type(error).__name__}: {error}"
+        raise ConfigError(f"the feature plan {mismatch}; run `driftline apply`")
+
+
+def _parsed(raw: Mapping[str, Any]) -> FeaturePlan:
+    """Return the plan of a JSON object; raises `KeyError` or `TypeError`."""
+    views = tuple(
+        View(**{**view, "aggregates": tuple(Aggregate(**each) for each in view["aggregates"])})
+        for view in raw["views"]
+    )
+    transforms = tuple(
+        Transform(
+            name=transform["name"],
+            function=transform["function"],
+            code=transform["code"],
+            fields=tuple(Input(**field) for field in transform["fields"]),
+            views=tuple(transform["views"]),
+            outputs=tuple(Output(**output) for output in transform["outputs"]),
         )
-        transforms = tuple(
-            Transform(
-                name=t["name"],
-                function=t["function"],
-                code=t["code"],
-                fields=tuple(Input(**f) for f in t["fields"]),
-                views=tuple(t["views"]),
-                outputs=tuple(Output(**o) for o in t["outputs"]),
-            )
-            for t in raw["transforms"]
+        for transform in raw["transforms"]
+    )
+    lookups = tuple(
+        Lookup(
+            name=lookup["name"],
+            keys=tuple(Input(**key) for key in lookup["keys"]),
+            features=tuple(Output(**feature) for feature in lookup["features"]),
+            freshness=lookup["freshness"],
         )
-        lookups = tuple(
-            Lookup(
-                name=one["name"],
-                keys=tuple(Input(**key) for key in one["keys"]),
-                features=tuple(Output(**feature) for feature in one["features"]),
-                freshness=one["freshness"],
-            )
-            for one in raw.get("lookups", ())
-        )
-        return FeaturePlan(raw["service"], views, transforms, raw["lateness"], lookups)
+        for lookup in raw["lookups"]
+    )
+    return FeaturePlan(raw["service"], views, transforms, raw["lateness"], lookups)
 
 
 def _fill(transform: Transform, of_view: Mapping[str, float]) -> float:

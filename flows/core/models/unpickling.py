@@ -1,25 +1,24 @@
 """Unpickling from a table of known classes: nothing is imported, and no attribute is looked up by name.
 
-The table of a pipeline's models holds what its declared model refers to, and the classes of the modules that
-the model's modules import: a tree makes its leaves only while it learns. Functions are in it only where the
-declaration refers to them. So a signed snapshot reaches no other code, whatever its opcodes say.
+The table of a pipeline's models holds what the declared model refers to, and the classes of all modules that
+the model's modules import, because a tree creates its leaves only while it learns. It holds a function only
+if the declaration refers to it. So a signed snapshot reaches no other code, whatever its opcodes say.
 """
 
 import importlib
 import io
 import pickle
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from inspect import getattr_static
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+from flows.core.models.stored_names import Table, stored_place
 from flows.errors import ConfigError, SnapshotError
 
-Table = Mapping[tuple[str, str], Any]  # by module and qualified name
-
-# What pickle, the standard library and numpy rebuild plain values with.
+# The classes and functions with which pickle, the standard library and numpy rebuild plain values.
 _PLAIN = {
     "builtins": (
         "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set",
@@ -40,7 +39,9 @@ _PLAIN = {
     "random": ("Random",),
     "statistics": ("NormalDist",),
 }  # fmt: skip
-_NO_MODELS = frozenset({"checks", "datasets", "evaluate", "stream"})  # River's parts that read, write or eval
+_NO_MODELS = frozenset(
+    {"checks", "datasets", "evaluate", "stream"}
+)  # packages of River that read, write or eval
 _OURS = "flows"
 
 
@@ -68,12 +69,12 @@ def classes_of(modules: Iterable[str]) -> Table:
 
 
 def classes_around(modules: Iterable[str]) -> Table:
-    """Return the classes of these modules, and of what they import from their own packages and River."""
+    """Return the classes of these modules and of what they import from their own packages and River."""
     return classes_of(_reachable(list(modules)))
 
 
 def classes_of_models(estimators: Iterable[Any]) -> Table:
-    """Return what models made of these fresh estimators may refer to, also after they have learned.
+    """Return the classes and functions that these estimators refer to, before and after they learn.
 
     Raises `ConfigError` for an estimator that cannot be pickled.
     """
@@ -88,13 +89,13 @@ def classes_of_models(estimators: Iterable[Any]) -> Table:
                 "functions and classes that are defined at the top of a module"
             ) from error
         declared |= recorder.found
-    declared.pop(("builtins", "getattr"), None)  # `Unpickler` answers for it
+    declared.pop(("builtins", "getattr"), None)  # `Unpickler` replaces it
     homes = {module for module, _ in declared if not _is_plain(module)}
     return {**classes_around(sorted(homes)), **declared}
 
 
 class Unpickler(pickle.Unpickler):
-    """Finds what `table` holds and the bound methods of its classes, and nothing else."""
+    """Finds the objects of `table` and the bound methods of its classes, and nothing else."""
 
     def __init__(self, content: bytes, table: Table) -> None:
         super().__init__(io.BytesIO(content))
@@ -109,22 +110,21 @@ class Unpickler(pickle.Unpickler):
         raise _refusal(module, name)
 
     def _bound_method(self, owner: Any, name: str) -> MethodType:
-        """Stand in for `getattr`, by which pickle stores bound methods.
+        """Return a bound method; pickle stores one as a call of `getattr`.
 
-        No `__getattr__` is called: River's `Rolling` forwards to whatever it holds.
+        No `__getattr__` is called, because that of River's `Rolling` forwards to any object.
         """
         kind = type(owner)
         found = getattr_static(kind, name, None) if type(name) is str else None
-        known = self._table.get((kind.__module__, kind.__qualname__)) is kind and not _is_plain(
-            kind.__module__
-        )
+        place = stored_place(kind.__module__, kind.__qualname__)
+        known = self._table.get(place) is kind and not _is_plain(kind.__module__)
         if known and isinstance(found, FunctionType) and not name.startswith("__"):
             return MethodType(found, owner)
         raise _refusal(kind.__module__, f"{kind.__qualname__}.{name}")
 
 
 class _Recorder(pickle.Unpickler):
-    """Notes what a pickle refers to; for pickles made in this process only."""
+    """Records the objects that a pickle refers to; for pickles made in this process only."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -146,7 +146,7 @@ def _reachable(modules: list[str]) -> list[str]:
 
 
 def _imports(module: str) -> Iterator[str]:
-    """Yield the modules that a loaded module names, whole or by something of theirs."""
+    """Yield the modules that a module imports, and those from which it imports classes and functions."""
     for found in list(vars(importlib.import_module(module)).values()):
         if isinstance(found, ModuleType):
             yield found.__name__
@@ -167,5 +167,5 @@ def _is_plain(module: str) -> bool:
 def _refusal(module: str, name: str) -> SnapshotError:
     return SnapshotError(
         f"a snapshot refers to {module}.{name}, which is not on the allow-list of the declared model; it was "
-        "not read. Was it written by another version of Driftline, River or the pipeline?"
+        "not read. Was it written by another version of River or the pipeline?"
     )

@@ -7,8 +7,9 @@ from flows.core.features.batch import Question
 from flows.core.features.intake import Batch
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
+from flows.core.models.announcements import Announcement
 from flows.core.models.model import Lineup, Prediction
-from flows.core.models.snapshots import Announcement, Sealer
+from flows.core.models.snapshots import Sealer
 from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter

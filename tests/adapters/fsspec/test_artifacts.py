@@ -12,7 +12,9 @@ from river import linear_model
 
 from flows.adapters.fsspec import artifacts
 from flows.adapters.fsspec.artifacts import KEPT, KEPT_SECONDS, ArtifactStore, artifact_store
+from flows.core.models.artifacts import LargeEstimators
 from flows.core.models.model import Model, ModelMessage
+from flows.core.models.signing_keys import SigningKey
 from flows.core.models.snapshots import INLINE_BYTES, SIGNATURE, Sealer
 from flows.core.stream.broker import Record
 from flows.errors import ConfigError, SnapshotError, StoreError, SupersededSnapshot
@@ -94,7 +96,7 @@ def test_an_artifact_that_another_secret_signed_is_not_unpickled(tmp_path):
     """Also where its hash is right: whoever wrote it had the key for messages only."""
     store = artifact_store(str(tmp_path), "p")
     ours, other = sealer(store), sealer(store)
-    other._contents = Sealer(b"t" * 32)._contents
+    other._large = LargeEstimators(store, SigningKey(b"t" * 32, "artifacts"))
     with pytest.raises(SnapshotError, match="and the signature"):
         ours.open(*other.seal(large()))
 

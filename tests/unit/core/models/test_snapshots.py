@@ -51,7 +51,7 @@ def message(estimator: Any = None, role: str = "champion") -> ModelMessage:
 
 def signed(body: bytes) -> bytes:
     """A state with a good signature, made without the sealer."""
-    return SigningKey(SECRET, "flow states").sign(body) + body
+    return b"driftline-state/2\n" + SigningKey(SECRET, "flow states").sign(body) + body
 
 
 def announced(**changes: Any) -> tuple[bytes, bytes]:
@@ -92,6 +92,7 @@ def test_a_snapshot_is_readable_json_but_for_the_estimator():
     shown = orjson.loads(body)
     assert shown.pop("estimator")
     assert shown == {
+        "format": "driftline-model/2",
         "pipeline": "flight_delays",
         "sequence": 41,
         "version": "v2",
@@ -125,7 +126,7 @@ def test_a_body_with_any_other_signature_is_refused(signature):
 def test_a_stored_state_with_any_byte_altered_is_refused(position, change):
     altered = bytearray(STATE)
     altered[position] ^= change
-    with pytest.raises(SnapshotError, match="signed"):
+    with pytest.raises(SnapshotError, match=r"signed|must be of format driftline-state/2"):
         SEALER.open_state(bytes(altered))
 
 
@@ -317,7 +318,7 @@ def test_a_metric_comes_back_from_a_stored_state_and_counts_on(metric):
 
 
 def test_the_estimator_in_a_message_is_a_plain_pickle_so_that_others_can_check_it():
-    body, _ = SEALER.seal(message())
+    body, _ = Sealer(SECRET, [linear_model.LogisticRegression()]).seal(message())
     estimator = pickle.loads(base64.b64decode(orjson.loads(body)["estimator"]))  # noqa: S301 (just made)
     assert isinstance(estimator, linear_model.LogisticRegression)
 
@@ -436,14 +437,34 @@ def test_a_panic_of_what_is_unpickled_is_a_snapshot_error(monkeypatch):
         SEALER.open_state(state)
 
 
-def test_what_an_older_version_wrote_is_told_in_one_line_that_says_what_to_do():
-    """It signed both with the secret itself."""
+SIGNED = {
+    "by the secret itself": lambda body, _: hmac.digest(SECRET, body, "sha256"),
+    "for its purpose": lambda body, purpose: SigningKey(SECRET, purpose).sign(body),
+}
+
+
+@pytest.mark.parametrize("sign", SIGNED.values(), ids=SIGNED)
+def test_what_an_older_version_wrote_is_refused_in_one_line_that_says_what_to_do(sign):
     old = b'{"pipeline":"p","version":"v1","role":"champion","estimator":"gASV"}'
+    with pytest.raises(SnapshotError) as refused:
+        SEALER.open(old, sign(old, "model messages"))
+    assert str(refused.value) == (
+        "a model message must be of format driftline-model/2, got none (stored before Driftline 0.2.0); it "
+        "was not read, and the learner's next snapshot takes its place"
+    )
     state = pickle.dumps({"learned": 3})
-    with pytest.raises(
-        SnapshotError, match=r"written by Driftline 0\.1.*remove .* and start them again"
-    ) as told:
-        SEALER.open(old, hmac.digest(SECRET, old, "sha256"))
-    with pytest.raises(SnapshotError, match=r"written by Driftline 0\.1"):
-        SEALER.open_state(hmac.digest(SECRET, state, "sha256") + state)
-    assert "\n" not in str(told.value)
+    with pytest.raises(SnapshotError) as refused:
+        SEALER.open_state(sign(state, "flow states") + state)
+    assert str(refused.value) == (
+        "the state of a flow must be of format driftline-state/2, got none (stored before Driftline 0.2.0); "
+        "stop the flows, remove the folder `state` of the state directory, and start them again: the state "
+        "is made from the topics"
+    )
+
+
+def test_what_a_future_version_wrote_is_refused_by_its_version():
+    future = "must be of format driftline-model/2, got 'driftline-model/3'; it was not read"
+    with pytest.raises(SnapshotError, match=future):
+        SEALER.open(*announced(format="driftline-model/3"))
+    with pytest.raises(SnapshotError, match="must be of format driftline-state/2, got 'driftline-state/3'"):
+        SEALER.open_state(b"driftline-state/3\n" + bytes(32) + b"of another kind")

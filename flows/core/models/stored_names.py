@@ -1,0 +1,108 @@
+"""The names under which pickles hold classes and functions of Driftline.
+
+What is stored must outlive a move of the code, so it holds no module path of ours. A name in this table is a
+promise: the place may change, the name may not. Classes of River and of a user's project keep their paths.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Place = tuple[str, str]  # a module and a qualified name, as `pickle` looks them up
+Table = Mapping[Place, Any]
+
+MODULE = "driftline"  # in place of a module path
+
+_PLACES = {
+    "baseline.class": "flows.core.models.baselines:ClassBaseline",
+    "baseline.flag": "flows.core.models.baselines:FlagBaseline",
+    "baseline.mean": "flows.core.models.baselines:MeanBaseline",
+    "baseline.share": "flows.core.models.baselines:ShareBaseline",
+    "calibration": "flows.core.evaluation.calibration:Calibration",
+    "columns.categories": "flows.core.drift.columns:_Categories",
+    "columns.category": "flows.core.drift.columns:CategoryColumn",
+    "columns.counts": "flows.core.drift.columns:_Counts",
+    "columns.number": "flows.core.drift.columns:NumberColumn",
+    "columns.slice_means": "flows.core.drift.columns:SliceMeans",
+    "concept": "flows.core.drift.concept:ConceptDrift",
+    "concept.return": "flows.core.drift.concept:_Return",
+    "concept.slices": "flows.core.drift.concept:_Slices",
+    "concept.window": "flows.core.drift.concept:_Window",
+    "contest": "flows.core.learning.contest:Contest",
+    "cost_curve": "flows.core.evaluation.costs:CostCurve",
+    "costs": "flows.core.evaluation.costs:Costs",
+    "drift.column_move": "flows.core.drift.levels:ColumnMove",
+    "drift.context": "flows.core.drift.monitor:Moment",
+    "drift.gate": "flows.core.drift.levels:Gate",
+    "drift.monitor": "flows.core.drift.monitor:DriftMonitor",
+    "drift.position": "flows.core.drift.levels:Position",
+    "drift.served": "flows.core.drift.monitor:_Served",
+    "drift.settings": "flows.core.drift.monitor:Watched",
+    "drift.signal": "flows.core.drift.signal:DriftSignal",
+    "drift.slice_move": "flows.core.drift.levels:SliceMove",
+    "error.brier": "flows.core.models.tasks:_BrierScore",
+    "error.flag": "flows.core.models.tasks:_FlagError",
+    "error.scaled": "flows.core.models.tasks:_ScaledError",
+    "error.squared": "flows.core.models.tasks:_SquaredError",
+    "evaluation": "flows.core.evaluation.evaluation:Evaluation",
+    "evaluation.baselines": "flows.core.evaluation.evaluation:Baselines",
+    "evaluation.losses": "flows.core.evaluation.skill:Losses",
+    "evaluation.slices": "flows.core.evaluation.slices:Slices",
+    "fading_mean": "flows.core.evaluation.rolling:FadingMean",
+    "features": "flows.core.drift.features:FeatureDrift",
+    "features.compared": "flows.core.drift.features:Compared",
+    "features.comparison": "flows.core.drift.features:_Comparison",
+    "features.drifted": "flows.core.drift.features:Moved",
+    "features.filling": "flows.core.drift.features:_Filling",
+    "features.part": "flows.core.drift.features:_Part",
+    "features.policy": "flows.core.drift.features:FeaturePolicy",
+    "label": "flows.core.evaluation.label_join:Label",
+    "label_join": "flows.core.evaluation.label_join:LabelJoin",
+    "learner": "flows.core.learning.learner:Learner",
+    "learner.policy": "flows.core.learning.learner:Policy",
+    "lineup": "flows.core.models.model:Lineup",
+    "model": "flows.core.models.model:Model",
+    "outliers": "flows.core.learning.outliers:OutlierFilter",
+    "outliers.range": "flows.core.learning.outliers:_Range",
+    "outliers.ranges": "flows.core.learning.outliers:Ranges",
+    "prepare.card_fraud": "flows.pipelines.card_fraud:prepare",
+    "prepare.flight_delays": "flows.pipelines.flight_delays:prepare",
+    "quality": "flows.core.drift.quality:DataQuality",
+    "quality.categories": "flows.core.drift.quality:_Categories",
+    "quality.column": "flows.core.drift.quality:Column",
+    "quality.numbers": "flows.core.drift.quality:_Numbers",
+    "quality.policy": "flows.core.drift.quality:QualityPolicy",
+    "quality.rate": "flows.core.drift.quality:_Rate",
+    "quality.usual": "flows.core.drift.quality:_Usual",
+    "recent_items": "flows.core.evaluation.rolling:Recent",
+    "record": "flows.core.stream.broker:Record",
+    "task.anomaly": "flows.core.models.tasks:Anomaly",
+    "task.binary": "flows.core.models.tasks:Binary",
+    "task.multiclass": "flows.core.models.tasks:Multiclass",
+    "task.regression": "flows.core.models.tasks:Regression",
+}
+
+
+def _place(path: str) -> Place:
+    module, _, name = path.partition(":")
+    return module, name
+
+
+NAMES: Mapping[Place, str] = {_place(path): name for name, path in _PLACES.items()}
+STATE_MODULES = tuple(sorted({module for module, _ in NAMES if module.startswith("flows.core.")}))
+
+
+def stored_place(module: str, name: str) -> Place:
+    """Return the place by which a pickle refers to what a module defines.
+
+    >>> stored_place("flows.core.learning.learner", "Learner")
+    ('driftline', 'learner')
+    >>> stored_place("river.stats.mean", "Mean")
+    ('river.stats.mean', 'Mean')
+    """
+    stored = NAMES.get((module, name))
+    return (module, name) if stored is None else (MODULE, stored)
+
+
+def by_stored_place(table: Table) -> Table:
+    """Return the table by the places that pickles hold."""
+    return {stored_place(*place): found for place, found in table.items()}
