@@ -20,7 +20,7 @@ from flows.adapters.bytewax.stateful import timed_stateful
 from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.alerting import alertmanager
-from flows.core.alerting.outbox import Ended, Filter, Outbox, WebhookResponse
+from flows.core.alerting.outbox import AlertFilter, EndedDelivery, Outbox, WebhookResponse
 from flows.core.drift.levels import DriftKind
 from flows.core.drift.signal import CONTENT_TYPE, DriftSignal, Severity
 from flows.core.stream.broker import Outgoing, Record
@@ -64,7 +64,7 @@ class Target(NamedTuple):
     """An endpoint, which alerts it wants, and how."""
 
     endpoint: Endpoint
-    wants: Filter
+    wants: AlertFilter
     alertmanager: bool
 
     def message(self, signal: DriftSignal, body: bytes) -> Message:
@@ -81,7 +81,7 @@ def targets_of(running: Engine) -> list[Target]:
 
 
 def _target(webhook: WebhookSettings, pipelines: Iterable[str]) -> Target:
-    wants = Filter(webhook.pipelines, webhook.kinds, webhook.severities)
+    wants = AlertFilter(webhook.pipelines, webhook.kinds, webhook.severities)
     for field, chosen, known in (
         ("PIPELINES", wants.pipelines, pipelines),
         ("KINDS", wants.kinds, get_args(DriftKind)),
@@ -111,7 +111,7 @@ class _Deliver:
             _Courier(target, sender, stored.pop(target.endpoint.name, None)) for target in targets
         ]
         self._ended = [  # of endpoints that are no longer set
-            (name, Ended(record, "gone", "the endpoint is no longer set"))
+            (name, EndedDelivery(record, "gone", "the endpoint is no longer set"))
             for name, (_, outbox) in stored.items()
             for record in Outbox(state=outbox).waiting
         ]
@@ -153,7 +153,7 @@ class _Deliver:
             if courier.wants(signal):
                 self._ended += [(courier.name, each) for each in courier.put(record)]
 
-    def _end(self, name: str, ended: Ended) -> Iterator[Outgoing]:
+    def _end(self, name: str, ended: EndedDelivery) -> Iterator[Outgoing]:
         telemetry.WEBHOOK_DELIVERIES.labels(name, ended.result).inc()
         if ended.result != "delivered":
             _log.warning("an alert was not delivered to %s (%s): %s", name, ended.result, ended.detail)
@@ -179,7 +179,7 @@ class _Courier:
     def wants(self, signal: DriftSignal) -> bool:
         return self._target.wants.takes(signal)
 
-    def put(self, record: Record) -> list[Ended]:
+    def put(self, record: Record) -> list[EndedDelivery]:
         return self._outbox.put([record])
 
     def due(self) -> float | None:
@@ -189,7 +189,7 @@ class _Courier:
         due = self._outbox.due()
         return None if due is None else time.time() + due - _now()
 
-    def go_on(self, draining: bool) -> list[Ended]:
+    def go_on(self, draining: bool) -> list[EndedDelivery]:
         """See what came of the attempt under way, and begin the next when its time has come.
 
         While draining none is begun, and that under way is waited for, lest it be repeated.
@@ -203,14 +203,14 @@ class _Courier:
     def state(self) -> tuple[str, Any]:
         return self._target.endpoint.fingerprint, self._outbox.state()
 
-    def _answered(self, answer: WebhookResponse) -> list[Ended]:
+    def _answered(self, answer: WebhookResponse) -> list[EndedDelivery]:
         self._exchange = None
         ended = self._outbox.answered(answer, _now(), random.random())  # noqa: S311 (spreads load)
         if self._outbox.disabled:
             self._tell_disabled()
         return ended
 
-    def _begin(self) -> list[Ended]:
+    def _begin(self) -> list[EndedDelivery]:
         """Begin an attempt if it is time; what another version has stored may have to end instead."""
         record = self._outbox.next(_now())
         if record is None:

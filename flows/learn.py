@@ -23,7 +23,15 @@ from flows.adapters.bytewax.stateful import timed_stateful
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.drift.signal import CONTENT_TYPE, DriftSignal
 from flows.core.evaluation.label_join import Label
-from flows.core.learning.learner import DeadLabel, Happening, Learner, Outlier, Settled, Unlearned, position
+from flows.core.learning.learner import (
+    DeadLabel,
+    Learner,
+    LearnerEvent,
+    LearningFailure,
+    Outlier,
+    RoleChange,
+    position,
+)
 from flows.core.models.model import Model, ModelMessage, Prediction, Role
 from flows.core.models.tasks import task_of
 from flows.core.serving import prediction_message as predictions
@@ -152,7 +160,7 @@ class _Learn:
         except SnapshotError as fault:
             yield self._dead(record, "signature", str(fault))
 
-    def _learn(self, record: Record) -> Iterator[Happening]:
+    def _learn(self, record: Record) -> Iterator[LearnerEvent]:
         if record.topic == self._pipeline.labels.topic:
             event_id, at, payload = self._labels.decode(record)
             yield from self._learner.labelled(Label(event_id, at, payload[self._pipeline.target], record))
@@ -163,7 +171,7 @@ class _Learn:
             if dict(record.headers).get("role") == b"candidate":
                 yield from self._take_candidate(record)
 
-    def _take_candidate(self, record: Record) -> Iterator[Happening]:
+    def _take_candidate(self, record: Record) -> Iterator[LearnerEvent]:
         """Let a candidate of the retrain flow become the challenger, and announce it as such.
 
         Raises `StaleSnapshot` for one that must not come, such as an old one that was sent again.
@@ -192,7 +200,7 @@ class _Learn:
         )
         yield from learner.challenged(message)
         self._candidate = announced.sequence
-        yield Settled("challenger", message.model)
+        yield RoleChange("challenger", message.model)
 
     def _served(self, record: Record) -> Prediction:
         prediction = predictions.decode(record)
@@ -200,13 +208,13 @@ class _Learn:
             raise InvalidRecord("schema", f"its scores are not those of task {self._task.name!r}")
         return prediction
 
-    def _outgoing(self, happening: Happening, record: Record) -> Iterator[Outgoing]:
+    def _outgoing(self, happening: LearnerEvent, record: Record) -> Iterator[Outgoing]:
         if isinstance(happening, DriftSignal):
             yield self._signal(happening)
         elif isinstance(happening, DeadLabel):
             self._show_fault(happening.error)
             yield self._dead(happening.record, happening.reason, happening.detail)
-        elif isinstance(happening, Unlearned):
+        elif isinstance(happening, LearningFailure):
             self._show_fault(happening.error)
             yield self._dead(record, "model", happening.detail)
         elif isinstance(happening, Outlier):

@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.drift.signal import DriftSignal
-from flows.core.evaluation.label_join import usable
+from flows.core.evaluation.label_join import valid_labels
 from flows.core.learning.training import train
 from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.models.tasks import Truth
@@ -104,7 +104,7 @@ class _Retrain:
     def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """The truths by event; of several labels of one event the last one holds."""
         records = read_since(broker, self._pipeline.labels.topic, since)
-        labels = usable(records, self._labels, self._pipeline.target)
+        labels = valid_labels(records, self._labels, self._pipeline.target)
         return {label.id: label.truth for label in labels}
 
     def _served(self, broker: Broker, since: int) -> Iterator[Prediction]:

@@ -23,8 +23,7 @@ from river.drift import ADWIN
 from scipy.signal import lfilter
 
 from flows.core.drift.concept import ConceptAlarm, ConceptDrift, make_detector
-from flows.core.drift.features import ConceptAlarm as FeatureAlarm
-from flows.core.drift.features import FeatureDrift, FeaturePolicy
+from flows.core.drift.features import FeatureAlarm, FeatureDrift, FeaturePolicy
 from flows.core.drift.levels import Detector, Position
 
 SEEDS = 30

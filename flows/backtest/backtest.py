@@ -12,7 +12,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
-from flows.core.drift.features import Compared
+from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Position
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.label_join import Label
@@ -21,7 +21,7 @@ from flows.core.features.engine import FeatureEngine, FeatureVector
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.features.windows.sliding import Value
-from flows.core.learning.learner import DeadLabel, Happening, Learner, Unlearned
+from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure
 from flows.core.models.baselines import Score
 from flows.core.models.model import Prediction
 from flows.core.serving.predictor import detail_of
@@ -73,7 +73,7 @@ class Backtest:
     ) -> None:
         self.learner = learner
         self.served: dict[str, Score] = {}
-        self.compared: list[Compared] = []  # the windows of features, for the report
+        self.compared: list[ComparedWindow] = []  # the windows of features, for the report
         self._pipeline = pipeline
         self._names = (*pipeline.inputs, *plan.names)
         self._engine = FeatureEngine(
@@ -110,7 +110,7 @@ class Backtest:
                 _sort_out(self._predict(answer), record, done)
         return done
 
-    def _predict(self, answer: FeatureVector) -> Iterator[Happening]:
+    def _predict(self, answer: FeatureVector) -> Iterator[LearnerEvent]:
         record, question, vector = answer
         served = [*[question.payload.get(name) for name in self._pipeline.inputs], *vector]
         champion = self.learner.champion
@@ -128,7 +128,7 @@ class Backtest:
         if compared is not None and compared not in self.compared[-1:]:
             self.compared.append(compared)
 
-    def _learn(self, record: Record) -> Iterator[Happening]:
+    def _learn(self, record: Record) -> Iterator[LearnerEvent]:
         try:
             event_id, time, payload = self._labels.decode(record)
         except InvalidRecord as fault:
@@ -137,14 +137,14 @@ class Backtest:
             yield from self.learner.labelled(Label(event_id, time, payload[self._pipeline.target], record))
 
 
-def _sort_out(happenings: Iterable[Happening], record: Record, into: Progress) -> None:
+def _sort_out(happenings: Iterable[LearnerEvent], record: Record, into: Progress) -> None:
     """Put what happened at `record` where it belongs."""
     for happening in happenings:
         if isinstance(happening, DriftSignal):
             into.signals.append(happening)
         elif isinstance(happening, DeadLabel):
             _bury(happening.record, happening.reason, happening.detail, happening.error, into)
-        elif isinstance(happening, Unlearned):
+        elif isinstance(happening, LearningFailure):
             _bury(record, "model", happening.detail, happening.error, into)
 
 

@@ -15,7 +15,7 @@ from flows.backtest.page import (
     Version,
     figure,
 )
-from flows.core.drift.features import Compared
+from flows.core.drift.features import ComparedWindow
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.evaluation import RECENT, Evaluation, Values
@@ -118,7 +118,7 @@ def _mark(signal: DriftSignal) -> Mark:
     return Mark(signal.time, signal.severity, f"{change}; {named}" if named else change)
 
 
-def _heat_map(windows: Sequence[Compared]) -> HeatMap | None:
+def _heat_map(windows: Sequence[ComparedWindow]) -> HeatMap | None:
     """The features that moved furthest come first."""
     if not windows:
         return None

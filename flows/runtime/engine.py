@@ -13,7 +13,7 @@ from flows.adapters.bytewax.io import Inputs, MergedSource, TopicSink
 from flows.adapters.fsspec.artifacts import artifact_store
 from flows.adapters.prometheus import metrics as telemetry
 from flows.adapters.sqlite.seed import Seed
-from flows.core.drift.monitor import Watched
+from flows.core.drift.monitor import MonitorSettings
 from flows.core.drift.quality import Column
 from flows.core.features.batch import Question
 from flows.core.features.lookups import Lookups
@@ -234,7 +234,7 @@ class Engine:
             default_label=pipeline.default_label,
             max_pending=pipeline.max_pending,
             outliers=pipeline.outliers,
-            watched=Watched(
+            monitor=MonitorSettings(
                 self.columns(plan),
                 pipeline.drift.kinds,
                 pipeline.drift.features(),

@@ -16,9 +16,9 @@ from flows.backtest.backtest import Progress
 from flows.backtest.page import Report, render
 from flows.backtest.recorder import POINTS, BacktestRecorder
 from flows.backtest.report import backtest_summary
-from flows.core.drift.features import Compared, FeaturePolicy
+from flows.core.drift.features import ComparedWindow, FeaturePolicy
 from flows.core.drift.levels import Position
-from flows.core.drift.monitor import Watched
+from flows.core.drift.monitor import MonitorSettings
 from flows.core.drift.quality import Column
 from flows.core.features.plan import FeaturePlan
 from flows.core.stream.broker import Outgoing
@@ -32,7 +32,7 @@ START = 1_356_998_400_000
 MINUTE = 60_000
 WINDOW, REFERENCE = 300, 500  # longer than what is looked at together
 COUNTRIES = ("A", "B")
-WATCHED = Watched(
+WATCHED = MonitorSettings(
     {"x": Column("number"), "steady": Column("number"), "country": Column("category")},
     ("concept", "feature"),
     FeaturePolicy(reference=REFERENCE, window=WINDOW),
@@ -84,7 +84,7 @@ def reported(declared: Pipeline, events: int = EVENTS, batch: int = 60, **policy
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return reported(pipeline(), watched=WATCHED, warm_up=500)
+    return reported(pipeline(), monitor=WATCHED, warm_up=500)
 
 
 def test_a_browser_shows_the_page_of_a_real_backtest_in_full(report, tmp_path):
@@ -129,7 +129,7 @@ def test_the_heat_map_has_each_window_and_the_feature_that_moved_furthest_first(
 
 def test_a_window_in_which_a_feature_could_not_be_judged_has_no_figure_in_the_heat_map():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    run.test.compared += [Compared(1, {"x": None, "y": 0.1}), Compared(2, {"x": 0.3, "y": None})]
+    run.test.compared += [ComparedWindow(1, {"x": None, "y": 0.1}), ComparedWindow(2, {"x": 0.3, "y": None})]
     windows, rows = BacktestRecorder(run.test, 3).report().drift
     assert windows == [1, 2]
     assert list(rows) == ["x", "y"]

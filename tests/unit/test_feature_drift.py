@@ -15,7 +15,7 @@ from scipy.signal import lfilter
 
 from flows.core.drift.columns import OTHER, alike_rows
 from flows.core.drift.features import KEPT, FeatureAlarm, FeatureDrift, FeaturePolicy
-from flows.core.drift.levels import Over, Position
+from flows.core.drift.levels import Cleared, Position
 from flows.core.models.snapshots import Sealer
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -46,7 +46,7 @@ def run(
 
 def run_whole(
     detector: FeatureDrift, rows: Sequence[Sequence[Any]], start: int = 0, batch: int = 10**9
-) -> list[FeatureAlarm | Over]:
+) -> list[FeatureAlarm | Cleared]:
     found = []
     for first in range(0, len(rows), batch):
         part = rows[first : first + batch]
@@ -330,7 +330,7 @@ def test_a_change_is_over_with_the_first_window_that_is_like_the_reference(by, l
         values[4000:] += by
     alarm, over = run_whole(watch("number"), numbers(values))
     assert (alarm.level, alarm.since) == (level, 3000 * MINUTE)
-    assert over == Over(Position("predictions", 0, back - 1 if level == "warning" else 4000 + 3000 - 1))
+    assert over == Cleared(Position("predictions", 0, back - 1 if level == "warning" else 4000 + 3000 - 1))
 
 
 def filling(count: int, until: int) -> Values:

@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 from flows.core.drift.signal import DriftSignal
 from flows.core.stream.broker import Record
 
-Result = Literal["delivered", "gone", "rejected", "blocked", "failed"]
+DeliveryResult = Literal["delivered", "gone", "rejected", "blocked", "failed"]
 
 _OF_THE_REQUEST = (400, 413, 415, 422)  # no later attempt with the same body would be answered otherwise
-MOST = 1000  # alerts that wait for one endpoint; all of them are in each snapshot
+MAX_WAITING = 1000  # alerts that wait for one endpoint; all of them are in each snapshot
 _THROTTLES = (429, 502, 503, 504)
 
 
@@ -27,18 +27,18 @@ class WebhookResponse(NamedTuple):
     `throttled` if the endpoint said that it has too much to do.
     """
 
-    result: Result
+    result: DeliveryResult
     detail: str
     retry_after: float = 0.0
     throttled: bool = False
 
 
-def judge(status: int, retry_after: str, now: float) -> WebhookResponse:
+def interpret_status(status: int, retry_after: str, now: float) -> WebhookResponse:
     """What an HTTP status means, with the value of the Retry-After header ("" for none).
 
-    >>> judge(204, "", 0.0)
+    >>> interpret_status(204, "", 0.0)
     WebhookResponse(result='delivered', detail='answered 204', retry_after=0.0, throttled=False)
-    >>> judge(429, "17", 0.0)
+    >>> interpret_status(429, "17", 0.0)
     WebhookResponse(result='failed', detail='answered 429', retry_after=17.0, throttled=True)
     """
     detail = f"answered {status}"
@@ -64,7 +64,7 @@ def _seconds(retry_after: str, now: float) -> float:
 
 
 @dataclass(frozen=True)
-class Retries:
+class RetryPolicy:
     """How long a delivery goes on.
 
     After the n-th failure in a row the endpoint gets a pause: a random part of `first * 2**(n - 1)`, or all
@@ -86,7 +86,7 @@ class Retries:
 
 
 @dataclass(frozen=True)
-class Filter:
+class AlertFilter:
     """Which alerts an endpoint wants; an empty set wants all."""
 
     pipelines: frozenset[str] = frozenset()
@@ -102,11 +102,11 @@ class Filter:
         )
 
 
-class Ended(NamedTuple):
+class EndedDelivery(NamedTuple):
     """An alert whose delivery is over, well or not."""
 
     record: Record
-    result: Result
+    result: DeliveryResult
     detail: str
 
 
@@ -114,11 +114,13 @@ class Outbox:
     """The alerts of one endpoint: one at a time and in order, so that none is resolved before it fires.
 
     Made anew from what `state` gave it goes on where it was, also with its pauses and with what it knows
-    of an endpoint that is gone. At most `MOST` alerts wait; what comes beyond ends as failed. `waiting` are
+    of an endpoint that is gone. At most `MAX_WAITING` alerts wait; what comes beyond ends as failed. `waiting` are
     the alerts, `attempts` those made for the first of them.
     """
 
-    def __init__(self, retries: Retries = Retries(), state: Any = ((), 0, 0.0, 0, 0.0, False)) -> None:
+    def __init__(
+        self, retries: RetryPolicy = RetryPolicy(), state: Any = ((), 0, 0.0, 0, 0.0, False)
+    ) -> None:
         self._retries = retries
         self.attempts: int
         self._since: float
@@ -138,14 +140,16 @@ class Outbox:
         waiting = tuple(self.waiting)
         return waiting, self.attempts, self._since, self._failures, self._not_before, self.disabled
 
-    def put(self, records: Iterable[Record]) -> list[Ended]:
+    def put(self, records: Iterable[Record]) -> list[EndedDelivery]:
         """Take these alerts; those that end at once, since the endpoint is gone or too many wait."""
         ended = []
         for record in records:
-            if len(self.waiting) < MOST:
+            if len(self.waiting) < MAX_WAITING:
                 self.waiting.append(record)
             else:
-                ended.append(Ended(record, "failed", f"{MOST:,} alerts wait for this endpoint already"))
+                ended.append(
+                    EndedDelivery(record, "failed", f"{MAX_WAITING:,} alerts wait for this endpoint already")
+                )
         return ended + self._abandon() if self.disabled else ended
 
     def due(self) -> float | None:
@@ -156,7 +160,7 @@ class Outbox:
         """The alert to be posted now."""
         return self.waiting[0] if self.waiting and now >= self._not_before else None
 
-    def answered(self, answer: WebhookResponse, now: float, jitter: float) -> list[Ended]:
+    def answered(self, answer: WebhookResponse, now: float, jitter: float) -> list[EndedDelivery]:
         """The alerts that end since the first one's attempt came to `answer`; `jitter` is from 0 to 1."""
         self.attempts += 1
         if self.attempts == 1:
@@ -172,15 +176,15 @@ class Outbox:
         else:
             self._failures = 0
         self.attempts = 0
-        return [Ended(self.waiting.popleft(), answer.result, answer.detail)]
+        return [EndedDelivery(self.waiting.popleft(), answer.result, answer.detail)]
 
     def _may_go_on(self) -> bool:
         in_time = self._not_before <= self._since + self._retries.total
         return in_time and self.attempts < self._retries.attempts
 
-    def _abandon(self) -> list[Ended]:
+    def _abandon(self) -> list[EndedDelivery]:
         detail = "answered 410, which disables the endpoint until its URL or secret changes"
-        ended = [Ended(record, "gone", detail) for record in self.waiting]
+        ended = [EndedDelivery(record, "gone", detail) for record in self.waiting]
         self.waiting.clear()
         self.attempts = 0
         return ended

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flows.core.drift.levels import LEAST_IN_SLICE, SliceMove
 
-Kind = Literal["number", "category"]
+ColumnKind = Literal["number", "category"]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -27,7 +27,7 @@ _NUMERIC = {float, int, bool, type(None)}  # None becomes NaN
 OTHER = "(other)"
 
 
-class Result(NamedTuple):
+class ColumnComparison(NamedTuple):
     """What the comparison of one column says."""
 
     p_value: float
@@ -38,7 +38,7 @@ class Result(NamedTuple):
     category: str | None = None
 
 
-NOTHING = Result(1.0, 0.0, 0.0, 0.0, 0.0)
+NOT_COMPARED = ColumnComparison(1.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class _Shares(NamedTuple):
@@ -117,12 +117,12 @@ class NumberColumn:
         self._counts.window[:] = 0
         self._window_sums[:] = 0.0
 
-    def compare(self) -> Result:
+    def compare(self) -> ColumnComparison:
         from scipy.stats import kstwo
 
         shares = self._counts.shares()
         if shares is None:
-            return NOTHING
+            return NOT_COMPARED
         distance = float(np.abs(np.cumsum(shares.window - shares.reference)).max())
         rows = shares.rows_window * shares.rows_reference / (shares.rows_window + shares.rows_reference)
         p_value = float(kstwo.sf(distance, max(1, round(rows))))
@@ -131,7 +131,7 @@ class NumberColumn:
             for each in (shares.window, shares.reference)
         )
         before, after = self._means(shares.weights)
-        return Result(p_value, _psi(window, reference), distance, before, after)
+        return ColumnComparison(p_value, _psi(window, reference), distance, before, after)
 
     def _bins(self, values: Floats) -> Integers:
         return np.searchsorted(self._edges, values, side="left")
@@ -178,15 +178,15 @@ class CategoryColumn:
     def clear(self) -> None:
         self._counts.window[:] = 0
 
-    def compare(self) -> Result:
+    def compare(self) -> ColumnComparison:
         shares = self._counts.shares()
         if shares is None:
-            return NOTHING
+            return NOT_COMPARED
         statistic, p_value = _chi_square(shares)
         most = int(np.abs(shares.window - shares.reference).argmax())
         before, after = float(shares.reference[most]), float(shares.window[most])
         psi = _psi(shares.window, shares.reference)
-        return Result(p_value, psi, statistic, before, after, self._categories.names[most])
+        return ColumnComparison(p_value, psi, statistic, before, after, self._categories.names[most])
 
 
 class SliceMeans:

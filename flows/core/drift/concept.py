@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, HDDMA, HDDMW
 
-from flows.core.drift.levels import LEAST_IN_SLICE, Detector, Gate, Level, Over, Position, SliceMove
+from flows.core.drift.levels import LEAST_IN_SLICE, Cleared, Detector, Gate, Level, Position, SliceMove
 from flows.errors import ConfigError
 
 BLOCK = 500  # labels whose mean error says whether it is back
@@ -114,7 +114,7 @@ class ConceptDrift:
 
     def update(
         self, error: float, wrong: bool, time: int, position: Position, slices: Sequence[Any] = ()
-    ) -> ConceptAlarm | Over | None:
+    ) -> ConceptAlarm | Cleared | None:
         """Take in the error (0 to 1) that a label showed at `time` (ms), and whether the answer was wrong.
 
         `slices` are the values of its event in the columns of the slices. An alarm, or a warning, is over
@@ -145,11 +145,11 @@ class ConceptDrift:
             return "alarm"
         return "warning" if self._warned and not warned else None
 
-    def _is_over(self, value: float, position: Position) -> Over | None:
+    def _is_over(self, value: float, position: Position) -> Cleared | None:
         if self._return is None or not self._return.add(value):
             return None
         self._return = None
-        return Over(position)
+        return Cleared(position)
 
     def _change(self) -> Change:
         if isinstance(self._detector, ADWIN):

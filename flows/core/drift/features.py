@@ -24,8 +24,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flows.core.drift.columns import NOTHING, CategoryColumn, Integers, Kind, NumberColumn, Result, SliceMeans
-from flows.core.drift.levels import Gate, Level, Over, Position, SliceMove
+from flows.core.drift.columns import (
+    NOT_COMPARED,
+    CategoryColumn,
+    ColumnComparison,
+    ColumnKind,
+    Integers,
+    NumberColumn,
+    SliceMeans,
+)
+from flows.core.drift.levels import Cleared, Gate, Level, Position, SliceMove
 
 KEPT = 4096  # rows that are kept of a reference until it is full
 _GOLDEN = 0.6180339887498949
@@ -49,7 +57,7 @@ class FeaturePolicy(NamedTuple):
     phases: int = 24
 
 
-class Moved(NamedTuple):
+class DriftedColumn(NamedTuple):
     """A column that drifted.
 
     `statistic` is Kolmogorov-Smirnov's or chi-square's, `p_value` what Benjamini and Hochberg make of its
@@ -71,13 +79,13 @@ class FeatureAlarm(NamedTuple):
     """The columns that drifted, the furthest first, in a window of `width` rows since `since` (ms)."""
 
     level: Level
-    moved: tuple[Moved, ...]
+    moved: tuple[DriftedColumn, ...]
     width: int
     since: int
     position: Position
 
 
-class Compared(NamedTuple):
+class ComparedWindow(NamedTuple):
     """A full window that began at `since` (ms), and the PSI of each column in it; None for too few rows."""
 
     since: int
@@ -99,7 +107,7 @@ class FeatureDrift:
 
     def __init__(
         self,
-        columns: Mapping[str, Kind],
+        columns: Mapping[str, ColumnKind],
         policy: FeaturePolicy,
         slices: Sequence[str] = (),
         fills: Mapping[str, float] = MappingProxyType({}),
@@ -117,17 +125,17 @@ class FeatureDrift:
         self._width = 0  # rows in the window
         self._since = 0
         self._raised = False  # since the last window without a difference
-        self.furthest: tuple[Moved, ...] = ()
-        self.compared: Compared | None = None
+        self.furthest: tuple[DriftedColumn, ...] = ()
+        self.compared: ComparedWindow | None = None
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[FeatureAlarm | Over]:
+    ) -> list[FeatureAlarm | Cleared]:
         """Take in a batch of rows with their event times (ms); where batches are cut changes no alarm.
 
         An alarm, or a warning, is over with the first full window that does not differ from the reference.
         """
-        alarms: list[FeatureAlarm | Over] = []
+        alarms: list[FeatureAlarm | Cleared] = []
         start, newest = 0, self._advance(times)
         while start < len(rows):
             end = min(len(rows), start + self._room(newest[start:]))
@@ -175,16 +183,16 @@ class FeatureDrift:
             if part.comparison is None:
                 part.fill(rows, times, newest)
 
-    def _judge(self, time: int, position: Position) -> list[FeatureAlarm | Over]:
+    def _judge(self, time: int, position: Position) -> list[FeatureAlarm | Cleared]:
         furthest, policy = self._compare(), self._policy
         self.furthest = tuple(furthest[:_NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
         since, width, self._width = self._since, self._width, 0
         psi = dict.fromkeys(self._columns) | {each.column: each.psi for each in furthest}
-        self.compared = Compared(since, psi)
+        self.compared = ComparedWindow(since, psi)
         if not moved:
             raised, self._raised = self._raised, False
-            return [Over(position)] if raised else []
+            return [Cleared(position)] if raised else []
         level: Level = "alarm" if moved[0].psi >= self._policy.alarm else "warning"
         if not self._gate.is_open(level, 0, time):
             return []
@@ -195,16 +203,16 @@ class FeatureDrift:
                 part.restart()
         return [FeatureAlarm(level, moved, width, since, position)]
 
-    def _compare(self) -> list[Moved]:
+    def _compare(self) -> list[DriftedColumn]:
         """The columns that can be judged, the furthest from the reference first; begins a new window."""
         from scipy.stats import false_discovery_control  # not at the start, which it would slow down
 
         results = [each for part in self._parts if part.joined for each in part.compare()]
         adjusted = false_discovery_control([result.p_value for _, result, _ in results])
         columns = [
-            Moved(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
+            DriftedColumn(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
             for (name, r, slices), p in zip(results, adjusted, strict=True)
-            if r is not NOTHING
+            if r is not NOT_COMPARED
         ]
         return sorted(columns, key=lambda moved: -moved.psi)
 
@@ -218,7 +226,7 @@ class _Part:
 
     def __init__(
         self,
-        columns: Mapping[str, Kind],
+        columns: Mapping[str, ColumnKind],
         judged: Sequence[str],
         policy: FeaturePolicy,
         slices: Sequence[str],
@@ -257,7 +265,7 @@ class _Part:
             )
             self._filling = _Filling(self._policy)
 
-    def compare(self) -> Iterator[tuple[str, Result, tuple[SliceMove, ...]]]:
+    def compare(self) -> Iterator[tuple[str, ColumnComparison, tuple[SliceMove, ...]]]:
         """What the window says of each column, and of it in the slices; then begins a new one."""
         if self.comparison is not None:
             yield from self.comparison.results()
@@ -328,7 +336,7 @@ class _Comparison:
 
     def __init__(
         self,
-        columns: Mapping[str, Kind],
+        columns: Mapping[str, ColumnKind],
         judged: Sequence[str],
         policy: FeaturePolicy,
         slices: Sequence[str],
@@ -363,7 +371,7 @@ class _Comparison:
         for each in (*self._columns.values(), *self._slices):
             each.clear()
 
-    def results(self) -> Iterator[tuple[str, Result, tuple[SliceMove, ...]]]:
+    def results(self) -> Iterator[tuple[str, ColumnComparison, tuple[SliceMove, ...]]]:
         """What the window says of each column, and of it in the slices."""
         for at, column in self._columns.items():
             yield self._names[at], column.compare(), self._moved_slices(at)

@@ -15,7 +15,7 @@ class Position(NamedTuple):
     offset: int
 
 
-class Over(NamedTuple):
+class Cleared(NamedTuple):
     """What an alarm or a warning told of is over, as the record at `position` showed."""
 
     position: Position

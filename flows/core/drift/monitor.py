@@ -17,21 +17,21 @@ from typing import Any, NamedTuple
 from flows.core.drift import concept as concept_drift
 from flows.core.drift import features as feature_drift
 from flows.core.drift import quality as data_quality
-from flows.core.drift.columns import Kind
+from flows.core.drift.columns import ColumnKind
 from flows.core.drift.concept import ConceptDrift
-from flows.core.drift.features import Compared, FeatureDrift, FeaturePolicy, Moved
-from flows.core.drift.levels import ColumnMove, Detector, DriftKind, Level, Over, Position, SliceMove
+from flows.core.drift.features import ComparedWindow, DriftedColumn, FeatureDrift, FeaturePolicy
+from flows.core.drift.levels import Cleared, ColumnMove, Detector, DriftKind, Level, Position, SliceMove
 from flows.core.drift.quality import Column, DataQuality, QualityPolicy
 from flows.core.drift.signal import DriftSignal, Severity, SignalDetector, severity, signal_id
 
-TOGETHER = 256  # served predictions that are looked at together, at most
+PREDICTION_BATCH = 256  # served predictions that are looked at together, at most
 NAMED = 5  # columns that a signal names
 PREDICTION = "prediction"  # the name of what the model says, among the columns
 _LARGEST = 1e150  # the largest number that a message takes
 _LONGEST = 256  # characters of a category
 
 
-class Watched(NamedTuple):
+class MonitorSettings(NamedTuple):
     """What is watched beside the error.
 
     `columns` are those of the features, in their order; `slices` names those by which the error and the means
@@ -47,7 +47,7 @@ class Watched(NamedTuple):
     warm_up: int = 0
 
 
-class Moment(NamedTuple):
+class SignalContext(NamedTuple):
     """When (event time, ms) and where in the log something was seen, and the version of the champion."""
 
     time: int
@@ -58,7 +58,7 @@ class Moment(NamedTuple):
 class _Served(NamedTuple):
     features: Sequence[Any]
     said: float | str
-    moment: Moment
+    moment: SignalContext
     is_settled: bool  # the model has had its warm-up
 
 
@@ -84,7 +84,9 @@ class DriftMonitor:
     that is not over.
     """
 
-    def __init__(self, pipeline: str, detector: Detector, concept: ConceptDrift, watched: Watched) -> None:
+    def __init__(
+        self, pipeline: str, detector: Detector, concept: ConceptDrift, watched: MonitorSettings
+    ) -> None:
         self._pipeline = pipeline
         self._detector = detector
         self._concept = concept
@@ -105,11 +107,13 @@ class DriftMonitor:
         self._open: dict[tuple[DriftKind, Severity], DriftSignal] = {}
 
     @property
-    def compared(self) -> Compared | None:
+    def compared(self) -> ComparedWindow | None:
         """The last full window of the features, beside the reference."""
         return self._features.compared
 
-    def served(self, features: Sequence[Any], said: float | str, moment: Moment) -> Iterator[DriftSignal]:
+    def served(
+        self, features: Sequence[Any], said: float | str, moment: SignalContext
+    ) -> Iterator[DriftSignal]:
         """The model said this of these features; those of another feature plan are left out."""
         if self._full_at == inf:
             self._full_at = moment.time + self._fill
@@ -118,17 +122,17 @@ class DriftMonitor:
         served = _Served(features, said, moment, self._warm_up <= 0)
         self._kept.append(served)
         self._interval.append(served)
-        if len(self._kept) >= TOGETHER:
+        if len(self._kept) >= PREDICTION_BATCH:
             kept, self._kept = self._kept, []
             yield from self._look(("feature", "prediction"), kept)
         length = self._watched.quality.interval
         is_past = moment.time // length > self._interval[0].moment.time // length
-        if is_past or len(self._interval) >= TOGETHER:
+        if is_past or len(self._interval) >= PREDICTION_BATCH:
             interval, self._interval = self._interval, []
             yield from self._look(("quality",), interval)
 
     def judged(
-        self, error: float, wrong: bool, asked: int, features: Sequence[Any], moment: Moment
+        self, error: float, wrong: bool, asked: int, features: Sequence[Any], moment: SignalContext
     ) -> Iterator[DriftSignal]:
         """A label showed this error of the prediction that was served at `asked` (ms) with these features."""
         if "concept" not in self._watched.kinds or asked < self._full_at:
@@ -136,7 +140,7 @@ class DriftMonitor:
         known = len(features) == len(self._watched.columns)
         slices = [features[index] if known else None for index in self._slices]
         found = self._concept.update(error, wrong, moment.time, moment.position, slices)
-        if isinstance(found, Over):
+        if isinstance(found, Cleared):
             yield from self._over("concept", moment)
         elif found is not None:
             yield self._signal(self._risen(found), moment)
@@ -146,7 +150,7 @@ class DriftMonitor:
         if asked >= self._full_at:
             self._warm_up -= 1
 
-    def promoted(self, moment: Moment) -> Iterator[DriftSignal]:
+    def promoted(self, moment: SignalContext) -> Iterator[DriftSignal]:
         """A challenger was better and is the champion now: the concept drift is answered, and so over."""
         yield from self._over("concept", moment)
 
@@ -156,7 +160,7 @@ class DriftMonitor:
         positions = [each.moment.position for each in served]
         moments = {each.moment.position: each.moment for each in served}
         for kind in [kind for kind in kinds if kind in self._watched.kinds]:
-            found: Sequence[feature_drift.FeatureAlarm | data_quality.QualityAlarm | Over]
+            found: Sequence[feature_drift.FeatureAlarm | data_quality.QualityAlarm | Cleared]
             if kind == "feature":
                 found = self._features.update(rows, times, positions)
             elif kind == "prediction":
@@ -165,18 +169,20 @@ class DriftMonitor:
                 found = self._quality.update(rows, times, positions)
             for each in found:
                 moment = moments[each.position]
-                if isinstance(each, Over):
+                if isinstance(each, Cleared):
                     yield from self._over(kind, moment)
                 elif isinstance(each, feature_drift.FeatureAlarm):
                     yield self._signal(self._moved(kind, each), moment)
                 else:
                     yield self._signal(_broken(each), moment)
 
-    def _compare_predictions(self, served: Sequence[_Served]) -> Sequence[feature_drift.FeatureAlarm | Over]:
+    def _compare_predictions(
+        self, served: Sequence[_Served]
+    ) -> Sequence[feature_drift.FeatureAlarm | Cleared]:
         if not served:
             return []
         if self._predictions is None:
-            kind: Kind = "category" if isinstance(served[0].said, str) else "number"
+            kind: ColumnKind = "category" if isinstance(served[0].said, str) else "number"
             self._predictions = FeatureDrift({PREDICTION: kind}, self._watched.features)
         said = [(each.said,) for each in served]
         moments = [each.moment for each in served]
@@ -203,7 +209,7 @@ class DriftMonitor:
         """The features that were furthest from the reference in the last full window, drifted or not."""
         return [_column(moved) for moved in self._features.furthest[:count] if moved.psi > 0]
 
-    def _signal(self, seen: _Seen, moment: Moment) -> DriftSignal:
+    def _signal(self, seen: _Seen, moment: SignalContext) -> DriftSignal:
         number = self._raised[seen.kind] = self._raised.get(seen.kind, 0) + 1
         place = moment.position
         cause = (self._pipeline, seen.kind, seen.detector, seen.severity)
@@ -230,7 +236,7 @@ class DriftMonitor:
         self._open[seen.kind, seen.severity] = signal
         return signal
 
-    def _over(self, kind: DriftKind, moment: Moment) -> Iterator[DriftSignal]:
+    def _over(self, kind: DriftKind, moment: SignalContext) -> Iterator[DriftSignal]:
         """End all that was raised of this kind."""
         for key in [key for key in self._open if key[0] == kind]:
             yield self._open.pop(key).resolved(moment.version, moment.time, moment.position)
@@ -247,7 +253,7 @@ def _severity(level: Level) -> Severity:
     return "critical" if level == "alarm" else "warning"
 
 
-def _column(moved: Moved) -> ColumnMove:
+def _column(moved: DriftedColumn) -> ColumnMove:
     category = None if moved.category is None else _text(moved.category)
     before, after = _sendable(moved.before), _sendable(moved.after)
     return ColumnMove(moved.column, before, after, moved.psi, moved.p_value, category)

@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from flows.core.drift.columns import Floats, Kind, floats
-from flows.core.drift.levels import Gate, Level, Over, Position
+from flows.core.drift.columns import ColumnKind, Floats, floats
+from flows.core.drift.levels import Cleared, Gate, Level, Position
 
 Fault = Literal["null", "range", "unseen", "rate"]
 
@@ -36,7 +36,7 @@ class Column(NamedTuple):
     watched.
     """
 
-    kind: Kind
+    kind: ColumnKind
     low: float | None = None
     high: float | None = None
     fill: float = 0
@@ -112,12 +112,12 @@ class DataQuality:
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
-    ) -> list[QualityAlarm | Over]:
+    ) -> list[QualityAlarm | Cleared]:
         """Take in a batch of rows with their event times (ms); where batches are cut changes nothing.
 
         An alarm, or a warning, is over with the first judged interval without a finding.
         """
-        alarms: list[QualityAlarm | Over] = []
+        alarms: list[QualityAlarm | Cleared] = []
         if self._interval is None and times:
             self._start(times[0])
         oldest = 0 if self._interval is None else self._interval
@@ -140,14 +140,14 @@ class DataQuality:
         for watch in self._watches.values():
             watch.start(time)
 
-    def _advance(self, number: int, position: Position) -> Iterator[QualityAlarm | Over]:
+    def _advance(self, number: int, position: Position) -> Iterator[QualityAlarm | Cleared]:
         """Finish the intervals before `number`; of those without any row as many as tell something new."""
         began = number if self._interval is None else self._interval
         for interval in range(began, min(number, began + 1 + self._policy.parts)):
             yield from self._finish(interval, position)
         self._interval = number
 
-    def _finish(self, interval: int, position: Position) -> Iterator[QualityAlarm | Over]:
+    def _finish(self, interval: int, position: Position) -> Iterator[QualityAlarm | Cleared]:
         found = self._rate.finish(interval)
         for watch in self._watches.values():
             found += watch.finish(interval)
@@ -156,7 +156,7 @@ class DataQuality:
         if not findings:
             if self._raised and width >= _LEAST_ROWS:
                 self._raised = False
-                yield Over(position)
+                yield Cleared(position)
             return
         level, end = findings[0].level, (interval + 1) * self._policy.interval
         if self._gate.is_open(level, 0, end):

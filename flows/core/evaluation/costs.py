@@ -24,14 +24,14 @@ class Costs(NamedTuple):
         return self.false_positive / (self.false_positive + self.false_negative)
 
 
-class Priced(NamedTuple):
+class ThresholdCost(NamedTuple):
     """A threshold, above which a score is an alarm, and what it would have cost for each label."""
 
     threshold: float
     cost: float
 
 
-class Summary(NamedTuple):
+class CostSummary(NamedTuple):
     """The threshold of least cost beside those that one would use without looking; costs for each label.
 
     `best` was found on the labels that it is priced with, so the next ones will cost a little more.
@@ -39,9 +39,9 @@ class Summary(NamedTuple):
     `best` the model is not calibrated.
     """
 
-    best: Priced
-    calibrated: Priced
-    half: Priced
+    best: ThresholdCost
+    calibrated: ThresholdCost
+    half: ThresholdCost
     never: float
     always: float
 
@@ -57,7 +57,7 @@ class CostCurve:
     ...     curve.update(score, truth)
     >>> summary = curve.summary(Costs(false_positive=1, false_negative=4))
     >>> summary.best, summary.half, summary.never, summary.always
-    (Priced(threshold=0.2, cost=0.25), Priced(threshold=0.5, cost=1.0), 2.0, 0.5)
+    (ThresholdCost(threshold=0.2, cost=0.25), ThresholdCost(threshold=0.5, cost=1.0), 2.0, 0.5)
     """
 
     def __init__(self, bins: int = 100) -> None:
@@ -77,7 +77,7 @@ class CostCurve:
         both._true = [a + b for a, b in zip(self._true, other._true, strict=True)]
         return both
 
-    def prices(self, costs: Costs) -> list[Priced]:
+    def prices(self, costs: Costs) -> list[ThresholdCost]:
         """What each threshold would have cost for each label, in order; none without labels."""
         labels = sum(self._false) + sum(self._true)
         if not labels:
@@ -85,11 +85,11 @@ class CostCurve:
         missed = accumulate(self._true)
         alarms = (sum(self._false) - below for below in accumulate(self._false))
         return [
-            Priced(edge, _cost(costs, false, true) / labels)
+            ThresholdCost(edge, _cost(costs, false, true) / labels)
             for edge, false, true in zip(self._edges, alarms, missed, strict=True)
         ]
 
-    def summary(self, costs: Costs) -> Summary | None:
+    def summary(self, costs: Costs) -> CostSummary | None:
         """The thresholds compared, or None without labels.
 
         Of several that cost the same the one nearest to the theoretical threshold is the best.
@@ -99,7 +99,7 @@ class CostCurve:
             return None
         false, true = sum(self._false), sum(self._true)
         best = min(prices, key=lambda each: (each.cost, abs(each.threshold - costs.threshold)))
-        return Summary(
+        return CostSummary(
             best,
             _nearest(prices, costs.threshold),
             _nearest(prices, 0.5),
@@ -112,5 +112,5 @@ def _cost(costs: Costs, false_positives: int, false_negatives: int) -> float:
     return costs.false_positive * false_positives + costs.false_negative * false_negatives
 
 
-def _nearest(prices: Iterable[Priced], threshold: float) -> Priced:
+def _nearest(prices: Iterable[ThresholdCost], threshold: float) -> ThresholdCost:
     return min(prices, key=lambda each: abs(each.threshold - threshold))

@@ -13,9 +13,9 @@ from typing import Any
 from river.metrics.base import Metrics
 
 from flows.core.evaluation.calibration import Calibration
-from flows.core.evaluation.costs import CostCurve, Costs, Priced
+from flows.core.evaluation.costs import CostCurve, Costs, ThresholdCost
 from flows.core.evaluation.label_join import Joined, Pending
-from flows.core.evaluation.rolling import Recent, measure
+from flows.core.evaluation.rolling import RecentItems, measure
 from flows.core.evaluation.skill import Losses, skills
 from flows.core.evaluation.slices import Slices, fairness
 from flows.core.models.baselines import Score
@@ -70,7 +70,7 @@ class Evaluation:
         self._metrics = {predictor: metrics() for predictor in PREDICTORS}
         # some metrics of classifiers judge the label, the others its probability
         self._judges_labels = getattr(self._fresh, "requires_labels", False)
-        self._recent: Recent[tuple[Truth, tuple[Score, ...]]] = Recent(KEPT)
+        self._recent: RecentItems[tuple[Truth, tuple[Score, ...]]] = RecentItems(KEPT)
         self._losses = {name: Losses(PREDICTORS, FADING) for name in task.losses_named}
         is_binary = isinstance(task, Binary)
         self.calibration = Calibration() if is_binary else None
@@ -147,7 +147,7 @@ class Evaluation:
         if summary is None:
             return None
         return {
-            name: value._asdict() if isinstance(value, Priced) else value
+            name: value._asdict() if isinstance(value, ThresholdCost) else value
             for name, value in summary._asdict().items()
         }
 

@@ -28,7 +28,7 @@ class Label(NamedTuple):
     record: Record
 
 
-def usable(records: Iterable[Record], decoder: Decoder, target: str) -> Iterator[Label]:
+def valid_labels(records: Iterable[Record], decoder: Decoder, target: str) -> Iterator[Label]:
     """The labels among `records`; of the others the learner makes dead letters."""
     for record in records:
         try:

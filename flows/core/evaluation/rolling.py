@@ -20,10 +20,10 @@ class Window(NamedTuple, Generic[T]):
     whole: bool
 
 
-class Recent(Generic[T]):
+class RecentItems(Generic[T]):
     """The last `limit` items, in the order in which they came, with their event times (ms).
 
-    >>> recent = Recent(limit=3)
+    >>> recent = RecentItems(limit=3)
     >>> for time, item in [(10, "a"), (40, "b"), (20, "late"), (50, "c")]:
     ...     recent.add(time, item)
     >>> recent.last(2)

@@ -10,21 +10,21 @@ from itertools import starmap
 from typing import NamedTuple
 
 from flows.core.drift.concept import ConceptDrift
-from flows.core.drift.features import Compared
+from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Detector, Position
-from flows.core.drift.monitor import DriftMonitor, Moment, Watched
+from flows.core.drift.monitor import DriftMonitor, MonitorSettings, SignalContext
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.evaluation import Baselines, Evaluation
 from flows.core.evaluation.label_join import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.learning.contest import Contest
-from flows.core.learning.outliers import LABEL, OutlierFilter, Outliers, Outside
+from flows.core.learning.outliers import LABEL, OutlierFilter, Outliers, OutlierValue
 from flows.core.models.model import Model, ModelMessage, Prediction, Role
 from flows.core.models.tasks import Truth
 from flows.core.stream.broker import Record
 from flows.core.user_code import describe
 
 
-class Settled(NamedTuple):
+class RoleChange(NamedTuple):
     """A contest has ended, or a newer challenger took the place of another: a model's new role."""
 
     role: Role
@@ -43,7 +43,7 @@ class DeadLabel(NamedTuple):
     error: Exception | None = None
 
 
-class Unlearned(NamedTuple):
+class LearningFailure(NamedTuple):
     """A prediction that a model without need of labels cannot learn, with the detail for its dead letter.
 
     `error` is what the model raised, where it did.
@@ -57,7 +57,7 @@ class Outlier(NamedTuple):
     """A served row with values far outside the ranges before it; it is treated as the declaration says."""
 
     id: str
-    outside: Mapping[str, Outside]  # by feature, or `LABEL`
+    outside: Mapping[str, OutlierValue]  # by feature, or `LABEL`
 
 
 class Policy(NamedTuple):
@@ -72,7 +72,7 @@ class Policy(NamedTuple):
     block: int
     detector: Detector = "adwin"
     options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
-    watched: Watched = Watched()
+    monitor: MonitorSettings = MonitorSettings()
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
     outliers: Outliers = "clip"
@@ -81,7 +81,7 @@ class Policy(NamedTuple):
 NOWHERE = Position("", 0, 0)
 
 
-Happening = DriftSignal | Settled | DeadLabel | Unlearned | Outlier
+LearnerEvent = DriftSignal | RoleChange | DeadLabel | LearningFailure | Outlier
 
 
 class Learner:
@@ -110,9 +110,9 @@ class Learner:
         self._join = LabelJoin(policy.label_wait, policy.max_pending)
         options = {"delta": policy.delta} if policy.detector == "adwin" else policy.options
         drift = ConceptDrift(
-            policy.detector, options, policy.warm_up, policy.cool_down, policy.watched.slices
+            policy.detector, options, policy.warm_up, policy.cool_down, policy.monitor.slices
         )
-        self._watch = DriftMonitor(pipeline, policy.detector, drift, policy.watched)
+        self._watch = DriftMonitor(pipeline, policy.detector, drift, policy.monitor)
         self._contest: Contest | None = None
 
     @property
@@ -136,7 +136,7 @@ class Learner:
         return self._join.assumed
 
     @property
-    def compared(self) -> Compared | None:
+    def compared(self) -> ComparedWindow | None:
         """The last window of features that was compared with the reference."""
         return self._watch.compared
 
@@ -146,10 +146,10 @@ class Learner:
         if self.outliers.action != outliers:  # else it stays the same object, and a snapshot the same bytes
             self.outliers.action = outliers
 
-    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
+    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[LearnerEvent]:
         """A prediction was served; its record stands at `place`."""
         yield from self._advance(prediction.time, Record(*place, prediction.time, None, None, ()))
-        moment = Moment(prediction.time, place, self.champion.version)
+        moment = SignalContext(prediction.time, place, self.champion.version)
         yield from self._watch.served(prediction.features, self._task.said(prediction.score), moment)
         joined = self._join.predicted(self._baselines.beside(prediction))
         if joined is not None:
@@ -157,10 +157,10 @@ class Learner:
         if not self._task.learns_from_labels:
             outlier, faults = self._learn(prediction, None)
             yield from [outlier] if outlier else []
-            yield from starmap(Unlearned, faults)
+            yield from starmap(LearningFailure, faults)
             self._stepped(prediction.time)
 
-    def labelled(self, label: Label) -> Iterator[Happening]:
+    def labelled(self, label: Label) -> Iterator[LearnerEvent]:
         """A label came."""
         yield from self._advance(label.time, label.record)
         if repetition := self._join.repetition(label):
@@ -170,18 +170,18 @@ class Learner:
         if joined is not None:
             yield from self._judge_and_learn(joined)
 
-    def challenged(self, message: ModelMessage) -> Iterator[Settled]:
+    def challenged(self, message: ModelMessage) -> Iterator[RoleChange]:
         """The models topic brought a challenger: it learns on from here, and its scores are compared."""
         model = message.model
         if model.version in self.lineage:  # our own snapshots come back on the topic
             return
         if self.challenger is not None:
-            yield Settled("retired", self.challenger)
+            yield RoleChange("retired", self.challenger)
         self.lineage[model.version] = message.lineage
         self.challenger = model
         self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
 
-    def _advance(self, time: int, record: Record) -> Iterator[Happening]:
+    def _advance(self, time: int, record: Record) -> Iterator[LearnerEvent]:
         """A record has brought event time to `time`: end what has waited too long."""
         if time <= self.now:
             return
@@ -196,11 +196,11 @@ class Learner:
             detail = f"no prediction for {label.id!r} within the label wait"
             yield DeadLabel(label.record, "unknown-event", detail)
 
-    def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
+    def _judge_and_learn(self, joined: Joined) -> Iterator[LearnerEvent]:
         prediction, label = joined.pending.prediction, joined.label
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
-        moment = Moment(label.time, position(label.record), self.champion.version)
+        moment = SignalContext(label.time, position(label.record), self.champion.version)
         yield from self._watch.judged(error, wrong, prediction.time, prediction.features, moment)
         outlier = None
         if self._task.learns_from_labels:
@@ -215,7 +215,7 @@ class Learner:
             yield from self._settle(prediction, label.truth, moment)
         self._stepped(label.time)
 
-    def _settle(self, prediction: Prediction, truth: Truth, moment: Moment) -> Iterator[Happening]:
+    def _settle(self, prediction: Prediction, truth: Truth, moment: SignalContext) -> Iterator[LearnerEvent]:
         for settled in self._compare(prediction, truth):
             yield settled
             if settled.role == "champion":
@@ -243,7 +243,7 @@ class Learner:
         ]
         return outlier, faults
 
-    def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[Settled]:
+    def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[RoleChange]:
         if self.challenger is None or self._contest is None:
             return
         shadow = prediction.shadows.get(self.challenger.version)
@@ -257,10 +257,10 @@ class Learner:
         self.challenger = self._contest = None
         if verdict == "won":
             self.champion = challenger
-            yield Settled("champion", challenger)
-            yield Settled("retired", champion)
+            yield RoleChange("champion", challenger)
+            yield RoleChange("retired", champion)
         else:
-            yield Settled("retired", challenger)
+            yield RoleChange("retired", challenger)
 
 
 def position(record: Record) -> Position:

@@ -30,7 +30,7 @@ _NUMBERS = {float, int, bool}
 _SAME = 1e-9  # of a number: a narrower range is rounding
 
 
-class Outside(NamedTuple):
+class OutlierValue(NamedTuple):
     """A value far outside the range `low` to `high` of those before it; `at` is its place in the row."""
 
     at: int
@@ -39,12 +39,12 @@ class Outside(NamedTuple):
     high: float
 
 
-class Lesson(NamedTuple):
+class FilteredRow(NamedTuple):
     """What a model is to learn of a row, or None; `outside` are its outliers by name."""
 
     features: dict[str, Any] | None
     truth: Any
-    outside: Mapping[str, Outside]
+    outside: Mapping[str, OutlierValue]
 
 
 class OutlierFilter:
@@ -62,7 +62,7 @@ class OutlierFilter:
         self._names = (*names, LABEL)
         self._ranges = Ranges(len(self._names))
 
-    def lesson(self, features: Sequence[Any], truth: Any) -> Lesson:
+    def lesson(self, features: Sequence[Any], truth: Any) -> FilteredRow:
         """What is to be learned of the next row, which has a value for each name."""
         row = [*features, truth]
         outside = self._ranges.learn(row) if self.action != "learn" else []
@@ -74,9 +74,9 @@ class OutlierFilter:
                 row[each.at] = min(max(each.value, each.low), each.high)
         named = {self._names[each.at]: each for each in outside}
         if outside and self.action == "skip":
-            return Lesson(None, truth, named)
+            return FilteredRow(None, truth, named)
         truth = row.pop()
-        return Lesson(dict(zip(self._names, row, strict=False)), truth, named)
+        return FilteredRow(dict(zip(self._names, row, strict=False)), truth, named)
 
 
 class Ranges:
@@ -92,7 +92,7 @@ class Ranges:
         # a value within these is neither an outlier nor a new extreme, as nearly all are
         self._low, self._high = [inf] * width, [-inf] * width
 
-    def learn(self, row: Sequence[Any]) -> list[Outside]:
+    def learn(self, row: Sequence[Any]) -> list[OutlierValue]:
         """The values that are far outside; all others are learned."""
         self._rows += 1
         if self._rows <= _SPARSE or self._rows % _STEP == 0:
@@ -104,12 +104,12 @@ class Ranges:
             self._forget()
         return found
 
-    def _learn(self, at: int, value: float) -> Outside | None:
+    def _learn(self, at: int, value: float) -> OutlierValue | None:
         kept = self._ranges[at]
         low, high = kept.limits()
         if not low <= value <= high:
             if not kept.press(self._rows):
-                return Outside(at, value, *kept.ends())
+                return OutlierValue(at, value, *kept.ends())
             kept = self._ranges[at] = _Range()
         kept.widen(value)
         self._low[at], self._high[at] = kept.lows[1], kept.highs[1]
