@@ -140,7 +140,7 @@ def test_a_second_label_is_a_dead_letter_and_is_learned_once(truth, reason):
     join(learning, "a")
     again = label("a", truth=truth, offset=7)
     assert list(learning.labelled(again)) == [
-        DeadLabel(again.record, reason, "a label for 'a' was taken in before")
+        DeadLabel(again.record, reason, "a label for 'a' was already received")
     ]
     assert learning.champion.learned == 1
 

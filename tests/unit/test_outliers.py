@@ -330,5 +330,5 @@ def test_what_is_learned_of_a_row_does_not_depend_on_what_came_with_it() -> None
     rng = Random(2)
     for number in range(1000):
         value = 1e6 if number in (500, 700) else rng.random()
-        one, two = alone.lesson([value], None), beside.lesson([value, "text"], None)
+        one, two = alone.apply([value], None), beside.apply([value, "text"], None)
         assert (one.features is None) == (two.features is None) == (number in (500, 700))

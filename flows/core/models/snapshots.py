@@ -49,7 +49,9 @@ _STATE = tuple(
         "learning.outliers",
         "models.baselines",
         "models.model",
-        "models.tasks",
+        "models.tasks.anomaly",
+        "models.tasks.classification",
+        "models.tasks.regression",
         "stream.broker",
         "stream.recent_ids",
     )
