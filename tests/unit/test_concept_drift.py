@@ -10,7 +10,8 @@ import pytest
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, FHDDM, HDDMA, HDDMW
 
-from flows.core.drift.concept import BLOCK, ConceptAlarm, ConceptDrift
+from flows.core.drift.concept import ConceptAlarm, ConceptDrift
+from flows.core.drift.error_windows import BLOCK
 from flows.core.drift.levels import Cleared, Detector, Position
 from flows.core.models.snapshots import Sealer
 from flows.errors import ConfigError
