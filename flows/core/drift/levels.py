@@ -5,6 +5,9 @@ from typing import Literal, NamedTuple
 Detector = Literal["adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley", "kswin"]
 Level = Literal["warning", "alarm"]
 DriftKind = Literal["concept", "feature", "prediction", "quality"]
+SignalDetector = Literal[Detector, "psi", "data_quality"]
+Severity = Literal["warning", "critical"]
+Status = Literal["firing", "resolved"]
 
 LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
 
