@@ -212,14 +212,14 @@ def backtest(
     learner = running.learner(plan)
     tune_garbage_collection()
     test = Backtest(running.pipeline, plan, learner, running.transformer(plan), looked_up)
-    began, history = time.monotonic(), BacktestRecorder(test, records.events)
+    began, recorder = time.monotonic(), BacktestRecorder(test, records.events)
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)
-            history.add(step)
+            recorder.add(step)
     seconds = time.monotonic() - began
-    summary = backtest_summary(test, history.signals, history.records, history.dead, seconds)
-    page.write_text(render(history.report()), "utf-8")
+    summary = backtest_summary(test, recorder.signals, recorder.records, recorder.dead, seconds)
+    page.write_text(render(recorder.report()), "utf-8")
     if as_json:
         print_json(summary)
     else:
@@ -277,7 +277,7 @@ def verify_features(
     what was served. Any other difference is a mismatch. Feast is not asked, and the exit code is 4, while the
     materialize flow is behind.
     """
-    from flows.backtest.report import print_verification, verification_summary
+    from flows.cli.verification_report import print_verification, verification_summary
     from flows.jobs.verify import Verification
 
     running = engine(pipeline)

@@ -13,7 +13,8 @@ from test_report import SIGNAL
 from test_report_page import SECTIONS, Page, chromium
 
 from flows.backtest.backtest import Progress
-from flows.backtest.page import Report, render
+from flows.backtest.contents import Report
+from flows.backtest.page import render
 from flows.backtest.recorder import POINTS, BacktestRecorder
 from flows.backtest.report import backtest_summary
 from flows.core.drift.features import ComparedWindow, FeaturePolicy
@@ -76,10 +77,10 @@ def records(count: int = EVENTS) -> list[Outgoing]:
 
 def reported(declared: Pipeline, events: int = EVENTS, batch: int = 60, **policy: Any) -> Report:
     run = Run(declared, FeaturePlan("none", ()), **policy)
-    history = BacktestRecorder(run.test, events)
+    recorder = BacktestRecorder(run.test, events)
     for step in run.test.run(records(events), batch):
-        history.add(step)
-    return history.report()
+        recorder.add(step)
+    return recorder.report()
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +147,10 @@ def test_marks_tell_when_which_drift_was_seen_and_where(report):
 
 def test_what_is_over_again_is_no_mark():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    history = BacktestRecorder(run.test, 3)
+    recorder = BacktestRecorder(run.test, 3)
     over = SIGNAL.resolved("v1", SIGNAL.time + 1, Position("labels", 0, 4712))
-    history.add(Progress(0, 0, [], [SIGNAL, over], []))
-    (mark,) = history.report().marks
+    recorder.add(Progress(0, 0, [], [SIGNAL, over], []))
+    (mark,) = recorder.report().marks
     assert mark == (SIGNAL.time, "critical", "concept drift: 0.2000 to 0.3500")
 
 
@@ -183,7 +184,7 @@ def test_a_short_backtest_without_slices_or_a_watch_has_a_page_too():
 
 def test_a_backtest_in_which_no_label_came_has_a_page_too():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    history = BacktestRecorder(run.test, 3)
+    recorder = BacktestRecorder(run.test, 3)
     for step in run.test.run([r for r in records(3) if r.topic == "visits"]):
-        history.add(step)
-    assert "No label was known in time" in render(history.report())
+        recorder.add(step)
+    assert "No label was known in time" in render(recorder.report())

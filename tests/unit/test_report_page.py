@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from harness import unavailable
 
-from flows.backtest.page import Curve, HeatMap, Mark, Reliability, Report, SliceTable, Version, render
+from flows.backtest.contents import Curve, HeatMap, Mark, Reliability, Report, SliceTable, Version
+from flows.backtest.page import render
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.slices import Slices, fairness
 
