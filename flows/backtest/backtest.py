@@ -1,18 +1,18 @@
-"""The backtest: the engine's core driven in event-time order, without a broker and without delay.
+"""The backtest: runs the engine's core over a data set in event-time order, without a broker.
 
-It runs the code of the predict and the learn flow on a data set: every event is scored with all labels that
-were known at its time, each label is learned once. So it says what the model is worth when nothing is late;
-the flows' own figures can only differ by the time a model needs from the learner to the predictor.
+It runs the code of the predict and the learn flow: each event is scored after all labels known at its time
+have been learned, and each label is learned once. It shows the quality of the model without delays. The
+flows' own metrics can only differ by the time that a model takes from the learner to the predictor.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
-from flows.core.drift.features import Compared
+from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Position
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.label_join import Label
@@ -21,10 +21,11 @@ from flows.core.features.engine import FeatureEngine, FeatureVector
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.features.windows.sliding import Value
-from flows.core.learning.learner import DeadLabel, Happening, Learner, Unlearned
+from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure
 from flows.core.models.baselines import Score
-from flows.core.models.model import Prediction
+from flows.core.models.model import Lineup
 from flows.core.serving.predictor import detail_of
+from flows.core.serving.scoring import EventScorer
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_tally import Dead, dead_of
 from flows.core.stream.fields import KeyKind
@@ -35,7 +36,7 @@ BATCH = 2000  # records
 
 
 class Progress(NamedTuple):
-    """What a batch of the backtest brought; `errors` are what the user's own code raised."""
+    """The results of one batch; `errors` are the exceptions of the user's own code."""
 
     records: int
     events: int
@@ -47,7 +48,7 @@ class Progress(NamedTuple):
 def questions(
     pipeline: Pipeline, records: Iterable[Outgoing], keys: Mapping[str, KeyKind] = MappingProxyType({})
 ) -> Iterator[Question]:
-    """The valid events of a data set; `keys` are the plan's `key_kinds`."""
+    """Yield the valid events of a data set; `keys` are the plan's `key_kinds`."""
     events = pipeline.events
     decoder = events.decoder(keys)
     for record in records:
@@ -58,9 +59,9 @@ def questions(
 
 
 class Backtest:
-    """Runs `records`, which are in event-time order, through the core of `pipeline`.
+    """Runs records through the core of `pipeline`.
 
-    `looked_up` has what the plan's batch views give, by id and time (ms) of the events.
+    `looked_up` holds the values of the plan's batch views by event id and event time (ms).
     """
 
     def __init__(
@@ -73,19 +74,19 @@ class Backtest:
     ) -> None:
         self.learner = learner
         self.served: dict[str, Score] = {}
-        self.compared: list[Compared] = []  # the windows of features, for the report
+        self.compared: list[ComparedWindow] = []  # the feature windows, for the report
         self._pipeline = pipeline
-        self._names = (*pipeline.inputs, *plan.names)
+        self._scorer = EventScorer(pipeline.inputs, plan)
         self._engine = FeatureEngine(
             [pipeline.intake(plan)], plan, transformer, pipeline.topic("dead-letters"), looked_up
         )
         self._labels = pipeline.labels.decoder()
         self.began = 0  # the event time (ms) of the first record
-        self._next: Counter[str] = Counter()  # the offset of each topic's next record
+        self._next: Counter[str] = Counter()  # the next offset of each topic
         self._predicted = 0
 
     def run(self, records: Iterable[Outgoing], batch_size: int = BATCH) -> Iterator[Progress]:
-        """Drive the core; yields after each batch."""
+        """Run records, which must be in event-time order; yield the results of each batch."""
         iterator = iter(records)
         while batch := list(islice(iterator, batch_size)):
             if not self._next:
@@ -93,7 +94,7 @@ class Backtest:
             yield self._batch([self._in_log(record) for record in batch])
 
     def _in_log(self, record: Outgoing) -> Record:
-        """The record as it would stand on a topic that holds nothing else."""
+        """Return the record as appended to its topic, whose offsets start at 0."""
         offset = self._next[record.topic]
         self._next[record.topic] = offset + 1
         return _in_log(record, offset)
@@ -102,33 +103,34 @@ class Backtest:
         labels, events = self._pipeline.labels.topic, self._pipeline.events.topic
         computed = self._engine.take(record for record in records if record.topic != labels)
         answers = {answer.record.offset: answer for answer in computed.answers}
-        done = Progress(len(records), len(answers), [*map(dead_of, computed.dead)], [], computed.errors)
+        progress = Progress(len(records), len(answers), [*map(dead_of, computed.dead)], [], computed.errors)
         for record in records:
             if record.topic == labels:
-                _sort_out(self._learn(record), record, done)
-            elif record.topic == events and (answer := answers.get(record.offset)):
-                _sort_out(self._predict(answer), record, done)
-        return done
+                _collect(self._learn(record), record, progress)
+            elif record.topic == events and record.offset in answers:
+                answer = answers[record.offset]
+                _collect(self._predict(answer, progress.errors.append), record, progress)
+        return progress
 
-    def _predict(self, answer: FeatureVector) -> Iterator[Happening]:
+    def _predict(
+        self, answer: FeatureVector, failed: Callable[[Exception], object]
+    ) -> Iterator[LearnerEvent]:
         record, question, vector = answer
-        served = [*[question.payload.get(name) for name in self._pipeline.inputs], *vector]
-        champion = self.learner.champion
+        lineup = Lineup(self.learner.champion)  # the learner may have promoted another one
         try:
-            score = champion.score(dict(zip(self._names, served, strict=True)))
-        except Exception as fault:  # as in the predictor
+            prediction = self._scorer.predict(question, vector, lineup, failed)
+        except Exception as fault:  # an estimator is the user's code
             yield DeadLabel(record, "model", detail_of("model", fault), fault)
             return
-        self.served[question.id] = score
-        prediction = Prediction(question.id, question.time, score, champion.version, {}, served)
+        self.served[question.id] = prediction.score
         place = Position(self._pipeline.topic("predictions"), 0, self._predicted)
         self._predicted += 1
         yield from self.learner.predicted(prediction, place)
         compared = self.learner.compared
-        if compared is not None and compared not in self.compared[-1:]:
+        if compared is not None and self.compared[-1:] != [compared]:
             self.compared.append(compared)
 
-    def _learn(self, record: Record) -> Iterator[Happening]:
+    def _learn(self, record: Record) -> Iterator[LearnerEvent]:
         try:
             event_id, time, payload = self._labels.decode(record)
         except InvalidRecord as fault:
@@ -137,21 +139,21 @@ class Backtest:
             yield from self.learner.labelled(Label(event_id, time, payload[self._pipeline.target], record))
 
 
-def _sort_out(happenings: Iterable[Happening], record: Record, into: Progress) -> None:
-    """Put what happened at `record` where it belongs."""
-    for happening in happenings:
-        if isinstance(happening, DriftSignal):
-            into.signals.append(happening)
-        elif isinstance(happening, DeadLabel):
-            _bury(happening.record, happening.reason, happening.detail, happening.error, into)
-        elif isinstance(happening, Unlearned):
-            _bury(record, "model", happening.detail, happening.error, into)
+def _collect(events: Iterable[LearnerEvent], record: Record, progress: Progress) -> None:
+    """Add the learner's events at `record` to the results."""
+    for event in events:
+        if isinstance(event, DriftSignal):
+            progress.signals.append(event)
+        elif isinstance(event, DeadLabel):
+            _add_dead(event.record, event.reason, event.detail, event.error, progress)
+        elif isinstance(event, LearningFailure):
+            _add_dead(record, "model", event.detail, event.error, progress)
 
 
-def _bury(record: Record, reason: str, detail: str, error: Exception | None, into: Progress) -> None:
-    into.dead.append(Dead(record.topic, record.partition, record.offset, reason, detail))
+def _add_dead(record: Record, reason: str, detail: str, error: Exception | None, progress: Progress) -> None:
+    progress.dead.append(Dead(record.topic, record.partition, record.offset, reason, detail))
     if error is not None:
-        into.errors.append(error)
+        progress.errors.append(error)
 
 
 def _in_log(record: Outgoing, offset: int) -> Record:

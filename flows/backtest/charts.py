@@ -1,4 +1,4 @@
-"""The geometry of the report's charts: scales, ticks and paths, in hundredths of width and height."""
+"""The geometry of the report's charts: scales, ticks and paths, in percent of width and height."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -7,14 +7,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-_Unit = Literal["m", "h", "D", "M", "Y"]  # as NumPy has them: M is a month
+_Unit = Literal["m", "h", "D", "M", "Y"]  # NumPy's units: m is a minute, M a month
 
 _TIME_STEPS: tuple[tuple[_Unit, int], ...] = (
     ("m", 1), ("m", 5), ("m", 15), ("h", 1), ("h", 3), ("h", 6), ("h", 12), ("D", 1), ("D", 2), ("D", 7),
     ("D", 14), ("M", 1), ("M", 2), ("M", 3), ("M", 6), ("Y", 1), ("Y", 2), ("Y", 5), ("Y", 10), ("Y", 50),
 )  # fmt: skip
 _TIME_FORMATS = {"m": "%H:%M", "h": "%d %b %H:%M", "D": "%d %b", "M": "%b %Y", "Y": "%Y"}
-_MOST_TICKS = 5  # of time: as many labels as a phone is wide
+_MOST_TICKS = 5  # of time, whose labels must fit the width of a phone
 
 
 class Scale(NamedTuple):
@@ -24,7 +24,7 @@ class Scale(NamedTuple):
     high: float
 
     def at(self, value: float) -> float:
-        """Where a value stands, rounded to what can be seen.
+        """Return the place of a value, rounded to what is visible.
 
         >>> Scale(10, 30).at(15)
         25.0
@@ -33,14 +33,14 @@ class Scale(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A labelled place on an axis."""
+    """A labelled tick of an axis."""
 
     at: float
     label: str
 
 
 def value_axis(values: Iterable[float]) -> tuple[Scale, list[Tick]]:
-    """A scale around all finite values, with 3 to 6 round ticks; 0 to 1 where there are none.
+    """Return a scale that contains all finite values, with 3 to 6 round ticks; 0 to 1 without values.
 
     >>> scale, ticks = value_axis([0.52, 0.78])
     >>> scale, [tick.label for tick in ticks]
@@ -58,7 +58,7 @@ def value_axis(values: Iterable[float]) -> tuple[Scale, list[Tick]]:
 
 
 def time_axis(start: int, end: int) -> tuple[Scale, list[Tick]]:
-    """A scale from `start` to `end` (ms), with at most 5 ticks on round times (UTC).
+    """Return a scale from `start` to `end` (ms), with at most 5 ticks at round times (UTC).
 
     >>> day = 86_400_000
     >>> [tick.label for tick in time_axis(0, 100 * day)[1]]
@@ -76,9 +76,9 @@ def time_axis(start: int, end: int) -> tuple[Scale, list[Tick]]:
 
 
 def path(xs: Sequence[float], ys: Sequence[float]) -> str:
-    """The line through these points as SVG has it; it is broken where a value is not finite.
+    """Return an SVG path through these points, interrupted at values that are not finite.
 
-    Up is down in SVG. A point without neighbours is a line of no length, which round ends make a dot.
+    The y axis of SVG points down. A point without neighbours is a line of length 0, drawn as a dot.
 
     >>> path([0, 10, 20, 30], [0, 50, float("nan"), 100])
     'M0 100L10 50M30 0h0'
@@ -94,13 +94,13 @@ def path(xs: Sequence[float], ys: Sequence[float]) -> str:
 
 
 def _round_step(least: float) -> float:
-    """The smallest of 1, 2 or 5 times a power of ten that is at least `least`, but for rounding."""
+    """Return the smallest of 1, 2 or 5 times a power of ten that is at least `least`, up to rounding."""
     power = 10.0 ** floor(log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
 def _round_times(start: int, end: int, unit: _Unit, step: int) -> list[int]:
-    """The times (ms) of whole multiples of a step; no more of them than tell that there are too many."""
+    """Return the times (ms) at multiples of a step, at most two more than an axis may have."""
     first, last = (
         int(np.datetime64(time, "ms").astype(f"datetime64[{unit}]").astype(int)) for time in (start, end)
     )

@@ -1,109 +1,28 @@
-"""The report of a backtest as one HTML page: nothing to load, no script, for light and dark, wide and narrow.
+"""The report of a backtest as one self-contained HTML page without scripts, responsive, light and dark.
 
-`render` is a pure function of a `Report`. All text stands in HTML and only lines and dots in SVG, which is
-stretched to the width that there is; so a phone shows the same charts with letters of the same size.
+`render` is a pure function of a `Report`. Text is HTML; only lines and dots are SVG, which is stretched to
+the available width. So a phone shows the same charts with the same size of text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import isfinite, nan, sqrt
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flows.backtest.charts import Scale, Tick, path, time_axis, value_axis
-from flows.core.evaluation.calibration import Bin, Brier
-from flows.core.evaluation.slices import Fairness, SliceRates
-from flows.core.stream.dead_tally import Dead
+from flows.backtest.contents import Curve, Mark, Report
+from flows.core.evaluation.calibration import Bin
 from flows.core.stream.times import iso
-from flows.runtime.user_faults import Fault
 
-_PSI_LEVELS = (0.05, 0.1, 0.25, 0.5)  # from .1 on a feature has moved, from .25 on it has moved far
+_PSI_LEVELS = (0.05, 0.1, 0.25, 0.5)  # by convention 0.1 is a warning and 0.25 an alarm
 
 _NUMBER_WIDTH = 3.0  # hundredths of a chart's width
 
 
-class Curve(NamedTuple):
-    """A metric over event time (ms), for each predictor; NaN where there was none.
-
-    `note` says over which labels it is, such as "over the last 1,000 labels".
-    """
-
-    metric: str
-    times: Sequence[int]
-    values: Mapping[str, Sequence[float]]
-    note: str = ""
-
-
-class Mark(NamedTuple):
-    """Something that happened at a time (ms): a drift signal, or a model that was promoted."""
-
-    time: int
-    kind: Literal["warning", "critical", "promotion"]
-    text: str
-
-
-class HeatMap(NamedTuple):
-    """The population stability index of each feature in each window; a window is named by its begin (ms).
-
-    NaN where a window had too few rows.
-    """
-
-    windows: Sequence[int]
-    rows: Mapping[str, Sequence[float]]
-
-
-class Reliability(NamedTuple):
-    """The calibration of the scores that were served."""
-
-    bins: Sequence[Bin]
-    expected_error: float
-    brier: Brier
-
-
-class SliceTable(NamedTuple):
-    """The groups of one column, and how far they are apart."""
-
-    column: str
-    groups: Sequence[SliceRates]
-    fairness: Fairness
-
-
-class Version(NamedTuple):
-    """A model and its role since a time (ms), with the labels that it learned and where it is from."""
-
-    version: str
-    role: str
-    since: int
-    labels: int
-    lineage: Mapping[str, object]
-
-
-class DeadReason(NamedTuple):
-    """Why records became dead letters: the reason, how many did, and the first of them."""
-
-    reason: str
-    records: int
-    first: Dead
-
-
-class Report(NamedTuple):
-    """All that the page shows; `facts` are its first figures, by name, ready to be read."""
-
-    title: str
-    facts: Mapping[str, str]
-    curves: Sequence[Curve] = ()
-    marks: Sequence[Mark] = ()
-    drift: HeatMap | None = None
-    calibration: Reliability | None = None
-    slices: Sequence[SliceTable] = ()
-    versions: Sequence[Version] = ()
-    dead: Sequence[DeadReason] = ()
-    fault: Fault | None = None
-
-
 def render(report: Report) -> str:
-    """The page. What the report lacks has a section that says so."""
+    """Return the page. A section without contents says that there are none."""
     environment = Environment(
         loader=PackageLoader("flows.backtest"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -118,7 +37,7 @@ def render(report: Report) -> str:
 
 
 def figure(value: float) -> str:
-    """A number with four decimals, a dash where there is none.
+    """Format a number with four decimals, a missing one as a dash.
 
     >>> figure(0.12345), figure(float("nan"))
     ('0.1235', '-')
@@ -127,7 +46,7 @@ def figure(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent, a dash where there is none.
+    """Format a share in percent, a missing one as a dash.
 
     >>> percent(0.1234), percent(float("nan"))
     ('12.3 %', '-')
@@ -136,7 +55,7 @@ def percent(share: float) -> str:
 
 
 def moment(time: int) -> str:
-    """A time (ms) for people, in UTC.
+    """Format a time (ms) in UTC.
 
     >>> moment(1_364_774_400_000)
     '2013-04-01 00:00'
@@ -145,7 +64,7 @@ def moment(time: int) -> str:
 
 
 def psi_level(psi: float) -> str:
-    """The shade of a stability index: 0 to 4, "none" without one.
+    """Return the shade of a PSI value: 0 to 4, or "none" for a missing one.
 
     >>> psi_level(0.0), psi_level(0.1), psi_level(3.0), psi_level(float("nan"))
     ('0', '2', '4', 'none')
@@ -156,11 +75,11 @@ def psi_level(psi: float) -> str:
 class _Line(NamedTuple):
     predictor: str
     path: str
-    last: float
+    last: float  # the last finite value
 
 
 class _Strip(NamedTuple):
-    """The part of a chart that belongs to a time, and what stands there."""
+    """The part of a chart that belongs to a time, and its tooltip."""
 
     at: float
     width: float
@@ -168,7 +87,7 @@ class _Strip(NamedTuple):
 
 
 class _Flag(NamedTuple):
-    """Where a mark stands in a chart; its number in the list has room there, or is left out."""
+    """A mark in a chart, with its number in the list if there is room for it."""
 
     at: float
     mark: Mark
@@ -188,17 +107,19 @@ def _line_chart(curve: Curve, marks: Sequence[Mark]) -> _LineChart:
     times = curve.times
     x, across = time_axis(times[0], times[-1]) if times else (Scale(0, 1), [])
     y, up = value_axis(value for values in curve.values.values() for value in values)
-    lines = [
-        _Line(name, path([x.at(t) for t in times], [y.at(v) if isfinite(v) else nan for v in values]), last)
-        for name, values in curve.values.items()
-        for last in [next((value for value in reversed(values) if isfinite(value)), nan)]
-    ]
+    lines = [_line(name, times, values, x, y) for name, values in curve.values.items()]
     return _LineChart(curve, lines, _strips(curve, x), _flags(marks, x), across, up)
+
+
+def _line(predictor: str, times: Sequence[int], values: Sequence[float], x: Scale, y: Scale) -> _Line:
+    finite = [value for value in values if isfinite(value)]
+    heights = [y.at(value) if isfinite(value) else nan for value in values]
+    return _Line(predictor, path([x.at(time) for time in times], heights), finite[-1] if finite else nan)
 
 
 def _flags(marks: Sequence[Mark], x: Scale) -> list[_Flag]:
     flags: list[_Flag] = []
-    free = 0.0  # from where on there is room for a number
+    free = 0.0  # where the next number has room
     for number, mark in enumerate(marks, 1):
         if x.low <= mark.time <= x.high:
             at = x.at(mark.time)
@@ -208,16 +129,16 @@ def _flags(marks: Sequence[Mark], x: Scale) -> list[_Flag]:
 
 
 def _strips(curve: Curve, x: Scale) -> list[_Strip]:
-    """Each reaches from the middle before its time to the middle after it."""
+    """Return a strip for each time, from halfway to the time before to halfway to the time after."""
     at = [x.at(time) for time in curve.times]
     bounds = [0.0, *((left + right) / 2 for left, right in pairwise(at)), 100.0]
     return [
-        _Strip(round(left, 3), round(right - left, 3), f"{moment(time)}: {_said(curve, n)}")
+        _Strip(round(left, 3), round(right - left, 3), f"{moment(time)}: {_values_text(curve, n)}")
         for n, (time, (left, right)) in enumerate(zip(curve.times, pairwise(bounds), strict=False))
     ]
 
 
-def _said(curve: Curve, n: int) -> str:
+def _values_text(curve: Curve, n: int) -> str:
     return ", ".join(f"{name} {figure(values[n])}" for name, values in curve.values.items())
 
 
@@ -229,7 +150,7 @@ class _Dot(NamedTuple):
 
 
 def _dots(bins: Sequence[Bin]) -> list[_Dot]:
-    """One for each bin with labels, with an area by their number."""
+    """Return a dot for each bin with labels, with an area in proportion to their number."""
     most = max((row.labels for row in bins), default=0)
     return [
         _Dot(

@@ -1,10 +1,10 @@
-"""The report of a backtest: what is noted while it runs, and all that the page shows at its end."""
+"""Records a backtest while it runs, and builds its report at the end."""
 
 from collections.abc import Mapping, Sequence
 from math import nan
 
 from flows.backtest.backtest import Backtest, Progress
-from flows.backtest.page import (
+from flows.backtest.contents import (
     Curve,
     DeadReason,
     HeatMap,
@@ -13,9 +13,9 @@ from flows.backtest.page import (
     Report,
     SliceTable,
     Version,
-    figure,
 )
-from flows.core.drift.features import Compared
+from flows.backtest.page import figure
+from flows.core.drift.features import ComparedWindow
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.evaluation import RECENT, Evaluation, Values
@@ -24,14 +24,14 @@ from flows.core.learning.learner import Learner
 from flows.core.stream.dead_tally import DeadTally
 from flows.runtime.user_faults import fault_of
 
-POINTS = 120  # of a curve, at most
-_APART = 500  # events from one point to the next where that gives 20 points; one costs thousands of updates
-_FEWEST = 20
+POINTS = 120  # the most points of a curve
+_APART = 500  # the fewest events between points, since a point costs thousands of updates
+_FEWEST = 20  # the fewest points; takes precedence over `_APART`
 _NAMED = 2  # columns and slices in the text of a mark
 
 
 class BacktestRecorder:
-    """Notes a backtest of `events` events: the metrics over the last labels, and the drift signals."""
+    """Records a backtest of `events` events: metrics over the last labels, drift signals and dead letters."""
 
     def __init__(self, test: Backtest, events: int) -> None:
         self.signals: list[DriftSignal] = []
@@ -39,25 +39,25 @@ class BacktestRecorder:
         self.records = 0
         self._test = test
         self._apart = max(events // POINTS, min(_APART, events // _FEWEST), 1)
-        self._events = self._noted = 0
+        self._events = self._last_point = 0
         self._points: list[tuple[int, Values]] = []
 
-    def add(self, step: Progress) -> None:
-        """Take in what a batch brought."""
-        self.signals += step.signals
-        self.records += step.records
-        for dead in step.dead:
+    def add(self, progress: Progress) -> None:
+        """Add the results of a batch."""
+        self.signals += progress.signals
+        self.records += progress.records
+        for dead in progress.dead:
             self.dead.add(dead)
-        for error in step.errors:
+        for error in progress.errors:
             self.dead.failed(error)
-        self._events += step.events
-        if self._events - self._noted >= self._apart:
-            self._note()
+        self._events += progress.events
+        if self._events - self._last_point >= self._apart:
+            self._add_point()
 
     def report(self) -> Report:
-        """All of it, when the backtest is over."""
-        if self._noted < self._events:
-            self._note()
+        """Return the report, when the backtest is complete."""
+        if self._last_point < self._events:
+            self._add_point()
         learner = self._test.learner
         evaluation = learner.evaluation
         return Report(
@@ -76,8 +76,8 @@ class BacktestRecorder:
             fault_of(self.dead.error) if self.dead.error else None,
         )
 
-    def _note(self) -> None:
-        self._noted = self._events
+    def _add_point(self) -> None:
+        self._last_point = self._events
         if self._test.learner.evaluation.labels:
             self._points.append((self._test.learner.now, self._test.learner.evaluation.recent()))
 
@@ -118,8 +118,8 @@ def _mark(signal: DriftSignal) -> Mark:
     return Mark(signal.time, signal.severity, f"{change}; {named}" if named else change)
 
 
-def _heat_map(windows: Sequence[Compared]) -> HeatMap | None:
-    """The features that moved furthest come first."""
+def _heat_map(windows: Sequence[ComparedWindow]) -> HeatMap | None:
+    """Return the PSI of all windows; the features that moved furthest come first."""
     if not windows:
         return None
     rows = {name: [window.psi[name] for window in windows] for name in windows[0].psi}
@@ -140,6 +140,6 @@ def _slices(evaluation: Evaluation) -> list[SliceTable]:
 
 
 def _versions(learner: Learner, since: int) -> list[Version]:
-    """A backtest promotes no challenger, so its only model is the champion."""
+    """Return the champion, which is the only model, since a backtest has no challenger."""
     model = learner.champion
     return [Version(model.version, "champion", since, model.learned, learner.lineage[model.version])]

@@ -1,7 +1,7 @@
-"""Figures and tables of a run: exact metrics over all served scores, and what the engine did."""
+"""The summary of a backtest, as JSON and as tables."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -15,16 +15,11 @@ from flows.host.printable import printable_lines
 from flows.host.tables import print_line, print_table
 from flows.runtime.user_faults import fault_of
 
-if TYPE_CHECKING:
-    from flows.jobs.verify import Verification  # imports DuckDB
-    from flows.jobs.verify_results import ViewResult
-
-_NAMED = 2  # columns that moved furthest, in a table
-_SHOWN = 10  # explained or mismatched rows that a table shows
+_NAMED = 2  # the most columns named in a row of a table
 
 
 def roc_auc(scores: Sequence[float], truths: Sequence[bool]) -> float:
-    """The exact area under the ROC curve, by ranks (Mann and Whitney, 1947); ties count half.
+    """Return the exact area under the ROC curve, by ranks (Mann and Whitney, 1947); ties count half.
 
     >>> roc_auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     0.75
@@ -38,7 +33,7 @@ def roc_auc(scores: Sequence[float], truths: Sequence[bool]) -> float:
 
 
 def drift_row(signal: DriftSignal) -> dict[str, Any]:
-    """What a table says of a drift signal."""
+    """Return a drift signal as a row of a table."""
     return {
         "time": iso(signal.time),
         "kind": signal.kind,
@@ -56,7 +51,7 @@ def drift_row(signal: DriftSignal) -> dict[str, Any]:
 def backtest_summary(
     test: Backtest, signals: Sequence[DriftSignal], records: int, dead: DeadTally, seconds: float
 ) -> dict[str, Any]:
-    """The result of a backtest of so many `records`, ready for JSON."""
+    """Return the result of a backtest of this number of `records`, as plain data for JSON."""
     learner = test.learner
     events = len(test.served)
     return {
@@ -82,7 +77,7 @@ def backtest_summary(
 
 
 def print_backtest(console: Console, summary: dict[str, Any]) -> None:
-    """The same for people."""
+    """Print the summary as text and tables."""
     print_line(
         console,
         f"{summary['pipeline']}: {summary['events']:,} events, {summary['labels']:,} labels, "
@@ -100,13 +95,13 @@ def print_backtest(console: Console, summary: dict[str, Any]) -> None:
     if summary["labels"]:
         _print_metrics(console, summary["metrics"])
     else:
-        print_line(console, "no metrics: no label met the prediction of its event")
+        print_line(console, "no metrics: no label was joined with a prediction")
     if summary["drift"]:
         print_table(console, _DRIFT, [_drift_cells(row) for row in summary["drift"]])
 
 
 def outliers_text(outliers: dict[str, Any]) -> str:
-    """How many events had outliers, and which numbers most.
+    """Return the number of events with outliers, and the features with the most of them.
 
     >>> outliers_text({"events": 3, "values": {"fee": 1, "amount": 3}})
     '3 events, most in amount (3), fee (1)'
@@ -116,7 +111,7 @@ def outliers_text(outliers: dict[str, Any]) -> str:
 
 
 def backtest_warning(summary: dict[str, Any]) -> str | None:
-    """What to say of a backtest that could not use all of its records."""
+    """Return a warning if the backtest could not use all of its records."""
     dead, records = summary["dead_letters"], summary["records"]
     if not dead:
         return None
@@ -124,11 +119,11 @@ def backtest_warning(summary: dict[str, Any]) -> str | None:
 
 
 def backtest_failure(summary: dict[str, Any]) -> str | None:
-    """Why a backtest says nothing about its model: nothing was scored, or nothing could be learned."""
+    """Return why the metrics are meaningless, if nothing was scored or nothing was learned."""
     if not summary["events"]:
         return "nothing was scored" if summary["records"] else "nothing was scored: the data set is empty"
     if not summary["learned"] and summary["dead_letters"]:
-        return "the model learned nothing, so its figures say nothing"
+        return "the model learned nothing, so its metrics are meaningless"
     return None
 
 
@@ -159,64 +154,3 @@ _DRIFT = ("drift", "kind", "severity", "before", "after", "records", "since", "s
 def _drift_cells(row: dict[str, Any]) -> tuple[Any, ...]:
     names = ("time", "kind", "severity", "before", "after", "kept", "since", "status")
     return (*[row[name] for name in names], ", ".join(row["columns"][:_NAMED]))
-
-
-def verification_summary(run: "Verification", results: Sequence["ViewResult"]) -> dict[str, Any]:
-    """The result of `driftline verify features`, ready for JSON."""
-    return {
-        "questions": run.questions,
-        "left_out": dict(run.left_out),
-        "refused": dict(run.refused),
-        "not_in_the_log": run.not_in_the_log,
-        "views": [
-            {
-                "view": r.view,
-                "features": r.features,
-                "rows": r.rows,
-                "equal": r.equal,
-                "explained": r.explained,
-                "mismatches": r.mismatches,
-                "feast_rows": r.feast_rows,
-                "feast_mismatches": r.feast_mismatches,
-            }
-            for r in results
-        ],
-        "explanations": [e._asdict() for r in results for e in r.explanations],
-        "examples": [e._asdict() for r in results for e in r.examples],
-    }
-
-
-def print_verification(console: Console, run: "Verification", results: Sequence["ViewResult"]) -> None:
-    """The same for people, with the first explained and mismatched rows of each view."""
-    print_table(console, ("view", *_VERIFIED), [_verified(result) for result in results])
-    for why, number in (*run.left_out.items(), *((f"refused as {w}", n) for w, n in run.refused.items())):
-        print_line(console, f"not compared: {number:,} {why}")
-    if run.not_in_the_log:
-        names = ", ".join(run.not_in_the_log)
-        print_line(console, f"not compared: {names}: values of the online store, not of the log")
-    for r in results:
-        _print_rows(console, r)
-
-
-_VERIFIED = ("rows", "equal", "explained", "mismatches", "as in Feast", "not so")
-
-
-def _verified(r: "ViewResult") -> tuple[Any, ...]:
-    recomputed = [r.rows, r.equal, r.explained, r.mismatches] if r.rows else [None] * 4
-    joined = [None] * 2 if r.feast_rows is None else [r.feast_rows - r.feast_mismatches, r.feast_mismatches]
-    return (r.view, *recomputed, *joined)
-
-
-def _print_rows(console: Console, result: "ViewResult") -> None:
-    for e in result.explanations[:_SHOWN]:
-        came = f"{e.record} came later, at {e.topic}/{e.partition}/{e.offset}"
-        print_line(console, f"explained: {e.view} of {e.question}: {came}")
-    if result.explained > _SHOWN:
-        print_line(console, f"explained: {result.view}: more; --json lists {len(result.explanations):,}")
-    for m in result.examples[:_SHOWN]:
-        print_line(
-            console,
-            f"mismatch: {m.view} of {m.question}, key {m.key}: served {list(m.served)}, "
-            f"recomputed {list(m.expected)}",
-            "red",
-        )

@@ -56,7 +56,7 @@ def verify_features(
     difference is a mismatch, and the exit code is 1. While materialize lags, Feast is not compared, and the
     exit code is 4.
     """
-    from flows.backtest.report import print_verification, verification_summary
+    from flows.cli.verification_report import print_verification, verification_summary
     from flows.jobs.verify import Verification
     from flows.runtime.engine import load_engine
 

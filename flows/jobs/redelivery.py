@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from flows.adapters.http.webhooks import Message, Sender
 from flows.core.alerting import alertmanager
-from flows.core.drift.signal import CONTENT_TYPE, TRIAL_ANNOTATIONS, DriftSignal, trial, trial_labels
+from flows.core.alerting.trial import TRIAL_ANNOTATIONS, trial, trial_labels
+from flows.core.drift.signal import CONTENT_TYPE, DriftSignal
 from flows.core.stream.broker import Broker, Record, read_since
 from flows.errors import ConfigError, InvalidRecord
 from flows.runtime.webhook_targets import WebhookTarget

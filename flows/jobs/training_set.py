@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from flows.adapters.parquet.records import write_parquet
 from flows.adapters.sqlite.by_id import ById
-from flows.core.evaluation.label_join import usable
+from flows.core.evaluation.label_join import valid_labels
 from flows.core.features.plan import FeaturePlan
 from flows.core.serving.prediction_message import ServedPrediction, decode_served
 from flows.core.stream.broker import Broker, Record, read_since
@@ -58,7 +58,7 @@ class TrainingSet:
 
     def _truths(self, broker: Broker) -> Iterator[tuple[str, bytes]]:
         records = read_since(broker, self._pipeline.labels.topic, 0)
-        for label in usable(records, self._labels, self._pipeline.target):
+        for label in valid_labels(records, self._labels, self._pipeline.target):
             yield label.id, orjson.dumps([label.truth, label.time])
 
     def _examples(self, broker: Broker, labels: ById, advance: Callable[[int], None]) -> Iterator[Example]:

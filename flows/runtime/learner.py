@@ -1,6 +1,6 @@
 """Makes the learner that a pipeline declares."""
 
-from flows.core.drift.monitor import Watched
+from flows.core.drift.monitor import MonitorSettings
 from flows.core.drift.quality import Column
 from flows.core.features.plan import FeaturePlan
 from flows.core.learning.learner import Learner, Policy
@@ -24,7 +24,7 @@ def new_learner(pipeline: Pipeline, plan: FeaturePlan) -> Learner:
         default_label=pipeline.default_label,
         max_pending=pipeline.max_pending,
         outliers=pipeline.outliers,
-        watched=Watched(
+        monitor=MonitorSettings(
             columns(pipeline, plan),
             pipeline.drift.kinds,
             pipeline.drift.features(),

@@ -5,7 +5,7 @@ from typing import NamedTuple, get_args
 
 from flows.adapters.http.webhooks import Endpoint, Message, Sender
 from flows.core.alerting import alertmanager
-from flows.core.alerting.outbox import Filter
+from flows.core.alerting.outbox import AlertFilter
 from flows.core.drift.levels import DriftKind
 from flows.core.drift.signal import CONTENT_TYPE, DriftSignal, Severity
 from flows.errors import ConfigError
@@ -18,7 +18,7 @@ class WebhookTarget(NamedTuple):
     """An endpoint, which alerts it gets, and whether in Alertmanager's format."""
 
     endpoint: Endpoint
-    wants: Filter
+    wants: AlertFilter
     alertmanager: bool
 
     def message(self, signal: DriftSignal, body: bytes) -> Message:
@@ -44,7 +44,7 @@ def webhook_sender(settings: Settings) -> Sender:
 
 
 def _target(webhook: WebhookSettings, pipelines: Sequence[str]) -> WebhookTarget:
-    wants = Filter(webhook.pipelines, webhook.kinds, webhook.severities)
+    wants = AlertFilter(webhook.pipelines, webhook.kinds, webhook.severities)
     for field, chosen, known in (
         ("PIPELINES", wants.pipelines, pipelines),
         ("KINDS", wants.kinds, get_args(DriftKind)),

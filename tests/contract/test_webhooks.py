@@ -22,7 +22,7 @@ import pytest
 
 from flows.adapters.http.addresses import is_public
 from flows.adapters.http.webhooks import Endpoint, Exchange, Message, Sender
-from flows.core.alerting.outbox import Outbox, Retries, WebhookResponse
+from flows.core.alerting.outbox import Outbox, RetryPolicy, WebhookResponse
 from flows.core.stream.broker import Record
 from flows.errors import ConfigError
 
@@ -114,7 +114,7 @@ def posted(to, waits, message=MESSAGE, **options):
 
 def deliver(to, waits, jitter=lambda: 1.0, retries=None, **options):
     """Deliver one alert to its end."""
-    outbox = Outbox(retries or Retries())
+    outbox = Outbox(retries or RetryPolicy())
     outbox.put([ALERT])
     options = {"allow_private": True, "timeout": 5.0} | options
     sender = Sender(clock=lambda: waits.now, **options)
@@ -218,7 +218,7 @@ def test_a_redirect_is_a_failure_and_is_never_followed():
     with Server(200) as other:
         hop = (307, {"Location": f"http://127.0.0.1:{other.port}/elsewhere"})
         with Server(hop, hop) as server:
-            outcome = deliver(server.endpoint(), Waits(), retries=Retries(attempts=2))
+            outcome = deliver(server.endpoint(), Waits(), retries=RetryPolicy(attempts=2))
     assert (outcome.result, outcome.attempts) == ("failed", 2)
     assert outcome.detail.startswith("answered 307; redirects are not followed")
     assert other.requests == []
@@ -243,7 +243,7 @@ def test_no_endpoint_can_ask_for_more_than_the_longest_wait():
     waits = Waits()
     later = (503, {"Retry-After": formatdate(NOW + 10_000_000, usegmt=True)})
     with Server((503, {"Retry-After": "9" * 400}), later, 200) as server:
-        assert deliver(server.endpoint(), waits, retries=Retries(longest=60)).result == "delivered"
+        assert deliver(server.endpoint(), waits, retries=RetryPolicy(longest=60)).result == "delivered"
     assert waits.asked == [60.0, 60.0]
 
 
@@ -284,14 +284,14 @@ def test_every_2xx_is_success(status):
 
 def test_attempts_are_bounded():
     with Server(*[500] * 3) as server:
-        outcome = deliver(server.endpoint(), Waits(), retries=Retries(attempts=3))
+        outcome = deliver(server.endpoint(), Waits(), retries=RetryPolicy(attempts=3))
     assert outcome == Outcome("failed", 3, "answered 500")
 
 
 def test_no_attempt_begins_after_the_total_time():
     waits = Waits()
     with Server(*[(503, {"Retry-After": "40"})] * 3) as server:
-        outcome = deliver(server.endpoint(), waits, retries=Retries(total=100))
+        outcome = deliver(server.endpoint(), waits, retries=RetryPolicy(total=100))
     assert outcome == Outcome("failed", 3, "answered 503")
     assert waits.asked == [40.0, 40.0]
 
@@ -299,14 +299,14 @@ def test_no_attempt_begins_after_the_total_time():
 def test_a_server_that_is_away_is_a_failure_that_says_so():
     with Server() as server:
         endpoint = server.endpoint()
-    outcome = deliver(endpoint, Waits(), retries=Retries(attempts=2))
+    outcome = deliver(endpoint, Waits(), retries=RetryPolicy(attempts=2))
     assert (outcome.result, outcome.attempts) == ("failed", 2)
     assert "refused" in outcome.detail
 
 
 def test_a_host_that_cannot_be_resolved_is_a_failure_that_may_pass():
     for host in ("nowhere.invalid", f"{'a' * 70}.invalid"):
-        outcome = deliver(Endpoint(f"http://{host}/", SECRET), Waits(), retries=Retries(attempts=2))
+        outcome = deliver(Endpoint(f"http://{host}/", SECRET), Waits(), retries=RetryPolicy(attempts=2))
         assert outcome == Outcome("failed", 2, f"cannot resolve the host {host}")
 
 
@@ -444,7 +444,7 @@ def test_over_tls_the_certificate_must_be_that_of_the_host_name(names, tmp_path,
     monkeypatch.setattr(certifi, "where", lambda: str(certificate))
     with Server(200, tls=tls) as server:
         endpoint = server.endpoint(name, scheme="https")
-        outcome = deliver(endpoint, Waits(), retries=Retries(attempts=1))
+        outcome = deliver(endpoint, Waits(), retries=RetryPolicy(attempts=1))
     assert outcome.result == result
     if result == "failed":
         assert "certificate" in outcome.detail.lower()
@@ -522,7 +522,7 @@ def test_a_secret_that_is_not_as_the_specification_says_is_refused_without_being
 def test_a_hanging_endpoint_costs_no_more_than_the_timeout():
     with Server("hang") as server:
         began = time.monotonic()
-        outcome = deliver(server.endpoint(), Waits(), timeout=0.2, retries=Retries(attempts=1))
+        outcome = deliver(server.endpoint(), Waits(), timeout=0.2, retries=RetryPolicy(attempts=1))
         took = time.monotonic() - began
     assert outcome == Outcome("failed", 1, "no answer within 0.2 s")
     assert 0.2 <= took < 5

@@ -27,7 +27,7 @@ from standardwebhooks import Webhook
 
 from flows.adapters.http.addresses import is_public
 from flows.adapters.http.deadline import DeadlineBackend
-from flows.core.alerting.outbox import WebhookResponse, judge
+from flows.core.alerting.outbox import WebhookResponse, interpret_status
 from flows.errors import ConfigError
 from flows.settings import DEFAULT_WEBHOOK, webhook_variable
 
@@ -160,7 +160,7 @@ class Sender:
             closing(pool.handle_request(request)) as response,
         ):
             after = httpx.Headers(response.headers).get("retry-after", "")
-            return judge(response.status, after, self._clock())
+            return interpret_status(response.status, after, self._clock())
 
     def _request(
         self, url: httpx.URL, address: str, headers: dict[str, str], body: bytes

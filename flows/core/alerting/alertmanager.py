@@ -1,6 +1,6 @@
-"""Alerts as Alertmanager posts them (webhook version 4), for receivers that were made for it.
+"""Alerts in the format of Alertmanager's webhook (version 4), for receivers made for Alertmanager.
 
-As an HTTP message such a body is a CloudEvent too, in binary mode: the attributes are headers.
+The same HTTP message is also a CloudEvent in binary mode: its headers carry the attributes.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from flows.core.stream.times import iso
 
 CONTENT_TYPE = "application/json"
 
-_NO_END = "0001-01-01T00:00:00Z"  # Alertmanager's own for an alert that has not ended
+_NO_END = "0001-01-01T00:00:00Z"  # Alertmanager's value for an alert that has not ended
 
 
 def body(signal: DriftSignal) -> bytes:
-    """The body of Alertmanager's webhook with this one alert in it.
+    """Return the webhook body with one alert for this signal.
 
-    The alert of a signal that is resolved has the fingerprint of the one that fired.
+    A resolved signal has the fingerprint of the one that fired.
     """
     return group(signal.status, signal.labels, signal.annotations, signal.since, signal.time)
 
@@ -29,7 +29,7 @@ def body(signal: DriftSignal) -> bytes:
 def group(
     status: Status, labels: Mapping[str, str], annotations: Mapping[str, str], since: int, time: int
 ) -> bytes:
-    """One alert, and the group of it alone; it began at `since` (ms), and if resolved ended at `time`."""
+    """Return a webhook body with one alert, started at `since` and, if resolved, ended at `time` (ms)."""
     fingerprint = sha256(orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
     alert: dict[str, Any] = {
         "status": status,
@@ -57,7 +57,7 @@ def group(
 
 
 def headers(signal: DriftSignal) -> dict[str, str]:
-    """The attributes of the CloudEvent, as the HTTP binding's binary mode has them."""
+    """Return the CloudEvent's attributes as HTTP headers, by the HTTP binding's binary mode."""
     return {
         "ce-specversion": "1.0",
         "ce-id": signal.id,

@@ -1,44 +1,44 @@
-"""What becomes of alerts on their way to webhooks: the rules of Standard Webhooks 1.0, without HTTP or clock.
+"""The delivery of alerts to one webhook endpoint, by the rules of Standard Webhooks 1.0.
 
-Times are seconds since 1970, durations seconds.
+This module does no I/O and reads no clock. Times are seconds since 1970, durations seconds.
 """
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from flows.core.drift.signal import DriftSignal
 from flows.core.stream.broker import Record
 
-Result = Literal["delivered", "gone", "rejected", "blocked", "failed"]
+DeliveryResult = Literal["delivered", "gone", "rejected", "blocked", "failed"]
 
-_OF_THE_REQUEST = (400, 413, 415, 422)  # no later attempt with the same body would be answered otherwise
-MOST = 1000  # alerts that wait for one endpoint; all of them are in each snapshot
-_THROTTLES = (429, 502, 503, 504)
+MAX_WAITING = 1000  # alerts queued for one endpoint; all of them are stored in each snapshot
+_REJECTED = (400, 413, 415, 422)  # a retry of the same body would get the same answer
+_THROTTLED = (429, 502, 503, 504)
 
 
 class WebhookResponse(NamedTuple):
-    """How one attempt ended. `detail` says it in words for a log and holds no secret.
+    """The outcome of one attempt; `detail` describes it for the log and contains no secret.
 
-    "gone": the endpoint wants no more (410). "rejected": it refuses this body for good. "blocked": its
-    address is not public. "failed": it may be tried again, no earlier than after `retry_after` seconds;
-    `throttled` if the endpoint said that it has too much to do.
+    "gone": the endpoint wants no more alerts (410). "rejected": it will never accept this body. "blocked":
+    its address is not public. "failed": retry after at least `retry_after` seconds; `throttled` if the
+    endpoint is overloaded.
     """
 
-    result: Result
+    result: DeliveryResult
     detail: str
     retry_after: float = 0.0
     throttled: bool = False
 
 
-def judge(status: int, retry_after: str, now: float) -> WebhookResponse:
-    """What an HTTP status means, with the value of the Retry-After header ("" for none).
+def interpret_status(status: int, retry_after: str, now: float) -> WebhookResponse:
+    """Return the outcome for an HTTP status and the value of the Retry-After header ("" if missing).
 
-    >>> judge(204, "", 0.0)
+    >>> interpret_status(204, "", 0.0)
     WebhookResponse(result='delivered', detail='answered 204', retry_after=0.0, throttled=False)
-    >>> judge(429, "17", 0.0)
+    >>> interpret_status(429, "17", 0.0)
     WebhookResponse(result='failed', detail='answered 429', retry_after=17.0, throttled=True)
     """
     detail = f"answered {status}"
@@ -46,15 +46,15 @@ def judge(status: int, retry_after: str, now: float) -> WebhookResponse:
         return WebhookResponse("delivered", detail)
     if status == 410:
         return WebhookResponse("gone", detail)
-    if status in _OF_THE_REQUEST:
+    if status in _REJECTED:
         return WebhookResponse("rejected", detail)
     if 300 <= status < 400:
         detail += "; redirects are not followed, so set the URL to where this one leads"
-    return WebhookResponse("failed", detail, _seconds(retry_after, now), status in _THROTTLES)
+    return WebhookResponse("failed", detail, _seconds(retry_after, now), status in _THROTTLED)
 
 
 def _seconds(retry_after: str, now: float) -> float:
-    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 where it cannot be read."""
+    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3); 0 if it cannot be parsed."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:
@@ -64,13 +64,13 @@ def _seconds(retry_after: str, now: float) -> float:
 
 
 @dataclass(frozen=True)
-class Retries:
-    """How long a delivery goes on.
+class RetryPolicy:
+    """When and how often a delivery is retried.
 
-    After the n-th failure in a row the endpoint gets a pause: a random part of `first * 2**(n - 1)`, or all
-    of it where the endpoint said that it has too much to do, and no less than its Retry-After; neither is
-    followed beyond `longest`. No attempt begins `total` after the first.
-    (Exponential backoff with full jitter: M. Brooker, AWS Architecture Blog, 2015.)
+    The backoff after the n-th consecutive failure is `first * 2**(n - 1)` seconds, of which a random fraction
+    is waited (exponential backoff with full jitter: M. Brooker, AWS Architecture Blog, 2015). A throttled
+    delivery waits for all of it. The pause is at least the endpoint's Retry-After and at most `longest`. No
+    attempt starts later than `total` after the first one.
     """
 
     attempts: int = 20
@@ -78,23 +78,23 @@ class Retries:
     longest: float = 3600.0
     total: float = 86_400.0
 
-    def pause(self, failures: int, answer: WebhookResponse, jitter: float) -> float:
-        """The seconds until the next attempt; `jitter` is from 0 to 1."""
+    def pause(self, failures: int, response: WebhookResponse, jitter: float) -> float:
+        """Return the seconds until the next attempt; `jitter` is from 0 to 1."""
         backoff = self.first * 2.0 ** min(failures - 1, 62)
-        part = backoff if answer.throttled else jitter * backoff
-        return min(self.longest, max(part, answer.retry_after))
+        wait = backoff if response.throttled else jitter * backoff
+        return min(self.longest, max(wait, response.retry_after))
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which alerts an endpoint wants; an empty set wants all."""
+class AlertFilter:
+    """Selects the alerts for an endpoint; an empty set accepts all."""
 
     pipelines: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
     severities: frozenset[str] = frozenset()
 
     def takes(self, signal: DriftSignal) -> bool:
-        """Whether the endpoint wants this one."""
+        """Return whether the endpoint should get this signal."""
         return (
             (not self.pipelines or signal.pipeline in self.pipelines)
             and (not self.kinds or signal.kind in self.kinds)
@@ -102,85 +102,116 @@ class Filter:
         )
 
 
-class Ended(NamedTuple):
-    """An alert whose delivery is over, well or not."""
+class EndedDelivery(NamedTuple):
+    """An alert whose delivery succeeded or was given up."""
 
     record: Record
-    result: Result
+    result: DeliveryResult
     detail: str
 
 
-class Outbox:
-    """The alerts of one endpoint: one at a time and in order, so that none is resolved before it fires.
+class OutboxState(TypedDict):
+    """The state of an outbox as plain values, for snapshots.
 
-    Made anew from what `state` gave it goes on where it was, also with its pauses and with what it knows
-    of an endpoint that is gone. At most `MOST` alerts wait; what comes beyond ends as failed. `waiting` are
-    the alerts, `attempts` those made for the first of them.
+    `attempts` were made for the first waiting alert since `began`; `failures` counts consecutive failures.
     """
 
-    def __init__(self, retries: Retries = Retries(), state: Any = ((), 0, 0.0, 0, 0.0, False)) -> None:
+    waiting: tuple[Record, ...]
+    attempts: int
+    began: float
+    failures: int
+    not_before: float
+    disabled: bool
+
+
+class Outbox:
+    """The queue of alerts for one endpoint, delivered one at a time and in order.
+
+    Rebuilt from `state()`, it resumes where it stopped, including pauses and a disabled endpoint. At most
+    `MAX_WAITING` alerts are queued; further ones fail at once.
+    """
+
+    def __init__(self, retries: RetryPolicy = RetryPolicy(), state: OutboxState | None = None) -> None:
+        stored = state or _initial_state()
         self._retries = retries
-        self.attempts: int
-        self._since: float
-        self._failures: int
-        self._not_before: float
-        self.disabled: bool
-        waiting, self.attempts, self._since, self._failures, self._not_before, self.disabled = state
-        self.waiting: deque[Record] = deque(waiting)
+        self.waiting = deque(stored["waiting"])
+        self.attempts = stored["attempts"]
+        self._began = stored["began"]
+        self._failures = stored["failures"]
+        self._not_before = stored["not_before"]
+        self.disabled = stored["disabled"]
 
     @staticmethod
-    def after_change(state: Any) -> Any:
-        """The state of an outbox whose endpoint is another one now: only what waits is kept."""
-        return state[0], 0, 0.0, 0, 0.0, False
+    def after_change(state: OutboxState) -> OutboxState:
+        """Return the state for an endpoint with new settings: it keeps only the waiting alerts."""
+        return _initial_state(state["waiting"])
 
-    def state(self) -> Any:
-        """All that a successor has to know, as plain tuples."""
-        waiting = tuple(self.waiting)
-        return waiting, self.attempts, self._since, self._failures, self._not_before, self.disabled
+    def state(self) -> OutboxState:
+        """Return the state for a snapshot."""
+        return {
+            "waiting": tuple(self.waiting),
+            "attempts": self.attempts,
+            "began": self._began,
+            "failures": self._failures,
+            "not_before": self._not_before,
+            "disabled": self.disabled,
+        }
 
-    def put(self, records: Iterable[Record]) -> list[Ended]:
-        """Take these alerts; those that end at once, since the endpoint is gone or too many wait."""
+    def put(self, records: Iterable[Record]) -> list[EndedDelivery]:
+        """Queue these alerts; return those that fail at once, because of a full queue or a gone endpoint."""
         ended = []
         for record in records:
-            if len(self.waiting) < MOST:
+            if len(self.waiting) < MAX_WAITING:
                 self.waiting.append(record)
             else:
-                ended.append(Ended(record, "failed", f"{MOST:,} alerts wait for this endpoint already"))
+                detail = f"the queue of this endpoint is full ({MAX_WAITING:,} alerts)"
+                ended.append(EndedDelivery(record, "failed", detail))
         return ended + self._abandon() if self.disabled else ended
 
     def due(self) -> float | None:
-        """When the next attempt may begin, if any alert waits."""
+        """Return the time of the next attempt; None if no alert waits."""
         return self._not_before if self.waiting else None
 
     def next(self, now: float) -> Record | None:
-        """The alert to be posted now."""
+        """Return the alert to post now, if any."""
         return self.waiting[0] if self.waiting and now >= self._not_before else None
 
-    def answered(self, answer: WebhookResponse, now: float, jitter: float) -> list[Ended]:
-        """The alerts that end since the first one's attempt came to `answer`; `jitter` is from 0 to 1."""
+    def answered(self, response: WebhookResponse, now: float, jitter: float) -> list[EndedDelivery]:
+        """Handle the response to the first alert; return the deliveries that end. `jitter` is from 0 to 1."""
         self.attempts += 1
         if self.attempts == 1:
-            self._since = now
-        if answer.result == "gone":
+            self._began = now
+        if response.result == "gone":
             self.disabled = True
             return self._abandon()
-        if answer.result == "failed":
+        if response.result == "failed":
             self._failures += 1
-            self._not_before = now + self._retries.pause(self._failures, answer, jitter)
-            if self._may_go_on():
+            self._not_before = now + self._retries.pause(self._failures, response, jitter)
+            if self._may_retry():
                 return []
         else:
             self._failures = 0
         self.attempts = 0
-        return [Ended(self.waiting.popleft(), answer.result, answer.detail)]
+        return [EndedDelivery(self.waiting.popleft(), response.result, response.detail)]
 
-    def _may_go_on(self) -> bool:
-        in_time = self._not_before <= self._since + self._retries.total
+    def _may_retry(self) -> bool:
+        in_time = self._not_before <= self._began + self._retries.total
         return in_time and self.attempts < self._retries.attempts
 
-    def _abandon(self) -> list[Ended]:
+    def _abandon(self) -> list[EndedDelivery]:
         detail = "answered 410, which disables the endpoint until its URL or secret changes"
-        ended = [Ended(record, "gone", detail) for record in self.waiting]
+        ended = [EndedDelivery(record, "gone", detail) for record in self.waiting]
         self.waiting.clear()
         self.attempts = 0
         return ended
+
+
+def _initial_state(waiting: tuple[Record, ...] = ()) -> OutboxState:
+    return {
+        "waiting": waiting,
+        "attempts": 0,
+        "began": 0.0,
+        "failures": 0,
+        "not_before": 0.0,
+        "disabled": False,
+    }

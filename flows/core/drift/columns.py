@@ -1,7 +1,7 @@
-"""One column of a window against the same column of a reference: counts in bins, and statistics on them.
+"""One column of a window compared with the same column of a reference.
 
-Numbers are compared by Kolmogorov-Smirnov's test, categories by chi-square; how far a column moved is its
-population stability index (PSI). `flows.core.drift.features` says which rows are compared, and what follows.
+Numbers are compared by the Kolmogorov-Smirnov test, categories by the chi-square test. The population
+stability index (PSI) measures how far a column moved.
 """
 
 from collections import Counter
@@ -12,23 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.core.drift.levels import LEAST_IN_SLICE, SliceMove
+from flows.core.drift.statistics import (
+    Floats,
+    Integers,
+    chi_square,
+    population_stability_index,
+    rows_per_independent_rank,
+    rows_per_independent_row,
+)
 
-Kind = Literal["number", "category"]
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+ColumnKind = Literal["number", "category"]
 
-BINS = 50  # of a number, equally full in the reference; and the most categories
+BINS = 50  # of a number, with equal numbers of reference rows; also the most categories
 _PSI_BINS = 10
-_LEAST_SHARE = 1e-4  # PSI has a logarithm in it
-_LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs
-_LEAST_EFFECTIVE = 64  # rows of a reference; a column that moves so slowly that it has fewer is not judged
-_BLOCKS = 16  # the fewest blocks that a variance is estimated from
+_LEAST_EFFECTIVE = 64  # effective rows of a reference; a column with fewer is not compared
 _NUMERIC = {float, int, bool, type(None)}  # None becomes NaN
 OTHER = "(other)"
 
 
-class Result(NamedTuple):
-    """What the comparison of one column says."""
+class ColumnComparison(NamedTuple):
+    """The result of the test of one column.
+
+    `before` and `after` are the means of a number, or the shares of the `category` that moved most.
+    """
 
     p_value: float
     psi: float
@@ -38,13 +44,13 @@ class Result(NamedTuple):
     category: str | None = None
 
 
-NOTHING = Result(1.0, 0.0, 0.0, 0.0, 0.0)
+NOT_COMPARED = ColumnComparison(1.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class _Shares(NamedTuple):
-    """The shares of the bins in the window and in the reference of the same phases, and the effective rows.
+    """The shares of the bins in the window and in the reference, and the effective numbers of rows.
 
-    `weights` are the shares of the phases in the window.
+    The reference has the same mix of phases as the window; `weights` are the shares of the phases in it.
     """
 
     window: Floats
@@ -55,24 +61,24 @@ class _Shares(NamedTuple):
 
 
 class _Counts:
-    """How many rows of each phase fell into each bin, in the reference and in the window.
+    """The number of rows by phase and bin, in the reference and in the window.
 
-    `alike` is how many rows tell as much as one.
+    `rows_per_independent` is how many rows carry the information of one independent row.
     """
 
-    def __init__(self, reference: NDArray[np.int32], alike: float) -> None:
+    def __init__(self, reference: NDArray[np.int32], rows_per_independent: float) -> None:
         self.reference = reference
         self.window = np.zeros_like(reference)
-        self._alike = alike
+        self._rows_per_independent = rows_per_independent
 
     def add(self, bins: Integers, phases: Integers) -> None:
         np.add.at(self.window, (phases, bins), 1)
 
     def shares(self) -> _Shares | None:
-        """None where no phase has rows in both, or the column moves too slowly for such a reference."""
+        """Return the shares; None if no phase has rows in both, or if the reference is too small."""
         window, reference = self.window.sum(axis=1), self.reference.sum(axis=1)
         both = (window > 0) & (reference > 0)
-        if not both.any() or reference.sum() / self._alike < _LEAST_EFFECTIVE:
+        if not both.any() or reference.sum() / self._rows_per_independent < _LEAST_EFFECTIVE:
             return None
         rows = window[both].sum()
         weights = np.where(both, window, 0) / rows
@@ -81,48 +87,54 @@ class _Counts:
         return _Shares(
             self.window[both].sum(axis=0) / rows,
             weights[both] @ of_phase,
-            rows / self._alike,
-            effective / self._alike,
+            rows / self._rows_per_independent,
+            effective / self._rows_per_independent,
             weights,
         )
 
 
 class NumberColumn:
-    """A column of numbers, in bins between quantiles of the reference."""
+    """A column of numbers, in bins between quantiles of the reference.
+
+    `values` and `phases` are those of the reference rows, of which each represents `stretch` rows.
+    """
 
     def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
-        given = floats(values)
-        known = np.isfinite(given)
+        numbers = floats(values)
+        finite = np.isfinite(numbers)
         self._edges = np.unique(
-            np.quantile(given[known], np.arange(1, BINS) / BINS, method="inverted_cdf")
-            if known.any()
+            np.quantile(numbers[finite], np.arange(1, BINS) / BINS, method="inverted_cdf")
+            if finite.any()
             else np.zeros(0)
         )
-        bins, phases = self._bins(given[known]), phases[known]
+        bins, phases = self._bins(numbers[finite]), phases[finite]
         counts = np.zeros((parts, len(self._edges) + 1), dtype=np.int32)
         np.add.at(counts, (phases, bins), 1)
-        self._counts = _Counts(counts, stretch * _rank_alike(bins, phases))
-        self._sums = np.bincount(phases, weights=given[known], minlength=parts)
+        self._counts = _Counts(counts, stretch * rows_per_independent_rank(bins, phases))
+        self._sums = np.bincount(phases, weights=numbers[finite], minlength=parts)
         self._window_sums = np.zeros(parts)
         below = np.cumsum(counts.sum(axis=0)) - counts.sum(axis=0) / 2
         self._groups = (below / max(1, counts.sum()) * _PSI_BINS).astype(np.int64)
 
     def add(self, values: Sequence[Any], phases: Integers) -> None:
-        given = floats(values)
-        known = np.isfinite(given)
-        self._counts.add(self._bins(given[known]), phases[known])
-        self._window_sums += np.bincount(phases[known], weights=given[known], minlength=len(self._sums))
+        """Add rows to the window."""
+        numbers = floats(values)
+        finite = np.isfinite(numbers)
+        self._counts.add(self._bins(numbers[finite]), phases[finite])
+        self._window_sums += np.bincount(phases[finite], weights=numbers[finite], minlength=len(self._sums))
 
     def clear(self) -> None:
+        """Empty the window."""
         self._counts.window[:] = 0
         self._window_sums[:] = 0.0
 
-    def compare(self) -> Result:
+    def compare(self) -> ColumnComparison:
+        """Compare the window with the reference by the Kolmogorov-Smirnov test."""
         from scipy.stats import kstwo
 
         shares = self._counts.shares()
         if shares is None:
-            return NOTHING
+            return NOT_COMPARED
         distance = float(np.abs(np.cumsum(shares.window - shares.reference)).max())
         rows = shares.rows_window * shares.rows_reference / (shares.rows_window + shares.rows_reference)
         p_value = float(kstwo.sf(distance, max(1, round(rows))))
@@ -131,7 +143,8 @@ class NumberColumn:
             for each in (shares.window, shares.reference)
         )
         before, after = self._means(shares.weights)
-        return Result(p_value, _psi(window, reference), distance, before, after)
+        psi = population_stability_index(window, reference)
+        return ColumnComparison(p_value, psi, distance, before, after)
 
     def _bins(self, values: Floats) -> Integers:
         return np.searchsorted(self._edges, values, side="left")
@@ -143,7 +156,7 @@ class NumberColumn:
 
 
 class _Categories:
-    """The most frequent categories of a reference, and all others as one."""
+    """The most frequent categories of a reference; all others are one category."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         frequent = Counter(str(value) for value in values if value is not None).most_common(BINS)
@@ -151,14 +164,14 @@ class _Categories:
         self._codes = {name: code for code, (name, _) in enumerate(frequent)}
 
     def codes(self, values: Sequence[Any]) -> Integers:
-        """The bin of each value, -1 for a null."""
+        """Return the bin of each value, -1 for a null."""
         other = len(self._codes)
         codes = [-1 if value is None else self._codes.get(str(value), other) for value in values]
         return np.asarray(codes, dtype=np.int64)
 
 
 class CategoryColumn:
-    """A column of categories: the most frequent ones of the reference, and all others as one."""
+    """A column of categories; the arguments are those of `NumberColumn`."""
 
     def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
         self._categories = _Categories(values)
@@ -168,31 +181,37 @@ class CategoryColumn:
         bins, phases = codes[known], phases[known]
         counts = np.zeros((parts, frequent + 1), dtype=np.int32)
         np.add.at(counts, (phases, bins), 1)
-        alike = max((alike_rows(bins == code, phases) for code in range(min(10, frequent))), default=1.0)
-        self._counts = _Counts(counts, stretch * alike)
+        rows_per_independent = max(
+            (rows_per_independent_row(bins == code, phases) for code in range(min(10, frequent))), default=1.0
+        )
+        self._counts = _Counts(counts, stretch * rows_per_independent)
 
     def add(self, values: Sequence[Any], phases: Integers) -> None:
+        """Add rows to the window."""
         codes = self._categories.codes(values)
         self._counts.add(codes[codes >= 0], phases[codes >= 0])
 
     def clear(self) -> None:
+        """Empty the window."""
         self._counts.window[:] = 0
 
-    def compare(self) -> Result:
+    def compare(self) -> ColumnComparison:
+        """Compare the window with the reference by the chi-square test."""
         shares = self._counts.shares()
         if shares is None:
-            return NOTHING
-        statistic, p_value = _chi_square(shares)
-        most = int(np.abs(shares.window - shares.reference).argmax())
-        before, after = float(shares.reference[most]), float(shares.window[most])
-        psi = _psi(shares.window, shares.reference)
-        return Result(p_value, psi, statistic, before, after, self._categories.names[most])
+            return NOT_COMPARED
+        window, reference = shares.window, shares.reference
+        statistic, p_value = chi_square(window, reference, shares.rows_window, shares.rows_reference)
+        most = int(np.abs(window - reference).argmax())
+        before, after = float(reference[most]), float(window[most])
+        psi = population_stability_index(window, reference)
+        return ColumnComparison(p_value, psi, statistic, before, after, self._categories.names[most])
 
 
 class SliceMeans:
-    """The sums of numbers for each value of a column of categories, in reference and window.
+    """The means of numbers by category of a slice column, in the reference and in the window.
 
-    The column of the categories and those of the `numbers` are given by their place in a row.
+    The slice column and the `numbers` are given by their index in a row.
     """
 
     def __init__(self, name: str, at: int, numbers: Sequence[int], values: Sequence[Sequence[Any]]) -> None:
@@ -200,18 +219,20 @@ class SliceMeans:
         self._at = at
         self._numbers = list(numbers)
         self._categories = _Categories(values[at])
-        shape = (len(self._numbers), 2, len(self._categories.names))
+        shape = (len(self._numbers), 2, len(self._categories.names))  # 2: the rows and the sum
         self._reference, self._window = np.zeros(shape), np.zeros(shape)
-        self._sum(self._reference, values)
+        self._add_to(self._reference, values)
 
     def add(self, values: Sequence[Sequence[Any]]) -> None:
-        self._sum(self._window, values)
+        """Add rows, given by column, to the window."""
+        self._add_to(self._window, values)
 
     def clear(self) -> None:
+        """Empty the window."""
         self._window[:] = 0.0
 
     def moves(self, column: int) -> list[SliceMove]:
-        """What the values of this slice say of the number in `column`; nothing of a category."""
+        """Return the change of the number in `column` for each category; nothing for a category column."""
         if column not in self._numbers:
             return []
         at = self._numbers.index(column)
@@ -228,65 +249,17 @@ class SliceMeans:
             for code in enough
         ]
 
-    def _sum(self, into: Floats, values: Sequence[Sequence[Any]]) -> None:
+    def _add_to(self, totals: Floats, values: Sequence[Sequence[Any]]) -> None:
         codes = self._categories.codes(values[self._at])
         for at, column in enumerate(self._numbers):
-            given = floats(values[column])
-            known = np.isfinite(given) & (codes >= 0)
-            into[at, 0] += np.bincount(codes[known], minlength=into.shape[2])
-            into[at, 1] += np.bincount(codes[known], weights=given[known], minlength=into.shape[2])
+            numbers = floats(values[column])
+            known = np.isfinite(numbers) & (codes >= 0)
+            totals[at, 0] += np.bincount(codes[known], minlength=totals.shape[2])
+            totals[at, 1] += np.bincount(codes[known], weights=numbers[known], minlength=totals.shape[2])
 
 
 def floats(values: Sequence[Any]) -> Floats:
-    """The values as floats, what is no number as NaN."""
-    if set(map(type, values)) <= _NUMERIC:  # as nearly always: several times as fast
+    """Return the values as floats, with NaN for anything that is not a number."""
+    if set(map(type, values)) <= _NUMERIC:  # nearly always true, and several times faster
         return np.array(values, dtype=float)
     return np.array([value if type(value) in _NUMERIC else None for value in values], dtype=float)
-
-
-def _psi(window: Floats, reference: Floats) -> float:
-    """The population stability index: both relative entropies added up."""
-    there = (window > 0) | (reference > 0)
-    after = np.maximum(window[there], _LEAST_SHARE)
-    before = np.maximum(reference[there], _LEAST_SHARE)
-    return float(((after - before) * np.log(after / before)).sum())
-
-
-def _chi_square(shares: _Shares) -> tuple[float, float]:
-    """Pearson's statistic of homogeneity and its p-value; categories with too few rows count as one."""
-    from scipy.stats import chi2
-
-    total = shares.rows_window + shares.rows_reference
-    pooled = (shares.rows_window * shares.window + shares.rows_reference * shares.reference) / total
-    few = pooled * min(shares.rows_window, shares.rows_reference) < _LEAST_EXPECTED
-    window, reference, pooled = (
-        np.append(each[~few], each[few].sum()) for each in (shares.window, shares.reference, pooled)
-    )
-    there = pooled > 0
-    rows = shares.rows_window * shares.rows_reference / total
-    statistic = float((rows * (window - reference)[there] ** 2 / pooled[there]).sum())
-    freedom = int(there.sum()) - 1
-    return statistic, float(chi2.sf(statistic, freedom)) if freedom else 1.0
-
-
-def _rank_alike(ranks: Integers, phases: Integers) -> float:
-    """`alike_rows` of numbers by their ranks, of their level or of their distance from the middle."""
-    if len(ranks) == 0:
-        return 1.0
-    return max(alike_rows(ranks, phases), alike_rows(np.abs(ranks - np.median(ranks)), phases))
-
-
-def alike_rows(values: NDArray[Any], phases: Integers) -> float:
-    """How many neighbouring values tell as much as one of independent ones, 1 or more.
-
-    The variance of means of m values, times m, over the variance of a value, for m = 1, 2, 4, ...: the
-    largest.
-    """
-    sums, counts = np.bincount(phases, weights=values), np.bincount(phases)
-    rest = values - (sums / np.maximum(1, counts))[phases]
-    variance, alike, length = float(rest.var()) if len(rest) else 0.0, 1.0, 1
-    while variance > 0 and len(rest) // length >= _BLOCKS:
-        blocks = rest[: len(rest) // length * length].reshape(-1, length).mean(axis=1)
-        alike = max(alike, length * float(blocks.var(ddof=1)) / variance)
-        length *= 2
-    return alike

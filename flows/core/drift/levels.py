@@ -1,30 +1,35 @@
-"""What the kinds of drift have in common: the levels, the place of an alarm, warm-up and cool-down."""
+"""Types shared by all kinds of drift: levels, log positions, moves of columns and slices, and the gate."""
 
 from typing import Literal, NamedTuple
 
 Detector = Literal["adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley", "kswin"]
 Level = Literal["warning", "alarm"]
 DriftKind = Literal["concept", "feature", "prediction", "quality"]
+SignalDetector = Literal[Detector, "psi", "data_quality"]
+Severity = Literal["warning", "critical"]
+Status = Literal["firing", "resolved"]
+
+LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
 
 
 class Position(NamedTuple):
-    """The place in the log of the record at which an alarm was raised."""
+    """The position of a record in the log."""
 
     topic: str
     partition: int
     offset: int
 
 
-class Over(NamedTuple):
-    """What an alarm or a warning told of is over, as the record at `position` showed."""
+class Cleared(NamedTuple):
+    """The condition behind earlier alarms or warnings has cleared at the record at `position`."""
 
     position: Position
 
 
 class ColumnMove(NamedTuple):
-    """How a column changed: its mean, or the share of the `category` or of the `fault` that it tells of.
+    """The change of a column: of its mean, or of the share of rows with the `category` or the `fault`.
 
-    `psi` and `p_value` are those of feature drift; `fault` is one of data quality.
+    `psi` and `p_value` belong to feature drift, `fault` to data quality.
     """
 
     name: str
@@ -37,9 +42,9 @@ class ColumnMove(NamedTuple):
 
 
 class SliceMove(NamedTuple):
-    """The mean of a number, or of the error, among the rows with one value of a slice's column.
+    """The change of a mean, of a number or of the error, among the rows with one value of a slice column.
 
-    `rows` is how many of them there were since the change, or in the window.
+    `rows` is the number of these rows since the change or in the window.
     """
 
     column: str
@@ -49,14 +54,11 @@ class SliceMove(NamedTuple):
     rows: int
 
 
-LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
-
-
 class Gate:
-    """Holds back what comes in the warm-up, and alarms too soon after the last one.
+    """Suppresses alarms and warnings during warm-up and during the cool-down after the last one.
 
-    `warm_up` is in rows (or labels); `cool_down` in milliseconds of event time. A warning closes the gate to
-    warnings only, an alarm to both.
+    `warm_up` is in rows or labels, `cool_down` in milliseconds of event time. A warning starts the cool-down
+    of warnings only, an alarm that of both.
 
     >>> gate = Gate(warm_up=2, cool_down=1000)
     >>> gate.is_open("alarm", 1, 0), gate.is_open("alarm", 2, 0)
@@ -72,11 +74,11 @@ class Gate:
         self._quiet_until: dict[Level, int] = {"warning": 0, "alarm": 0}
 
     def is_open(self, level: Level, count: int, time: int) -> bool:
-        """Whether the row or label number `count`, at `time` (ms), may raise this level."""
+        """Return whether row or label number `count`, at `time` (ms), may raise this level."""
         return count >= self._warm_up and time >= self._quiet_until[level]
 
     def close(self, level: Level, time: int) -> None:
-        """Something of this level was raised at `time` (ms)."""
+        """Start the cool-down after this level was raised at `time` (ms)."""
         levels: tuple[Level, ...] = ("warning",) if level == "warning" else ("warning", "alarm")
         for each in levels:
             self._quiet_until[each] = time + self._cool_down

@@ -1,7 +1,6 @@
-"""Calibration: whether of the events that got a score of about p a share of about p is true.
+"""Calibration of a binary model: of the events with a score of about p, a share of about p should be true.
 
-For probabilities of a binary target. The counts of two stretches of labels add up to those of both, so that
-slices, windows and processes can be put together.
+The counts of two sets of labels can be added, so slices, windows and processes can be merged.
 """
 
 from bisect import bisect_right
@@ -13,10 +12,10 @@ _N = TypeVar("_N", int, float)
 
 
 class Bin(NamedTuple):
-    """The labels whose scores are from `low` to below `high` (the last bin has 1 in it, too).
+    """The labels with `low <= score < high`; the last bin includes 1.
 
-    `labels` is their number, `score` their mean score and `share` that of true labels among them, both NaN
-    where there are none.
+    `labels` is their number, `score` their mean score and `share` the share of true labels; both are NaN in
+    an empty bin.
     """
 
     low: float
@@ -27,13 +26,16 @@ class Bin(NamedTuple):
 
 
 class Brier(NamedTuple):
-    """The Brier score, the mean of (score - truth)², and what it is made of.
+    """The Brier score, the mean of (score - truth)², and its decomposition.
 
-    `score = reliability - resolution + uncertainty + within`: how far the shares are from the scores (0 is
-    best), how far they are from the overall share (more is better), the variance of the truth itself (Murphy,
-    "A new vector partition of the probability score", 1973), and what is left since the scores in a bin are
-    not all the same (Stephenson, Coelho and Jolliffe, "Two extra components in the Brier score
-    decomposition", 2008).
+    `score = reliability - resolution + uncertainty + within`:
+
+    - `reliability`: how far the shares are from the scores (0 is best);
+    - `resolution`: how far the shares are from the overall share (higher is better);
+    - `uncertainty`: the variance of the truth (Murphy, "A new vector partition of the probability score",
+      1973);
+    - `within`: the remainder, because scores vary within a bin (Stephenson, Coelho and Jolliffe, "Two extra
+      components in the Brier score decomposition", 2008).
     """
 
     score: float
@@ -44,7 +46,7 @@ class Brier(NamedTuple):
 
 
 class Calibration:
-    """The reliability diagram of the scores of a binary target, in `bins` of the same width.
+    """The reliability diagram of the scores of a binary target, in `bins` of equal width.
 
     >>> calibration = Calibration(bins=2)
     >>> for score, truth in [(0.2, False), (0.4, True), (0.9, True), (1.0, True)]:
@@ -60,12 +62,12 @@ class Calibration:
     def __init__(self, bins: int = 10) -> None:
         self._edges = [n / bins for n in range(1, bins)]  # between the bins
         self._counts = [0] * bins
-        self._scores = [0.0] * bins  # sums of the scores
-        self._truths = [0] * bins  # how many labels are true
+        self._scores = [0.0] * bins  # sums of scores
+        self._truths = [0] * bins  # numbers of true labels
         self._squares = [0.0] * bins  # sums of (score - truth)²
 
     def update(self, score: float, truth: bool) -> None:
-        """Take in the probability (0 to 1) that was served, and the truth."""
+        """Add the probability (0 to 1) that was served for an event, and its truth."""
         index = bisect_right(self._edges, score)
         self._counts[index] += 1
         self._scores[index] += score
@@ -73,7 +75,7 @@ class Calibration:
         self._squares[index] += (score - truth) ** 2
 
     def __add__(self, other: "Calibration") -> "Calibration":
-        """That of the labels of both; `ValueError` where the bins differ in number."""
+        """Return the calibration over the labels of both; raises `ValueError` for another number of bins."""
         both = Calibration(len(self._counts))
         both._counts = _sums(self._counts, other._counts)
         both._scores = _sums(self._scores, other._scores)
@@ -83,11 +85,11 @@ class Calibration:
 
     @property
     def labels(self) -> int:
-        """How many labels were taken in."""
+        """The number of labels added."""
         return sum(self._counts)
 
     def table(self) -> list[Bin]:
-        """The bins in order, the empty ones as well."""
+        """Return all bins in order, including empty ones."""
         lows, highs = (0.0, *self._edges), (*self._edges, 1.0)
         rows = zip(lows, highs, self._counts, self._scores, self._truths, strict=True)
         return [
@@ -96,16 +98,16 @@ class Calibration:
         ]
 
     def expected_error(self) -> float:
-        """The mean distance of a label's share from its score, bin by bin; NaN without labels.
+        """Return the mean distance between share and score over the bins, weighted by labels; NaN without.
 
-        The expected calibration error (Naeini, Cooper and Hauskrecht, 2015). It says nothing of how well the
-        scores tell events apart: the overall share alone, served each time, has none.
+        The expected calibration error (Naeini, Cooper and Hauskrecht, 2015). It does not measure
+        discrimination: a model that always serves the overall share has an error of 0.
         """
         rows = zip(self._scores, self._truths, strict=True)
         return _mean(fsum(abs(score - truth) for score, truth in rows), self.labels)
 
     def brier(self) -> Brier:
-        """The Brier score with its parts; NaN without labels."""
+        """Return the Brier score and its decomposition; NaN without labels."""
         labels = self.labels
         overall = _mean(sum(self._truths), labels)
         filled = [row for row in self.table() if row.labels]

@@ -1,4 +1,4 @@
-"""The threshold of least cost, where a false alarm and a missed event cost what the declaration says."""
+"""The decision threshold with the least cost, given the declared costs of false positives and negatives."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 
 class Costs(NamedTuple):
-    """What a wrong answer costs, in any unit, the same for both; above 0. A right answer costs nothing."""
+    """The costs of wrong decisions, above 0 and in the same unit. Right decisions cost nothing."""
 
     false_positive: float
     false_negative: float
 
     @property
     def threshold(self) -> float:
-        """The best threshold of a calibrated model: above it an alarm is expected to cost less than none.
+        """The optimal threshold of a calibrated model.
 
         Elkan, "The foundations of cost-sensitive learning", 2001.
 
@@ -24,85 +24,86 @@ class Costs(NamedTuple):
         return self.false_positive / (self.false_positive + self.false_negative)
 
 
-class Priced(NamedTuple):
-    """A threshold, above which a score is an alarm, and what it would have cost for each label."""
+class ThresholdCost(NamedTuple):
+    """A threshold, above which a score is positive, and its mean cost per label."""
 
     threshold: float
     cost: float
 
 
-class Summary(NamedTuple):
-    """The threshold of least cost beside those that one would use without looking; costs for each label.
+class CostSummary(NamedTuple):
+    """The threshold with the least cost and the usual alternatives; all costs are per label.
 
-    `best` was found on the labels that it is priced with, so the next ones will cost a little more.
-    `calibrated` is at the theoretical threshold, to the nearest edge of a bin. Where it costs much more than
-    `best` the model is not calibrated.
+    `best` is fitted to these labels, so its cost on new ones will be slightly higher. `calibrated` is the
+    theoretical threshold, rounded to the nearest bin edge; a cost far above that of `best` means that the
+    model is not calibrated. `never` and `always` are the costs of a constant decision.
     """
 
-    best: Priced
-    calibrated: Priced
-    half: Priced
+    best: ThresholdCost
+    calibrated: ThresholdCost
+    half: ThresholdCost
     never: float
     always: float
 
 
 class CostCurve:
-    """Counts scores by truth in `bins` of the same width, an even number, and prices each edge of them.
+    """Counts scores by truth in `bins` of equal width, an even number, and computes the cost at each edge.
 
-    Prices are exact: a bin holds the scores above its lower edge up to its upper one, so that those above an
-    edge are whole bins. Two curves of the same bins add up.
+    Costs are exact: a bin holds the scores above its lower edge and up to its upper edge. Two curves with the
+    same bins can be added.
 
     >>> curve = CostCurve(bins=10)
     >>> for score, truth in [(0.05, False), (0.25, True), (0.35, False), (0.95, True)]:
     ...     curve.update(score, truth)
     >>> summary = curve.summary(Costs(false_positive=1, false_negative=4))
-    >>> summary.best, summary.half, summary.never, summary.always
-    (Priced(threshold=0.2, cost=0.25), Priced(threshold=0.5, cost=1.0), 2.0, 0.5)
+    >>> summary.best.threshold, summary.best.cost, summary.half.cost, summary.never, summary.always
+    (0.2, 0.25, 1.0, 2.0, 0.5)
     """
 
     def __init__(self, bins: int = 100) -> None:
         self._edges = [n / bins for n in range(bins + 1)]
-        # the first of these is for scores of 0, the others for those up to each further edge
+        # The first count is for scores of 0, each other one for scores up to that edge.
         self._false = [0] * (bins + 1)
         self._true = [0] * (bins + 1)
 
     def update(self, score: float, truth: bool) -> None:
-        """Take in the probability (0 to 1) that was served, and the truth."""
-        (self._true if truth else self._false)[bisect_left(self._edges, score, hi=len(self._edges) - 1)] += 1
+        """Add the probability (0 to 1) that was served for an event, and its truth."""
+        counts = self._true if truth else self._false
+        counts[bisect_left(self._edges, score, hi=len(self._edges) - 1)] += 1
 
     def __add__(self, other: "CostCurve") -> "CostCurve":
-        """That of the labels of both; `ValueError` where the bins differ in number."""
+        """Return the curve over the labels of both; raises `ValueError` for another number of bins."""
         both = CostCurve(len(self._edges) - 1)
         both._false = [a + b for a, b in zip(self._false, other._false, strict=True)]
         both._true = [a + b for a, b in zip(self._true, other._true, strict=True)]
         return both
 
-    def prices(self, costs: Costs) -> list[Priced]:
-        """What each threshold would have cost for each label, in order; none without labels."""
+    def threshold_costs(self, costs: Costs) -> list[ThresholdCost]:
+        """Return the cost of each threshold, in order; empty without labels."""
         labels = sum(self._false) + sum(self._true)
         if not labels:
             return []
-        missed = accumulate(self._true)
-        alarms = (sum(self._false) - below for below in accumulate(self._false))
+        false_negatives = accumulate(self._true)
+        false_positives = (sum(self._false) - below for below in accumulate(self._false))
         return [
-            Priced(edge, _cost(costs, false, true) / labels)
-            for edge, false, true in zip(self._edges, alarms, missed, strict=True)
+            ThresholdCost(edge, _cost(costs, positives, negatives) / labels)
+            for edge, positives, negatives in zip(self._edges, false_positives, false_negatives, strict=True)
         ]
 
-    def summary(self, costs: Costs) -> Summary | None:
-        """The thresholds compared, or None without labels.
+    def summary(self, costs: Costs) -> CostSummary | None:
+        """Return the thresholds compared, or None without labels.
 
-        Of several that cost the same the one nearest to the theoretical threshold is the best.
+        Of several thresholds with the least cost, the one nearest to the theoretical threshold is the best.
         """
-        prices = self.prices(costs)
-        if not prices:
+        thresholds = self.threshold_costs(costs)
+        if not thresholds:
             return None
         false, true = sum(self._false), sum(self._true)
-        best = min(prices, key=lambda each: (each.cost, abs(each.threshold - costs.threshold)))
-        return Summary(
+        best = min(thresholds, key=lambda each: (each.cost, abs(each.threshold - costs.threshold)))
+        return CostSummary(
             best,
-            _nearest(prices, costs.threshold),
-            _nearest(prices, 0.5),
+            _nearest(thresholds, costs.threshold),
+            _nearest(thresholds, 0.5),
             _cost(costs, 0, true) / (false + true),
             _cost(costs, false, 0) / (false + true),
         )
@@ -112,5 +113,5 @@ def _cost(costs: Costs, false_positives: int, false_negatives: int) -> float:
     return costs.false_positive * false_positives + costs.false_negative * false_negatives
 
 
-def _nearest(prices: Iterable[Priced], threshold: float) -> Priced:
-    return min(prices, key=lambda each: abs(each.threshold - threshold))
+def _nearest(thresholds: Iterable[ThresholdCost], threshold: float) -> ThresholdCost:
+    return min(thresholds, key=lambda each: abs(each.threshold - threshold))

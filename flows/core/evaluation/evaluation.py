@@ -1,7 +1,7 @@
-"""Prequential evaluation of what was served, always beside the baselines that any model must beat.
+"""Prequential evaluation of the served predictions, beside the baselines that any model must beat.
 
-Prequential: each label judges the prediction that was made before it was known (Dawid, 1984). The baselines
-answer at the same moment as the model, with the labels known by then.
+Prequential: each label judges the prediction that was made before the label was known (Dawid, 1984). The
+baselines predict at the same time as the model, from the labels known by then.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ from typing import Any
 from river.metrics.base import Metrics
 
 from flows.core.evaluation.calibration import Calibration
-from flows.core.evaluation.costs import CostCurve, Costs, Priced
+from flows.core.evaluation.costs import CostCurve, Costs, ThresholdCost
 from flows.core.evaluation.label_join import Joined, Pending
-from flows.core.evaluation.rolling import Recent, measure
+from flows.core.evaluation.rolling import RecentItems, measure
 from flows.core.evaluation.skill import Losses, skills
 from flows.core.evaluation.slices import Slices, fairness
 from flows.core.models.baselines import Score
@@ -25,36 +25,36 @@ from flows.core.models.tasks import BINARY, Binary, Task, Truth
 PREDICTORS = ("model", "majority", "no-change")
 RECENT = 1000  # labels
 PERIOD = 86_400_000  # ms
-KEPT = 2000  # labels: all of them move in each snapshot of the learner
-FADING = 0.999  # the weight of a label beside the one after it: a memory of 1,000 labels
+KEPT = 2000  # labels; all of them are stored in each snapshot of the learner
+FADING = 0.999  # the fading factor: a memory of about 1,000 labels
 
-Values = dict[str, dict[str, float]]  # by predictor and by name
+Values = dict[str, dict[str, float]]  # by predictor and name of the metric
 
 
 class Baselines:
-    """What one would predict without a model: what the labels so far say, and the last label."""
+    """The baselines of a task, updated with each label."""
 
     def __init__(self, task: Task = BINARY) -> None:
         self._baseline = task.baseline()
 
     def beside(self, prediction: Prediction) -> Pending:
-        """The prediction and what the baselines say at the same moment."""
+        """Return the prediction together with the current predictions of the baselines."""
         return Pending(prediction, self._baseline.majority, self._baseline.no_change)
 
     def learn(self, truth: Truth) -> None:
-        """Take a label in."""
+        """Add a label."""
         self._baseline.learn(truth)
 
 
 class Evaluation:
-    """River's metrics of the served scores and of both baselines, since the first label and of late.
+    """River's metrics of the served scores and of both baselines, over all labels and over recent ones.
 
-    `metrics` makes a fresh River metric, or several joined by `+`. As in River's own evaluation, no answer is
-    not judged by them; as a loss it is a wrong one. The scores of a binary task are also judged by how well
-    they are calibrated, for each value of the columns `slices` (which gives the places of their values among
-    a prediction's features), and by what each threshold would have cost, where `costs` are known.
+    `metrics` returns a new River metric, or several joined by `+`. As in River's own evaluation, metrics skip
+    events without an answer; the losses count no answer as wrong. A binary task is also evaluated by its
+    calibration, by slice and, if `costs` are given, by the cost of each threshold. `slices` maps a column to
+    its index among a prediction's features.
 
-    State: the metrics' own, at most `KEPT` labels with three scores each, and counts: 40 numbers for
+    State: that of the metrics, at most `KEPT` labels with three scores each, and counts: 40 numbers for
     calibration, 202 for the costs, four for each value of a slice's column (at most 51).
     """
 
@@ -66,12 +66,12 @@ class Evaluation:
         costs: Costs | None = None,
     ) -> None:
         self._task = task
-        self._fresh = metrics()  # to be copied, for a function cannot go into a snapshot
+        self._fresh = metrics()  # copied for each window, since a snapshot cannot hold a function
         self._metrics = {predictor: metrics() for predictor in PREDICTORS}
-        # some metrics of classifiers judge the label, the others its probability
-        self._judges_labels = getattr(self._fresh, "requires_labels", False)
-        self._recent: Recent[tuple[Truth, tuple[Score, ...]]] = Recent(KEPT)
-        self._losses = {name: Losses(PREDICTORS, FADING) for name in task.losses_named}
+        # Some metrics take the predicted label, others the score.
+        self._metrics_take_labels = getattr(self._fresh, "requires_labels", False)
+        self._recent: RecentItems[tuple[Truth, tuple[Score, ...]]] = RecentItems(KEPT)
+        self._losses = {name: Losses(PREDICTORS, FADING) for name in task.loss_names}
         is_binary = isinstance(task, Binary)
         self.calibration = Calibration() if is_binary else None
         self.slices = Slices(tuple(slices)) if is_binary and slices else None
@@ -81,11 +81,11 @@ class Evaluation:
         self.labels = 0
 
     def update(self, joined: Joined) -> None:
-        """Judge one served score."""
+        """Evaluate the served score of a labelled event."""
         pending, label = joined.pending, joined.label
         truth, scores = label.truth, (pending.prediction.score, pending.majority, pending.no_change)
         for metric, score in zip(self._metrics.values(), scores, strict=True):
-            answer = self._task.answer(score, truth, self._judges_labels)
+            answer = self._answer(score, truth)
             if answer is not None:
                 metric.update(truth, answer)
         losses = zip(*[self._task.losses(score, truth) for score in scores], strict=True)
@@ -97,26 +97,26 @@ class Evaluation:
         self.labels += 1
 
     def values(self) -> Values:
-        """The value of each metric of each predictor since the first label."""
+        """Return the value of each metric for each predictor, over all labels."""
         return {predictor: _values(metric) for predictor, metric in self._metrics.items()}
 
     def recent(self) -> Values:
-        """The same over the last `RECENT` labels."""
+        """Return the same over the last `RECENT` labels."""
         return self._over(self._recent.last(RECENT))
 
     def assessment(self) -> dict[str, Any]:
-        """All else that is known of the scores, ready for JSON, in which NaN is null.
+        """Return all other evaluation results as plain data for JSON, where NaN becomes null.
 
-        It measures two windows afresh, which costs as much as thousands of labels.
+        It computes the metrics of two windows, which costs as much as thousands of labels.
         """
         day = self._recent.within(PERIOD)
         return {
             "recent": {"labels": min(RECENT, self.labels), "metrics": self.recent()},
             "period": {"labels": len(day.items), "whole": day.whole, "metrics": self._over(day.items)},
-            "losses": {name: _of_losses(losses) for name, losses in self._losses.items()},
-            "calibration": None if self.calibration is None else _of_calibration(self.calibration),
-            "slices": {} if self.slices is None else _of_slices(self.slices),
-            "costs": self._priced(),
+            "losses": {name: _losses_json(losses) for name, losses in self._losses.items()},
+            "calibration": None if self.calibration is None else _calibration_json(self.calibration),
+            "slices": {} if self.slices is None else _slices_json(self.slices),
+            "costs": self._cost_summary(),
         }
 
     def _count(self, prediction: Prediction, truth: bool) -> None:
@@ -127,7 +127,7 @@ class Evaluation:
             self._curve.update(score, truth)
         if self.slices is not None and len(prediction.features) > max(self._slices_at):
             values = [prediction.features[at] for at in self._slices_at]
-            self.slices.update(values, self._task.answer(score, truth, True), truth)
+            self.slices.update(values, self._task.predicted_label(score), truth)
 
     def _over(self, judged: Sequence[tuple[Truth, tuple[Score, ...]]]) -> Values:
         fresh = partial(deepcopy, self._fresh)
@@ -136,18 +136,24 @@ class Evaluation:
             for n, predictor in enumerate(PREDICTORS)
         }
 
+    def _answer(self, score: Score, truth: Truth) -> Any:
+        """Return the score in the form that the metrics take; None if the model gave no answer."""
+        if self._metrics_take_labels:
+            return self._task.predicted_label(score)
+        return self._task.metric_input(score, truth)
+
     def _answers(self, scored: Iterable[tuple[Truth, Score]]) -> Iterator[tuple[Truth, Any]]:
         for truth, score in scored:
-            answer = self._task.answer(score, truth, self._judges_labels)
+            answer = self._answer(score, truth)
             if answer is not None:
                 yield truth, answer
 
-    def _priced(self) -> dict[str, Any] | None:
+    def _cost_summary(self) -> dict[str, Any] | None:
         summary = self._curve.summary(self._costs) if self._curve and self._costs else None
         if summary is None:
             return None
         return {
-            name: value._asdict() if isinstance(value, Priced) else value
+            name: value._asdict() if isinstance(value, ThresholdCost) else value
             for name, value in summary._asdict().items()
         }
 
@@ -157,12 +163,12 @@ def _values(metric: Any) -> dict[str, float]:
     return {type(part).__name__: float(part.get()) for part in parts}
 
 
-def _of_losses(losses: Losses) -> dict[str, dict[str, float]]:
+def _losses_json(losses: Losses) -> dict[str, dict[str, float]]:
     means, fading = losses.means(), losses.fading()
     return {"mean": means, "fading": fading, "skill": skills(means, "model")}
 
 
-def _of_calibration(calibration: Calibration) -> dict[str, Any]:
+def _calibration_json(calibration: Calibration) -> dict[str, Any]:
     return {
         "expected_error": calibration.expected_error(),
         "brier": calibration.brier()._asdict(),
@@ -170,7 +176,7 @@ def _of_calibration(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def _of_slices(slices: Slices) -> dict[str, Any]:
+def _slices_json(slices: Slices) -> dict[str, Any]:
     tables = {column: slices.rates(column) for column in slices.columns}
     return {
         column: {"groups": [row._asdict() for row in rows], "fairness": fairness(rows)._asdict()}

@@ -1,4 +1,4 @@
-"""The label join: each label meets the prediction that was served for its event, once."""
+"""The label join: joins each label once with the prediction that was served for its event."""
 
 import zlib
 from collections import OrderedDict
@@ -20,7 +20,7 @@ LEARNED_LIMIT = 200_000
 
 
 class Label(NamedTuple):
-    """The truth about an event, known at `time` (ms), and the record that brought it."""
+    """The truth about an event, known at `time` (ms), and the record that carries it."""
 
     id: str
     time: int
@@ -28,8 +28,8 @@ class Label(NamedTuple):
     record: Record
 
 
-def usable(records: Iterable[Record], decoder: Decoder, target: str) -> Iterator[Label]:
-    """The labels among `records`; of the others the learner makes dead letters."""
+def valid_labels(records: Iterable[Record], decoder: Decoder, target: str) -> Iterator[Label]:
+    """Yield the valid labels of `records`; the learner turns the others into dead letters."""
     for record in records:
         try:
             event_id, time, payload = decoder.decode(record)
@@ -39,7 +39,7 @@ def usable(records: Iterable[Record], decoder: Decoder, target: str) -> Iterator
 
 
 class Pending(NamedTuple):
-    """A prediction that waits for its label, beside what the baselines said at the same moment."""
+    """A prediction without a label yet, and the predictions of the baselines at the same time."""
 
     prediction: Prediction
     majority: Score
@@ -47,7 +47,7 @@ class Pending(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """A label and the prediction that it judges."""
+    """A label and the prediction of its event."""
 
     pending: Pending
     label: Label
@@ -57,29 +57,29 @@ Repetition = Literal["duplicate", "corrected"]
 
 
 class LabelJoin:
-    """Joins by event id whichever of the two comes first, within `wait` milliseconds of event time.
+    """Joins predictions and labels by event id, in either order, within `wait` ms of event time.
 
-    At most `limit` predictions and `EARLY_LIMIT` labels wait; beyond that the oldest are given up before
-    their time. A prediction that is given up so gets no default label: its own may still come. Pending
-    predictions are kept compressed, and read when their label comes.
+    At most `limit` predictions and `EARLY_LIMIT` labels are buffered; beyond that the oldest are evicted. An
+    evicted prediction gets no default label, since its own may still arrive. Pending predictions are
+    compressed, and decompressed when their label arrives.
     """
 
     def __init__(self, wait: int, limit: int = MAX_PENDING) -> None:
         self.limit = limit
         self._wait = wait
-        # ordered dicts, for the first item of a dict is behind all that were deleted before it
+        # OrderedDict: finding the first item of a dict takes time for every item deleted before it.
         self._pending: OrderedDict[str, bytes] = OrderedDict()
         self._early: OrderedDict[str, Label] = OrderedDict()
-        self._learned: OrderedDict[str, Truth] = OrderedDict()  # the truth that was learned
-        self.expired = 0  # predictions that no label came for
-        self.evicted = 0  # those of them that had to go before their time
-        self.assumed = 0  # those of them that got the default label
+        self._learned: OrderedDict[str, Truth] = OrderedDict()  # the truth by event id
+        self.expired = 0  # predictions without a label within the wait, and evicted ones
+        self.evicted = 0  # predictions beyond the limit
+        self.assumed = 0  # predictions that got the default label
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def predicted(self, pending: Pending) -> Joined | None:
-        """A prediction was served; its label, if that was there before it."""
+        """Add a served prediction; return it joined if its label arrived before it."""
         event_id = pending.prediction.id
         if event_id in self._learned or event_id in self._pending:
             return None
@@ -93,7 +93,7 @@ class LabelJoin:
         return None
 
     def repetition(self, label: Label) -> Repetition | None:
-        """What a label is whose event had one before: the same again, or a correction, with another truth."""
+        """Return how a further label of an event differs from the first one; None for a first label."""
         early = self._early.get(label.id)
         truth = self._learned.get(label.id) if early is None else early.truth
         if truth is None:
@@ -101,7 +101,7 @@ class LabelJoin:
         return "duplicate" if truth == label.truth else "corrected"
 
     def labelled(self, label: Label) -> Joined | None:
-        """A label came, no repetition; the prediction that it belongs to, unless that is still to come."""
+        """Add a label that is no repetition; return it joined unless its prediction has yet to arrive."""
         packed = self._pending.pop(label.id, None)
         if packed is None:
             self._early[label.id] = label
@@ -109,12 +109,15 @@ class LabelJoin:
         return self._joined(_unpack(label.id, packed), label)
 
     def give_up(self, now: int) -> None:
-        """Forget the predictions that have waited for longer than the wait."""
+        """Drop the predictions that are older than the wait at `now` (ms)."""
         while self._has_overdue(now):
             self._give_up_oldest()
 
     def assume(self, now: int, truth: Truth, record: Record) -> Iterator[Joined]:
-        """Join them with this truth instead, known when the wait was over; `record` has moved the time."""
+        """Join these predictions with the default label `truth` instead.
+
+        The label is known at the end of the wait; `record` is the one that advanced event time to `now`.
+        """
         while self._has_overdue(now):
             pending = _unpack(*self._pending.popitem(last=False))
             self.assumed += 1
@@ -122,7 +125,7 @@ class LabelJoin:
             yield self._joined(pending, Label(pending.prediction.id, known, truth, record))
 
     def expire(self, now: int) -> Iterator[Label]:
-        """Give up the labels whose event has not come within the wait, and yield them."""
+        """Remove and yield the labels whose prediction has not arrived within the wait."""
         while self._early:
             oldest = next(iter(self._early.values()))
             if len(self._early) <= EARLY_LIMIT and oldest.time >= now - self._wait:
@@ -143,11 +146,11 @@ class LabelJoin:
         self.expired += 1
 
 
-_TIME = 8  # bytes in front of a packed prediction, so that expiry need not unpack it
+_TIME = 8  # bytes before a packed prediction, so that expiry can read its time without unpacking
 
 
 def _pack(pending: Pending) -> bytes:
-    """A pending prediction in few bytes; its id is the key that it is kept under."""
+    """Return a pending prediction in compressed form, without its id."""
     (_, time, *served), *baselines = pending
     return time.to_bytes(_TIME, signed=True) + zlib.compress(orjson.dumps([*served, *baselines]), level=1)
 

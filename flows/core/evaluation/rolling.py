@@ -1,9 +1,8 @@
-"""Quality of late: over the last labels, over the last stretch of event time, and with fading memory.
+"""Recent quality: over the last labels, over the last period of event time, and with a fading factor.
 
-A window keeps answers, and a metric is computed from them when it is read, a few times a minute. River's own
-`utils.Rolling` and `utils.TimeRolling` take each answer out of the metric again: that costs two updates for
-every label, leaves what rounding left behind, wants a metric with `revert`, and in time never lets go of a
-label that was too late when it came.
+A window keeps answers; a metric is computed from them when it is read, a few times a minute. River's
+`utils.Rolling` and `utils.TimeRolling` revert old answers instead: that takes two updates per label,
+accumulates rounding errors, needs a metric with `revert`, and `TimeRolling` never removes a late label.
 """
 
 from collections import deque
@@ -14,16 +13,16 @@ T = TypeVar("T")
 
 
 class Window(NamedTuple, Generic[T]):
-    """The items of a stretch of event time; not `whole` where the limit has dropped some of them."""
+    """The items of a period of event time; `whole` is false if the limit has dropped some of them."""
 
     items: list[T]
     whole: bool
 
 
-class Recent(Generic[T]):
-    """The last `limit` items, in the order in which they came, with their event times (ms).
+class RecentItems(Generic[T]):
+    """The last `limit` items in order of arrival, with their event times (ms).
 
-    >>> recent = Recent(limit=3)
+    >>> recent = RecentItems(limit=3)
     >>> for time, item in [(10, "a"), (40, "b"), (20, "late"), (50, "c")]:
     ...     recent.add(time, item)
     >>> recent.last(2)
@@ -35,23 +34,23 @@ class Recent(Generic[T]):
     def __init__(self, limit: int) -> None:
         self._items: deque[tuple[int, T]] = deque(maxlen=limit)
         self._newest: int | None = None
-        self._dropped: int | None = None  # the newest time among those that the limit dropped
+        self._dropped: int | None = None  # the newest time among the items that the limit dropped
 
     def add(self, time: int, item: T) -> None:
-        """Take an item in; where the limit is reached the one that came first goes."""
+        """Add an item; at the limit, the one that arrived first is dropped."""
         if len(self._items) == self._items.maxlen:
-            gone = self._items[0][0]
-            self._dropped = gone if self._dropped is None else max(self._dropped, gone)
+            oldest = self._items[0][0]
+            self._dropped = oldest if self._dropped is None else max(self._dropped, oldest)
         self._items.append((time, item))
         self._newest = time if self._newest is None else max(self._newest, time)
 
     def last(self, count: int) -> list[T]:
-        """The last `count` items to come, at most as many as are kept."""
+        """Return the `count` items that arrived last, or fewer if fewer are kept."""
         skipped = max(0, len(self._items) - count)
         return [item for number, (_, item) in enumerate(self._items) if number >= skipped]
 
     def within(self, period: int) -> Window[T]:
-        """The items whose time is in the last `period` (ms) up to the newest, late ones as well."""
+        """Return the items, including late ones, with times in the `period` (ms) up to the newest."""
         if self._newest is None:
             return Window([], True)
         start = self._newest - period
@@ -60,7 +59,7 @@ class Recent(Generic[T]):
 
 
 def measure(make: Callable[[], Any], answers: Iterable[tuple[Any, Any]]) -> Any:
-    """A fresh River metric that has taken in these pairs of truth and answer.
+    """Return a new River metric, updated with these pairs of truth and answer.
 
     >>> from river import metrics
     >>> measure(metrics.Accuracy, [(True, True), (True, False)])
@@ -73,13 +72,13 @@ def measure(make: Callable[[], Any], answers: Iterable[tuple[Any, Any]]) -> Any:
 
 
 class FadingMean:
-    """The mean of a loss in which each label weighs `alpha` times as much as the one after it.
+    """The mean of a loss with a fading factor: each label weighs `alpha` times as much as the next one.
 
-    It is the fading estimator of Gama, Sebastião and Rodrigues ("On evaluating stream learning algorithms",
-    2013), two numbers instead of a window; its memory is about `1 / (1 - alpha)` labels. It needs a loss for
-    each label by itself, such as an error, a squared error or a log loss. The area under the ROC curve has
-    none: it is about pairs of labels, so that nothing can be weighed down label by label, and it is read over
-    a window. The loss has to be finite, since what is not would stay for ever.
+    The fading estimator of Gama, Sebastião and Rodrigues ("On evaluating stream learning algorithms", 2013):
+    two numbers instead of a window, with a memory of about `1 / (1 - alpha)` labels. It needs a loss of
+    single labels, such as an error, a squared error or a log loss. The area under the ROC curve is defined
+    over pairs of labels, so it is computed over a window instead. Losses must be finite, since others would
+    never fade.
 
     >>> fading = FadingMean(0.5)
     >>> for loss in (0.0, 1.0):
@@ -94,10 +93,10 @@ class FadingMean:
         self._weight = 0.0
 
     def update(self, loss: float) -> None:
-        """Take in the loss of a label."""
+        """Add the loss of a label."""
         self._sum = loss + self._alpha * self._sum
         self._weight = 1.0 + self._alpha * self._weight
 
     def get(self) -> float:
-        """The mean, NaN before the first label."""
+        """Return the mean, NaN before the first label."""
         return self._sum / self._weight if self._weight else float("nan")

@@ -1,6 +1,6 @@
-"""Skill: how much of a baseline's loss a model saves.
+"""Skill scores: the fraction of a baseline's loss that a model avoids.
 
-One formula has several names in the literature, by the loss and the baseline:
+The literature has several names for this formula, depending on loss and baseline:
 
 - error rate against the last label: kappa-temporal (Bifet, Read, Žliobaitė, Pfahringer and Holmes, "Pitfalls
   in benchmarking data stream classification and how to avoid them", 2013; Žliobaitė et al., "Evaluation
@@ -10,8 +10,7 @@ One formula has several names in the literature, by the loss and the baseline:
 - Brier score against the share of true labels: the Brier skill score (Murphy, 1973);
 - mean absolute error against the last value: 1 - MAE / MAE of no change.
 
-River has none of these, but Cohen's kappa (`metrics.CohenKappa`), which is against chance; a pipeline may
-declare it as a metric.
+River has none of these. Its `metrics.CohenKappa` compares with chance; a pipeline may declare it as a metric.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,10 @@ from flows.core.evaluation.rolling import FadingMean
 
 
 def skill(loss: float, baseline: float) -> float:
-    """1 for a model without loss, 0 for one as good as the baseline, below 0 for a worse one.
+    """Return 1 for a model without loss, 0 for one as good as the baseline, less than 0 for a worse one.
 
-    NaN where the baseline has no loss, which leaves nothing to save, or where there are no labels yet. With
-    error rates it is the kappa statistic, since 1 - error / error' = (p - p') / (1 - p').
+    Returns NaN without labels or if the baseline has no loss. For error rates this is the kappa statistic:
+    1 - error / error' = (p - p') / (1 - p').
 
     >>> skill(0.1, 0.4), skill(0.5, 0.4), skill(0.0, 0.0)
     (0.75, -0.25, nan)
@@ -33,7 +32,7 @@ def skill(loss: float, baseline: float) -> float:
 
 
 def skills(losses: Mapping[str, float], model: str) -> dict[str, float]:
-    """The skill of `model` against each of the others, by their losses over the same labels.
+    """Return the skill of `model` against each other predictor, given their losses over the same labels.
 
     >>> skills({"model": 0.25, "majority": 0.5, "no-change": 0.25}, "model")
     {'majority': 0.5, 'no-change': 0.0}
@@ -42,7 +41,7 @@ def skills(losses: Mapping[str, float], model: str) -> dict[str, float]:
 
 
 class Losses:
-    """The mean loss of each predictor, over all labels and with fading memory (`alpha`, see `FadingMean`).
+    """The mean loss of each predictor, over all labels and with a fading factor `alpha` (see `FadingMean`).
 
     >>> errors = Losses(("model", "no-change"), alpha=0.5)
     >>> for losses in ((0.0, 0.0), (0.0, 1.0)):
@@ -59,16 +58,16 @@ class Losses:
         self._fading = {name: FadingMean(alpha) for name in predictors}
 
     def update(self, losses: Sequence[float]) -> None:
-        """Take in the loss that each predictor had at one label, in the order of the predictors."""
+        """Add the losses of all predictors for one label, in the order of the predictors."""
         self._count += 1
         for name, loss in zip(self._sums, losses, strict=True):
             self._sums[name] += loss
             self._fading[name].update(loss)
 
     def means(self) -> dict[str, float]:
-        """The mean over all labels, NaN before the first."""
+        """Return the mean loss over all labels, NaN before the first label."""
         return {name: total / self._count if self._count else nan for name, total in self._sums.items()}
 
     def fading(self) -> dict[str, float]:
-        """The fading mean, NaN before the first label."""
+        """Return the fading mean, NaN before the first label."""
         return {name: mean.get() for name, mean in self._fading.items()}

@@ -1,21 +1,21 @@
-"""Slices: how a binary model treats each group of events, and how far the groups are apart.
+"""Slices: the error rates of a binary model by group of events, and the differences between the groups.
 
-A group is one value of a declared column, such as a carrier or a country. Figures of few labels are noise, so
-each is given from a minimum count on only: of the labels that it is a share of.
+A group is one value of a declared column, such as a carrier or a country. Rates over few labels are noise,
+so each rate needs a minimum count of the labels that it is a share of.
 """
 
 from collections.abc import Iterable, Sequence
-from math import nan
+from math import isnan, nan
 from typing import Any, NamedTuple
 
-OTHER = "(other)"  # the values beyond the most that are told apart
+OTHER = "(other)"  # the group of all values beyond the limit
 
 
 class SliceRates(NamedTuple):
-    """One group. Rates are NaN below the minimum count of the labels that they are a share of.
+    """The rates of one group, NaN below the minimum count.
 
-    `positive` is the share of labels whose answer was yes, `true_positive` that among the true ones,
-    `false_positive` that among the others, and `error` the share of wrong answers.
+    `positive` is the share of labels with a positive prediction, `true_positive` the same share among true
+    labels, `false_positive` among false labels, and `error` the share of wrong predictions.
     """
 
     value: str
@@ -27,12 +27,12 @@ class SliceRates(NamedTuple):
 
 
 class Fairness(NamedTuple):
-    """The distance between the groups of a column with the highest and the lowest rate.
+    """The difference between the highest and the lowest rate of a column's groups.
 
-    `parity_difference` and `parity_ratio` (lowest by highest; below 0.8 is the "four-fifths rule") compare
-    the share of positive answers: demographic parity (Dwork et al., 2012). `opportunity_difference` compares
-    the true positive rates: equal opportunity; together with `false_positive_difference` it is equalised odds
-    (Hardt, Price and Srebro, 2016). NaN where fewer than two groups have the minimum count.
+    `parity_difference` and `parity_ratio` (lowest by highest; below 0.8 fails the "four-fifths rule") compare
+    the share of positive predictions: demographic parity (Dwork et al., 2012). `opportunity_difference`
+    compares the true positive rates: equal opportunity. With `false_positive_difference` it is equalised odds
+    (Hardt, Price and Srebro, 2016). NaN if fewer than two groups have the minimum count.
     """
 
     parity_difference: float
@@ -43,10 +43,10 @@ class Fairness(NamedTuple):
 
 
 class Slices:
-    """Counts answers and truths for each value of each column.
+    """Counts predictions and truths by value of each column.
 
-    The first `most` values of a column are told apart, the rest are "(other)"; that is a group as well, for a
-    mixture cannot make the groups look further apart than they are. `minimum` is the least count for a rate.
+    The first `most` values of a column are groups of their own, all others are the group "(other)". Merging
+    groups can only reduce the differences. `minimum` is the minimum count for a rate.
 
     >>> slices = Slices(("country",), minimum=2)
     >>> for country, answer in [("A", True), ("A", True), ("B", False), ("B", True)]:
@@ -62,7 +62,7 @@ class Slices:
     def __init__(self, columns: Sequence[str], minimum: int = 100, most: int = 50) -> None:
         self._minimum = minimum
         self._most = most
-        # for each value: answered no and yes where the truth is no, then the same where it is yes
+        # by value: true negatives, false positives, false negatives, true positives
         self._counts: dict[str, dict[str, list[int]]] = {column: {} for column in columns}
 
     @property
@@ -71,13 +71,13 @@ class Slices:
         return tuple(self._counts)
 
     def update(self, values: Sequence[Any], answer: bool, truth: bool) -> None:
-        """Take in a label whose event has these values in the columns."""
+        """Add the predicted and the true label of an event with these values in the columns."""
         cell = 2 * truth + answer
         for groups, value in zip(self._counts.values(), values, strict=True):
             self._group(groups, str(value))[cell] += 1
 
     def rates(self, column: str) -> list[SliceRates]:
-        """The groups of a column, the one with the most labels first."""
+        """Return the groups of a column, the one with the most labels first."""
         groups = sorted(self._counts[column].items(), key=lambda group: (-sum(group[1]), group[0]))
         return [self._rates(value, *counts) for value, counts in groups]
 
@@ -105,21 +105,24 @@ class Slices:
 
 
 def fairness(groups: Iterable[SliceRates]) -> Fairness:
-    """How far the groups of one column are apart."""
+    """Return the differences between the groups of one column."""
     rows = list(groups)
     low, high = _range(row.positive for row in rows)
-    differences = (
-        high - low
-        for low, high in (
-            _range(row.true_positive for row in rows),
-            _range(row.false_positive for row in rows),
-            _range(row.error for row in rows),
-        )
+    return Fairness(
+        high - low,
+        low / high if high else nan,
+        _spread(row.true_positive for row in rows),
+        _spread(row.false_positive for row in rows),
+        _spread(row.error for row in rows),
     )
-    return Fairness(high - low, low / high if high else nan, *differences)
+
+
+def _spread(rates: Iterable[float]) -> float:
+    low, high = _range(rates)
+    return high - low
 
 
 def _range(rates: Iterable[float]) -> tuple[float, float]:
-    """The lowest and the highest of the rates that are given; NaN where fewer than two are."""
-    given = [rate for rate in rates if rate == rate]  # NaN is not itself
-    return (min(given), max(given)) if len(given) > 1 else (nan, nan)
+    """Return the lowest and the highest rate; NaN if fewer than two rates are known."""
+    known = [rate for rate in rates if not isnan(rate)]
+    return (min(known), max(known)) if len(known) > 1 else (nan, nan)

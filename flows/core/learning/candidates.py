@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flows.core.learning.learner import Happening, Learner, Settled
+from flows.core.learning.learner import Learner, LearnerEvent, RoleChange
 from flows.core.models.model import ModelMessage
 from flows.core.models.snapshots import Sealer
 from flows.core.stream.broker import Record
@@ -21,7 +21,7 @@ class CandidateIntake:
         self._task = task
         self._sealer = sealer
 
-    def take(self, record: Record, learner: Learner) -> Iterator[Happening]:
+    def take(self, record: Record, learner: Learner) -> Iterator[LearnerEvent]:
         """Make the candidate in `record` the learner's challenger; yields the new roles of models.
 
         Raises `StaleSnapshot` for a candidate of another pipeline or task, or for an old one that was sent
@@ -50,4 +50,4 @@ class CandidateIntake:
         )
         yield from learner.challenged(message)
         self.sequence = announced.sequence
-        yield Settled("challenger", message.model)
+        yield RoleChange("challenger", message.model)

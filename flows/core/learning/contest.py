@@ -1,7 +1,7 @@
-"""The contest between champion and challenger: a sequential test on scores that were served.
+"""The contest between champion and challenger: a sequential test on served scores.
 
-Both score the same events before the label is known. The difference of their losses is tested with the
-mixture sequential probability ratio test, which stays valid however often one looks (Robbins, 1970;
+Both models score the same events before the labels are known. The difference of their losses is tested by the
+mixture sequential probability ratio test, which stays valid under continuous monitoring (Robbins, 1970;
 Johari, Pekelis and Walsh, "Always valid inference", 2015).
 """
 
@@ -10,15 +10,16 @@ from typing import Literal
 
 Verdict = Literal["open", "won", "lost"]
 
-_MINIMUM = 10  # blocks before their scatter is worth trusting
+_MINIMUM = 10  # blocks before their variance is estimated well enough
 
 
 class Contest:
     """Compares a challenger with the champion, label by label.
 
-    Neighbouring labels err alike (a storm delays a whole day), so not they but the means of blocks of `block`
-    labels are taken as independent observations (batch means). Won when the challenger's loss is lower at the
-    `significance` level, lost when it is higher at the same level or when `patience` labels decided nothing.
+    Errors of neighbouring labels are correlated (a storm delays a whole day), so the means of blocks of
+    `block` labels are taken as independent observations (batch means). The challenger wins if its loss is
+    lower at the `significance` level. It loses if its loss is higher at that level, or after `patience`
+    labels without a decision.
     """
 
     def __init__(self, significance: float, patience: int, block: int) -> None:
@@ -26,13 +27,13 @@ class Contest:
         self._patience = patience
         self._block = block
         self.labels = 0
-        self._sum = 0.0  # of the gains in the block under way
+        self._sum = 0.0  # of the gains in the current block
         self._blocks = 0
         self._mean = 0.0  # of the blocks' mean gains
         self._squares = 0.0  # sum of their squared deviations (Welford, 1962)
 
     def update(self, champion: float, challenger: float) -> Verdict:
-        """Take in the losses of both scores of one event."""
+        """Add the losses of both models for one event; return the verdict so far."""
         self.labels += 1
         self._sum += champion - challenger
         if self.labels % self._block == 0:
@@ -44,7 +45,7 @@ class Contest:
 
     @property
     def gain(self) -> float:
-        """How much lower the challenger's mean loss is."""
+        """The challenger's reduction of the mean loss."""
         return self._mean
 
     def _add_block(self, gain: float) -> None:
@@ -54,9 +55,10 @@ class Contest:
         self._squares += deviation * (gain - self._mean)
 
     def _log_likelihood_ratio(self) -> float:
-        """Of a normal mixture of effects, as wide as the blocks scatter, to no effect.
+        """Return the log likelihood ratio of a normal mixture of effects to no effect.
 
-        The scatter is estimated, so it is the ratio of the t statistic's densities (Lai, 1976).
+        The mixture has the variance of the blocks. That is estimated, so the ratio is that of the densities
+        of the t statistic (Lai, 1976).
         """
         n = self._blocks
         variance = self._squares / (n - 1)

@@ -1,40 +1,39 @@
-"""The learner: joins labels, judges what was served, watches for drift, learns, and settles contests.
+"""The learner: joins labels, evaluates predictions, detects drift, trains models, and decides contests.
 
-One object holds all of a pipeline's learning state, so that one snapshot moves it together. For each label
-the order is fixed: evaluate the prediction that was served, feed the detector, then learn. The learn flow and
-the backtest drive this same code.
+One object holds the whole learning state of a pipeline, so one snapshot is consistent. The order for each
+label is fixed: evaluate the served prediction, update the drift detectors, then learn. The learn flow and the
+backtest run this same code.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import starmap
 from typing import NamedTuple
 
 from flows.core.drift.concept import ConceptDrift
-from flows.core.drift.features import Compared
+from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Detector, Position
-from flows.core.drift.monitor import DriftMonitor, Moment, Watched
+from flows.core.drift.monitor import DriftMonitor, MonitorSettings, SignalContext
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.evaluation import Baselines, Evaluation
 from flows.core.evaluation.label_join import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.learning.contest import Contest
-from flows.core.learning.outliers import LABEL, OutlierFilter, Outliers, Outside
+from flows.core.learning.outliers import LABEL, OutlierFilter, Outliers, OutlierValue
 from flows.core.models.model import Model, ModelMessage, Prediction, Role
 from flows.core.models.tasks import Truth
 from flows.core.stream.broker import Record
 from flows.core.user_code import describe
 
 
-class Settled(NamedTuple):
-    """A contest has ended, or a newer challenger took the place of another: a model's new role."""
+class RoleChange(NamedTuple):
+    """A model got another role: a contest was decided, or a newer challenger replaced it."""
 
     role: Role
     model: Model
 
 
 class DeadLabel(NamedTuple):
-    """A label that cannot be used, with the reason and the detail for its dead letter.
+    """A label that cannot be used, with the reason and the detail of its dead letter.
 
-    `error` is what the model raised, where it did.
+    `error` is the exception of a model, if any.
     """
 
     record: Record
@@ -43,10 +42,10 @@ class DeadLabel(NamedTuple):
     error: Exception | None = None
 
 
-class Unlearned(NamedTuple):
-    """A prediction that a model without need of labels cannot learn, with the detail for its dead letter.
+class LearningFailure(NamedTuple):
+    """An event that a model could not learn, with the detail of its dead letter.
 
-    `error` is what the model raised, where it did.
+    `error` is the exception of the model, if any.
     """
 
     detail: str
@@ -54,14 +53,14 @@ class Unlearned(NamedTuple):
 
 
 class Outlier(NamedTuple):
-    """A served row with values far outside the ranges before it; it is treated as the declaration says."""
+    """A served event with outliers; the declaration says how they are treated."""
 
     id: str
-    outside: Mapping[str, Outside]  # by feature, or `LABEL`
+    outside: Mapping[str, OutlierValue]  # by feature, or `LABEL`
 
 
 class Policy(NamedTuple):
-    """The figures of a declaration that the learner goes by; durations in milliseconds."""
+    """The settings of a learner, from the declaration of the pipeline; durations in milliseconds."""
 
     label_wait: int
     delta: float
@@ -71,8 +70,8 @@ class Policy(NamedTuple):
     patience: int
     block: int
     detector: Detector = "adwin"
-    options: Mapping[str, object] = {}  # of the detector; `delta` is ADWIN's
-    watched: Watched = Watched()
+    options: Mapping[str, object] = {}  # of the detector; ADWIN uses `delta` instead
+    monitor: MonitorSettings = MonitorSettings()
     default_label: Truth | None = None
     max_pending: int = MAX_PENDING
     outliers: Outliers = "clip"
@@ -80,14 +79,14 @@ class Policy(NamedTuple):
 
 NOWHERE = Position("", 0, 0)
 
-
-Happening = DriftSignal | Settled | DeadLabel | Unlearned | Outlier
+LearnerEvent = DriftSignal | RoleChange | DeadLabel | LearningFailure | Outlier
 
 
 class Learner:
-    """All learning state of one pipeline.
+    """The learning state of one pipeline.
 
-    `names` are the feature names in the order of a prediction's features.
+    `names` are the feature names in the order of a prediction's features. Methods that handle an input yield
+    the events that follow from it.
     """
 
     def __init__(
@@ -98,9 +97,9 @@ class Learner:
         self.challenger: Model | None = None
         self.lineage: dict[str, Mapping[str, object]] = {champion.version: {}}
         self.evaluation = evaluation
-        self.now = 0  # the newest event time seen (ms)
-        self.learned_until = 0  # the time of the last label or event learned (ms)
-        self.steps = 0  # labels judged and events learned without
+        self.now = 0  # the latest event time (ms)
+        self.learned_until = 0  # the latest time (ms) of a label or event learned
+        self.steps = 0  # labels evaluated, and events learned without labels
         self.outliers = OutlierFilter(names, policy.outliers)
         self._names = names
         self._policy = policy
@@ -110,79 +109,81 @@ class Learner:
         self._join = LabelJoin(policy.label_wait, policy.max_pending)
         options = {"delta": policy.delta} if policy.detector == "adwin" else policy.options
         drift = ConceptDrift(
-            policy.detector, options, policy.warm_up, policy.cool_down, policy.watched.slices
+            policy.detector, options, policy.warm_up, policy.cool_down, policy.monitor.slices
         )
-        self._watch = DriftMonitor(pipeline, policy.detector, drift, policy.watched)
+        self._monitor = DriftMonitor(pipeline, policy.detector, drift, policy.monitor)
         self._contest: Contest | None = None
 
     @property
     def pending(self) -> int:
-        """How many predictions wait for their label."""
+        """The number of predictions without a label yet."""
         return len(self._join)
 
     @property
     def expired(self) -> int:
-        """How many predictions no label came for in time."""
+        """The number of predictions whose label did not arrive in time, including evicted ones."""
         return self._join.expired
 
     @property
     def evicted(self) -> int:
-        """How many of those were given up before their time, since more waited than may."""
+        """The number of predictions evicted because too many were pending."""
         return self._join.evicted
 
     @property
     def assumed(self) -> int:
-        """How many predictions got the default label."""
+        """The number of predictions that got the default label."""
         return self._join.assumed
 
     @property
-    def compared(self) -> Compared | None:
-        """The last window of features that was compared with the reference."""
-        return self._watch.compared
+    def compared(self) -> ComparedWindow | None:
+        """The last full window of features, compared with the reference."""
+        return self._monitor.compared
 
     def redeclare(self, max_pending: int, outliers: Outliers) -> None:
-        """Go by what the declaration of a restored learner says today."""
+        """Apply the current declaration to a restored learner."""
         self._join.limit = max_pending
-        if self.outliers.action != outliers:  # else it stays the same object, and a snapshot the same bytes
+        if self.outliers.action != outliers:  # an equal string of another identity would change the snapshot
             self.outliers.action = outliers
 
-    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[Happening]:
-        """A prediction was served; its record stands at `place`."""
+    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[LearnerEvent]:
+        """Handle a served prediction whose record is at position `place`."""
         yield from self._advance(prediction.time, Record(*place, prediction.time, None, None, ()))
-        moment = Moment(prediction.time, place, self.champion.version)
-        yield from self._watch.served(prediction.features, self._task.said(prediction.score), moment)
+        context = SignalContext(prediction.time, place, self.champion.version)
+        value = self._task.monitored_value(prediction.score)
+        yield from self._monitor.served(prediction.features, value, context)
         joined = self._join.predicted(self._baselines.beside(prediction))
         if joined is not None:
-            yield from self._judge_and_learn(joined)
+            yield from self._evaluate_and_learn(joined)
         if not self._task.learns_from_labels:
-            outlier, faults = self._learn(prediction, None)
-            yield from [outlier] if outlier else []
-            yield from starmap(Unlearned, faults)
-            self._stepped(prediction.time)
+            outlier, failures = self._learn(prediction, None)
+            if outlier:
+                yield outlier
+            yield from failures
+            self._count_step(prediction.time)
 
-    def labelled(self, label: Label) -> Iterator[Happening]:
-        """A label came."""
+    def labelled(self, label: Label) -> Iterator[LearnerEvent]:
+        """Handle a label."""
         yield from self._advance(label.time, label.record)
         if repetition := self._join.repetition(label):
-            yield DeadLabel(label.record, repetition, f"a label for {label.id!r} was taken in before")
+            yield DeadLabel(label.record, repetition, f"a label for {label.id!r} was already received")
             return
         joined = self._join.labelled(label)
         if joined is not None:
-            yield from self._judge_and_learn(joined)
+            yield from self._evaluate_and_learn(joined)
 
-    def challenged(self, message: ModelMessage) -> Iterator[Settled]:
-        """The models topic brought a challenger: it learns on from here, and its scores are compared."""
+    def challenged(self, message: ModelMessage) -> Iterator[RoleChange]:
+        """Handle a challenger from the models topic: train it from now on, and start its contest."""
         model = message.model
-        if model.version in self.lineage:  # our own snapshots come back on the topic
+        if model.version in self.lineage:  # the learner's own snapshots are on the topic too
             return
         if self.challenger is not None:
-            yield Settled("retired", self.challenger)
+            yield RoleChange("retired", self.challenger)
         self.lineage[model.version] = message.lineage
         self.challenger = model
         self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
 
-    def _advance(self, time: int, record: Record) -> Iterator[Happening]:
-        """A record has brought event time to `time`: end what has waited too long."""
+    def _advance(self, time: int, record: Record) -> Iterator[LearnerEvent]:
+        """Advance event time to `time` (ms): expire predictions and early labels."""
         if time <= self.now:
             return
         self.now = time
@@ -191,59 +192,65 @@ class Learner:
             self._join.give_up(time)
         else:
             for joined in self._join.assume(time, default, record):
-                yield from self._judge_and_learn(joined)
+                yield from self._evaluate_and_learn(joined)
         for label in self._join.expire(time):
             detail = f"no prediction for {label.id!r} within the label wait"
             yield DeadLabel(label.record, "unknown-event", detail)
 
-    def _judge_and_learn(self, joined: Joined) -> Iterator[Happening]:
+    def _evaluate_and_learn(self, joined: Joined) -> Iterator[LearnerEvent]:
         prediction, label = joined.pending.prediction, joined.label
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
-        moment = Moment(label.time, position(label.record), self.champion.version)
-        yield from self._watch.judged(error, wrong, prediction.time, prediction.features, moment)
+        context = SignalContext(label.time, position(label.record), self.champion.version)
+        yield from self._monitor.judged(error, wrong, prediction.time, prediction.features, context)
         outlier = None
         if self._task.learns_from_labels:
-            outlier, faults = self._learn(prediction, label.truth)
-            for detail, fault in faults:
-                yield DeadLabel(label.record, "model", detail, fault)
+            outlier, failures = self._learn(prediction, label.truth)
+            for failure in failures:
+                yield DeadLabel(label.record, "model", failure.detail, failure.error)
         if outlier is None or LABEL not in outlier.outside:
             self._baselines.learn(label.truth)
-        if outlier:  # its losses, which may be as large, must not decide a contest either
+        if outlier:
             yield outlier
-        else:
-            yield from self._settle(prediction, label.truth, moment)
-        self._stepped(label.time)
+        else:  # a single extreme loss must not decide the contest
+            yield from self._update_contest(prediction, label.truth, context)
+        self._count_step(label.time)
 
-    def _settle(self, prediction: Prediction, truth: Truth, moment: Moment) -> Iterator[Happening]:
-        for settled in self._compare(prediction, truth):
-            yield settled
-            if settled.role == "champion":
-                yield from self._watch.promoted(moment._replace(version=settled.model.version))
+    def _update_contest(
+        self, prediction: Prediction, truth: Truth, context: SignalContext
+    ) -> Iterator[LearnerEvent]:
+        for change in self._compare(prediction, truth):
+            yield change
+            if change.role == "champion":
+                yield from self._monitor.promoted(context._replace(version=change.model.version))
 
-    def _stepped(self, time: int) -> None:
+    def _count_step(self, time: int) -> None:
         self.steps += 1
         self.learned_until = max(self.learned_until, time)
 
     def _learn(
         self, prediction: Prediction, truth: Truth | None
-    ) -> tuple[Outlier | None, list[tuple[str, Exception | None]]]:
-        """Teach the models; returns the outlier, if it is one, and each fault with its error."""
+    ) -> tuple[Outlier | None, list[LearningFailure]]:
+        """Train the models on an event; return its outliers, if any, and the failures."""
         if len(prediction.features) != len(self._names):
-            return None, [("its prediction was made with another feature plan", None)]
-        features, truth, outside = self.outliers.lesson(prediction.features, truth)
+            return None, [LearningFailure("its prediction was made with another feature plan")]
+        features, truth, outside = self.outliers.apply(prediction.features, truth)
         outlier = Outlier(prediction.id, outside) if outside else None
         if features is None:
             return outlier, []
-        self._watch.learned(prediction.time)
-        faults: list[tuple[str, Exception | None]] = [
-            (f"model {model.version} cannot learn it: {describe(fault)}", fault)
-            for model in (self.champion, self.challenger)
-            if model is not None and (fault := model.learn(features, truth))
-        ]
-        return outlier, faults
+        self._monitor.learned(prediction.time)
+        failures = []
+        for model in (self.champion, self.challenger):
+            if model is None:
+                continue
+            error = model.learn(features, truth)
+            if error is not None:
+                detail = f"model {model.version} cannot learn it: {describe(error)}"
+                failures.append(LearningFailure(detail, error))
+        return outlier, failures
 
-    def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[Settled]:
+    def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[RoleChange]:
+        """Update the contest with one labelled event; yield the new roles if that decides it."""
         if self.challenger is None or self._contest is None:
             return
         shadow = prediction.shadows.get(self.challenger.version)
@@ -257,12 +264,12 @@ class Learner:
         self.challenger = self._contest = None
         if verdict == "won":
             self.champion = challenger
-            yield Settled("champion", challenger)
-            yield Settled("retired", champion)
+            yield RoleChange("champion", challenger)
+            yield RoleChange("retired", champion)
         else:
-            yield Settled("retired", challenger)
+            yield RoleChange("retired", challenger)
 
 
 def position(record: Record) -> Position:
-    """The place of a record in the log."""
+    """Return the position of a record in the log."""
     return Position(record.topic, record.partition, record.offset)

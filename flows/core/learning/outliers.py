@@ -1,15 +1,15 @@
-"""Outliers: rows so far from all others that a model had better not learn them.
+"""Outliers: rows whose values are so extreme that a model should not learn them.
 
-A scaler that learned one amount of 1e6 among amounts near 1 shows its model almost nothing for tens of
-thousands of events. So each number of a row is compared with the range of those before it: from the second
-smallest to the second largest value, for one freak must not widen it. An outlier is further outside than
-several widths of that range.
+After a scaler has learned one amount of 1e6 among amounts near 1, it scales all others to almost nothing for
+tens of thousands of events. So each number of a row is compared with the range of its previous values, from
+the second smallest to the second largest, so that a single extreme value cannot widen it. An outlier lies
+several widths outside of that range.
 
-Extremes are used, and not quantiles or a median deviation: those are 0 for a number that is mostly 0, and
-they cut long tails. Of 100,000 log-normal values with a sigma of 2, three are outliers here.
+Quantiles or the median absolute deviation would be 0 for a number that is mostly 0, and would cut long tails;
+with this range, three of 100,000 log-normal values with a sigma of 2 are outliers.
 
-Ranges follow the world. A value that is a little outside widens its range. What was learned in the older half
-of the history is forgotten. A number that is an outlier again and again has moved, so its range begins again.
+Ranges adapt. A value slightly outside widens the range. Values of the older half of the history are
+forgotten. If a number keeps producing outliers, its distribution has moved and its range is reset.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ from typing import Any, Literal, NamedTuple
 
 Outliers = Literal["clip", "skip", "learn"]
 
-LABEL = "(label)"  # where a feature's name stands otherwise
-REACH = 3.0  # widths of the range that a value may be outside
-_FEW = 100  # changes of a number, with which twice as many widths are allowed
+LABEL = "(label)"  # the name of the truth among the features
+REACH = 3.0  # the distance from the range, in widths, at which a value is an outlier
+_FEW = 100  # changes of a number; with these few the distance is doubled
 _LEAST = 10  # changes before a number is judged
-_SPARSE, _STEP = 256, 16  # rows; from the first on changes are only counted in every 16th
-_SPAN = 10_000  # rows before the older half of them is forgotten
-RENEWED = 500  # outliers, less those below, with which a range begins again
-_USUAL = 0.01  # the share of outliers that is taken for chance
+_SPARSE, _STEP = 256, 16  # after 256 rows, changes are counted in every 16th row only
+_SPAN = 10_000  # rows in the first half of the history
+RENEWED = 500  # outliers above the usual share after which a range is reset
+_USUAL = 0.01  # the share of outliers that is expected by chance
 _NUMBERS = {float, int, bool}
-_SAME = 1e-9  # of a number: a narrower range is rounding
+_SAME = 1e-9  # the relative width below which a range is a rounding error
 
 
-class Outside(NamedTuple):
-    """A value far outside the range `low` to `high` of those before it; `at` is its place in the row."""
+class OutlierValue(NamedTuple):
+    """A value far outside the range `low` to `high` of the previous ones; `at` is its index in the row."""
 
     at: int
     value: float
@@ -39,31 +39,30 @@ class Outside(NamedTuple):
     high: float
 
 
-class Lesson(NamedTuple):
-    """What a model is to learn of a row, or None; `outside` are its outliers by name."""
+class FilteredRow(NamedTuple):
+    """What to learn of a row; `features` is None for nothing. `outside` are its outliers by name."""
 
     features: dict[str, Any] | None
     truth: Any
-    outside: Mapping[str, Outside]
+    outside: Mapping[str, OutlierValue]
 
 
 class OutlierFilter:
-    """Decides what of each row is learned; the models of a pipeline share one.
+    """Decides what the models of a pipeline learn of each row.
 
-    `names` are those of a row's features. The truth is looked at too, where it is a number. With "clip" the
-    outliers of a row are moved to the end of their range, with "skip" such a row is not learned, with "learn"
-    nothing is looked at.
+    `names` are those of a row's features; a numeric truth is checked too. "clip" moves outliers to the end
+    of their range, "skip" drops rows with outliers, "learn" checks nothing.
     """
 
     def __init__(self, names: Sequence[str], action: Outliers) -> None:
         self.action = action
-        self.rows = 0  # with outliers
-        self.by_name: dict[str, int] = {}  # values
+        self.rows = 0  # rows with outliers
+        self.by_name: dict[str, int] = {}  # outlier values
         self._names = (*names, LABEL)
         self._ranges = Ranges(len(self._names))
 
-    def lesson(self, features: Sequence[Any], truth: Any) -> Lesson:
-        """What is to be learned of the next row, which has a value for each name."""
+    def apply(self, features: Sequence[Any], truth: Any) -> FilteredRow:
+        """Return what should be learned of the next row, which has a value for each name."""
         row = [*features, truth]
         outside = self._ranges.learn(row) if self.action != "learn" else []
         if outside:
@@ -74,81 +73,85 @@ class OutlierFilter:
                 row[each.at] = min(max(each.value, each.low), each.high)
         named = {self._names[each.at]: each for each in outside}
         if outside and self.action == "skip":
-            return Lesson(None, truth, named)
+            return FilteredRow(None, truth, named)
         truth = row.pop()
-        return Lesson(dict(zip(self._names, row, strict=False)), truth, named)
+        return FilteredRow(dict(zip(self._names, row, strict=False)), truth, named)
 
 
 class Ranges:
-    """The range of each of `width` numbers, learned row by row. What is no finite number is left out.
+    """The ranges of `width` numbers, learned row by row. Values that are not finite numbers are ignored.
 
-    State: ten numbers for each of them.
+    State: ten numbers for each range.
     """
 
     def __init__(self, width: int) -> None:
         self._ranges = [_Range() for _ in range(width)]
         self._rows = 0
         self._turn = _SPAN
-        # a value within these is neither an outlier nor a new extreme, as nearly all are
+        # Nearly all values are within these bounds, and so neither outliers nor new extremes.
         self._low, self._high = [inf] * width, [-inf] * width
 
-    def learn(self, row: Sequence[Any]) -> list[Outside]:
-        """The values that are far outside; all others are learned."""
+    def learn(self, row: Sequence[Any]) -> list[OutlierValue]:
+        """Return the outliers of a row, and learn its other values."""
         self._rows += 1
         if self._rows <= _SPARSE or self._rows % _STEP == 0:
             self._count_changes(row)
-        looked_at = enumerate(zip(row, self._low, self._high, strict=True))
-        beyond = [at for at, (v, low, high) in looked_at if type(v) in _NUMBERS and not low <= v <= high]
-        found = [each for at in beyond if -inf < row[at] < inf and (each := self._learn(at, row[at]))]
+        bounded = enumerate(zip(row, self._low, self._high, strict=True))
+        beyond = [at for at, (v, low, high) in bounded if type(v) in _NUMBERS and not low <= v <= high]
+        found = []
+        for at in beyond:
+            outlier = self._learn(at, row[at]) if -inf < row[at] < inf else None
+            if outlier is not None:
+                found.append(outlier)
         if self._rows == self._turn:
             self._forget()
         return found
 
-    def _learn(self, at: int, value: float) -> Outside | None:
-        kept = self._ranges[at]
-        low, high = kept.limits()
+    def _learn(self, at: int, value: float) -> OutlierValue | None:
+        number = self._ranges[at]
+        low, high = number.limits()
         if not low <= value <= high:
-            if not kept.press(self._rows):
-                return Outside(at, value, *kept.ends())
-            kept = self._ranges[at] = _Range()
-        kept.widen(value)
-        self._low[at], self._high[at] = kept.lows[1], kept.highs[1]
+            if not number.add_outlier(self._rows):
+                return OutlierValue(at, value, *number.ends())
+            number = self._ranges[at] = _Range()
+        number.widen(value)
+        self._low[at], self._high[at] = number.lows[1], number.highs[1]
         return None
 
     def _count_changes(self, row: Sequence[Any]) -> None:
         step = 1 if self._rows <= _SPARSE else _STEP
-        for kept, value in zip(self._ranges, row, strict=True):
-            if type(value) in _NUMBERS and value != kept.last:
-                kept.last = value
-                kept.changes += step
+        for number, value in zip(self._ranges, row, strict=True):
+            if type(value) in _NUMBERS and value != number.last:
+                number.last = value
+                number.changes += step
 
     def _forget(self) -> None:
-        """The first half of the history is over; the next one is as long as all until now."""
+        """Start the next half of the history, which is as long as everything before it."""
         self._turn *= 2
-        for at, kept in enumerate(self._ranges):
-            kept.forget()
+        for at, number in enumerate(self._ranges):
+            number.forget()
             self._low[at], self._high[at] = inf, -inf
 
 
 class _Range:
-    """The two smallest and the two largest values of one number, and the range in the half before.
+    """The two smallest and the two largest values of one number, and the range in the previous half.
 
-    `changes` estimates how often it changed: of a number that is nearly always 0 only little is known.
+    `changes` estimates how often the number changed, since little is known of one that is nearly always 0.
     """
 
     def __init__(self) -> None:
-        self.lows, self.highs = (inf, inf), (-inf, -inf)  # the outermost first
+        self.lows, self.highs = (inf, inf), (-inf, -inf)  # the extreme value first
         self._older = (inf, -inf)
-        self._pressure, self._pressed = 0.0, 0
+        self._excess, self._last_outlier = 0.0, 0  # the CUSUM of outliers, and the row of the last one
         self.changes = 0
         self.last: float | None = None
 
     def ends(self) -> tuple[float, float]:
-        """The range; without width, or the other way round, while too little is known."""
+        """Return the range; low >= high while too few values are known."""
         return min(self.lows[1], self._older[0]), max(self.highs[1], self._older[1])
 
     def limits(self) -> tuple[float, float]:
-        """Between which a value is no outlier."""
+        """Return the bounds beyond which a value is an outlier."""
         low, high = self.ends()
         width = high - low
         if self.changes < _LEAST or not width > _SAME * max(abs(low), abs(high)):
@@ -163,13 +166,13 @@ class _Range:
         first, second = self.highs
         self.highs = (value, first) if value > first else (first, max(second, value))
 
-    def press(self, row: int) -> bool:
-        """Note an outlier in this row; whether they have become too many (the CUSUM of Page, 1954)."""
-        self._pressure = max(0.0, self._pressure - _USUAL * (row - self._pressed)) + 1.0
-        self._pressed = row
-        return self._pressure >= RENEWED
+    def add_outlier(self, row: int) -> bool:
+        """Count an outlier in this row; return whether there are too many (the CUSUM of Page, 1954)."""
+        self._excess = max(0.0, self._excess - _USUAL * (row - self._last_outlier)) + 1.0
+        self._last_outlier = row
+        return self._excess >= RENEWED
 
     def forget(self) -> None:
-        """Begin another half."""
+        """Start another half of the history."""
         self._older = (self.lows[1], self.highs[1])
         self.lows, self.highs = (inf, inf), (-inf, -inf)

@@ -1,4 +1,4 @@
-"""Retraining: a fresh model, trained on what was served and labelled since the change."""
+"""Retraining: trains a candidate on the predictions that were served and labelled since the change."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,19 +15,18 @@ def train(
     failed: Callable[[Exception], object],
     outliers: Outliers = "clip",
 ) -> Model:
-    """Let `model` learn the logged features of every event whose truth is known, in the log's order.
+    """Train `model` in log order on the served features of every event with a known truth, and return it.
 
-    A model whose task does not learn from labels learns every event.
-    Predictions that were made with another number of features are left out. Outliers are treated as in the
-    learner. An event that the model cannot learn goes to `failed`, as the error.
+    A task that does not learn from labels trains on every event. Predictions with another number of features
+    are skipped, outliers are treated as in the learner, and errors of the model are passed to `failed`.
     """
-    kept = OutlierFilter(names, outliers)
+    outlier_filter = OutlierFilter(names, outliers)
     for prediction in served:
         truth = truths.get(prediction.id)
-        known = truth is not None or not model.task.learns_from_labels
-        if known and len(prediction.features) == len(names):
-            lesson = kept.lesson(prediction.features, truth)
-            error = None if lesson.features is None else model.learn(lesson.features, lesson.truth)
+        is_known = truth is not None or not model.task.learns_from_labels
+        if is_known and len(prediction.features) == len(names):
+            row = outlier_filter.apply(prediction.features, truth)
+            error = None if row.features is None else model.learn(row.features, row.truth)
             if error is not None:
                 failed(error)
     return model

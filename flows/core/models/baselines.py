@@ -1,4 +1,4 @@
-"""What one would answer without a model: the most frequent or mean label so far, and the last label."""
+"""Predictions without a model: the most frequent or mean label so far, and the last label."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -7,14 +7,13 @@ from typing import Any
 
 Score = float | Mapping[str, float]
 
-_MOST_CLASSES = 1000  # classes that come later count for no share
+_MOST_CLASSES = 1000  # the shares of later classes are not counted
 
 
 class Baseline(ABC):
-    """Both baselines of a task.
+    """The two baselines of a task, as scores in the form of the task.
 
-    `majority` is what the labels so far say, `no_change` what the last one says; both are scores as models of
-    the task give them.
+    `majority` follows from all labels so far, `no_change` from the last label.
     """
 
     majority: Score
@@ -22,11 +21,11 @@ class Baseline(ABC):
 
     @abstractmethod
     def learn(self, truth: Any) -> None:
-        """Take a label in."""
+        """Add a label."""
 
 
 class ShareBaseline(Baseline):
-    """For true or false: the share of true labels, and the last label as 0 or 1."""
+    """The baselines of binary classification: the share of true labels, and the last label as 0 or 1."""
 
     majority: float = 0.5
     no_change: float = 0.0
@@ -42,24 +41,27 @@ class ShareBaseline(Baseline):
 
 
 class FlagBaseline(Baseline):
-    """For anomalies: a flag where most labels were true, and the last label."""
+    """The baselines of anomaly detection: a flag if most labels were true, and the last label."""
 
     def __init__(self) -> None:
         self._share = ShareBaseline()
-        self._answer()
+        self._update_scores()
 
     def learn(self, truth: bool) -> None:
         self._share.learn(truth)
-        self._answer()
+        self._update_scores()
 
-    def _answer(self) -> None:
+    def _update_scores(self) -> None:
         share, last = self._share.majority, self._share.no_change
         self.majority = {"score": share, "anomaly": float(share > 0.5)}
         self.no_change = {"score": last, "anomaly": last}
 
 
 class ClassBaseline(Baseline):
-    """For classes: the share of each of the first 1,000 classes, and the last label; at first none."""
+    """The baselines of multiclass classification: the share of each class, and the last label.
+
+    Both are empty before the first label. Shares are counted for the first 1,000 classes.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -76,7 +78,7 @@ class ClassBaseline(Baseline):
 
 
 class MeanBaseline(Baseline):
-    """For numbers: the mean of the labels (Welford, 1962), and the last one; 0 before the first."""
+    """The baselines of regression: the mean label (Welford, 1962) and the last label; 0 before the first."""
 
     majority: float = 0.0
     no_change: float = 0.0

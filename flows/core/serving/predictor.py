@@ -8,9 +8,10 @@ from flows.core.features.intake import Batch
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.models.announcements import Announcement
-from flows.core.models.model import Lineup, Prediction
+from flows.core.models.model import Lineup
 from flows.core.models.snapshots import Sealer
 from flows.core.serving import prediction_message as predictions
+from flows.core.serving.scoring import EventScorer
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter
 from flows.core.user_code import describe
@@ -36,8 +37,7 @@ class Predictor:
     ) -> None:
         self.lineup = lineup
         self._pipeline = pipeline
-        self._inputs = inputs
-        self._names = (*inputs, *plan.names)
+        self._scorer = EventScorer(inputs, plan)
         self._plan = plan
         self._transformer = transformer
         self._sealer = sealer
@@ -107,19 +107,12 @@ class Predictor:
         self.lineup.advance(announced.sequence, announced.digest)
 
     def _answer(self, question: Question, record: Record, vector: Sequence[Any]) -> Outgoing:
-        payload = question.payload
-        served = [*[payload.get(name) for name in self._inputs], *vector]
-        features = dict(zip(self._names, served, strict=True))
         try:
-            score = self.lineup.champion.score(features)
-            shadows = self.lineup.shadow_scores(features, self._failed)
+            prediction = self._scorer.predict(question, vector, self.lineup, self._failed)
         except Exception as fault:  # an estimator is the user's code: one event must not stop the flow
             return self._dead(record, "model", fault)
-        prediction = Prediction(
-            question.id, question.time, score, self.lineup.champion.version, shadows, served
-        )
         published = tuple(h for h in record.headers if h[0] == predictions.PUBLISHED_AT)
-        keys = [payload.get(entity) for entity in self._plan.entities]
+        keys = [question.payload.get(entity) for entity in self._plan.entities]
         asked = predictions.Asked(keys, question.read, question.moment)
         return predictions.encode(
             self._predictions, record.partition, prediction, self._plan.hash, asked, published

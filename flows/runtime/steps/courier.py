@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from flows.adapters.http.webhooks import Endpoint, Exchange, Sender
 from flows.adapters.prometheus import metrics
-from flows.core.alerting.outbox import Ended, Outbox, WebhookResponse
+from flows.core.alerting.outbox import EndedDelivery, Outbox, OutboxState, WebhookResponse
 from flows.core.drift.signal import DriftSignal
 from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
@@ -23,7 +23,7 @@ class CourierState(NamedTuple):
     """The stored state of an endpoint: the fingerprint of its settings, and its outbox."""
 
     fingerprint: str
-    outbox: tuple[object, ...]
+    outbox: OutboxState
 
 
 class Courier:
@@ -46,7 +46,7 @@ class Courier:
         """Return whether the endpoint gets the signal."""
         return self._target.wants.takes(signal)
 
-    def put(self, record: Record) -> list[Ended]:
+    def put(self, record: Record) -> list[EndedDelivery]:
         """Add an alert; return the alerts that end at once."""
         return self._outbox.put([record])
 
@@ -60,7 +60,7 @@ class Courier:
         due = self._outbox.due()
         return None if due is None else time.time() + due - _now()
 
-    def proceed(self) -> list[Ended]:
+    def proceed(self) -> list[EndedDelivery]:
         """Handle the answer to the attempt in progress, and begin the next one if it is time.
 
         Returns the alerts that ended.
@@ -70,7 +70,7 @@ class Courier:
             ended += self._begin()
         return ended
 
-    def finish(self) -> list[Ended]:
+    def finish(self) -> list[EndedDelivery]:
         """Wait for the attempt in progress, lest it be repeated; return the alerts that ended."""
         return self._collect(wait=TIMEOUT)
 
@@ -78,18 +78,18 @@ class Courier:
         """Return the state to store."""
         return CourierState(self._target.endpoint.fingerprint, self._outbox.state())
 
-    def _collect(self, wait: float) -> list[Ended]:
+    def _collect(self, wait: float) -> list[EndedDelivery]:
         answer = self._exchange.answer(wait) if self._exchange else None
         return [] if answer is None else self._answered(answer)
 
-    def _answered(self, answer: WebhookResponse) -> list[Ended]:
+    def _answered(self, answer: WebhookResponse) -> list[EndedDelivery]:
         self._exchange = None
         ended = self._outbox.answered(answer, _now(), random.random())  # noqa: S311 (spreads load)
         if self._outbox.disabled:
             self._show_disabled()
         return ended
 
-    def _begin(self) -> list[Ended]:
+    def _begin(self) -> list[EndedDelivery]:
         """Begin an attempt if one is due; an alert of another version that cannot be read ends instead."""
         record = self._outbox.next(_now())
         if record is None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from flows.adapters.http.webhooks import Sender
 from flows.adapters.prometheus import metrics
-from flows.core.alerting.outbox import Ended, Outbox
+from flows.core.alerting.outbox import EndedDelivery, Outbox
 from flows.core.drift.signal import DriftSignal
 from flows.core.models.snapshots import Sealer
 from flows.core.stream.broker import Outgoing, Record
@@ -24,7 +24,7 @@ class EndedAt(NamedTuple):
     """A delivery that ended, and the name of its endpoint."""
 
     endpoint: str
-    ended: Ended
+    ended: EndedDelivery
 
 
 class DeliverStep:
@@ -51,7 +51,7 @@ class DeliverStep:
             Courier(target, sender, stored.pop(target.endpoint.name, None)) for target in targets
         ]
         self._ended = [
-            EndedAt(name, Ended(record, "gone", "the endpoint is no longer set"))
+            EndedAt(name, EndedDelivery(record, "gone", "the endpoint is no longer set"))
             for name, of_endpoint in stored.items()
             for record in Outbox(state=of_endpoint.outbox).waiting
         ]

@@ -7,7 +7,7 @@ from flows.adapters.prometheus import metrics
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.label_join import Label
 from flows.core.learning.candidates import CandidateIntake
-from flows.core.learning.learner import DeadLabel, Happening, Learner, Outlier, Unlearned, position
+from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure, Outlier, position
 from flows.core.learning.messages import signal_record
 from flows.core.models.model import Model, Prediction, Role
 from flows.core.models.tasks import task_of
@@ -67,7 +67,7 @@ class LearnerFeed:
         except SnapshotError as fault:
             yield self._dead(record, "signature", str(fault))
 
-    def _learn(self, record: Record) -> Iterator[Happening]:
+    def _learn(self, record: Record) -> Iterator[LearnerEvent]:
         if record.topic == self._labels_topic:
             event_id, at, payload = self._labels.decode(record)
             yield from self._learner.labelled(Label(event_id, at, payload[self._target], record))
@@ -85,7 +85,7 @@ class LearnerFeed:
             raise InvalidRecord("schema", f"its scores are not those of task {self._task.name!r}")
         return prediction
 
-    def _outgoing(self, happening: Happening, record: Record) -> Iterator[Outgoing]:
+    def _outgoing(self, happening: LearnerEvent, record: Record) -> Iterator[Outgoing]:
         if isinstance(happening, DriftSignal):
             if happening.status == "firing":
                 metrics.DRIFT_SIGNALS.labels(happening.kind, happening.detector, happening.severity).inc()
@@ -93,7 +93,7 @@ class LearnerFeed:
         elif isinstance(happening, DeadLabel):
             self._log_fault(happening.error)
             yield self._dead(happening.record, happening.reason, happening.detail)
-        elif isinstance(happening, Unlearned):
+        elif isinstance(happening, LearningFailure):
             self._log_fault(happening.error)
             yield self._dead(record, "model", happening.detail)
         elif isinstance(happening, Outlier):

@@ -6,7 +6,7 @@ from contextlib import closing
 
 from flows.adapters.prometheus import metrics
 from flows.core.drift.signal import DriftSignal
-from flows.core.evaluation.label_join import usable
+from flows.core.evaluation.label_join import valid_labels
 from flows.core.features.plan import FeaturePlan
 from flows.core.learning.training import train
 from flows.core.models.model import Model, ModelMessage, Prediction
@@ -74,7 +74,7 @@ class RetrainStep:
     def _truths(self, broker: Broker, since: int) -> dict[str, Truth]:
         """Return the truth by event; the last label of an event wins."""
         records = read_since(broker, self._pipeline.labels.topic, since)
-        labels = usable(records, self._labels, self._pipeline.target)
+        labels = valid_labels(records, self._labels, self._pipeline.target)
         return {label.id: label.truth for label in labels}
 
     def _served(self, broker: Broker, since: int) -> Iterator[Prediction]:

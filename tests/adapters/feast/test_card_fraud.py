@@ -17,7 +17,7 @@ from flows.adapters.feast.offline import OfflineStore
 from flows.adapters.feast.online import OnlineStore
 from flows.adapters.feast.repo import apply, offline_folders, open_store
 from flows.backtest.backtest import Backtest
-from flows.core.drift.monitor import Watched
+from flows.core.drift.monitor import MonitorSettings
 from flows.core.features.batch import Row
 from flows.core.features.plan import LATENESS, FeaturePlan
 from flows.core.features.transforms import Transformer
@@ -55,8 +55,10 @@ class Served:
     def __init__(self, plan: FeaturePlan, transactions: pd.DataFrame) -> None:
         names = (*pipeline.inputs, *plan.names)
         drift, columns = pipeline.drift, columns_of(pipeline, plan)
-        watched = Watched(columns, drift.kinds, drift.features(), drift.quality(), warm_up=drift.warm_up)
-        policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, watched=watched)
+        monitor = MonitorSettings(
+            columns, drift.kinds, drift.features(), drift.quality(), warm_up=drift.warm_up
+        )
+        policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, monitor=monitor)
         learner = Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
         predictions: list[Prediction] = []
         predicted = learner.predicted

@@ -74,7 +74,7 @@ def test_a_model_that_learns_nothing_is_a_failure_though_it_scores(project: Proj
     outcome = declared(project, "learn").run("backtest", "--events", str(EVENTS), "--json")
     summary = orjson.loads(outcome.stdout)
     assert outcome.returncode == 1
-    assert "driftline: the model learned nothing, so its figures say nothing" in outcome.stderr
+    assert "driftline: the model learned nothing, so its metrics are meaningless" in outcome.stderr
     assert (summary["events"], summary["learned"]) == (EVENTS, 0)
     fault = summary["fault"]
     assert (Path(fault["file"]).name, fault["function"]) == ("mine.py", "learn_one")

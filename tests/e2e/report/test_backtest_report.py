@@ -13,12 +13,13 @@ from river import linear_model, preprocessing
 from signals import CONCEPT_ALARM as SIGNAL
 
 from flows.backtest.backtest import Progress
-from flows.backtest.page import Report, render
+from flows.backtest.contents import Report
+from flows.backtest.page import render
 from flows.backtest.recorder import POINTS, BacktestRecorder
 from flows.backtest.report import backtest_summary
-from flows.core.drift.features import Compared, FeaturePolicy
+from flows.core.drift.features import ComparedWindow, FeaturePolicy
 from flows.core.drift.levels import Position
-from flows.core.drift.monitor import Watched
+from flows.core.drift.monitor import MonitorSettings
 from flows.core.drift.quality import Column
 from flows.core.features.plan import FeaturePlan
 from flows.core.stream.broker import Outgoing
@@ -32,7 +33,7 @@ START = 1_356_998_400_000
 MINUTE = 60_000
 WINDOW, REFERENCE = 300, 500  # longer than what is looked at together
 COUNTRIES = ("A", "B")
-WATCHED = Watched(
+WATCHED = MonitorSettings(
     {"x": Column("number"), "steady": Column("number"), "country": Column("category")},
     ("concept", "feature"),
     FeaturePolicy(reference=REFERENCE, window=WINDOW),
@@ -76,15 +77,15 @@ def records(count: int = EVENTS) -> list[Outgoing]:
 
 def reported(declared: Pipeline, events: int = EVENTS, batch: int = 60, **policy: Any) -> Report:
     run = Run(declared, FeaturePlan("none", ()), **policy)
-    history = BacktestRecorder(run.test, events)
+    recorder = BacktestRecorder(run.test, events)
     for step in run.test.run(records(events), batch):
-        history.add(step)
-    return history.report()
+        recorder.add(step)
+    return recorder.report()
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return reported(pipeline(), watched=WATCHED, warm_up=500)
+    return reported(pipeline(), monitor=WATCHED, warm_up=500)
 
 
 def test_a_browser_shows_the_page_of_a_real_backtest_in_full(report, tmp_path):
@@ -129,7 +130,7 @@ def test_the_heat_map_has_each_window_and_the_feature_that_moved_furthest_first(
 
 def test_a_window_in_which_a_feature_could_not_be_judged_has_no_figure_in_the_heat_map():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    run.test.compared += [Compared(1, {"x": None, "y": 0.1}), Compared(2, {"x": 0.3, "y": None})]
+    run.test.compared += [ComparedWindow(1, {"x": None, "y": 0.1}), ComparedWindow(2, {"x": 0.3, "y": None})]
     windows, rows = BacktestRecorder(run.test, 3).report().drift
     assert windows == [1, 2]
     assert list(rows) == ["x", "y"]
@@ -146,10 +147,10 @@ def test_marks_tell_when_which_drift_was_seen_and_where(report):
 
 def test_what_is_over_again_is_no_mark():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    history = BacktestRecorder(run.test, 3)
+    recorder = BacktestRecorder(run.test, 3)
     over = SIGNAL.resolved("v1", SIGNAL.time + 1, Position("labels", 0, 4712))
-    history.add(Progress(0, 0, [], [SIGNAL, over], []))
-    (mark,) = history.report().marks
+    recorder.add(Progress(0, 0, [], [SIGNAL, over], []))
+    (mark,) = recorder.report().marks
     assert mark == (SIGNAL.time, "critical", "concept drift: 0.2000 to 0.3500")
 
 
@@ -183,7 +184,7 @@ def test_a_short_backtest_without_slices_or_a_watch_has_a_page_too():
 
 def test_a_backtest_in_which_no_label_came_has_a_page_too():
     run = Run(pipeline(), FeaturePlan("none", ()))
-    history = BacktestRecorder(run.test, 3)
+    recorder = BacktestRecorder(run.test, 3)
     for step in run.test.run([r for r in records(3) if r.topic == "visits"]):
-        history.add(step)
-    assert "No label was known in time" in render(history.report())
+        recorder.add(step)
+    assert "No label was known in time" in render(recorder.report())

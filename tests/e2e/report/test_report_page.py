@@ -8,7 +8,8 @@ import re
 import pytest
 from browser import SECTIONS, Page, chromium
 
-from flows.backtest.page import Curve, HeatMap, Mark, Reliability, Report, SliceTable, Version, render
+from flows.backtest.contents import Curve, HeatMap, Mark, Reliability, Report, SliceTable, Version
+from flows.backtest.page import render
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.slices import Slices, fairness
 

@@ -149,7 +149,7 @@ def test_people_get_the_reasons_with_the_first_of_each_and_the_first_traceback_o
 
 
 def test_without_a_label_there_is_no_table_of_zeros():
-    assert "no metrics: no label met the prediction of its event" in shown(summary(labels=0))
+    assert "no metrics: no label was joined with a prediction" in shown(summary(labels=0))
     assert "0.7654" not in shown(summary(labels=0))
 
 
@@ -165,7 +165,7 @@ def test_a_part_that_is_dead_is_a_warning_and_no_failure():
     [
         ({"events": 0}, "nothing was scored"),
         ({"events": 0, "records": 0}, "nothing was scored: the data set is empty"),
-        ({"learned": 0}, "the model learned nothing, so its figures say nothing"),
+        ({"learned": 0}, "the model learned nothing, so its metrics are meaningless"),
     ],
 )
 def test_a_backtest_that_says_nothing_of_its_model_is_a_failure(counts, failure):

@@ -85,7 +85,7 @@ def test_a_driftline_toml_is_the_table_itself_and_goes_before_pyproject(project)
     [
         (
             "linear_model.LinearRegression",
-            "pipeline 'fraud': the model: task 'binary' needs a classifier, not Lin",
+            "pipeline 'fraud': the model: task 'binary' needs a classifier, got Lin",
         ),
         (
             "lambda: 1 / 0",

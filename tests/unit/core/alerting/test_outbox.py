@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signals import signal
 
-from flows.core.alerting.outbox import MOST, Ended, Filter, Outbox, Retries, WebhookResponse, judge
+from flows.core.alerting.outbox import (
+    MAX_WAITING,
+    AlertFilter,
+    EndedDelivery,
+    Outbox,
+    RetryPolicy,
+    WebhookResponse,
+    interpret_status,
+)
 from flows.core.stream.broker import Record
 
 TAKEN = WebhookResponse("delivered", "answered 200")
@@ -21,7 +29,7 @@ def alert(number: int) -> Record:
 
 
 def outbox(*numbers: int, **retries: float) -> Outbox:
-    box = Outbox(Retries(**retries))  # type: ignore[arg-type]
+    box = Outbox(RetryPolicy(**retries))  # type: ignore[arg-type]
     assert box.put(map(alert, numbers)) == []
     return box
 
@@ -30,9 +38,9 @@ def test_alerts_go_one_at_a_time_and_in_their_order():
     box = outbox(1, 2)
     assert box.next(0.0) == alert(1)
     assert box.next(0.0) == alert(1)
-    assert box.answered(TAKEN, 0.0, 1.0) == [Ended(alert(1), "delivered", "answered 200")]
+    assert box.answered(TAKEN, 0.0, 1.0) == [EndedDelivery(alert(1), "delivered", "answered 200")]
     assert box.next(0.0) == alert(2)
-    assert box.answered(TAKEN, 0.0, 1.0) == [Ended(alert(2), "delivered", "answered 200")]
+    assert box.answered(TAKEN, 0.0, 1.0) == [EndedDelivery(alert(2), "delivered", "answered 200")]
     assert box.next(0.0) is None
     assert box.due() is None
 
@@ -56,8 +64,8 @@ def test_the_pauses_double_up_to_the_longest():
 def test_an_endpoint_that_has_too_much_to_do_gets_the_whole_pause_whatever_the_jitter():
     for status in (429, 502, 503, 504):
         box = outbox(1)
-        box.answered(judge(status, "", 0.0), 0.0, 0.0)
-        box.answered(judge(status, "", 0.0), 1.0, 0.0)
+        box.answered(interpret_status(status, "", 0.0), 0.0, 0.0)
+        box.answered(interpret_status(status, "", 0.0), 1.0, 0.0)
         assert box.due() == 1.0 + 2.0
 
 
@@ -65,9 +73,9 @@ def test_the_pauses_of_an_endpoint_go_on_growing_when_an_alert_is_given_up():
     box = outbox(1, 2, attempts=3)
     for now in (0.0, 1.0):
         assert box.answered(FAILED, now, 1.0) == []
-    assert box.answered(FAILED, 3.0, 1.0) == [Ended(alert(1), "failed", "answered 500")]
+    assert box.answered(FAILED, 3.0, 1.0) == [EndedDelivery(alert(1), "failed", "answered 500")]
     assert box.due() == 3.0 + 4.0
-    assert box.answered(TAKEN, 7.0, 1.0) == [Ended(alert(2), "delivered", "answered 200")]
+    assert box.answered(TAKEN, 7.0, 1.0) == [EndedDelivery(alert(2), "delivered", "answered 200")]
     box.put([alert(3)])
     box.answered(FAILED, 100.0, 1.0)
     assert box.due() == 101.0  # after a success they begin anew
@@ -84,14 +92,14 @@ def test_an_alert_is_given_up_when_its_next_attempt_would_be_too_late():
     box = outbox(1, 2, total=10.0)
     assert box.answered(FAILED, 0.0, 1.0) == []
     slow = WebhookResponse("failed", "answered 503", retry_after=11.0)
-    assert box.answered(slow, 1.0, 1.0) == [Ended(alert(1), "failed", "answered 503")]
+    assert box.answered(slow, 1.0, 1.0) == [EndedDelivery(alert(1), "failed", "answered 503")]
     assert box.due() == 12.0  # and the endpoint still has its pause
 
 
 @pytest.mark.parametrize("result", ["rejected", "blocked"])
 def test_what_is_refused_for_good_ends_at_once_and_the_next_one_is_due(result):
     box = outbox(1, 2)
-    assert box.answered(WebhookResponse(result, "no"), 0.0, 1.0) == [Ended(alert(1), result, "no")]
+    assert box.answered(WebhookResponse(result, "no"), 0.0, 1.0) == [EndedDelivery(alert(1), result, "no")]
     assert box.next(0.0) == alert(2)
 
 
@@ -108,7 +116,7 @@ def test_an_outbox_made_anew_knows_its_alerts_its_pause_and_its_attempts():
     box = outbox(1, 2, attempts=3)
     box.answered(FAILED, 0.0, 1.0)
     box.answered(FAILED, 1.0, 1.0)
-    again = Outbox(Retries(attempts=3), pickle.loads(pickle.dumps(box.state())))  # noqa: S301
+    again = Outbox(RetryPolicy(attempts=3), pickle.loads(pickle.dumps(box.state())))  # noqa: S301
     assert (again.due(), again.next(3.0)) == (3.0, alert(1))
     assert [each.result for each in again.answered(FAILED, 3.0, 1.0)] == ["failed"]
     assert again.next(7.0) == alert(2)
@@ -155,19 +163,19 @@ def test_whatever_is_answered_no_alert_is_lost_or_ends_twice_and_no_attempt_come
         if box.due() is not None:
             assert box.due() >= now + answer.retry_after or answer.result != "failed"
         if restart:
-            box = Outbox(Retries(attempts=4, total=100.0), box.state())
+            box = Outbox(RetryPolicy(attempts=4, total=100.0), box.state())
     assert [each.record for each in ended] == [alert(number) for number in range(len(ended))]
     assert len(ended) + len(box.waiting) == 5
 
 
 @pytest.mark.parametrize("status", [*range(200, 300, 9), 299])
 def test_2xx_and_nothing_else_is_success(status):
-    assert judge(status, "", 0.0).result == "delivered"
+    assert interpret_status(status, "", 0.0).result == "delivered"
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 301, 304, 307, 400, 401, 404, 410, 429, 500, 503, 600])
 def test_no_other_status_is_success(status):
-    assert judge(status, "", 0.0).result != "delivered"
+    assert interpret_status(status, "", 0.0).result != "delivered"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +191,7 @@ def test_no_other_status_is_success(status):
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(header, seconds):
-    assert judge(503, header, 1_700_000_000.0).retry_after == seconds
+    assert interpret_status(503, header, 1_700_000_000.0).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -200,17 +208,17 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header, seconds):
     ],
 )
 def test_a_filter_wants_what_is_in_each_of_its_sets_and_an_empty_one_wants_all(wanted, takes):
-    chosen = Filter(**{name: frozenset(values) for name, values in wanted.items()})
+    chosen = AlertFilter(**{name: frozenset(values) for name, values in wanted.items()})
     assert chosen.takes(signal(1)) is takes
     assert chosen.takes(replace(signal(1), status="resolved")) is takes
 
 
 def test_more_alerts_than_may_wait_end_as_failed_and_those_that_wait_are_not_touched():
-    box = outbox(*range(MOST))
-    assert [(e.record, e.result) for e in box.put([alert(MOST), alert(MOST + 1)])] == [
-        (alert(MOST), "failed"),
-        (alert(MOST + 1), "failed"),
+    box = outbox(*range(MAX_WAITING))
+    assert [(e.record, e.result) for e in box.put([alert(MAX_WAITING), alert(MAX_WAITING + 1)])] == [
+        (alert(MAX_WAITING), "failed"),
+        (alert(MAX_WAITING + 1), "failed"),
     ]
-    assert list(box.waiting) == [alert(n) for n in range(MOST)]
+    assert list(box.waiting) == [alert(n) for n in range(MAX_WAITING)]
     box.answered(TAKEN, 0.0, 1.0)
-    assert box.put([alert(MOST + 2)]) == []
+    assert box.put([alert(MAX_WAITING + 2)]) == []

@@ -10,8 +10,9 @@ import pytest
 from river.drift import ADWIN, KSWIN, PageHinkley
 from river.drift.binary import DDM, EDDM, FHDDM, HDDMA, HDDMW
 
-from flows.core.drift.concept import BLOCK, ConceptAlarm, ConceptDrift
-from flows.core.drift.levels import Detector, Over, Position
+from flows.core.drift.concept import ConceptAlarm, ConceptDrift
+from flows.core.drift.error_windows import BLOCK
+from flows.core.drift.levels import Cleared, Detector, Position
 from flows.core.models.snapshots import Sealer
 from flows.errors import ConfigError
 
@@ -254,7 +255,7 @@ def test_an_alarm_is_over_once_when_the_error_is_back():
     alarm, over = found
     assert 2000 < alarm < 4000
     assert 4000 < over <= 4000 + 2 * BLOCK
-    assert found[over] == Over(Position("labels", 0, over))
+    assert found[over] == Cleared(Position("labels", 0, over))
 
 
 def test_an_alarm_is_not_over_while_the_error_stays():

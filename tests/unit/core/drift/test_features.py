@@ -11,9 +11,10 @@ from river.drift import ADWIN
 from scipy import stats
 from scipy.signal import lfilter
 
-from flows.core.drift.columns import OTHER, alike_rows
+from flows.core.drift.columns import OTHER
 from flows.core.drift.features import KEPT, FeatureAlarm, FeatureDrift, FeaturePolicy
-from flows.core.drift.levels import Over, Position
+from flows.core.drift.levels import Cleared, Position
+from flows.core.drift.statistics import rows_per_independent_row
 from flows.core.models.snapshots import Sealer
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -44,7 +45,7 @@ def run(
 
 def run_whole(
     detector: FeatureDrift, rows: Sequence[Sequence[Any]], start: int = 0, batch: int = 10**9
-) -> list[FeatureAlarm | Over]:
+) -> list[FeatureAlarm | Cleared]:
     found = []
     for first in range(0, len(rows), batch):
         part = rows[first : first + batch]
@@ -134,7 +135,9 @@ def test_a_stationary_stream_raises_nothing_however_alike_neighbours_are(seed):
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
 def test_how_many_neighbours_tell_as_much_as_one_is_about_what_theory_says(phi):
     nowhere = np.zeros(KEPT, dtype=np.int64)
-    found = [alike_rows(ar(np.random.default_rng(seed), KEPT, phi), nowhere) for seed in range(20)]
+    found = [
+        rows_per_independent_row(ar(np.random.default_rng(seed), KEPT, phi), nowhere) for seed in range(20)
+    ]
     theory = (1 + phi) / (1 - phi)
     assert 0.8 * theory <= float(np.median(found)) <= 1.8 * theory
 
@@ -322,7 +325,7 @@ def test_a_change_is_over_with_the_first_window_that_is_like_the_reference(by, l
         values[4000:] += by
     alarm, over = run_whole(watch("number"), numbers(values))
     assert (alarm.level, alarm.since) == (level, 3000 * MINUTE)
-    assert over == Over(Position("predictions", 0, back - 1 if level == "warning" else 4000 + 3000 - 1))
+    assert over == Cleared(Position("predictions", 0, back - 1 if level == "warning" else 4000 + 3000 - 1))
 
 
 def filling(count: int, until: int) -> Values:

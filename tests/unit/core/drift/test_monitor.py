@@ -10,7 +10,7 @@ import pytest
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.features import FeaturePolicy
 from flows.core.drift.levels import ColumnMove, Position
-from flows.core.drift.monitor import TOGETHER, DriftMonitor, Moment, Watched
+from flows.core.drift.monitor import PREDICTION_BATCH, DriftMonitor, MonitorSettings, SignalContext
 from flows.core.drift.quality import Column, QualityPolicy
 from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.models.snapshots import Sealer
@@ -19,7 +19,7 @@ MINUTE, HOUR = 60_000, 3_600_000
 DAY = 24 * HOUR
 START = 1_356_998_400_000  # 2013-01-01T00:00:00Z
 MONTH = 30 * DAY
-WATCHED = Watched(
+WATCHED = MonitorSettings(
     {"distance": Column("number", 0, 5000), "delay": Column("number"), "carrier": Column("category")},
     ("concept", "feature", "prediction", "quality"),
     FeaturePolicy(reference=2000, window=500, cool_down=MONTH, period=DAY),
@@ -30,7 +30,7 @@ Row = tuple[float | None, float | None, str | None]
 Served = tuple[int, Row, float]  # time, features, score
 
 
-def watch(watched: Watched = WATCHED) -> DriftMonitor:
+def watch(watched: MonitorSettings = WATCHED) -> DriftMonitor:
     return DriftMonitor("p", "adwin", ConceptDrift("adwin", {}, 100, 0, watched.slices), watched)
 
 
@@ -66,7 +66,7 @@ def place(index: int) -> Position:
 
 def run(watching: DriftMonitor, served: Sequence[Served], start: int = 0) -> Iterator[DriftSignal]:
     for index, (time, row, score) in enumerate(served, start):
-        yield from watching.served(row, score, Moment(time, place(index), "v1"))
+        yield from watching.served(row, score, SignalContext(time, place(index), "v1"))
 
 
 def said(signals: Sequence[DriftSignal]) -> list[tuple[str, str, str]]:
@@ -141,7 +141,7 @@ def test_classes_are_watched_as_categories():
     for index, (time, row, _) in enumerate(stationary()):
         much = 0.9 if time - START >= CHANGE else 0.3
         score = "late" if rng.random() < much else "on time"
-        found += watching.served(row, score, Moment(time, place(index), "v1"))
+        found += watching.served(row, score, SignalContext(time, place(index), "v1"))
     assert found[0].kind == "prediction"
     column = found[0].columns[0]
     assert column.category in ("late", "on time")
@@ -175,7 +175,7 @@ def labels(
     for index in range(start, start + count):
         wrong = rng.random() < rate
         row = (700.0, 0.0, "UA" if wrong else rng.choice(["AA", "UA"]))
-        moment = Moment(START + index * MINUTE, Position("labels", 0, index), "v1")
+        moment = SignalContext(START + index * MINUTE, Position("labels", 0, index), "v1")
         yield from watching.judged(float(wrong), wrong, asked, row, moment)
         watching.learned(asked)
 
@@ -208,13 +208,13 @@ def test_concept_drift_is_resolved_when_the_error_is_back_or_a_challenger_was_pr
         signals = list(labels(watching, 2000, 0.1, begin)) + list(labels(watching, 1000, 0.5, begin + 2000))
         assert {(s.kind, s.status) for s in signals if s.kind == "concept"} >= {("concept", "firing")}
         if begin:
-            over = list(watching.promoted(Moment(START, Position("labels", 0, begin), "v2")))
+            over = list(watching.promoted(SignalContext(START, Position("labels", 0, begin), "v2")))
             assert {(each.status, each.model_version) for each in over} == {("resolved", "v2")}
         else:
             over = [s for s in labels(watching, 3000, 0.1, begin + 3000) if s.status == "resolved"]
         firing = [s for s in signals if s.status == "firing"]
         assert {each.labels["severity"] for each in over} == {each.labels["severity"] for each in firing}
-    assert list(watching.promoted(Moment(START, Position("labels", 0, 1), "v3"))) == []
+    assert list(watching.promoted(SignalContext(START, Position("labels", 0, 1), "v3"))) == []
 
 
 def test_only_the_declared_kinds_are_watched():
@@ -233,7 +233,7 @@ def test_predictions_of_another_feature_plan_are_left_out():
     assert list(run(watch(), served)) == []
 
 
-@pytest.mark.parametrize("stop", [1, TOGETHER - 1, TOGETHER, 8000])
+@pytest.mark.parametrize("stop", [1, PREDICTION_BATCH - 1, PREDICTION_BATCH, 8000])
 def test_a_watch_that_was_stored_and_restored_raises_the_same(stop):
     sealer = Sealer(b"s" * 32)
     served = changed(lambda row, score: ((row[0] + 300, *row[1:]), score / 4))
@@ -269,7 +269,7 @@ def serve(watching: DriftMonitor, count: int, scores: Callable[[int], float]) ->
     for index, (time, row, _) in enumerate(stationary()[:count]):
         delay = min(index / 2880, 1.0) * 100 + (row[1] or 0)
         weekend = float(index > 4 * 1440)
-        moment = Moment(time, place(index), "v1")
+        moment = SignalContext(time, place(index), "v1")
         found += watching.served((row[0], delay, row[2], weekend), scores(index), moment)
     return found
 
@@ -289,10 +289,10 @@ def test_predictions_are_compared_when_the_model_has_learned_enough_of_full_wind
 
     def first_alarm(asked: int, count: int) -> list[DriftSignal]:
         watching, found = watch(FILLING._replace(kinds=("prediction",))), []
-        found += serve(watching, 3 * 1440 + TOGETHER, grows)
+        found += serve(watching, 3 * 1440 + PREDICTION_BATCH, grows)
         found += labels(watching, count, 0.1, asked=asked)
         for index, (time, row, _) in enumerate(stationary(20, 2)):
-            later = Moment(time + 4 * DAY, place(index), "v1")
+            later = SignalContext(time + 4 * DAY, place(index), "v1")
             score = rng.random() * (0.5 if index < 7 * 1440 else 0.1)
             found += watching.served((row[0], row[1], row[2], 0.0), score, later)
         return [signal for signal in found if signal.status == "firing"]
@@ -323,7 +323,7 @@ def test_a_watch_that_was_restored_while_windows_fill_raises_the_same(stop):
         for index, (time, row, score) in enumerate(changed(lambda row, s: ((row[0] + 300, *row[1:]), s / 4))):
             if restore and index == stop:
                 watching = sealer.open_state(sealer.seal_state(watching))
-            moment = Moment(time, place(index), "v1")
+            moment = SignalContext(time, place(index), "v1")
             found += watching.served((*row, 0.0), score, moment)
             found += watching.judged(0.0, False, time, (*row, 0.0), moment)
             watching.learned(time)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.core.drift.levels import Over, Position
+from flows.core.drift.levels import Cleared, Position
 from flows.core.drift.quality import RATE, Column, DataQuality, Finding, QualityAlarm, QualityPolicy
 from flows.core.models.snapshots import Sealer
 
@@ -55,7 +55,7 @@ def run(detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9) -
 
 def run_whole(
     detector: DataQuality, data: Rows, start: int = 0, batch: int = 10**9
-) -> list[QualityAlarm | Over]:
+) -> list[QualityAlarm | Cleared]:
     found = []
     for first in range(0, len(data), batch):
         part = data[first : first + batch]
@@ -201,8 +201,8 @@ def test_bad_data_are_over_with_the_first_judged_interval_without_a_finding():
     quiet = [row for row in few if not 23 * HOUR <= row[0] < 24 * HOUR or row[0] % (5 * MINUTE) == 0]
     found = run_whole(watch(POLICY._replace(cool_down=DAY)), quiet)
     ended = next(index for index, (time, _) in enumerate(quiet) if time >= 25 * HOUR)
-    assert [type(each) for each in found] == [QualityAlarm, Over]
-    assert found[1] == Over(Position("predictions", 0, ended))
+    assert [type(each) for each in found] == [QualityAlarm, Cleared]
+    assert found[1] == Cleared(Position("predictions", 0, ended))
 
 
 def test_with_a_period_a_share_is_compared_with_that_of_the_same_part_of_it():
@@ -263,7 +263,7 @@ def test_a_number_that_never_changed_has_no_range():
 def test_what_stays_bad_for_a_warm_up_becomes_usual_and_ends_the_alarm(number, category, again):
     data = broken(rows(60), 20, 0.5, number, category)
     found = run_whole(watch(POLICY._replace(cool_down=2 * HOUR)), data)
-    assert [type(each) for each in found] == [QualityAlarm] * 5 + [Over]
+    assert [type(each) for each in found] == [QualityAlarm] * 5 + [Cleared]
     assert found[-1].position.offset == 31 * 100  # ten hours behind the first bad one
     later = [(t, (again(x) if t >= 50 * HOUR and x is not None else x, c)) for t, (x, c) in data]
     more = run(watch(POLICY._replace(cool_down=2 * HOUR)), later)[5:]
@@ -302,7 +302,7 @@ def test_a_detector_that_was_restored_while_it_learns_what_is_new_goes_on_as_if_
     restored = sealer.open_state(sealer.seal_state(detector))
     straight = run_whole(watch(**columns), data)
     assert before + run_whole(restored, data[stop:], start=stop, batch=37) == straight
-    assert [type(each) for each in straight].count(Over) == 1
+    assert [type(each) for each in straight].count(Cleared) == 1
 
 
 @pytest.mark.parametrize(("share", "is_raised"), [(0.75, False), (1.0, True)])

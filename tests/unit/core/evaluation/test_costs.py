@@ -31,7 +31,7 @@ def cost(labels: list[tuple[float, bool]], costs: Costs, threshold: float) -> fl
 @given(rows, prices, prices)
 def test_every_edge_costs_what_its_labels_cost(labels, false_positive, false_negative):
     costs = Costs(false_positive, false_negative)
-    found = curve(labels).prices(costs)
+    found = curve(labels).threshold_costs(costs)
     assert [each.threshold for each in found] == [n / 20 for n in range(21)]
     for each in found:
         assert each.cost == pytest.approx(cost(labels, costs, each.threshold))
@@ -95,11 +95,11 @@ def test_of_different_bins_there_is_no_sum():
 
 
 def test_without_labels_there_is_nothing_to_price():
-    assert CostCurve().prices(Costs(1, 1)) == []
+    assert CostCurve().threshold_costs(Costs(1, 1)) == []
     assert CostCurve().summary(Costs(1, 1)) is None
 
 
 def test_what_is_counted_survives_a_snapshot():
     sealer, taken = Sealer(b"s" * 32), curve([(0.3, True), (0.8, False)])
     kept = sealer.open_state(sealer.seal_state(taken))
-    assert kept.prices(Costs(1, 2)) == taken.prices(Costs(1, 2))
+    assert kept.threshold_costs(Costs(1, 2)) == taken.threshold_costs(Costs(1, 2))

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import metrics, utils
 
-from flows.core.evaluation.rolling import FadingMean, Recent, measure
+from flows.core.evaluation.rolling import FadingMean, RecentItems, measure
 from flows.core.models.snapshots import Sealer
 
 arrivals = st.lists(st.integers(0, 60), max_size=60)
 
 
-def taken(times: list[int], limit: int) -> Recent[int]:
+def taken(times: list[int], limit: int) -> RecentItems[int]:
     """The items are their own numbers."""
-    recent: Recent[int] = Recent(limit)
+    recent: RecentItems[int] = RecentItems(limit)
     for number, time in enumerate(times):
         recent.add(time, number)
     return recent
@@ -69,7 +69,7 @@ def test_a_metric_of_numbers_over_the_last_labels_is_the_one_that_rivers_rolling
 
 
 def assert_as_river_does(metric, truths: np.ndarray, answers: np.ndarray) -> None:
-    theirs, recent = utils.Rolling(metric, window_size=50), Recent[tuple](50)
+    theirs, recent = utils.Rolling(metric, window_size=50), RecentItems[tuple](50)
     for number, row in enumerate(zip(truths.tolist(), answers.tolist(), strict=True)):
         theirs.update(*row)
         recent.add(number, row)
@@ -77,7 +77,7 @@ def assert_as_river_does(metric, truths: np.ndarray, answers: np.ndarray) -> Non
 
 
 def test_a_huge_value_leaves_nothing_behind_when_it_has_left_the_window():
-    recent: Recent[tuple[float, float]] = Recent(10)
+    recent: RecentItems[tuple[float, float]] = RecentItems(10)
     for number in range(30):
         recent.add(number, (1e30 if number == 5 else 1.0, 0.5))
     assert measure(metrics.MSE, recent.last(10)).get() == 0.25

@@ -19,7 +19,7 @@ from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
 from flows.core.learning import learner as module
-from flows.core.learning.learner import DeadLabel, Happening, Learner, Policy, Settled, Unlearned
+from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure, Policy, RoleChange
 from flows.core.models.model import Model, ModelMessage, Prediction, first_model
 from flows.core.models.snapshots import Sealer
 from flows.core.models.tasks import TASKS
@@ -69,7 +69,7 @@ def challenge(version: str, estimator: Any = None, **lineage: Any) -> ModelMessa
     return ModelMessage("p", "challenger", START, Model(version, estimator or Notebook(), 9), lineage, 1)
 
 
-def join(learning: Learner, event_id: str, truth: bool = True, **served: Any) -> list[Happening]:
+def join(learning: Learner, event_id: str, truth: bool = True, **served: Any) -> list[LearnerEvent]:
     return [
         *learning.predicted(prediction(event_id, **served)),
         *learning.labelled(label(event_id, truth)),
@@ -140,7 +140,7 @@ def test_a_second_label_is_a_dead_letter_and_is_learned_once(truth, reason):
     join(learning, "a")
     again = label("a", truth=truth, offset=7)
     assert list(learning.labelled(again)) == [
-        DeadLabel(again.record, reason, "a label for 'a' was taken in before")
+        DeadLabel(again.record, reason, "a label for 'a' was already received")
     ]
     assert learning.champion.learned == 1
 
@@ -231,7 +231,7 @@ def test_a_newer_challenger_takes_the_place_of_the_older_which_is_retired():
     learning = learner()
     list(learning.challenged(challenge("v2")))
     older = learning.challenger
-    assert list(learning.challenged(challenge("v3"))) == [Settled("retired", older)]
+    assert list(learning.challenged(challenge("v3"))) == [RoleChange("retired", older)]
     assert learning.challenger.version == "v3"
 
 
@@ -247,7 +247,7 @@ def test_our_own_snapshots_that_come_back_on_the_topic_change_nothing(version):
     assert (champion.version, challenger.version, contest.labels) == ("v1", "v3", 1)
 
 
-def contested(learning: Learner, champion: float, challenger: float) -> Iterator[Happening]:
+def contested(learning: Learner, champion: float, challenger: float) -> Iterator[LearnerEvent]:
     """Every event comes true; both models say so with these probabilities, a little off."""
     rng = random.Random(2)
     for number in range(1000):
@@ -261,7 +261,7 @@ def test_a_challenger_whose_served_scores_are_better_becomes_champion_and_the_ch
     list(learning.challenged(challenge("v2")))
     new = learning.challenger
     promoted, retired = islice(contested(learning, champion=0.6, challenger=0.8), 2)
-    assert (promoted, retired) == (Settled("champion", new), Settled("retired", old))
+    assert (promoted, retired) == (RoleChange("champion", new), RoleChange("retired", old))
     assert (learning.champion, learning.challenger) == (new, None)
     assert 100 <= learning.evaluation.labels < 400
 
@@ -270,7 +270,7 @@ def test_a_challenger_whose_served_scores_are_worse_is_retired():
     learning = learner(Notebook())
     list(learning.challenged(challenge("v2")))
     loser = learning.challenger
-    assert list(contested(learning, champion=0.8, challenger=0.6)) == [Settled("retired", loser)]
+    assert list(contested(learning, champion=0.8, challenger=0.6)) == [RoleChange("retired", loser)]
     assert (learning.champion.version, learning.challenger) == ("v1", None)
 
 
@@ -377,9 +377,11 @@ class Flow:
             str(number), rng.random() < 1 / (1 + exp(-slope * a)), START + number + 20, offset=number
         )
 
-    def say(self, happenings: Iterator[Happening]) -> None:
+    def say(self, happenings: Iterator[LearnerEvent]) -> None:
         for happening in happenings:
-            shown = (happening.role, happening.model.version) if isinstance(happening, Settled) else happening
+            shown = (
+                (happening.role, happening.model.version) if isinstance(happening, RoleChange) else happening
+            )
             self.happenings.append(shown)
 
     def state(self) -> Any:
@@ -460,7 +462,7 @@ def test_a_detector_of_anomalies_learns_what_was_served_at_once_and_is_judged_wh
 def test_what_a_detector_of_anomalies_cannot_learn_is_told_with_its_prediction():
     learning = watching()
     assert list(learning.predicted(prediction("a", USUAL, features=[0.1]))) == [
-        Unlearned("its prediction was made with another feature plan")
+        LearningFailure("its prediction was made with another feature plan")
     ]
     (unlearned,) = learning.predicted(prediction("b", USUAL, features=["text", 1.0]))
     assert unlearned.detail.startswith("model v1 cannot learn it: ValueError")
@@ -471,7 +473,7 @@ def test_of_two_detectors_of_anomalies_the_one_with_fewer_wrong_flags_is_promote
     learning = watching()
     message = ModelMessage("p", "challenger", START, Model("v2", Detector(), 9, ANOMALY), {}, 1)
     list(learning.challenged(message))
-    happened: list[Happening] = []
+    happened: list[LearnerEvent] = []
     for number in range(POLICY.block * 40):
         truth = number % 3 == 0
         right, wrong = (STRANGE, USUAL) if truth else (USUAL, STRANGE)
@@ -480,6 +482,6 @@ def test_of_two_detectors_of_anomalies_the_one_with_fewer_wrong_flags_is_promote
         happened += [*learning.predicted(event), *learning.labelled(label(str(number), truth))]
         if learning.challenger is None:
             break
-    roles = [(each.role, each.model.version) for each in happened if isinstance(each, Settled)]
+    roles = [(each.role, each.model.version) for each in happened if isinstance(each, RoleChange)]
     assert roles == [("champion", "v2"), ("retired", "v1")]
     assert learning.champion.learned == 9 + number + 1

@@ -14,8 +14,8 @@ from river import datasets, linear_model, preprocessing, tree
 from flows.backtest.report import roc_auc
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
-from flows.core.learning.learner import Happening, Learner, Outlier, Policy
-from flows.core.learning.outliers import LABEL, RENEWED, OutlierFilter, Outliers, Outside, Ranges
+from flows.core.learning.learner import Learner, LearnerEvent, Outlier, Policy
+from flows.core.learning.outliers import LABEL, RENEWED, OutlierFilter, Outliers, OutlierValue, Ranges
 from flows.core.learning.training import train
 from flows.core.models.model import Model, ModelMessage, Prediction, first_model
 from flows.core.models.snapshots import Sealer
@@ -69,7 +69,7 @@ def label(number: int, truth: Any) -> Label:
     return Label(str(number), number, truth, Record("labels", 0, number, number, None, b"{}", ()))
 
 
-def join(learning: Learner, number: int, features: Sequence[Any], truth: Any = True) -> list[Happening]:
+def join(learning: Learner, number: int, features: Sequence[Any], truth: Any = True) -> list[LearnerEvent]:
     return [*learning.predicted(prediction(number, features)), *learning.labelled(label(number, truth))]
 
 
@@ -189,7 +189,9 @@ def test_a_value_that_is_outside_for_good_is_learned_after_a_while() -> None:
     assert not any(before)
     assert after == [True] * sum(after) + [False] * (2000 - sum(after))
     assert RENEWED <= sum(after) <= 1.02 * RENEWED
-    assert ranges.learn([1e6]) == [Outside(0, 1e6, pytest.approx(1000, abs=1), pytest.approx(1001, abs=1))]
+    assert ranges.learn([1e6]) == [
+        OutlierValue(0, 1e6, pytest.approx(1000, abs=1), pytest.approx(1001, abs=1))
+    ]
 
 
 def test_an_outlier_now_and_then_is_never_taken_for_a_new_world() -> None:
@@ -212,7 +214,7 @@ def test_nulls_texts_and_what_is_not_finite_are_neither_judged_nor_learned() -> 
     for n in range(200):
         assert ranges.learn([float(n % 7)]) == []
         assert ranges.learn([(None, "1e9", nan, inf, -inf, [1])[n % 6]]) == []
-    assert ranges.learn([10**400]) == [Outside(0, 10**400, 0.0, 6.0)]
+    assert ranges.learn([10**400]) == [OutlierValue(0, 10**400, 0.0, 6.0)]
     assert ranges.learn([6]) == []
 
 
@@ -328,5 +330,5 @@ def test_what_is_learned_of_a_row_does_not_depend_on_what_came_with_it() -> None
     rng = Random(2)
     for number in range(1000):
         value = 1e6 if number in (500, 700) else rng.random()
-        one, two = alone.lesson([value], None), beside.lesson([value, "text"], None)
+        one, two = alone.apply([value], None), beside.apply([value, "text"], None)
         assert (one.features is None) == (two.features is None) == (number in (500, 700))

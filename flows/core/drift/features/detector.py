@@ -1,0 +1,144 @@
+"""The detector of feature and prediction drift over a stream of rows."""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from flows.core.drift.columns import NOT_COMPARED, ColumnKind
+from flows.core.drift.features.comparison import ColumnGroup
+from flows.core.drift.features.policy import ComparedWindow, DriftedColumn, FeatureAlarm, FeaturePolicy
+from flows.core.drift.levels import Cleared, Gate, Level, Position
+from flows.core.drift.statistics import Integers
+
+_NAMED = 5
+
+
+class FeatureDrift:
+    """Watches the columns of a stream of rows; `columns` are in the order of a row's values.
+
+    `fills` is how long (ms of event time) the windows of a column take to fill; its reference starts after
+    that. A column whose windows never fill (`inf`) is not watched.
+
+    `furthest` are the five columns with the largest PSI in the last full window, drifted or not; alarms of
+    other kinds name them. `compared` has the PSI of all columns. `slices` names category columns by which the
+    means of numbers are broken down. State: at most 4,096 rows for each different fill time while the
+    reference fills; then 8 bytes for each column, phase and bin, and 32 for each number and value of a slice
+    column (at most 51).
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, ColumnKind],
+        policy: FeaturePolicy,
+        slices: Sequence[str] = (),
+        fills: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        self._columns = tuple(columns)
+        self._policy = policy
+        self._gate = Gate(0, policy.cool_down)
+        fill = {name: fills.get(name, 0) for name in columns}
+        self._groups = [
+            ColumnGroup(columns, [name for name in columns if fill[name] == each], policy, slices, int(each))
+            for each in sorted(set(fill.values()))
+            if each < inf
+        ]
+        self._newest: int | None = None  # event time (ms)
+        self._width = 0  # rows in the window
+        self._since = 0
+        self._is_raised = False  # since the last window without drift
+        self.furthest: tuple[DriftedColumn, ...] = ()
+        self.compared: ComparedWindow | None = None
+
+    def update(
+        self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
+    ) -> list[FeatureAlarm | Cleared]:
+        """Add a batch of rows with their event times (ms); the size of batches does not affect the result.
+
+        An alarm or a warning clears with the first full window without drift.
+        """
+        alarms: list[FeatureAlarm | Cleared] = []
+        start, newest = 0, self._advance(times)
+        while start < len(rows):
+            end = min(len(rows), start + self._room(newest[start:]))
+            self._add(rows[start:end], times[start:end], newest[start:end])
+            if self._width == self._policy.window:
+                alarms += self._judge(times[end - 1], positions[end - 1])
+            start = end
+        return alarms
+
+    def _advance(self, times: Sequence[int]) -> Integers:
+        """Return the latest event time at each row; windows fill from the first one on."""
+        at = np.asarray(times, dtype=np.int64)
+        if len(at) == 0:
+            return at
+        if self._newest is None:
+            for group in self._groups:
+                group.start(int(at[0]))
+        else:
+            at = np.maximum(at, self._newest)
+        newest: Integers = np.maximum.accumulate(at)
+        self._newest = int(newest[-1])
+        return newest
+
+    def _room(self, newest: Integers) -> int:
+        """Return the rows until a reference or the window is full, at least 1.
+
+        At the start of a window, groups with a full reference join the comparison.
+        """
+        if self._width == 0:
+            for group in self._groups:
+                group.joined = group.comparison is not None
+        rooms = [group.room(newest) for group in self._groups if group.comparison is None]
+        if any(group.joined for group in self._groups):
+            rooms.append(self._policy.window - self._width)
+        return min(rooms, default=len(newest))
+
+    def _add(self, rows: Sequence[Sequence[Any]], times: Sequence[int], newest: Integers) -> None:
+        """Add rows, which end at the next boundary at the latest, to the window and to filling references."""
+        if self._width == 0:
+            self._since = times[0]
+        if any(group.joined for group in self._groups):
+            self._width += len(rows)
+            values = list(zip(*rows, strict=True))
+            for group in self._groups:
+                if group.joined and group.comparison is not None:
+                    group.comparison.add(values, times)
+        for group in self._groups:
+            if group.comparison is None:
+                group.fill(rows, times, newest)
+
+    def _judge(self, time: int, position: Position) -> list[FeatureAlarm | Cleared]:
+        furthest, policy = self._compare(), self._policy
+        self.furthest = tuple(furthest[:_NAMED])
+        moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
+        since, width, self._width = self._since, self._width, 0
+        psi = dict.fromkeys(self._columns) | {each.column: each.psi for each in furthest}
+        self.compared = ComparedWindow(since, psi)
+        if not moved:
+            was_raised, self._is_raised = self._is_raised, False
+            return [Cleared(position)] if was_raised else []
+        level: Level = "alarm" if moved[0].psi >= policy.alarm else "warning"
+        if not self._gate.is_open(level, 0, time):
+            return []
+        self._gate.close(level, time)
+        self._is_raised = True
+        if level == "alarm":
+            for group in self._groups:
+                group.restart()
+        return [FeatureAlarm(level, moved, width, since, position)]
+
+    def _compare(self) -> list[DriftedColumn]:
+        """Return the comparable columns, the largest PSI first, and start a new window."""
+        from scipy.stats import false_discovery_control  # a slow import, so not on start-up
+
+        results = [each for group in self._groups if group.joined for each in group.compare()]
+        adjusted = false_discovery_control([result.p_value for _, result, _ in results])
+        columns = [
+            DriftedColumn(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
+            for (name, r, slices), p in zip(results, adjusted, strict=True)
+            if r is not NOT_COMPARED
+        ]
+        return sorted(columns, key=lambda moved: -moved.psi)
