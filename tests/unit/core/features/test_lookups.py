@@ -178,11 +178,12 @@ def test_a_plan_with_lookups_survives_being_written_and_read():
     assert (again, again.hash) == (PLAN, PLAN.hash)
 
 
-def test_a_plan_that_was_written_before_there_were_lookups_is_read():
+def test_a_plan_without_the_member_lookups_is_refused_with_what_to_do():
     plan = replace(PLAN, lookups=())
     old = plan.to_json().replace(b'"lookups": []', b'"other": []')
     assert b'"lookups"' not in old
-    assert FeaturePlan.from_json(old) == plan
+    with pytest.raises(ConfigError, match="run `driftline apply`"):
+        FeaturePlan.from_json(old)
 
 
 @pytest.mark.parametrize(
