@@ -11,6 +11,7 @@ from flows.core.features.batch import Question
 from flows.core.features.lookups import Lookups, Stored, key_of, usable
 from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
 from flows.core.features.transforms import Transformer
+from flows.errors import ConfigError
 
 NOON, HOUR = 1_357_041_600_000, 3_600_000
 WEATHER = Lookup(
