@@ -122,7 +122,7 @@ def publish(broker: Broker, records: Sequence[Outgoing]) -> None:
 
 
 def bare_predict(running: Engine, records: Sequence[Record]) -> None:
-    """Do the work of the predict flow, batch by batch, without a broker."""
+    """The work of the predict flow on one batch after the other, and nothing else."""
     plan = running.plan()
     intake, split, assemble = _Intake(running, plan, None, None), _Split(plan), _Assemble(plan)
     predict = _Predict(running, plan, None)
@@ -141,7 +141,7 @@ def bare_predict(running: Engine, records: Sequence[Record]) -> None:
 
 
 def bare_learn(running: Engine, records: Sequence[Record]) -> None:
-    """Do the work of the learn flow, batch by batch, without a broker."""
+    """The work of the learn flow on one batch after the other, and nothing else."""
     learn = _Learn(running, None)
     for start in range(0, len(records), BATCH):
         learn.take([list(records[start : start + BATCH])])

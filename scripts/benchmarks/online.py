@@ -45,7 +45,7 @@ def writes() -> Table:
 
 
 def _rates(running: Engine, yaml: str) -> tuple[float, float, float]:
-    """Return the rows/s of Feast's push of single rows, of its push of batches, and of ours."""
+    """Rows/s of Feast's push row by row, of its push of whole batches, and of ours."""
     plan, store = running.plan(), open_store(running.project.feature_repo, yaml)
     online = OnlineStore(store, plan)
     view = next(view for view in plan.views if view.name == VIEW)

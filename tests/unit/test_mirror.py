@@ -29,11 +29,12 @@ def files(lane: str) -> Iterator[str]:
 
 
 def modules(test: str) -> Iterator[Path]:
-    """The modules that a test file may be named after."""
+    """Yield the modules and packages that a test file may be named after."""
     lane, _, place = test.partition("/")
     for home in HOMES[lane]:
         path = ROOT / home / place
-        yield path.with_name(path.name.removeprefix("test_"))
+        module = path.with_name(path.name.removeprefix("test_"))
+        yield from (module, module.with_suffix("") / "__init__.py")
 
 
 @pytest.mark.parametrize("test", [test for lane in HOMES for test in files(lane)])
