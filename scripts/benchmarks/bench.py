@@ -1,19 +1,19 @@
-"""Benchmarks, each reported as a ratio to a baseline measured in the same run.
+"""Benchmarks. Each result is a ratio to a baseline that is measured in the same run.
 
-smoke: the predict and the learn flow, on the embedded log and on Kafka, against a bare loop that does the
-same work (decode, features, score, encode; decode, join, evaluate, learn) in one process without a broker.
+smoke: throughput of the predict and learn flows on the embedded log and on Kafka. The baseline is a bare loop
+that does the same work (decode, features, score, encode; decode, join, evaluate, learn) without a broker.
 
-features: the feature engine against a loop written by hand; what an event and an entity cost as the entities
-become many; rows written to the online stores against Feast's push; and how soon an event's row can be read.
+features: the feature engine against a loop written by hand; cost per event and per entity as the number of
+entities grows; write rate of the online stores against Feast's push; time from an event to its readable row.
 
-labels: memory and time of a prediction that waits for its label, a million of them, against plain objects.
+labels: memory and time per pending prediction, with a million of them, against plain objects.
 
-drift: false alarms and delays of the drift detectors on made-up streams (see drift.py).
+drift: false alarms and detection delays of the drift detectors on synthetic streams.
 
-peers: predict and learn beside a bare loop, Quix Streams, stock Bytewax and Faust on one real Kafka (see
-compare.py); the figures are stored as JSON. compare OLD NEW shows what moved between two such files.
+peers: predict and learn against a bare loop, Quix Streams, stock Bytewax and Faust on one real Kafka. The
+results are stored as JSON; compare OLD NEW shows the differences between two such files.
 
-outliers: what one event of 1e6 or 1e150 costs a model, by how outliers are treated (see outliers.py).
+outliers: the effect of one event of 1e6 or 1e150 on a model, for each setting of `Pipeline.outliers`.
 """
 
 import argparse
@@ -56,7 +56,7 @@ console = Console()
 
 
 def main() -> int:
-    """Run the benchmark that the command line names."""
+    """Run the chosen benchmark and return the exit code."""
     options = _options()
     if options.benchmark == "drift":
         return drift.main()
@@ -69,7 +69,7 @@ def main() -> int:
         return compare.compare(*options.files)
     if options.benchmark == "peers":
         return compare.main(options)
-    tune_garbage_collection()  # as the flows do, so that the bare loop has no handicap
+    tune_garbage_collection()  # as the flows do, for a fair comparison
     if options.benchmark == "features":
         feature_tables()
         return 0
@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def feature_tables() -> None:
-    """Print each table when it is measured."""
+    """Print each table as soon as it is measured."""
     console.print(features.growth([10_000, 100_000, 1_000_000]))
     console.print(features.speed(warm=360_000, events=50_000, runs=3))
     console.print(online.writes())
@@ -91,7 +91,7 @@ def feature_tables() -> None:
 
 
 def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float]]:
-    """Rows of (flow, broker, bare loop's events/s, flow's events/s)."""
+    """Yield (flow, broker, events/s of the bare loop, events/s of the flow)."""
     os.environ |= {"DRIFTLINE_BROKER": broker_url, "DRIFTLINE_HTTP_PORT": "0", "RUST_BACKTRACE": "0"}
     running = fresh_project(REPOSITORY / ".driftline" / "bench")
     broker = running.open_broker()
@@ -115,7 +115,7 @@ def smoke(broker_url: str, events: int) -> Iterator[tuple[str, str, float, float
 
 
 def publish(broker: Broker, records: Sequence[Outgoing]) -> None:
-    """Put everything into the log before the flow starts."""
+    """Write all records to the broker."""
     producer = broker.producer()
     iterator = iter(records)
     while batch := list(islice(iterator, BATCH)):
@@ -161,7 +161,7 @@ def bare_learn(running: Engine, records: Sequence[Record]) -> None:
 
 
 def rate_of_flow(flow: str, done: Callable[[], int], events: int) -> float:
-    """Events/s of the flow in a process of its own, from its first output to its last."""
+    """Run the flow in its own process; return its events/s from the first output to the last."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.runtime.runner", flow], stderr=subprocess.DEVNULL
     )
@@ -178,7 +178,7 @@ def rate_of_flow(flow: str, done: Callable[[], int], events: int) -> float:
 def _wait(done: Callable[[], int], count: int, process: subprocess.Popen[bytes]) -> int:
     while (now := done()) < count:
         if process.poll() is not None:
-            raise SystemExit(f"the flow ended with {process.returncode}")
+            raise SystemExit(f"the flow exited with code {process.returncode}")
         time.sleep(0.005)
     return now
 
@@ -206,16 +206,16 @@ def _seconds(work: Callable[[], None]) -> float:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("benchmark", choices=BENCHMARKS)
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="two files of results to compare")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="two result files, for compare")
     parser.add_argument(
-        "--events", type=int, default=30_000, metavar="N", help="events for smoke and peers (30000)"
+        "--events", type=int, default=30_000, metavar="N", help="events of smoke and peers (default: 30000)"
     )
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of peers (3)")
+    parser.add_argument("--runs", type=int, default=3, metavar="N", help="rounds of peers (default: 3)")
     parser.add_argument(
         "--broker",
         action="append",
         metavar="URL",
-        help="log, or kafka://host:port; may be repeated (default: log, and DRIFTLINE_BROKER if it is Kafka)",
+        help="log or kafka://host:port; repeatable (default: log, and DRIFTLINE_BROKER if that is Kafka)",
     )
     options = parser.parse_args()
     environment = os.environ.get("DRIFTLINE_BROKER", "")

@@ -1,4 +1,4 @@
-"""The benchmark's task as one would write it by hand, for this task only: one plain loop."""
+"""The task of the features benchmark, written by hand as one loop for this task only."""
 
 from bisect import bisect_right
 from collections import OrderedDict
@@ -18,9 +18,9 @@ Row = tuple[str, str, int, list[Any]]  # for the stores: view, key, event time (
 
 
 class ByHand:
-    """The same in one plain loop: checks, duplicates, lateness, windows as lists with running sums.
+    """Checks, duplicates, lateness, and windows as lists with running sums.
 
-    As of the engine, a vector for each transaction comes of a batch, and a row for each entity that has one.
+    Like the engine it returns, for each batch, a vector per transaction and a row per touched entity.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class ByHand:
 
 
 class Windows:
-    """Count and mean of three windows that end `delay` ms ago."""
+    """Count and mean of three windows that end `delay` ms before the latest time."""
 
     __slots__ = ("delay", "newest", "starts", "stop", "sums", "times", "values")
 
@@ -104,7 +104,7 @@ class Windows:
         self.sums = [0.0, 0.0, 0.0]
 
     def take(self, time: int, value: float) -> list[Any]:
-        """Add the value, and answer as of its time."""
+        """Add the value and return counts and means at its time."""
         times, values, sums, starts = self.times, self.values, self.sums, self.starts
         if time < self.newest:
             return self.take_late(time, value)
@@ -134,7 +134,7 @@ class Windows:
         return answer
 
     def take_late(self, time: int, value: float) -> list[Any]:
-        """The rare record out of order: put it where it belongs, and add up afresh."""
+        """Insert a late record and recompute its answer."""
         times, values = self.times, self.values
         position = bisect_right(times, time)
         times.insert(position, time)
@@ -155,7 +155,7 @@ class Windows:
         return answer
 
     def answer(self) -> list[Any]:
-        """The answer as of the newest record."""
+        """Return counts and means at the newest record."""
         answer: list[Any] = []
         for start, total in zip(self.starts, self.sums, strict=True):
             count = self.stop - start
@@ -163,7 +163,7 @@ class Windows:
         return answer
 
     def drop(self, count: int) -> None:
-        """Forget the oldest records."""
+        """Drop the oldest records."""
         del self.times[:count], self.values[:count]
         self.stop -= count
         self.starts = [start - count for start in self.starts]

@@ -1,10 +1,10 @@
-"""The drift detectors on made-up streams: false alarms per 10,000, and how soon they notice a change.
+"""False alarms per 10,000 rows and detection delays of the drift detectors on synthetic streams.
 
-Errors: bits with a rate of .2 that becomes .4 or .3 after half of the stream. A detector is fed 30 such
-streams, through Driftline (warm-up of 1,000 labels, rises only) and, for its false alarms, as River has it.
+Concept drift: 30 streams of errors whose rate rises from 0.2 to 0.4 or 0.3 halfway. Each detector runs in
+Driftline (warm-up of 1,000 labels, rises only) and, for its false alarms, directly in River.
 
-Features: 30 stationary streams of each kind, one row a minute; after the reference and 10,000 rows the first
-column rises by its standard deviation. Beside it River's ADWIN on the values themselves.
+Feature drift: 30 stationary streams of each kind, one row a minute. After the reference and 10,000 rows the
+first column rises by one standard deviation. The baseline is River's ADWIN on the values.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,14 +43,14 @@ console = Console()
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure both kinds of drift and print the tables."""
     with ProcessPoolExecutor() as pool:
         console.print(concept_table(pool), feature_table(pool))
     return 0
 
 
 class Run(NamedTuple):
-    """What one detector did on one stream; a delay (labels) is None where no alarm came to the end."""
+    """The result of one detector on one stream; a delay (labels) is None if no alarm was raised."""
 
     false_river: int
     false: int
@@ -58,7 +58,7 @@ class Run(NamedTuple):
 
 
 def concept_table(pool: Executor) -> Table:
-    """One row for each concept detector."""
+    """Return a table with a row for each concept detector."""
     heads = [f"median delay .2 -> {rate:.1f}".replace("0.", ".") for rate in RATES]
     table = Table(
         "detector", "false alarms, River's own", "false alarms", *heads, title=f"{SEEDS} error streams"
@@ -74,7 +74,7 @@ def concept_table(pool: Executor) -> Table:
 
 
 def concept_run(name: Detector, seed: int) -> Run:
-    """One detector on one stream: what it raises before the change, and when it notices each change."""
+    """Run one detector on one stream: count alarms before the change and measure the delay of each rate."""
     rng = Random(seed)  # noqa: S311
     river = make_detector(name, {})
     detector = ConceptDrift(name, {}, WARM_UP, cool_down=0)
@@ -101,7 +101,7 @@ def _alarms(detector: ConceptDrift, wrong: bool, index: int) -> bool:
 
 
 def _rate(counts: Iterator[int]) -> str:
-    """Per 10,000 labels."""
+    """Return the rate per 10,000 labels."""
     return f"{sum(counts) / (SEEDS * CHANGE) * 10_000:.2f}"
 
 
@@ -113,24 +113,24 @@ def _delay(delays: Sequence[int | None]) -> str:
 
 
 def independent(rng: np.random.Generator) -> Values:
-    """Normal values."""
+    """Return one column of independent normal values."""
     return rng.normal(size=(ROWS, 1))
 
 
 def autoregressive(rng: np.random.Generator, columns: int = 1) -> Values:
-    """AR(1) of .9 with a variance of 1."""
+    """Return columns of AR(1) with a coefficient of 0.9 and a variance of 1."""
     noise = rng.normal(size=(ROWS + 200, columns)) * np.sqrt(1 - 0.9**2)
     values: Values = lfilter([1.0], [1.0, -0.9], noise, axis=0)
     return values[200:]
 
 
 def twenty(rng: np.random.Generator) -> Values:
-    """Twenty columns of AR(1), independent of one another."""
+    """Return twenty independent columns of AR(1)."""
     return autoregressive(rng, 20)
 
 
 def seasonal(rng: np.random.Generator) -> Values:
-    """AR(1) and a wave as long as a day, three high from trough to crest."""
+    """Return AR(1) plus a daily sine wave with an amplitude of 1.5."""
     wave = 1.5 * np.sin(2 * np.pi * np.arange(ROWS) * MINUTE / DAY)
     return autoregressive(rng) + wave[:, None]
 
@@ -145,7 +145,7 @@ STREAMS: Sequence[tuple[str, Callable[[np.random.Generator], Values], int | None
 
 
 def feature_table(pool: Executor) -> Table:
-    """One row for each kind of stream."""
+    """Return a table with a row for each kind of stream."""
     table = Table(
         "stream",
         "false alarms, ADWIN on the values",
@@ -163,7 +163,7 @@ def feature_table(pool: Executor) -> Table:
 
 
 def feature_run(stream: int, seed: int) -> tuple[int, int, int | None]:
-    """On one stream: ADWIN's detections and the alarms in 10,000 rows, and the delay (rows) of the rise."""
+    """Return the detections of ADWIN, the false alarms, and the delay (rows) of the rise on one stream."""
     _, make, period = STREAMS[stream]
     values = make(np.random.default_rng(seed))
     adwin = sum(_detections(column[: REFERENCE + LENGTH]) for column in values.T)

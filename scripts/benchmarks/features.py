@@ -1,8 +1,8 @@
-"""The feature engine against what one would write by hand for one task, in the same run.
+"""The feature engine against a loop written by hand for the same task, in the same run.
 
-The task is that of the Fraud Detection Handbook: for each card transaction the number and the mean amount of
-the customer's in the last 1, 7 and 30 days, and the number and the share of frauds of the terminal's in as
-many days that ended 7 days ago.
+The task is that of the Fraud Detection Handbook. For each card transaction: the count and mean amount of the
+customer's transactions in the last 1, 7 and 30 days; the count and fraud rate of the terminal's transactions
+in windows of the same lengths that end 7 days earlier.
 """
 
 import os
@@ -30,7 +30,7 @@ from scripts.benchmarks.by_hand import DAY, LATENESS, ByHand, Windows
 BATCH = 1000
 TOUCHED = 10_000  # entities whose events are measured, at each size
 START = 1_522_540_800_000  # 2018-04-01
-CUSTOMERS, TERMINALS, A_DAY = 5_000, 10_000, 9_600  # the Handbook's
+CUSTOMERS, TERMINALS, A_DAY = 5_000, 10_000, 9_600  # as in the Handbook
 
 
 def _aggregates(column: str) -> tuple[Aggregate, ...]:
@@ -60,7 +60,7 @@ FIELDS = {
 
 
 def transactions(count: int, seed: int = 1) -> Iterator[Record]:
-    """Transactions of the Handbook's shape; one in a hundred comes up to an hour after its time."""
+    """Yield transactions as in the Handbook; 1 % of them are up to an hour late."""
     rng = random.Random(seed)  # noqa: S311  made-up data
     for number in range(count):
         now = START + number * DAY // A_DAY
@@ -77,7 +77,7 @@ def transactions(count: int, seed: int = 1) -> Iterator[Record]:
 
 
 class Engine:
-    """Intake, split, windows and assembly as the predict flow runs them."""
+    """Intake, splitting, windows and assembly, as in the predict flow."""
 
     def __init__(self, plan: FeaturePlan = PLAN) -> None:
         decoders = {"transactions": Decoder("transaction_id", "at", FIELDS)}
@@ -90,7 +90,7 @@ class Engine:
         return self.run(batch.items, len(batch.records))
 
     def run(self, items: Sequence[Any], questions: int) -> tuple[list[list[Any]], list[Row]]:
-        """The vectors of so many questions among the items, and the rows for the stores."""
+        """Return the feature vectors of the `questions` among the items, and the rows for the stores."""
         parts = [self._of(key).run(steps) for key, steps in self._splitter.split(items)]
         vectors = self._assembler.assemble(questions, parts)
         return vectors, [row for part in parts for row in part.rows]
@@ -103,18 +103,18 @@ class Engine:
 
 
 def speed(warm: int, events: int, runs: int) -> Table:
-    """12 windows on 2 entities: events per second of CPU time, by hand and of the engine, in turns.
+    """Return the events/s of CPU time of the loop and of the engine, for 12 windows on 2 entities.
 
-    Both must give equal vectors and rows.
+    They take turns, and their vectors and rows must be equal.
     """
     records = list(transactions(warm + events))
     rates: dict[type, list[float]] = {ByHand: [], Engine: []}
     for _ in range(runs):
         values = []
         for kind, measured in rates.items():
-            rate, *came_of_it = _rate(kind(), records, warm)
+            rate, *results = _rate(kind(), records, warm)
             measured.append(rate)
-            values.append(_all_values(*came_of_it))
+            values.append(_all_values(*results))
         _assert_equal(*values)
     by_hand, engine = statistics.median(rates[ByHand]), statistics.median(rates[Engine])
     table = Table("12 windows, 2 entities", "by hand", "engine", "ratio")
@@ -123,11 +123,11 @@ def speed(warm: int, events: int, runs: int) -> Table:
 
 
 def growth(sizes: Sequence[int]) -> Table:
-    """What an event costs among so many entities, by hand too, and the memory that each of these takes.
+    """Return the CPU time per event and the memory per entity for each number of entities.
 
-    Equal at all sizes: each entity has 2 records, 12 hours of event time are filled, and each of the 10,000
-    events measured is the only one of its entity. All sizes take turns, so that what else the machine does
-    meets them alike. It comes first in its process: memory that was freed would be taken for none.
+    At all sizes each entity has 2 records within 12 hours of event time, and each of the 10,000 measured
+    events has an entity of its own. The sizes take turns, so that other load on the machine affects all of
+    them. Call it first in a process: memory that was freed before would distort the result.
     """
     measured = [_Size(size) for size in sizes]
     for turn in range(TOUCHED // BATCH):
@@ -148,10 +148,10 @@ def growth(sizes: Sequence[int]) -> Table:
 
 
 class _Size:
-    """The engine and the loop by hand among `size` entities.
+    """The engine and the loop with `size` entities.
 
-    `by_hand` and `engine` have the CPU time of an event (us) in each batch that was measured, and `live` the
-    bytes that an entity of the engine takes.
+    `by_hand` and `engine` hold the CPU time per event (us) of each measured batch; `live` is the memory of
+    one entity in the engine (bytes).
     """
 
     def __init__(self, size: int) -> None:
@@ -172,7 +172,7 @@ class _Size:
         return self._size
 
     def measure(self, turn: int) -> None:
-        """Take in a batch of events, each of another entity that was not touched before."""
+        """Process a batch of events of entities that had none since the warm-up."""
         numbers = range(turn * BATCH, (turn + 1) * BATCH)
         updates = [_update(2 * self._size + n, self._touched[n], self._size) for n in numbers]
         items = [Question(u.id, u.time, u.payload, stream=u.stream) for u in updates]
@@ -186,7 +186,7 @@ class _Size:
         self.by_hand.append((ended - between) * 1e6 / BATCH)
 
     def snapshot_bytes(self) -> float:
-        """The mean size of the snapshots of the entities that were touched."""
+        """Return the mean snapshot size (bytes) of the measured entities."""
         keys = [EntityKey("customer_id", f"c{entity}") for entity in self._touched]
         return statistics.mean(len(self._engine.entities[key].snapshot()) for key in keys)
 
@@ -206,7 +206,7 @@ def _update(number: int, entity: int, size: int) -> Update:
 
 
 def resident() -> int:
-    """The memory (bytes) of this process that is in RAM."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -223,7 +223,7 @@ def _rate(engine: Any, records: list[Record], warm: int) -> tuple[float, list[li
 
 
 def _all_values(vectors: list[list[Any]], rows: list[list[Any]]) -> list[list[Any]]:
-    """The vectors, and what the rows of each batch hold, in an order that does not depend on the engine."""
+    """Return the vectors and the sorted rows of each batch, for comparison."""
     return vectors + [
         [*row[:3], *row[3]] for of_batch in rows for row in sorted(of_batch, key=lambda r: r[:3])
     ]

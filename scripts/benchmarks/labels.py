@@ -1,7 +1,7 @@
-"""What a prediction costs that waits for its label, against one kept as plain objects.
+"""Memory and time per pending prediction in the label join, against plain objects.
 
-The predictions are made up, in the shape of the two shipped pipelines: 74 features of a flight, 15 of a card
-transaction. Each case runs in a process of its own, so that its memory is its own.
+The predictions are synthetic, in the shape of the two shipped pipelines: 74 features of a flight, 15 of a
+card transaction. Each case runs in its own process, so that its memory can be measured.
 """
 
 import pickle
@@ -23,7 +23,7 @@ RECORD = Record("labels", 0, 0, START, None, b"", ())
 
 
 class Cost(NamedTuple):
-    """Bytes of memory and of a snapshot for each pending prediction, microseconds to keep and to join one."""
+    """Memory and snapshot size (bytes) per pending prediction; time to store and to join one (us)."""
 
     memory: float
     snapshot: float
@@ -45,7 +45,7 @@ SHAPES: dict[str, Callable[[random.Random], list[Any]]] = {"flight": _flight, "c
 
 
 def table(pending: int) -> Table:
-    """One row for each shape, with so many pending predictions."""
+    """Return a table with a row for each shape, measured with `pending` predictions."""
     columns = ("memory, bytes", "as objects", "ratio", "snapshot, bytes", "to keep, us", "to join, us")
     shown = Table(f"{pending:,} pending", *columns)
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -61,7 +61,7 @@ def table(pending: int) -> Table:
 
 
 def measure(shape: str, count: int) -> Cost:
-    """The engine's label join with so many pending predictions."""
+    """Measure the label join with `count` pending predictions."""
     rng, join, before = random.Random(1), LabelJoin(10**12, count), resident()  # noqa: S311  made-up data
     keeping = 0.0
     for number in range(count):
@@ -79,7 +79,7 @@ def measure(shape: str, count: int) -> Cost:
 
 
 def plain_memory(shape: str, count: int) -> float:
-    """Bytes for each prediction in a dictionary of plain objects."""
+    """Return the bytes per prediction of a dictionary of plain objects."""
     rng, before = random.Random(1), resident()  # noqa: S311  made-up data
     kept = {_id(number): _pending(number, SHAPES[shape](rng)) for number in range(count)}
     return (resident() - before) / len(kept)

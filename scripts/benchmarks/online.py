@@ -1,4 +1,4 @@
-"""The online stores: rows written a second against Feast's own `push`, and how soon an event can be read."""
+"""Online stores: write rate against Feast's `push`, and the time from an event to its readable row."""
 
 import os
 import socket
@@ -26,12 +26,12 @@ from scripts.tools.fresh import REPOSITORY, fresh_project
 
 DIRECTORY = REPOSITORY / ".driftline" / "bench"
 VIEW = "origin_departures"
-PUSHED = 20  # calls of Feast's push with one row, as an event comes
-BATCHES, BATCH = 5, 1000  # calls with so many rows, as materialize writes them
+PUSHED = 20  # calls of Feast's push with one row each
+BATCHES, BATCH = 5, 1000  # calls, and the rows of each, as materialize writes them
 
 
 def writes() -> Table:
-    """Rows/s of different keys into SQLite and Redis: of what `store.push` calls, and of our batches."""
+    """Return the rows/s of distinct keys into SQLite and Redis, by Feast's push and by ours."""
     running = fresh_project(DIRECTORY)
     table = Table("online store", "push of 1 row (rows/s)", "push of 1,000", "ours of 1,000", "ratio to each")
     with redis_server() as address:
@@ -68,7 +68,7 @@ def _rates(running: Engine, yaml: str) -> tuple[float, float, float]:
 
 
 def _seconds(call: Callable[[int], object], times: int) -> float:
-    """The median time of a call; the first one does not count."""
+    """Return the median seconds of a call, without the first one."""
     taken = []
     for number in range(times + 1):
         began = time.perf_counter()
@@ -79,7 +79,7 @@ def _seconds(call: Callable[[int], object], times: int) -> float:
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """A Redis of our own on a free port; its address."""
+    """Run a Redis on a free port and yield its address."""
     with closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -101,9 +101,9 @@ def _answers(port: int) -> bool:
 
 
 def freshness(events: int, pause: float = 0.1) -> Table:
-    """From publishing a departure until its origin's row can be read, through predict and materialize.
+    """Return the seconds from publishing a departure until the row of its origin is readable.
 
-    The baseline is one row written and read in one process.
+    The record passes the predict and materialize flows. The baseline writes and reads one row directly.
     """
     os.environ |= {"DRIFTLINE_BROKER": "", "DRIFTLINE_HTTP_PORT": "0", "RUST_BACKTRACE": "0"}
     running = fresh_project(DIRECTORY)
@@ -112,7 +112,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
         for flow in ("predict", "materialize")
     ]
     try:
-        _measure(running, 1, pause)  # until both run
+        _measure(running, 1, pause)  # waits until both flows run
         taken = sorted(_measure(running, events, pause))
     finally:
         for process in flows:
@@ -135,7 +135,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
 
 
 def _measure(running: Engine, events: int, pause: float) -> list[float]:
-    """Publish departures of new origins, one every `pause` seconds; the seconds until each can be read."""
+    """Publish a departure of a new origin per `pause`; return the seconds until each is readable."""
     producer = running.open_broker().producer()
     store = running.stores.feature_store()
     waiting: dict[str, float] = {}
@@ -145,7 +145,7 @@ def _measure(running: Engine, events: int, pause: float) -> list[float]:
     while len(taken) < events:
         now = time.monotonic()
         if now > deadline:
-            raise SystemExit("the flows did not bring the rows to the online store in time")
+            raise SystemExit("the rows did not reach the online store in time")
         if sent < events and now >= next_at:
             origin = f"{events}-{sent}"
             waiting[origin] = time.monotonic()
@@ -184,5 +184,5 @@ def _until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 10
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"in vain waited until {what}")
+            raise SystemExit(f"timed out waiting until {what}")
         time.sleep(0.01)

@@ -1,8 +1,8 @@
-"""What one event costs a model: the ROC AUC of the 18,000 events after it, by how outliers are treated.
+"""The effect of one outlier on a model: the ROC AUC of the 18,000 events after it.
 
-The events are made up: an amount, the mean of the customer's last 20 amounts, and three other numbers. At
-event 2,000 the amount is another one. "learn" is what River does with it, "skip" and "clip" are those of
-`Pipeline.outliers`.
+The events are synthetic: an amount, the mean of the customer's last 20 amounts, and three other numbers.
+Event 2,000 has an extreme amount. "learn", "skip" and "clip" are the values of `Pipeline.outliers`; with
+"learn" the model gets the event as it is, as in River.
 """
 
 from collections import deque
@@ -51,18 +51,18 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 
 class Event(NamedTuple):
-    """What a model gets of an event, and the truth about it."""
+    """The features of an event, and its label."""
 
     features: list[float]
     truth: bool
 
 
 def stream(events: int, at: int = AT, value: float | None = None) -> list[Event]:
-    """The events; the amount of the one at `at` is `value`, unless it is None."""
+    """Return the events; the one at `at` has the amount `value`, unless that is None."""
     rng, made = Random(1), []  # noqa: S311  made-up data
-    lately = [deque([1.0], WINDOW) for _ in range(CUSTOMERS)]
+    recent = [deque([1.0], WINDOW) for _ in range(CUSTOMERS)]
     for number in range(events):
-        own, amount = lately[rng.randrange(CUSTOMERS)], rng.lognormvariate(0, 1)
+        own, amount = recent[rng.randrange(CUSTOMERS)], rng.lognormvariate(0, 1)
         x, y, z = (rng.gauss(0, 1) for _ in range(3))
         truth = rng.random() < 1 / (1 + exp(1.0 - 1.3 * log(amount) - 1.5 * x + y))
         if number == at and value is not None:
@@ -73,14 +73,14 @@ def stream(events: int, at: int = AT, value: float | None = None) -> list[Event]
 
 
 class Result(NamedTuple):
-    """The ROC AUC of the events after the one at `at`, and how many events were outliers."""
+    """The ROC AUC of the events after `at`, and the number of outliers found."""
 
     auc: float
     outliers: int
 
 
 def run(model: str, events: Sequence[Event], at: int, action: Outliers) -> Result:
-    """The learner on these events, each labelled before the next one; no answer counts as 0.5."""
+    """Run the learner on the events, each labelled before the next; a failed score counts as 0.5."""
     champion = Model("v1", MODELS[model]())
     policy = Policy(10**9, 0.002, 1000, 0, 0.01, 50_000, 500, outliers=action)
     learner = Learner("bench", policy, NAMES, champion, Evaluation(BINARY.metrics))
@@ -99,7 +99,7 @@ def run(model: str, events: Sequence[Event], at: int, action: Outliers) -> Resul
 def _score(model: Model, features: Sequence[float]) -> float:
     try:
         score: Any = model.score(dict(zip(NAMES, features, strict=True)))
-    except Exception:  # in the flows a dead letter
+    except Exception:  # a dead letter in the flows
         return 0.5
     return float(score)
 
@@ -109,7 +109,7 @@ def _case(model: str, value: float | None, action: Outliers) -> Result:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure all cases and print the table."""
     console = Console()
     cases = [(model, None, ACTIONS[1]) for model in MODELS]
     cases += [(model, value, action) for model in MODELS for value in VALUES for action in ACTIONS]

@@ -1,12 +1,12 @@
-"""Kills flows at random moments, on real Kafka and real Redis, and verifies what is left.
+"""Kills flows at random moments, on real Kafka and Redis, and verifies the result.
 
-All five flows run over real flights, under their supervisor, the predictor as one, two and three processes in
-turns. Each flow is killed (SIGKILL) equally often, at moments in which it has work: the seed draws who, and
-after how many predictions. Now and then the supervisor is killed. Then a verifier that reads only the topics
-and the online store prints what was lost, what is there twice, and what differs from a clean run.
+All five flows process real flights under their supervisor, the predict flow as one, two and three processes
+in turns. Each flow is killed (SIGKILL) equally often while it has work; the seed draws the victims and the
+moments. The supervisor is killed too. Afterwards a verifier, which reads only the topics and the online
+store, prints what was lost, what is duplicated, and what differs from a run without kills.
 
-It makes its own project in .driftline/chaos, anew on every run, and its own Kafka and Redis. DRIFTLINE_BROKER
-names another Kafka, whose topics flights, departures, arrivals and flight_labels are then deleted first.
+The project is in .driftline/chaos and is recreated on every run, with its own Kafka and Redis. If
+DRIFTLINE_BROKER names another Kafka, its topics flights, departures, arrivals and flight_labels are deleted.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SETTINGS = {
     "DRIFTLINE_FEATURE_STORE": "feature_store.redis.yaml",
     "DRIFTLINE_SECRET": "chaos" * 8,
     "DRIFTLINE_HTTP_PORT": "0",
-    # small batches and long epochs: a kill comes between two snapshots
+    # small batches and long epochs, so that kills fall between two snapshots
     "DRIFTLINE_BATCH": "500",
     "DRIFTLINE_EPOCH_SECONDS": "3",
 }
@@ -41,15 +41,15 @@ SETTINGS = {
 EXAMPLES = """examples:
   scripts/chaos                                  50 kills during 200,000 events
   scripts/chaos --events 4000 --kills 10         two minutes
-  scripts/chaos --seed 7 --seconds 1200          other moments, and no longer than 20 minutes
-  scripts/chaos verify                           the verifier once more, over what the last run left
+  scripts/chaos --seed 7 --seconds 1200          other victims and moments; at most 20 minutes
+  scripts/chaos verify                           verify the last run again
 """
 
 console = Console(highlight=False)
 
 
 def main() -> int:
-    """Kill and verify; the exit code."""
+    """Kill and verify; return the exit code."""
     options = _options()
     try:
         if options.what == "run":
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def run(site: Site, plan: Plan, seconds: float, clean: Path) -> int:
-    """One whole run; the exit code."""
+    """Run the plan and verify it; return the exit code."""
     wanted = plan.kills
     console.print(
         f"seed {plan.seed}: {wanted} kills, {plan.events:,} events, predict as {plan.phases} processes"
@@ -89,7 +89,7 @@ def run(site: Site, plan: Plan, seconds: float, clean: Path) -> int:
 
 
 def killed(chaos: Chaos, wanted: int) -> Iterator[Check]:
-    """Whether all kills that were asked for took place."""
+    """Check that all planned kills took place."""
     missing = wanted - len(chaos.kills)
     yield Check(
         "kills of a flow at work that did not take place", wanted, [f"{missing} kills"] if missing else []
@@ -97,7 +97,7 @@ def killed(chaos: Chaos, wanted: int) -> Iterator[Check]:
 
 
 def alerted(site: Site, chaos: Chaos) -> Iterator[Check]:
-    """Whether each drift signal on the topic reached the webhook, and nothing else did."""
+    """Check that each drift signal on the topic reached the webhook, and nothing else."""
     with site.log() as log:
         topic = log.running.pipeline.topic("drift")
         signals = {dict(record.headers)["id"].decode() for record in log.records(topic)}
@@ -109,7 +109,7 @@ def alerted(site: Site, chaos: Chaos) -> Iterator[Check]:
 
 
 def kills_table(chaos: Chaos) -> Table:
-    """How often each flow was killed."""
+    """Return a table of the kills of each flow."""
     kills = chaos.by_flow()
     table = Table("flow", "kills", "records to go, least and most", title_justify="left")
     for flow in FLOWS:
@@ -121,7 +121,7 @@ def kills_table(chaos: Chaos) -> Table:
 
 
 def report(checks: "Iterator[Check] | Sequence[Check]") -> int:
-    """Print the checks; 1 if one of them fails."""
+    """Print the checks; return 1 if one of them failed, else 0."""
     table = Table("check", "looked at", "wrong", "the first of them")
     failed = False
     for check in checks:
@@ -140,18 +140,20 @@ def _options() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", nargs="?", choices=("run", "verify"), default="run", help="by default run")
+    parser.add_argument("what", nargs="?", choices=("run", "verify"), default="run", help="default: run")
     parser.add_argument(
-        "--events", type=int, default=200_000, help="flights to predict (200,000; at most 336,776)"
+        "--events", type=int, default=200_000, help="flights to predict (default: 200000; at most 336776)"
     )
-    parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of flows (50), spread over all five")
+    parser.add_argument(
+        "--kills", type=int, default=50, help="kills, spread over all five flows (default: 50)"
+    )
     parser.add_argument(
         "--seconds",
         type=float,
         default=1_800,
-        help="the longest that the kills, and the clean run, may each take (1,800)",
+        help="time limit of the kills, and of the run without kills (default: 1800)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="draws the victims and the moments (1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the victims and moments (default: 1)")
     return parser.parse_args()
 
 

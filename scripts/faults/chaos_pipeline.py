@@ -1,8 +1,8 @@
-"""The flight_delays example as scripts/chaos runs it: on three partitions, with a model that only counts.
+"""The flight_delays example for scripts/chaos: on three partitions, with a model that only counts.
 
-What a model that counts has learned does not depend on the order of its labels, so whatever the kills do to
-the order, it must end as one that learned each label once: bit for bit. Challengers come with storms (see
-chaos_flights) and never win, lest the champion that is compared be one that began in the middle.
+The state of a counting model does not depend on the order of its labels. Kills may change that order, but
+the model must equal, bit for bit, one that learned each label once. Storms in the labels (see `flights`)
+bring challengers, which never win: a new champion would not have learned all labels.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _VIEWS = [
 
 
 def prepare(x: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether the flights of the last 3 and 24 hours were late, by view; the part of the day."""
+    """Return whether the flights of the last 3 and 24 hours were late, by view, and the part of the day."""
     marks = {
         f"{view}_{w}": (x[f"{view}__mean_delay_{w}"] or 0.0) > 10.0 for view in _VIEWS for w in ("3h", "24h")
     }
@@ -30,7 +30,7 @@ def prepare(x: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def model() -> Any:
-    """Whole numbers only."""
+    """Return a model whose state is whole numbers only."""
     return prepare | naive_bayes.BernoulliNB()
 
 
@@ -41,11 +41,11 @@ pipeline = replace(
     slices=(),
     model=model,
     drift=DriftPolicy(warm_up=500, cool_down=timedelta(days=1)),
-    # too few blocks before the patience ends for any challenger to win
+    # patience ends before a challenger has enough blocks to win
     retrain=RetrainPolicy(minimum_labels=50, patience=1_000, block=500),
-    # The replay is a thousand times as fast as the flights: a minute in which the predictor, or one partition
-    # of it, is down is as many days in which labels stand in the log before their predictions.
+    # The replay is a thousand times faster than the flights. While the predict flow, or a partition of it, is
+    # down for a minute, labels of most of a day arrive before their predictions.
     label_wait=timedelta(days=60),
-    # what is an outlier depends on the order of the labels, which is not always the same with kills
+    # whether an event is an outlier depends on the order of the labels, which kills may change
     outliers="learn",
 )

@@ -1,7 +1,7 @@
-"""Real flights for scripts/chaos: storms in the labels, entities that keep to one partition, bad records.
+"""Real flights for scripts/chaos, with storms in the labels and bad records.
 
-Each origin has a partition, and the carriers and aircraft of each are told apart: what an entity is then does
-not depend on how far the partitions have come beside one another.
+Each origin has its own partition, carriers and aircraft. So the features of an entity do not depend on the
+relative progress of the partitions.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from flows.core.stream.broker import Outgoing
 from flows.pipelines.flights_data import dataset, read_csv, schedule
 from scripts.faults.chaos_pipeline import PARTITIONS
 
-STORM = 500  # flights; the labels of every fourth so many are the wrong way round
+STORM = 500  # flights; in every fourth block of this length the labels are inverted
 _ORIGINS = (b"EWR", b"JFK", b"LGA")  # a flight's id ends with its origin
 assert len(_ORIGINS) == PARTITIONS
 
 
 def records(events: int) -> Iterator[Outgoing]:
-    """The records of the first `events` flights, by time, and now and then a bad one."""
+    """Yield the records of the first `events` flights by time, with bad records among them."""
     flights = schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))[:events]
     own = {name: flights[name] + "-" + flights["origin"] for name in ("carrier", "tailnum")}
     storms = {name.encode() for number, name in enumerate(flights["flight_id"]) if number // STORM % 4 == 3}
@@ -32,7 +32,7 @@ def records(events: int) -> Iterator[Outgoing]:
 
 
 def _bad(record: Outgoing, number: int) -> Iterator[Outgoing]:
-    """What becomes a dead letter: the same again, another truth, no JSON."""
+    """Yield records that become dead letters: a duplicate, a contradicting label, or invalid JSON."""
     if record.topic == "flights":
         if number % 2:
             yield record

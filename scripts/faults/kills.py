@@ -1,4 +1,4 @@
-"""The kills: all five flows on Kafka and Redis, killed at random moments in which they have work."""
+"""Kills the five flows, on Kafka and Redis, at random moments at which they have work."""
 
 import os
 import re
@@ -19,19 +19,19 @@ from scripts.faults.site import Log, Site
 
 SECRET = "whsec_" + "MDEy" * 8
 PROCESSES = (2, 1, 3)  # of the predict flow, in turns
-RESERVE = 4  # the last fourth of the events waits for the flows while a kill is due: it finds them at work
-SPAN = 3_600_000  # ms of event time that are sent together: the sources first, as `driftline publish` does
+RESERVE = 4  # the last quarter of the events is held back while kills are due, so that they find work
+SPAN = 3_600_000  # ms of event time sent in one batch, sources first, as `driftline publish` does
 TICK = 0.03  # seconds
-QUIET = 1.5  # seconds without work, before all is done
-DRAINED = 45.0  # seconds that a supervisor may need to drain its flows
+QUIET = 1.5  # seconds without work after which the run is done
+DRAINED = 45.0  # seconds within which a supervisor must drain its flows
 
 
 class TooSlow(Exception):
-    """The run did not end within its seconds."""
+    """The run exceeded its time limit."""
 
 
 class Kill(NamedTuple):
-    """A SIGKILL: of which process of which flow, after how many predictions, with how many records to go."""
+    """A SIGKILL of one process of a flow, after `predictions`, with `lag` records left to read."""
 
     flow: str
     process: str
@@ -41,11 +41,11 @@ class Kill(NamedTuple):
 
 @dataclass
 class Plan:
-    """What a seed makes of so many kills and events: victims by the number of predictions when they are due.
+    """The kills that a seed draws: `due` holds each victim with the number of predictions at which it is due.
 
-    The `flows` run, and each gets the same number of kills; the run has a phase for each number of processes
-    at least, and every second phase ends with a SIGKILL of the supervisor instead of a drain. Predictor and
-    learner may be `backlog` records behind, so that there is a middle of things.
+    Each of the `flows` gets the same number of kills. There is at least one phase for each number of
+    processes, and every second phase ends with a SIGKILL of the supervisor instead of a drain. The predict
+    and learn flows are kept up to `backlog` records behind, so that kills find them at work.
     """
 
     events: int
@@ -67,7 +67,7 @@ class Plan:
 
 
 class Chaos:
-    """One run; `advance` gets the number of predictions and what is going on, `say` a line for each kill."""
+    """One run. `advance` gets the number of predictions and the current phase; `say` gets a line per kill."""
 
     def __init__(
         self,
@@ -84,15 +84,15 @@ class Chaos:
         self._say = say
         self._advance = advance
         self._quiet_since = inf
-        self._pending: list[tuple[float, str]] = []  # kills that are due, from when (monotonic) on
+        self._pending: list[tuple[float, str]] = []  # due kills, with their earliest time (monotonic)
         self.kills: list[Kill] = []
-        self.supervisors = 0  # that were killed
+        self.supervisors = 0  # killed
         self.alerts: list[str] = []
         self.repeated_alerts = 0
         self.took = 0.0  # seconds
 
     def run(self, records: Iterable[Outgoing]) -> None:
-        """Send the records and kill; raises `TooSlow`."""
+        """Send the records and kill flows meanwhile; raises `TooSlow`."""
         with Receiver(SECRET) as receiver:
             self._receiver = receiver
             webhook = {"WEBHOOK_URL": receiver.url, "WEBHOOK_SECRET": SECRET, "WEBHOOK_ALLOW_PRIVATE": "true"}
@@ -107,7 +107,7 @@ class Chaos:
         self.took = time.monotonic() - self._began
 
     def by_flow(self) -> Counter[str]:
-        """How often each flow was killed."""
+        """Return the number of kills of each flow."""
         return Counter(kill.flow for kill in self.kills)
 
     def _phase(self, site: Site, number: int, processes: int) -> None:
@@ -144,7 +144,7 @@ class Chaos:
         time.sleep(TICK)
 
     def _kill_what_is_due(self, predictions: int) -> None:
-        """Kill the first flow that is due and in the middle of its work; the others wait until they are."""
+        """Kill the first due flow that is at work; the others stay due."""
         for due in self._pending:
             since, flow = due
             if time.monotonic() < since or not self._running.alive(flow) or not self._log.has_begun(flow):
@@ -160,7 +160,7 @@ class Chaos:
                 return
 
     def _work(self, flow: str) -> int:
-        """What the flow still has to do: records to read, or alerts to deliver."""
+        """Return how many records the flow has to read, or alerts to deliver."""
         work = self._log.lag(flow)
         if flow == "alert":
             return max(work, self._log.written("drift") - len(self._receiver.alerts))
@@ -170,12 +170,12 @@ class Chaos:
         return self._log.written("predictions")
 
     def _has_reached(self, predictions: int) -> bool:
-        """Whether there are so many predictions, all flows, and no kill is due that may still come."""
+        """Return whether the phase may end: enough predictions, all flows alive, no kill possible."""
         reached = self._predictions() >= predictions and all(map(self._running.alive, self._plan.flows))
         return reached and (not self._pending or self._is_done())
 
     def _is_done(self) -> bool:
-        """Whether all is read, twice in a row: between two flows a record may be on its way."""
+        """Return whether no flow had work for `QUIET` seconds; records may be on their way to one."""
         flows = self._plan.flows
         quiet = (
             not self._feed.left and not any(map(self._work, flows)) and all(map(self._running.alive, flows))
@@ -186,7 +186,7 @@ class Chaos:
 
 
 class _Feed:
-    """Sends the records in event-time order, and keeps the flows a bounded number of records behind."""
+    """Sends the records in event-time order and bounds the backlog of the flows."""
 
     def __init__(self, log: Log, records: Iterable[Outgoing], plan: Plan) -> None:
         self._log = log
@@ -203,18 +203,18 @@ class _Feed:
         return self._next is not None
 
     def go_on_with_reserve(self) -> None:
-        """Send until the backlog is large enough; of the reserve one span, to flows that have read all."""
+        """Send up to the backlog; of the reserve send one span, and only to flows that have caught up."""
         self.go_on(self._backlog if self._sent < self._unreserved else 1)
 
     def go_on(self, backlog: int) -> None:
-        """Send until the flows are that many records behind."""
+        """Send until the flows are `backlog` records behind."""
         room = backlog - max(self._log.lag(flow) for flow in ("predict", "learn"))
         while self._next is not None and room > 0:
             room -= self._send(self._next)
             self._next = next(self._chunks, None)
 
     def _send(self, span: Sequence[Outgoing]) -> int:
-        """The number of records sent."""
+        """Send the span and return its number of records."""
         sources = [record for record in span if record.topic != self._events]
         events = [record for record in span if record.topic == self._events]
         for records in (sources, events):
@@ -236,7 +236,7 @@ def _spans(records: Iterable[Outgoing]) -> Iterator[Sequence[Outgoing]]:
 
 
 class Supervisor:
-    """`driftline run` of these flows (by default of all); at the end of the block nothing of it is left."""
+    """`driftline run` of the flows (default: all); kills what is left of it at the end of the block."""
 
     def __init__(self, site: Site, number: int, processes: int, *flows: str) -> None:
         self._file: Path = site.directory / f"run-{number}.log"
@@ -256,18 +256,18 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
 
     def check(self) -> None:
-        """Raise if it has ended by itself."""
+        """Raise `SystemExit` if it has exited."""
         if self._process.poll() is not None:
-            raise SystemExit(f"driftline run ended with {self._process.returncode}; see {self._file}")
+            raise SystemExit(f"driftline run exited with code {self._process.returncode}; see {self._file}")
 
     def alive(self, flow: str) -> dict[str, int]:
-        """The processes that the flow has now, by name."""
+        """Return the live processes of the flow: name to process id."""
         return {
             name: pid for name, pid in self._pids().items() if name.partition("-")[0] == flow and is_flow(pid)
         }
 
     def kill_one(self, flow: str, random: Random) -> str:
-        """SIGKILL of one process of the flow; gives its name when the supervisor has ended the others too."""
+        """Kill one process of the flow, wait until the others have exited, and return its name."""
         pids = self.alive(flow)
         process = random.choice(sorted(pids))
         os.kill(pids[process], signal.SIGKILL)
@@ -275,13 +275,13 @@ class Supervisor:
         return process
 
     def drain(self) -> None:
-        """SIGTERM: the flows store their state and end."""
+        """Send SIGTERM and wait; the flows store their state."""
         self._process.send_signal(signal.SIGTERM)
         if code := self._process.wait(DRAINED):
-            raise SystemExit(f"driftline run ended with {code}; see {self._file}")
+            raise SystemExit(f"driftline run exited with code {code}; see {self._file}")
 
     def kill(self) -> None:
-        """SIGKILL of the supervisor alone: the flows drain by themselves."""
+        """Kill the supervisor only, and wait until the flows have drained."""
         self._process.kill()
         self._process.wait()
         _wait_until_gone(self._pids().values())
@@ -295,12 +295,12 @@ def _wait_until_gone(pids: Iterable[int]) -> None:
     deadline = time.monotonic() + DRAINED
     while any(map(is_flow, pids)):
         if time.monotonic() > deadline:
-            raise SystemExit("processes that were to end go on")
+            raise SystemExit(f"processes of flows did not exit within {DRAINED:g} s")
         time.sleep(0.02)
 
 
 def is_flow(pid: int) -> bool:
-    """Whether that process is one of ours, still: its number may have gone to another one."""
+    """Return whether the process is a flow; the system may have reused its id."""
     try:
         return b"flows.runtime.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""The real Kafka and the real Redis of scripts/chaos, each in a directory of its own, stopped at the end."""
+"""Runs the Kafka and the Redis of scripts/chaos, each in its own directory."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from scripts.faults.site import SCRIPTS
 
 @contextmanager
 def kafka(directory: Path) -> Iterator[str]:
-    """The address of DRIFTLINE_BROKER, or of a Kafka node whose log lies in the directory."""
+    """Yield DRIFTLINE_BROKER, or the address of a Kafka node that keeps its data in the directory."""
     if given := os.environ.get("DRIFTLINE_BROKER"):
         yield given
         return
@@ -25,7 +25,7 @@ def kafka(directory: Path) -> Iterator[str]:
         "DRIFTLINE_KAFKA_PORT": str(port),
         "DRIFTLINE_KAFKA_CONTROLLER_PORT": str(controller),
     }
-    # not to a pipe, whose end the node would keep open
+    # without a pipe, which the node would keep open
     subprocess.run([SCRIPTS / "kafka", "start"], env=environment, check=True)
     try:
         yield f"kafka://127.0.0.1:{port}"
@@ -35,7 +35,7 @@ def kafka(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def redis(directory: Path) -> Iterator[str]:
-    """The address of a Redis that keeps in the directory what it acknowledged."""
+    """Yield the address of a Redis that persists every write in the directory."""
     if not shutil.which("redis-server"):
         raise SystemExit("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
     directory.mkdir(parents=True, exist_ok=True)

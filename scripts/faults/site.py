@@ -1,4 +1,4 @@
-"""A project directory with its settings, and what scripts/chaos asks of its broker."""
+"""A project directory with its settings, and its topics."""
 
 import os
 import shutil
@@ -22,23 +22,23 @@ CONFIGURATION = 'feature_repo = "feature_repo"\npipelines = ["chaos_pipeline"]\n
 
 @dataclass(frozen=True)
 class Site:
-    """A project directory, and the `DRIFTLINE_` settings that its commands get."""
+    """A project directory, and the `DRIFTLINE_` variables of its commands."""
 
     directory: Path
     environment: Mapping[str, str]
 
     def with_settings(self, **changes: object) -> "Site":
-        """The site with other settings, named without their DRIFTLINE_."""
+        """Return the site with other settings, named without DRIFTLINE_."""
         changed = {f"DRIFTLINE_{name}": str(value) for name, value in changes.items()}
         return Site(self.directory, {**self.environment, **changed})
 
     def engine(self) -> Engine:
-        """The engine of its one pipeline."""
+        """Return the engine of its only pipeline."""
         project = projects.load(self.directory)
         return Engine(project, settings.load(self.directory, self.environment), project.pipeline())
 
     def command(self, *arguments: str, output: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
-        """A `driftline` command in the background."""
+        """Start a `driftline` command in the background."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("DRIFTLINE_")}
         environment = {**inherited, "RUST_BACKTRACE": "0", "COLUMNS": "500", **self.environment}
         command = [sys.executable, "-m", "flows.cli.app", *arguments]
@@ -46,14 +46,14 @@ class Site:
 
     @contextmanager
     def log(self) -> "Iterator[Log]":
-        """Its topics."""
+        """Open its broker for the block and yield its topics."""
         running = self.engine()
         with closing(running.open_broker()) as broker:
             yield Log(running, broker)
 
 
 def fresh_site(directory: Path, environment: Mapping[str, str]) -> Site:
-    """A project made anew, applied, with empty topics; what lay in the directory is deleted."""
+    """Create and apply the project, and delete its topics and the previous content of the directory."""
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(SCRIPTS.parent / "feature_repo", directory / "feature_repo")
     shutil.copy(SCRIPTS / "faults" / "chaos_pipeline.py", directory)
@@ -77,19 +77,21 @@ class Log:
     broker: Broker
 
     def records(self, topic: str) -> Iterator[Record]:
-        """All records of a topic, partition by partition."""
+        """Yield all records of a topic, partition by partition."""
         for number, (start, end) in enumerate(self.broker.offsets(topic)):
             for batch in read_range(self.broker, TopicPartition(topic, number), start, end):
                 yield from batch
 
     def written(self, kind: str) -> int:
-        """How many records the engine has written to its topic of this kind."""
+        """Return the number of records on the pipeline's topic of this kind."""
         return sum(end for _, end in self.broker.offsets(self.running.pipeline.topic(kind)))
 
     def lag(self, flow: str) -> int:
-        """How many records the flow has still to read."""
+        """Return how many records the flow has not read yet."""
         group, topics = self.running.pipeline.group(flow), self.inputs(flow)
-        read = {topic: self.broker.committed(group, topic) for topic in topics}  # first, lest it be negative
+        read = {
+            topic: self.broker.committed(group, topic) for topic in topics
+        }  # before the ends, so that the lag is never negative
         return sum(
             end - read[topic].get(number, 0)
             for topic in topics
@@ -97,12 +99,12 @@ class Log:
         )
 
     def has_begun(self, flow: str) -> bool:
-        """Whether the flow has shown how far it is, since its progress was forgotten."""
+        """Return whether the flow has committed an offset since `forget_progress`."""
         group = self.running.pipeline.group(flow)
         return any(any(self.broker.committed(group, topic).values()) for topic in self.inputs(flow))
 
     def forget_progress(self, flow: str) -> None:
-        """Let a flow that was killed show no progress until it has resumed, for it may go back."""
+        """Reset the committed offsets of a killed flow: it may resume before them."""
         begin = {
             TopicPartition(topic, number): 0
             for topic in self.inputs(flow)
@@ -115,7 +117,7 @@ class Log:
                 time.sleep(0.02)
 
     def inputs(self, flow: str) -> list[str]:
-        """The topics that the flow has to have read when it is done."""
+        """Return the input topics of the flow."""
         pipeline = self.running.pipeline
         return {
             "predict": [stream.topic for stream in pipeline.feature_streams],

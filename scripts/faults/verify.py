@@ -1,8 +1,8 @@
-"""What the kills have left, verified from the topics and the online store alone.
+"""Verifies a run with kills from the topics and the online store alone.
 
-It shares no code with the engine's suppression, joins or learners: it reads the topics, counts ids, learns
-the labels with River itself, and folds the feature rows. Beside that it lets the engine run once more without
-a kill, over copies of the topics, and compares.
+It shares no code with the deduplication, joins or learners of the engine: it reads the topics, counts ids,
+trains a River model on the labels, and folds the feature rows. It also runs the engine without kills on
+copies of the topics and compares the results.
 """
 
 import math
@@ -21,14 +21,14 @@ from flows.core.stream.broker import Outgoing, Record
 from scripts.faults.kills import Supervisor
 from scripts.faults.site import Log, Site, fresh_site
 
-SHOWN = 3  # offenders of a check that are named
-CLOSE = 1e-9  # relative; a mean's sum may go another way
-KEYS = 500  # entities that Feast is asked for at a time
-COPIED = 5_000  # records
+SHOWN = 3  # violations listed per check
+CLOSE = 1e-9  # relative; sums may be in another order
+KEYS = 500  # entities per request to Feast
+COPIED = 5_000  # records per batch
 
 
 class Check(NamedTuple):
-    """One promise: how many things were looked at, and which of them break it."""
+    """A guarantee: the number of things checked, and those that violate it."""
 
     name: str
     checked: int
@@ -36,7 +36,7 @@ class Check(NamedTuple):
 
 
 def verify(site: Site, clean: Path, seconds: float) -> Iterator[Check]:
-    """All checks; a run of the engine without kills, in the directory `clean`, may take so many seconds."""
+    """Yield all checks; the run without kills, in the directory `clean`, may take `seconds`."""
     with site.log() as log:
         yield from of_the_topics(log)
         yield model_of_a_fold(log)
@@ -48,7 +48,7 @@ def verify(site: Site, clean: Path, seconds: float) -> Iterator[Check]:
 
 
 def of_the_topics(log: Log) -> Iterator[Check]:
-    """What the ids on the topics say."""
+    """Yield the checks that need only the topics."""
     yield lost(log)
     yield predicted_twice(log)
     yield dead_letters(log)
@@ -58,7 +58,7 @@ def of_the_topics(log: Log) -> Iterator[Check]:
 
 
 def lost(log: Log) -> Check:
-    """Each valid event has a prediction, and nothing else has."""
+    """Check that each valid event has a prediction, and nothing else has one."""
     answered = {body["id"] for body, _ in _bodies(log, "predictions")}
     asked = _first_of_each(log, log.running.pipeline.events)
     wrong = [f"{key} ({place})" for key, place in asked.items() if key not in answered]
@@ -67,7 +67,7 @@ def lost(log: Log) -> Check:
 
 
 def predicted_twice(log: Log) -> Check:
-    """No event has two predictions."""
+    """Check that no event has two predictions."""
     places: dict[str, list[str]] = {}
     for body, place in _bodies(log, "predictions"):
         places.setdefault(body["id"], []).append(place)
@@ -76,7 +76,7 @@ def predicted_twice(log: Log) -> Check:
 
 
 def dead_letters(log: Log) -> Check:
-    """Each record that no flow can use is one dead letter, and no other is."""
+    """Check that each invalid record has exactly one dead letter, and no other record has one."""
     pipeline = log.running.pipeline
     expected = {place for stream in (pipeline.events, pipeline.labels) for place in _unusable(log, stream)}
     found = Counter(_origin(record) for record in log.records(pipeline.topic("dead-letters")))
@@ -89,7 +89,7 @@ def dead_letters(log: Log) -> Check:
 
 
 def written_twice(log: Log, kind: str) -> Check:
-    """No id stands twice on the topic."""
+    """Check that no id is on the topic twice."""
     places: dict[str, list[str]] = {}
     for record in log.records(log.running.pipeline.topic(kind)):
         places.setdefault(dict(record.headers)["id"].decode(), []).append(_place(record))
@@ -98,7 +98,7 @@ def written_twice(log: Log, kind: str) -> Check:
 
 
 def learned_once(log: Log) -> Check:
-    """The learner's own figures are those of each label judged and learned once."""
+    """Check the learner's figures against each label judged and learned once."""
     pipeline = log.running.pipeline
     pairs = [(body["score"], truth) for body, truth in _pairs(log)]
     labels = len(pairs)
@@ -137,7 +137,7 @@ def learned_once(log: Log) -> Check:
 
 
 def model_of_a_fold(log: Log) -> Check:
-    """The champion scores as a fresh River model does that has learned each label once."""
+    """Check that the champion scores like a new River model that learned each label once."""
     model = log.running.pipeline.new_model()
     for features, truth in ((_features(log, body), truth) for body, truth in _pairs(log)):
         model.estimator.learn_one(features, truth)
@@ -145,12 +145,12 @@ def model_of_a_fold(log: Log) -> Check:
 
 
 def model_of_a_clean_replay(log: Log, clean: Log) -> Check:
-    """The champion scores as that of a learner which read the same topics and was never killed."""
+    """Check that the champion scores like that of a learner without kills on the same topics."""
     return _as_another("recovered model: scores that a clean replay's does not give", log, champion(clean))
 
 
 def store_of_a_fold(site: Site, log: Log) -> Check:
-    """Feast gives for each entity the newest of its rows on the features topic."""
+    """Check that Feast returns the newest row on the features topic for each entity."""
     newest: dict[tuple[str, str], tuple[int, list[Any]]] = {}
     for record in log.records(log.running.pipeline.topic("features")):
         body = orjson.loads(record.value or b"")
@@ -168,14 +168,14 @@ def store_of_a_fold(site: Site, log: Log) -> Check:
 
 
 def store_of_a_clean_run(site: Site, clean: Site) -> Check:
-    """Redis holds, byte for byte, what a materialize flow that was never killed writes to another."""
+    """Check that Redis equals, byte for byte, the result of a materialize flow without kills."""
     is_, should = _redis(site), _redis(clean)
     wrong = [repr(key) for key in sorted(is_.keys() | should.keys()) if is_.get(key) != should.get(key)]
     return Check("online store: keys that are not those of a clean run", len(should), wrong)
 
 
 def champion(log: Log) -> Model:
-    """The last champion on the models topic."""
+    """Return the last champion on the models topic."""
     sealer, last = log.running.sealer(), None
     for record in log.records(log.running.pipeline.topic("models")):
         if dict(record.headers)["role"] == b"champion" and record.partition == 0:
@@ -185,7 +185,7 @@ def champion(log: Log) -> Model:
 
 
 def _run_clean(site: Site, log: Log, directory: Path, seconds: float) -> Site:
-    """A project in which `learn` and `materialize` have read copies of the topics, on an embedded log."""
+    """Run `learn` and `materialize` on copies of the topics in an embedded log; return their project."""
     redis = f"{site.environment['DRIFTLINE_REDIS']},db=1"
     settings = {k: v for k, v in site.environment.items() if k not in ("DRIFTLINE_BROKER", "DRIFTLINE_BATCH")}
     clean = fresh_site(directory, {**settings, "DRIFTLINE_REDIS": redis, "DRIFTLINE_HTTP_PORT": "0"})
@@ -201,7 +201,7 @@ def _run_clean(site: Site, log: Log, directory: Path, seconds: float) -> Site:
             while copy.lag("learn") or copy.lag("materialize"):
                 running.check()
                 if time.monotonic() > deadline:
-                    raise SystemExit(f"the clean run did not end within {seconds:g} s")
+                    raise SystemExit(f"the run without kills did not end within {seconds:g} s")
                 time.sleep(0.1)
             running.drain()
     return clean
@@ -226,7 +226,7 @@ _NAMES: dict[int, tuple[str, ...]] = {}
 
 
 def _pairs(log: Log) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each event's first prediction, with its first label."""
+    """Yield each event's first prediction with its first label."""
     pipeline = log.running.pipeline
     truths: dict[str, bool] = {}
     for record in log.records(pipeline.labels.topic):
@@ -238,7 +238,7 @@ def _pairs(log: Log) -> Iterator[tuple[dict[str, Any], bool]]:
 
 
 def _first_of_each(log: Log, stream: Any) -> dict[str, str]:
-    """The place of the first usable record of each id."""
+    """Return the place of the first valid record of each id."""
     places: dict[str, str] = {}
     for record in log.records(stream.topic):
         if (body := _json(record)) is not None:
@@ -247,7 +247,7 @@ def _first_of_each(log: Log, stream: Any) -> dict[str, str]:
 
 
 def _unusable(log: Log, stream: Any) -> Iterator[str]:
-    """The places of what is no JSON, or has an id that stands before it."""
+    """Yield the places of records with invalid JSON or a repeated id."""
     seen = set()
     for record in log.records(stream.topic):
         body = _json(record)
@@ -258,7 +258,7 @@ def _unusable(log: Log, stream: Any) -> Iterator[str]:
 
 
 def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Any]]:
-    """What Feast's client reads: the time (ms) and the features of each (view, key)."""
+    """Yield the time (ms) and features that Feast's client reads for each (view, key)."""
     import flows.adapters.feast.quick_feast  # noqa: F401  first
 
     # isort: split

@@ -1,4 +1,4 @@
-"""Makes the AsyncAPI 3.0 document of what Driftline publishes, from the schemas in docs/schemas."""
+"""Generates docs/asyncapi.json, the AsyncAPI 3.0 document of the topics and webhooks, from docs/schemas."""
 
 import json
 import tomllib
@@ -12,7 +12,7 @@ DOCS = ROOT / "docs"
 SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 PIPELINE = {"pipeline": {"description": "The pipeline's name."}}
 
-# by topic: the schemas of its value and its headers, and what its key is
+# topic: schema of the value, schema of the headers, description of the key
 TOPICS: dict[str, tuple[str | None, str | None, str]] = {
     "predictions": ("prediction", "prediction-headers", "The event's id."),
     "features": ("features", None, "The view."),
@@ -21,7 +21,7 @@ TOPICS: dict[str, tuple[str | None, str | None, str]] = {
     "drift": ("drift", "drift-headers", "The signal's id."),
     "dead-letters": (None, "dead-letter-headers", "That of the record."),
 }
-# by message: the schema of its body and its content type
+# message: schema of the body, content type
 WEBHOOKS = {
     "cloudevent": ("drift", "application/cloudevents+json"),
     "alertmanager": ("webhook-alertmanager", "application/json"),
@@ -30,7 +30,7 @@ WEBHOOKS = {
 
 
 def document() -> dict[str, Any]:
-    """The whole document."""
+    """Return the document."""
     assert tuple(TOPICS) == OUTPUTS
     channels = {kind: _topic(kind) for kind in TOPICS} | {"webhook": _webhook()}
     messages = {kind: _record(kind) for kind in TOPICS}
@@ -97,7 +97,7 @@ def _schemas() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The document as it stands in docs/asyncapi.json."""
+    """Return the document as text."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 

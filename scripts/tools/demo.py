@@ -1,7 +1,7 @@
-"""The demo: a year of real flights through all five flows, and what came of it.
+"""Runs a year of real flights through all five flows and prints a summary.
 
-Everything lies in a project of its own under .driftline/demo, made anew on every run. It needs no broker (the
-embedded log is the default); DRIFTLINE_BROKER=kafka://host:port runs the same on Kafka.
+The project is in .driftline/demo and is recreated on every run. The broker is the embedded log or, with
+DRIFTLINE_BROKER=kafka://host:port, Kafka.
 """
 
 import argparse
@@ -36,16 +36,16 @@ from flows.runtime.engine import Engine
 from scripts.tools.fresh import REPOSITORY, fresh_project
 
 DEMO = REPOSITORY / ".driftline" / "demo"
-BOUND = 6 * 3_600_000  # ms of event time that the flows may be behind the publisher
-LIVE_EVENTS = 500  # the last events, published one by one at LIVE_RATE, to measure latency without a queue
+BOUND = 6 * 3_600_000  # ms of event time; the largest lag of the flows behind the publisher
+LIVE_EVENTS = 500  # published last, one by one at LIVE_RATE, to measure latency without queueing
 LIVE_RATE = 400  # records/s, about 100 events/s
-DEADLINE = 600.0  # seconds that the flows may need to catch up at the end
+DEADLINE = 600.0  # seconds within which the flows must catch up at the end
 
 console = Console()
 
 
 def main() -> int:
-    """Run the demo; the exit code."""
+    """Run the demo and return the exit code."""
     options = _options()
     try:
         summary = run(options.events, options.verbose)
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def run(events: int | None, verbose: bool) -> dict[str, Any]:
-    """One whole run; the summary."""
+    """Run the flows over the first `events` flights and return the summary."""
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     with Receiver(secret) as receiver:
         os.environ |= {
@@ -80,7 +80,7 @@ def run(events: int | None, verbose: bool) -> dict[str, Any]:
 
 
 class Flows:
-    """`driftline run` in the background; its output goes to run.log unless it is to be seen."""
+    """`driftline run` in the background; its output goes to run.log unless `verbose`."""
 
     def __init__(self, verbose: bool) -> None:
         self._log = None if verbose else (DEMO / "run.log").open("wb")
@@ -96,11 +96,11 @@ class Flows:
             self._process.send_signal(signal.SIGTERM)
             code = self._process.wait(60)
         if code:
-            console.print(f"the flows ended with {code}; see {DEMO / 'run.log'}")
+            console.print(f"the flows exited with code {code}; see {DEMO / 'run.log'}")
 
 
 class Watcher(threading.Thread):
-    """Consumes the predictions as an application would, and notes when each of them came."""
+    """Consumes the predictions as an application would, and measures their latency."""
 
     def __init__(self, running: Engine) -> None:
         super().__init__(daemon=True)
@@ -108,7 +108,7 @@ class Watcher(threading.Thread):
         self._end = threading.Event()
         self.scores: dict[str, float] = {}
         self.repeats = 0
-        self.latencies: list[float] = []  # seconds from publication to here, in order of arrival
+        self.latencies: list[float] = []  # seconds from publication to arrival, in order of arrival
 
     def __enter__(self) -> "Watcher":
         self.start()
@@ -119,7 +119,7 @@ class Watcher(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Read until told to end."""
+        """Read predictions until the block ends."""
         broker = self._running.open_broker()
         topic = self._running.pipeline.topic("predictions")
         consumer = broker.consumer("driftline.demo", {TopicPartition(topic, 0): 0})
@@ -139,31 +139,31 @@ class Watcher(threading.Thread):
 
 
 class Steady:
-    """A pace for `publish`: so many records a second, whatever their event time."""
+    """A pace for `publish`: `rate` records per second, regardless of event time."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._next = time.monotonic()
 
     def is_time(self, event_time: int, held: int | None) -> bool:
-        """Whether the next record is due."""
+        """Return whether the next record is due."""
         return time.monotonic() >= self._next
 
     def rest(self) -> None:
-        """Sleep until it is due."""
+        """Sleep until the next record is due."""
         time.sleep(max(0.0, self._next - time.monotonic()))
 
     def sent(self, first: int, ends: Mapping[TopicPartition, int]) -> None:
-        """Let the next one wait."""
+        """Schedule the next record."""
         self._next += 1 / self._rate
 
     def answered(self, ends: Mapping[TopicPartition, int]) -> bool:
-        """Labels come when their time has come."""
+        """Return True: labels are published at their time."""
         return True
 
 
 def publish_all(broker: Broker, running: Engine, dataset: Any, watcher: Watcher) -> float:
-    """Publish as fast as the flows keep up, and the last events live; gives the seconds before those."""
+    """Publish as fast as the flows keep up, then the last events live; return the seconds before those."""
     live = min(LIVE_EVENTS, dataset.events // 10)
     records: Iterator[Outgoing] = iter(dataset)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -191,7 +191,7 @@ def publish_all(broker: Broker, running: Engine, dataset: Any, watcher: Watcher)
 
 
 def _until(records: Iterator[Outgoing], topic: str, events: int) -> Iterator[Outgoing]:
-    """The records up to the last of so many events."""
+    """Yield the records up to event number `events`."""
     for record in records:
         yield record
         events -= record.topic == topic
@@ -206,7 +206,7 @@ def _wait_for_scores(watcher: Watcher, events: int) -> None:
 
 
 def wait_until_ready(broker: Broker, running: Engine) -> None:
-    """Wait until predictor and learner have their partitions: then they show where they begin."""
+    """Wait until the predict and learn flows have committed their first offsets."""
     pipeline = running.pipeline
     groups = {"predict": pipeline.events.topic, "learn": pipeline.labels.topic}
     deadline = time.monotonic() + 60
@@ -217,7 +217,7 @@ def wait_until_ready(broker: Broker, running: Engine) -> None:
 
 
 def wait_until_drained(broker: Broker, running: Engine) -> None:
-    """Wait until every flow has read all that there is for it, twice in a row."""
+    """Wait until no flow has a lag in two successive looks."""
     read_by = {
         "predict": [s.topic for s in running.pipeline.feature_streams],
         "learn": [running.pipeline.labels.topic, running.pipeline.topic("predictions")],
@@ -245,7 +245,7 @@ def _lag(broker: Broker, group: str, topic: str) -> int:
 def summarise(
     broker: Broker, running: Engine, receiver: Receiver, watcher: Watcher, replay_seconds: float
 ) -> dict[str, Any]:
-    """What stands on the topics, put in figures."""
+    """Return the figures of the run, from the topics."""
     pipeline = running.pipeline
     truths = {
         body[pipeline.labels.id]: body[pipeline.target]
@@ -286,7 +286,7 @@ def summarise(
 
 
 def model_versions(messages: Iterator[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By version: where the model came from, its roles with their first time, and what it learned."""
+    """Return each version with its lineage, the first time of each role, and its learned labels."""
     versions: dict[str, dict[str, Any]] = {}
     for message in messages:
         version = versions.setdefault(
@@ -311,7 +311,7 @@ def _action(signal: DriftSignal, versions: Mapping[str, dict[str, Any]]) -> str:
 
 
 def show(summary: Mapping[str, Any]) -> None:
-    """The summary for people."""
+    """Print the summary as tables."""
     s = summary
     live, replay = s["latency_ms"]["live"], s["latency_ms"]["replay"]
     table = Table(title=f"{s['events']:,} flights", show_header=False, title_justify="left")
@@ -377,8 +377,8 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--events", type=int, metavar="N", help="only the first N flights")
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="write the summary as JSON too")
-    parser.add_argument("--verbose", action="store_true", help="show what the flows say")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="also write the summary as JSON")
+    parser.add_argument("--verbose", action="store_true", help="show the output of the flows")
     options = parser.parse_args()
     options.summary = options.summary and options.summary.resolve()
     if options.events is not None and options.events < 100:

@@ -1,4 +1,4 @@
-"""Made-up flights without an end, for the soak: entities come and go, and what makes flights late changes."""
+"""Endless synthetic flights for the soak: entities come and go, and the cause of delays changes."""
 
 import heapq
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from flows.core.stream.times import iso
 START = 1_356_998_400_000  # 2013-01-01
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
-AIRCRAFT = 1000  # in service; each day a tenth of them are new ones, so that old ones are forgotten
+AIRCRAFT = 1000  # in service; a tenth is replaced each day, so that old ones expire
 LATE = 15  # minutes
-CHANGES_EVERY = 7 * DAY  # what makes flights late
+CHANGES_EVERY = 7 * DAY  # the carriers that are late
 
 
 def flights(a_day: int) -> Iterator[Outgoing]:
-    """Records of all topics in the order of their time, with so many flights a day."""
+    """Yield the records of all topics in order of their time, with `a_day` flights a day."""
     random = Random(6)  # noqa: S311  made-up data
-    waiting: list[tuple[int, int, Outgoing]] = []  # with numbers, so that no two records are compared
+    waiting: list[tuple[int, int, Outgoing]] = []  # the number breaks ties, since records cannot be compared
     numbers = count()
     for number in count():
         time = START + number * DAY // a_day
@@ -52,7 +52,7 @@ def _flight(number: int, time: int, random: Random) -> Iterator[Outgoing]:
 
 
 def _mean_delay(time: int, keys: dict[str, str]) -> int:
-    """Some carriers are late, and after each change others are."""
+    """Return the mean delay in minutes; after each change other carriers are late."""
     turn = (time - START) // CHANGES_EVERY
     return 25 if (keys["carrier"] < "E") == (turn % 2 == 0) else 5
 

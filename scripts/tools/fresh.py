@@ -1,4 +1,4 @@
-"""A project of its own for a demo or a benchmark, made anew on every run."""
+"""Creates the project of a demo or benchmark."""
 
 import os
 import shutil
@@ -12,9 +12,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def fresh_project(directory: Path) -> Engine:
-    """The flight_delays project in `directory`, applied; its topics on the broker are empty.
+    """Create and apply the flight_delays project in `directory`, and delete its topics on the broker.
 
-    What lay in `directory` is deleted, and it becomes the working directory.
+    Deletes the previous content of `directory` and makes it the working directory.
     """
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(REPOSITORY / "feature_repo", directory / "feature_repo")

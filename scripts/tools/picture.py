@@ -1,6 +1,6 @@
-"""Draws the demo's result as it looks in a terminal: `python -m scripts.tools.picture SUMMARY.json OUT.svg`.
+"""Draws a demo's result as a terminal shows it: `python -m scripts.tools.picture SUMMARY.json OUT.svg`.
 
-`SUMMARY.json` is what `scripts/demo --summary` wrote, so the picture shows a run and nothing else.
+`SUMMARY.json` is a file written by `scripts/demo --summary`.
 """
 
 import io
@@ -14,13 +14,13 @@ from rich.console import Console
 
 from scripts.tools import demo
 
-WIDTH = 118  # characters: the longest row in one line
-# Rich's picture would fetch a font from another site whenever somebody looks at it
+WIDTH = 118  # characters; fits the longest row
+# without Rich's web font, which every viewer would fetch from another site
 FORMAT = re.sub(r"@font-face {{.*?}}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def picture(summary: bytes) -> str:
-    """The SVG of a summary."""
+    """Return the SVG of a summary."""
     demo.console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     demo.show(orjson.loads(summary))
     return demo.console.export_svg(title="scripts/demo", code_format=FORMAT, unique_id="demo")

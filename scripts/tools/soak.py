@@ -1,11 +1,12 @@
-"""The soak: the five flows at a steady rate of made-up flights, and whether the memory of any of them grows.
+"""Runs the five flows at a steady rate of synthetic flights and checks whether their memory grows.
 
-Event time runs so that a day has 30,000 flights. What is measured begins after a third of the time, when
-windows, ids and join are full. The slope is that of scripts/slope.py. A flow "grows" where the lower end of
-the interval is above 1 % of its memory an hour, and the exit code is then 1; above zero it is "slow".
+A day of event time has 30,000 flights. Measurement begins after a third of the time, when windows, seen ids
+and the label join are full. The verdict on each flow follows from the 95 % confidence interval of its memory
+growth: "grows" if the lower end is above 1 % of its memory per hour, "slow" if it is above zero, else "flat".
+The exit code is 1 if a flow grows.
 
-It runs in a project of its own under .driftline/soak, made anew on every run, on the embedded log or, with
-DRIFTLINE_BROKER=kafka://host:port, on Kafka.
+The project is in .driftline/soak and is recreated on every run. The broker is the embedded log or, with
+DRIFTLINE_BROKER=kafka://host:port, Kafka.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from scripts.tools.slope import slope
 SOAK = REPOSITORY / ".driftline" / "soak"
 A_DAY = 30_000  # flights
 EVERY = 2.0  # seconds between measurements
-STEP = 60_000  # ms of event time that are sent together at most
+STEP = 60_000  # ms of event time sent in one batch at most
 PORT = 19_464
 MB = 1e6
 
@@ -44,7 +45,7 @@ console = Console(width=110)
 
 
 class Sample(NamedTuple):
-    """One look at a flow: seconds, its memory and its state on disk (bytes), its processor time (s)."""
+    """A measurement of a flow: time (s), memory and state on disk (bytes), CPU time (s)."""
 
     at: float
     pid: int
@@ -54,7 +55,7 @@ class Sample(NamedTuple):
 
 
 def main() -> int:
-    """Run the soak; the exit code."""
+    """Run the soak and return the exit code."""
     options = _options()
     os.environ |= {"DRIFTLINE_HTTP_PORT": str(PORT), "DRIFTLINE_EPOCH_SECONDS": "10"}
     running = fresh_project(SOAK)
@@ -66,7 +67,7 @@ def main() -> int:
 
 @contextmanager
 def _flows() -> Iterator[Mapping[str, int]]:
-    """`driftline run` meanwhile; the process of each flow."""
+    """Run `driftline run` for the block; yield the process id of each flow."""
     with (SOAK / "run.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "flows.cli.app", "run"], stdout=log, stderr=log)
     try:
@@ -77,7 +78,7 @@ def _flows() -> Iterator[Mapping[str, int]]:
 
 
 class _Pids(dict[str, int]):
-    """The process that each flow has now, as the supervisor said."""
+    """The process id of each flow, from the log of the supervisor."""
 
     def __init__(self, log: Path) -> None:
         deadline = time.monotonic() + 60
@@ -91,7 +92,7 @@ class _Pids(dict[str, int]):
 
 @contextmanager
 def _published(running: Engine, rate: float) -> Iterator[Mapping[str, int]]:
-    """Publish meanwhile, `rate` flights a second; how many records were sent."""
+    """Publish `rate` flights a second for the block; yield the number of records sent."""
     sent, end = {"records": 0}, threading.Event()
 
     def work() -> None:
@@ -124,14 +125,14 @@ def _sample(at: float, pid: int, state: Path) -> Sample:
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
-        raise SystemExit(f"the process {pid} has ended; see {SOAK / 'run.log'}") from None
+        raise SystemExit(f"process {pid} has exited; see {SOAK / 'run.log'}") from None
     ticks = int(fields[11]) + int(fields[12])
     disk = sum(file.stat().st_size for file in state.glob("part-*.sqlite3*"))
     return Sample(at, pid, resident, disk, ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def _state(records: int, minutes: float) -> str:
-    """What the engine keeps at the end, and how far it is behind."""
+    """Describe the size of the state at the end, and the lag."""
     entities, pending = _metric("predict", "driftline_entities"), _metric("learn", "driftline_pending_labels")
     behind = sum(_metric(flow, "driftline_consumer_lag_records") for flow in ("predict", "learn"))
     return (
@@ -141,14 +142,14 @@ def _state(records: int, minutes: float) -> str:
 
 
 def _metric(flow: str, name: str) -> float:
-    """The sum of a metric's series, as the flow shows it."""
+    """Return the sum over all series of a metric of the flow."""
     with urlopen(f"http://127.0.0.1:{PORT + FLOWS.index(flow)}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line))
 
 
 def _report(samples: Mapping[str, list[Sample]]) -> int:
-    """Print what was measured; 1 if memory clearly grows."""
+    """Print the measurements; return 1 if the memory of a flow grows, else 0."""
     table = Table("flow", "CPU", "RSS, MB", "largest", "MB/h", "95 %", "on disk, MB", "largest", "verdict")
     grows = False
     for flow, of_flow in samples.items():
@@ -175,8 +176,10 @@ def _report(samples: Mapping[str, list[Sample]]) -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20.0, metavar="N", help="how long (20)")
-    parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="flights a second (500)")
+    parser.add_argument("--minutes", type=float, default=20.0, metavar="N", help="duration (default: 20)")
+    parser.add_argument(
+        "--rate", type=float, default=500.0, metavar="N", help="flights per second (default: 500)"
+    )
     return parser.parse_args()
 
 

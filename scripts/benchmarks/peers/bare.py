@@ -1,6 +1,6 @@
-"""The bare loop: decode, work, encode, in one process without a broker; prints its events/s of CPU time.
+"""The bare loop: decode, work, encode in one process without a broker. Prints its events/s of CPU time.
 
-EVENTS is a file with one event a line. With LEARN=1 the loop learns as well.
+EVENTS is a file with one event per line. With LEARN=1 the loop also learns.
 """
 
 import os

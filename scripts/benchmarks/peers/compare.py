@@ -1,4 +1,4 @@
-"""Driftline beside its peers on one real Kafka; and what moved between two runs."""
+"""Compares Driftline with its peers on one real Kafka, and the results of two runs."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ console = Console()
 
 
 def main(options: argparse.Namespace) -> int:
-    """Measure all programs in turns, and store the figures."""
+    """Measure all programs in turns and store the results."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with kafka(FOLDER / "kafka") as url:
         figures = list(rates(url.removeprefix("kafka://"), FOLDER, options.events, options.runs))
@@ -28,6 +28,6 @@ def main(options: argparse.Namespace) -> int:
 
 
 def compare(old: Path, new: Path) -> int:
-    """Show what moved between two stored runs."""
+    """Print the differences between two stored results."""
     console.print(results.compare(results.load(old), results.load(new)))
     return 0

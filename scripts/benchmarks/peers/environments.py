@@ -1,4 +1,4 @@
-"""The peers' programs in environments of their own, with the versions that were measured."""
+"""Virtual environments for the peers' programs, with pinned versions."""
 
 import shutil
 import subprocess
@@ -13,14 +13,14 @@ RIVER = "river==0.26.1"
 
 @dataclass(frozen=True)
 class Peer:
-    """A program that does the same work; `arguments` follow its Python."""
+    """A program that does the same work; `arguments` are those of its Python."""
 
     name: str
     requirements: tuple[str, ...]
     arguments: tuple[str, ...]
 
     def command(self) -> list[str]:
-        """What starts it, after its environment is installed where that is missing."""
+        """Return the command; installs the environment first if it is missing."""
         return [str(self._python()), *self.arguments]
 
     def _python(self) -> Path:

@@ -1,4 +1,4 @@
-"""Faust, as its documentation shows: an agent over a topic of JSON."""
+"""Faust, as in its documentation: an agent on a topic of JSON."""
 
 import os
 import sys

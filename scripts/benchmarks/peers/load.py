@@ -1,4 +1,4 @@
-"""The events of the comparison with the peers, and their labels."""
+"""Events and labels for the comparison with the peers."""
 
 import random
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ LABEL_DELAY = 5_000  # ms
 
 
 def events(count: int, step: int = 10) -> Iterator[dict[str, Any]]:
-    """`count` events, `step` ms apart: ten numbers, and whether their noisy sum is above 0."""
+    """Yield `count` events, `step` ms apart: ten numbers, and whether their noisy sum is above 0."""
     draw = random.Random(1)  # noqa: S311  the same each time
     for number in range(count):
         x = {f"f{j}": round(draw.gauss(0, 1), 6) for j in range(10)}
@@ -25,12 +25,12 @@ def events(count: int, step: int = 10) -> Iterator[dict[str, Any]]:
 
 
 def label(event: dict[str, Any]) -> dict[str, Any]:
-    """The event's label."""
+    """Return the label of the event."""
     return {"id": event["id"], "ts": event["ts"] + LABEL_DELAY, "y": bool(event["y"])}
 
 
 def fill(broker: str, count: int) -> None:
-    """Make the topics of events and labels anew, with `count` of each."""
+    """Recreate the topics of events and labels with `count` records each."""
     for topic in (EVENTS, LABELS):
         make_topic(broker, topic)
     producer = Producer(
@@ -45,7 +45,7 @@ def fill(broker: str, count: int) -> None:
 
 
 def make_topic(broker: str, topic: str) -> None:
-    """Make the topic, empty, with one partition whose old timestamps do not let Kafka delete records."""
+    """Create an empty topic with one partition and unlimited retention, since the timestamps are old."""
     admin = AdminClient({"bootstrap.servers": broker})
     if topic in admin.list_topics(timeout=10).topics:
         admin.delete_topics([topic], operation_timeout=10)[topic].result()

@@ -1,4 +1,4 @@
-"""Measures a program from outside: how far it is on a topic, and the CPU time of its processes."""
+"""Measures a program from outside: its progress on a topic, and the CPU time of its processes."""
 
 import subprocess
 import time
@@ -16,7 +16,7 @@ WARM = 0.3  # the share of the events that is not measured
 
 @dataclass(frozen=True)
 class Rate:
-    """Events/s of CPU time of all processes and by the wall clock, and memory (MB) at the end."""
+    """Events/s of CPU time of all processes, events/s of wall time, and memory at the end (MB)."""
 
     cpu: float
     wall: float
@@ -27,7 +27,7 @@ class Rate:
 def running(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
 ) -> Iterator[psutil.Process]:
-    """The program, which is ended with its children after the block."""
+    """Run the program for the block; terminate it and its children afterwards."""
     with log.open("wb") as output:
         program = psutil.Popen(command, cwd=folder, env=dict(environment), stdout=output, stderr=output)
     try:
@@ -44,7 +44,7 @@ def running(
 
 
 def rate(program: psutil.Process, position: Callable[[], int], count: int) -> Rate:
-    """The rate over the last events of `count`, by the position that the program reaches."""
+    """Return the rate over the events after the warm-up, until the program has processed `count`."""
     wait_for(program, lambda: position() >= WARM * count)
     began, first, spent = time.monotonic(), position(), cpu_seconds(program)
     wait_for(program, lambda: position() >= count)
@@ -57,18 +57,18 @@ def rate(program: psutil.Process, position: Callable[[], int], count: int) -> Ra
 
 
 def wait_for(program: psutil.Process, condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds; end with the program's exit code if it ends before."""
+    """Wait until the condition holds; raise `SystemExit` if the program exits or takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if not program.is_running() or program.status() == psutil.STATUS_ZOMBIE:
-            raise SystemExit(f"{program.args[:3]} ended early; look into its log")
+            raise SystemExit(f"{program.args[:3]} exited early; see its log")
         if time.monotonic() > deadline:
-            raise SystemExit(f"{program.args[:3]} did not finish within {PATIENCE:g} s; look into its log")
+            raise SystemExit(f"{program.args[:3]} did not finish within {PATIENCE:g} s; see its log")
         time.sleep(0.02)
 
 
 def cpu_seconds(program: psutil.Process) -> float:
-    """CPU time of the program and its children so far."""
+    """Return the CPU seconds that the program and its children have used."""
     total = 0.0
     for process in _tree(program):
         with suppress(psutil.Error):
@@ -78,7 +78,7 @@ def cpu_seconds(program: psutil.Process) -> float:
 
 
 def resident(program: psutil.Process) -> float:
-    """Memory of the program and its children in MB; what they share is counted once."""
+    """Return the memory of the program and its children in MB; shared pages count once."""
     total = 0
     for process in _tree(program):
         with suppress(psutil.Error):
@@ -87,7 +87,7 @@ def resident(program: psutil.Process) -> float:
 
 
 class Watermarks:
-    """Looks at the end of topics and at the offsets of groups on one broker."""
+    """Reads end offsets of topics and committed offsets of groups on one broker."""
 
     def __init__(self, broker: str) -> None:
         self._broker = broker
@@ -95,12 +95,12 @@ class Watermarks:
         self._groups: dict[str, Consumer] = {}
 
     def end(self, topic: str) -> int:
-        """The end offset of the topic's only partition."""
+        """Return the end offset of the topic's only partition."""
         offset: int = self._ends.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
         return offset
 
     def committed(self, group: str, topic: str) -> int:
-        """The group's committed offset on the topic's only partition."""
+        """Return the group's committed offset on the topic's only partition."""
         if group not in self._groups:
             settings = {"bootstrap.servers": self._broker, "group.id": group, "enable.auto.commit": False}
             self._groups[group] = Consumer(settings)

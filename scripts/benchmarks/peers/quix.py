@@ -1,4 +1,4 @@
-"""Quix Streams, as its documentation shows: a dataframe over a topic of JSON."""
+"""Quix Streams, as in its documentation: a dataframe on a topic of JSON."""
 
 from quixstreams import Application
 from work import ANSWERS, BROKER, EVENTS, work

@@ -1,4 +1,4 @@
-"""W1 and W2: the predict and the learn flow beside the peers that do the same work on the same Kafka."""
+"""Measures the predict and learn flows and the peers, which do the same work on the same Kafka."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ RUNNER = (sys.executable, "-m", "flows.runtime.runner")
 
 
 def rates(broker: str, folder: Path, count: int, runs: int) -> Iterator[Figure]:
-    """The figures of `runs` rounds, in which all programs take turns, over `count` events each."""
+    """Yield the figures of `runs` rounds over `count` events each; the programs take turns."""
     fill(broker, count)
     bench = _Bench(broker, folder, count)
     ours: dict[str, list[Rate]] = {"predict": [], "learn": []}
@@ -41,7 +41,7 @@ def rates(broker: str, folder: Path, count: int, runs: int) -> Iterator[Figure]:
 
 
 class _Bench:
-    """One comparison: its Kafka, its folder and its number of events."""
+    """One comparison on one Kafka, in one folder, with a fixed number of events."""
 
     def __init__(self, broker: str, folder: Path, count: int) -> None:
         self._broker = broker
@@ -54,7 +54,7 @@ class _Bench:
         self._number = 0
 
     def ours(self) -> dict[str, Rate]:
-        """The predict flow over the events, then the learn flow over its predictions and the labels."""
+        """Measure the predict flow, then the learn flow on its predictions and the labels."""
         forget(self._project)
         pipeline = self._project.pipeline
         predictions, group = pipeline.topic("predictions"), pipeline.group("learn")
@@ -74,7 +74,7 @@ class _Bench:
             return rate(program, position, self._count)
 
     def bare(self, work: str) -> Rate:
-        """The bare loop, which tells its rate itself."""
+        """Return the rate that the bare loop prints."""
         environment = {**os.environ, "EVENTS": str(self._file), "LEARN": str(int(work == "learn"))}
         found = subprocess.run(
             BARE.command(), cwd=HERE, env=environment, capture_output=True, text=True, check=True
@@ -82,7 +82,7 @@ class _Bench:
         return Rate(float(found.stdout), float(found.stdout), 0)
 
     def peer(self, peer: Peer, work: str) -> Rate:
-        """The peer's program, with an output topic and a group of its own."""
+        """Measure the peer's program with its own output topic and consumer group."""
         self._number += 1
         answers = f"bench_answers_{self._number}"
         make_topic(self._broker, answers)
@@ -100,7 +100,7 @@ class _Bench:
 
 
 def project(broker: str, folder: Path) -> Engine:
-    """The project of the comparison in `folder`, applied."""
+    """Create and apply the project of the comparison in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(HERE / "project", folder)
     os.environ["DRIFTLINE_BROKER"] = f"kafka://{broker}"
@@ -110,7 +110,7 @@ def project(broker: str, folder: Path) -> Engine:
 
 
 def forget(running: Engine) -> None:
-    """Remove what the flows have stored, and make the pipeline's own topics anew."""
+    """Delete the state of the flows and recreate the pipeline's own topics."""
     shutil.rmtree(running.settings.state_dir / "state", ignore_errors=True)
     own = [topic for topic in running.pipeline.topics if topic not in (EVENTS, LABELS)]
     with closing(running.open_broker()) as broker:

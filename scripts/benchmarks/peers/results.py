@@ -1,4 +1,4 @@
-"""Figures of a run, as ratios with their spread; stored as JSON, compared and shown as tables."""
+"""Results of a run as ratios with their spread: stored as JSON, compared, and shown as tables."""
 
 import platform
 import subprocess
@@ -14,15 +14,15 @@ import orjson
 import psutil
 from rich.table import Table
 
-FALL = 0.1  # a ratio that falls by more than this share has become worse
+FALL = 0.1  # a larger relative change of a ratio counts as better or worse
 PACKAGES = ("bytewax", "confluent-kafka", "river", "orjson", "numpy")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of ours beside the same of a baseline, measured in turns; `unit` of both.
+    """Measurements of Driftline and of a baseline, taken in turns, both in `unit`.
 
-    `higher_is_better` says which way a ratio of ours to the baseline's is good.
+    `higher_is_better` says whether a larger ratio of ours to the baseline's is an improvement.
     """
 
     work: str
@@ -34,12 +34,12 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        """The median of ours by the median of theirs."""
+        """The median of ours divided by the median of theirs."""
         return median(self.ours) / median(self.theirs)
 
 
 def save(figures: Sequence[Figure], file: Path) -> None:
-    """Write the figures with the machine, the versions and the commit they are of."""
+    """Write the figures together with the machine, the versions and the commit."""
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(figure), "ratio": figure.ratio} for figure in figures]
     document = {"of": _circumstances(), "figures": rows}
@@ -47,13 +47,13 @@ def save(figures: Sequence[Figure], file: Path) -> None:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """The document that `save` wrote."""
+    """Return the document that `save` wrote."""
     document: dict[str, Any] = orjson.loads(file.read_bytes())
     return document
 
 
 def table(figures: Sequence[Figure]) -> Table:
-    """One row for each figure: medians, the spread of ours, and the ratio."""
+    """Return a table with a row per figure: medians, the spread of ours, and the ratio."""
     shown = Table("work", "baseline", "unit", "baseline's", "ours", "from", "to", "ratio")
     for figure in figures:
         values = (median(figure.theirs), median(figure.ours), min(figure.ours), max(figure.ours))
@@ -63,7 +63,7 @@ def table(figures: Sequence[Figure]) -> Table:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Table:
-    """What moved between two documents: the ratio before and after, and whether it became worse."""
+    """Return a table of the ratios in two documents, with the changes beyond `FALL` marked."""
     shown = Table("work", "baseline", "before", "after", "change", "")
     before = {(row["work"], row["baseline"], row["unit"]): row for row in old["figures"]}
     for row in new["figures"]:

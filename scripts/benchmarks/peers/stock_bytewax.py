@@ -1,4 +1,4 @@
-"""Bytewax with its own Kafka connectors; run by `python -m bytewax.run stock_bytewax`."""
+"""Bytewax with its own Kafka connectors; run with `python -m bytewax.run stock_bytewax`."""
 
 import bytewax.operators as op
 import orjson

@@ -1,4 +1,4 @@
-"""What each program does with an event: score it, and learn it where LEARN=1."""
+"""The work of each program on an event: score it, and learn it if LEARN=1."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
 
 
 def work(event: dict[str, Any]) -> dict[str, Any]:
-    """The answer to one event."""
+    """Return the prediction for one event."""
     x = {name: event[name] for name in NAMES}
     score = model.predict_proba_one(x).get(True, 0.5)
     if LEARN:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from endpoints import SECRET, endpoint
 from harness import PATIENCE, Project, run_flow, server_port, wait_until
+from metric_values import value_of
 from signals import changed, outgoing, signal
 
 from flows.adapters.http.receiver import Receiver
@@ -132,7 +133,7 @@ def test_an_endpoint_that_is_gone_gets_nothing_more_until_its_settings_change(
         run_flow(here.engine(), "alert", until=lambda _: len(receiver.alerts) == 2)
         assert "default" in caplog.text
         assert "is disabled until its URL or secret changes" in caplog.text
-        assert disabled._value.get() == 1
+        assert value_of(disabled) == 1
         caplog.clear()
         project.send([outgoing(signal(3))])
         run_flow(here.engine(), "alert", until=lambda _: len(receiver.alerts) == 3)
@@ -146,7 +147,7 @@ def test_an_endpoint_that_is_gone_gets_nothing_more_until_its_settings_change(
         here = second(alerting(project, healed.url), receiver.url)
         run_flow(here.engine(), "alert", until=lambda _: bool(healed.alerts) and len(receiver.alerts) == 4)
         assert [alert["data"]["sequence"] for alert in healed.alerts] == [4]
-    assert disabled._value.get() == 0
+    assert value_of(disabled) == 0
     assert receiver.repeats == 0
 
 

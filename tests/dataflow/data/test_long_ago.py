@@ -19,12 +19,12 @@ START = 831_427_200_000  # 1996-05-07T00:00:00Z
 FLIGHTS = 60
 DAY = 24 * HOUR
 LATELY = 1_767_225_599_999  # the last millisecond of 2025
-MODULE = """
+MODULE = f"""
 from dataclasses import replace
 
 from flows.pipelines import flight_delays
 
-pipeline = replace(flight_delays.pipeline, dataset="test_long_ago:records")
+pipeline = replace(flight_delays.pipeline, dataset="{__name__}:records")
 """
 
 

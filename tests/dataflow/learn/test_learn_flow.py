@@ -13,6 +13,7 @@ from harness import CrashAfter, Project, run_flow, wait_until
 from labelled_world import CHANGE, DECLARED, FLIGHTS, world
 from made_flights import HOUR, MINUTE, NOON, label, prediction, served
 from made_parted import PARTITIONS, in_partitions
+from metric_values import value_of
 
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.drift.signal import DriftSignal
@@ -97,19 +98,19 @@ def test_predictions_that_no_label_comes_for_are_bounded_counted_and_warned_of_o
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = project.with_settings(BATCH=20).engine(max_pending=100)
-    random, before = Random(3), telemetry.PENDING_EVICTED._value.get()
+    random, before = Random(3), value_of(telemetry.PENDING_EVICTED)
     answers = [served(running, f"F{n:05}", NOON + n * MINUTE, True, True, random) for n in range(250)]
     project.send([prediction(running, answer) for answer in answers])
     run_flow(running, "learn")
-    assert telemetry.PENDING_LABELS._value.get() == 100
-    assert telemetry.PENDING_EVICTED._value.get() - before == 150
+    assert value_of(telemetry.PENDING_LABELS) == 100
+    assert value_of(telemetry.PENDING_EVICTED) - before == 150
     (warning,) = [r.getMessage() for r in caplog.records if r.name == "driftline.learn"]
     assert "max_pending = 100" in warning
 
     again = project.engine(max_pending=70)  # the limit is that of today's declaration, not of the state
     project.send([prediction(again, served(again, "late", NOON + HOUR * 5, True, True, random))])
     run_flow(again, "learn")
-    assert telemetry.PENDING_LABELS._value.get() == 70
+    assert value_of(telemetry.PENDING_LABELS) == 70
 
 
 def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(project: Project) -> None:
@@ -362,9 +363,9 @@ def test_an_outlier_is_counted_in_the_metrics_and_logged_once_for_each_feature(
         ]
     project.send(sorted(records, key=lambda record: record.timestamp))
     counter = telemetry.OUTLIERS.labels("minute_of_day")
-    before = counter._value.get()
+    before = value_of(counter)
     run_flow(running, "learn")
-    assert counter._value.get() - before == 2
+    assert value_of(counter) - before == 2
     *_, last = project.values("metrics")
     assert (last["labels"], last["outliers"]) == (300, 2)
     (warning,) = [r.getMessage() for r in caplog.records if r.name == "driftline.learn"]

@@ -3,10 +3,10 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
+import made_flights
+import made_minutes
 import orjson
-import places
 import pytest
 from click.testing import Result
 from harness import DRIFTLINE, PATIENCE, KafkaNode, Project, wait_until
@@ -73,8 +73,8 @@ def test_flows_that_do_not_run_are_told_and_end_the_command_with_what_was_sent(
 
 
 def test_a_replay_with_labels_after_minutes_is_served_as_the_backtest_says(project: Project) -> None:
-    for name in ("made_minutes.py", "made_flights.py"):
-        shutil.copy(Path(places.__file__).with_name(name), project.directory)
+    for module in (made_minutes, made_flights):
+        shutil.copy(module.__file__, project.directory)
     declared = project.directory / "driftline.toml"
     declared.write_text(declared.read_text().replace("flows.pipelines.flight_delays", "made_minutes"))
     expected = orjson.loads(project.run("backtest", "--json").stdout)

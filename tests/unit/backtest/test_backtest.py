@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from progressive import DAY, HOUR, Run, by_river
+from real_flights import scheduled
 from river import evaluate, linear_model, metrics, preprocessing
 
 from flows.backtest.backtest import questions
@@ -47,7 +48,7 @@ def flights_plan() -> FeaturePlan:
 @pytest.fixture(scope="module")
 def flights() -> list[Outgoing]:
     try:
-        return list(flights_data.records(4000))
+        return list(flights_data.dataset(scheduled()[:4000]))
     except ConfigError as error:
         pytest.skip(str(error))
 
@@ -98,7 +99,7 @@ def test_every_flight_is_answered_once_and_every_label_joined(flights, flights_r
 
 
 def test_the_same_records_give_the_same_scores_again(flights, flights_run):
-    part = flights[:6000]
+    part = flights[:3000]
     first = Run(flight_delays.pipeline, flights_plan()).over(part)
     again = Run(flight_delays.pipeline, flights_plan()).over(part)
     assert first.predictions == again.predictions == flights_run.predictions[: len(first.predictions)]

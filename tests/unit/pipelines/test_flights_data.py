@@ -1,6 +1,5 @@
 """The flights as topics: their times, their labels, their order, and what the module says about its data."""
 
-from collections import Counter
 from importlib.metadata import PackageNotFoundError
 from itertools import pairwise
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import orjson
 import pandas as pd
 import pytest
+from real_flights import scheduled
 
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.decode import Decoder
@@ -15,20 +15,19 @@ from flows.core.stream.times import milliseconds
 from flows.errors import ConfigError
 from flows.pipelines import flights_data
 from flows.pipelines.flight_delays import pipeline
-from flows.pipelines.flights_data import dataset, events, labels, read_csv, records, schedule
+from flows.pipelines.flights_data import dataset, events, labels, records
 
-FLIGHTS = 336_776
 ORDER = ["departures", "arrivals", "flight_labels", "flights"]
 
 
 @pytest.fixture(scope="module")
 def flights() -> pd.DataFrame:
-    return schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))
+    return scheduled()
 
 
 @pytest.fixture(scope="module")
 def first() -> list[Outgoing]:
-    return list(records(2_000))
+    return list(dataset(scheduled()[:2_000]))
 
 
 def payloads(log: list[Outgoing], topic: str) -> dict[str, dict[str, Any]]:
@@ -140,24 +139,6 @@ def test_a_limit_takes_the_first_flights_with_all_that_becomes_of_them(flights: 
     assert {record.key.decode() for record in log} == ids
     assert payloads(log, "flight_labels").keys() == payloads(log, "flights").keys() == ids
     assert log == list(limited)
-
-
-def test_nothing_is_lost_or_told_twice_in_the_whole_year(flights: pd.DataFrame) -> None:
-    everything = dataset(flights)
-    counts: Counter[str] = Counter()
-    latest = 0
-    for record in everything:
-        counts[record.topic] += 1
-        assert record.timestamp >= latest
-        latest = record.timestamp
-    assert counts == {
-        "flights": FLIGHTS,
-        "departures": 328_521,
-        "arrivals": 327_346,
-        "flight_labels": FLIGHTS,
-    }
-    assert (everything.events, len(everything)) == (FLIGHTS, counts.total())
-    assert flights["flight_id"].is_unique
 
 
 def test_the_data_are_as_the_module_describes_them(flights: pd.DataFrame) -> None:

@@ -1,7 +1,6 @@
 """The contest between champion and challenger, against a Bayes factor from SciPy and over many seeds."""
 
 import math
-import random
 from math import log
 
 import numpy as np
@@ -18,19 +17,19 @@ Scores = list[tuple[float, float, bool]]
 LEVEL, PATIENCE, BLOCK = 0.05, 2000, 20  # 100 blocks, as many as by default
 
 
-def logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+def logistic(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
 
 
 def rivals(seed: int, labels: int, champion_noise: float, challenger_noise: float) -> Scores:
     """Both know the probability of each event but for a noise of their own on the log odds."""
-    rng = random.Random(seed)
-    rows = []
-    for _ in range(labels):
-        odds = rng.gauss(-1, 1)
-        scores = [logistic(odds + rng.gauss(0, noise)) for noise in (champion_noise, challenger_noise)]
-        rows.append((*scores, rng.random() < logistic(odds)))
-    return rows
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(-1, 1, labels)
+    champion, challenger = (
+        logistic(odds + rng.normal(0, noise, labels)) for noise in (champion_noise, challenger_noise)
+    )
+    truths = rng.random(labels) < logistic(odds)
+    return list(zip(champion.tolist(), challenger.tolist(), truths.tolist(), strict=True))
 
 
 def losses(row: tuple[float, float, bool]) -> tuple[float, float]:
@@ -90,15 +89,12 @@ def test_of_equal_models_that_err_alike_for_a_while_fewer_are_promoted_than_the_
     """Every 20 events in a row share what the models do not know of them, as flights share a storm."""
     won = 0
     for seed in range(300):
-        rng = random.Random(seed)
-        rows = []
-        for _ in range(PATIENCE // BLOCK):
-            storm, one, other = rng.gauss(0, 1), rng.gauss(0, 0.5), rng.gauss(0, 0.5)
-            for _ in range(BLOCK):
-                odds = rng.gauss(-1, 1)
-                truth = rng.random() < logistic(odds + storm)
-                rows.append((logistic(odds + one), logistic(odds + other), truth))
-        won += verdict(rows)[0] == "won"
+        rng = np.random.default_rng(seed)
+        storm, one, other = (rng.normal(0, s, PATIENCE // BLOCK).repeat(BLOCK) for s in (1, 0.5, 0.5))
+        odds = rng.normal(-1, 1, PATIENCE)
+        truths = rng.random(PATIENCE) < logistic(odds + storm)
+        columns = logistic(odds + one), logistic(odds + other), truths
+        won += verdict(list(zip(*(column.tolist() for column in columns), strict=True)))[0] == "won"
     assert won / 300 < LEVEL
 
 

@@ -1,0 +1,10 @@
+"""Values of Prometheus metrics."""
+
+from typing import Any
+
+
+def value_of(metric: Any) -> float:
+    """Return the value of a counter or gauge, which has all its labels."""
+    (family,) = metric.collect()
+    value: float = family.samples[0].value
+    return value
