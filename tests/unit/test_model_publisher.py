@@ -12,8 +12,8 @@ from flows.adapters.sqlite.log import LogBroker
 from flows.core.models.model import Model, ModelMessage
 from flows.core.models.snapshots import INLINE_BYTES, Sealer
 from flows.core.stream.broker import Record, TopicSpec
-from flows.runtime import model_publisher
-from flows.runtime.model_publisher import ModelPublisher, newest_sequence
+from flows.runtime.steps import model_publisher
+from flows.runtime.steps.model_publisher import ModelPublisher, newest_sequence
 
 NOW = 1_357_035_300_000
 
