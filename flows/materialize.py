@@ -14,11 +14,11 @@ from dataclasses import replace
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from flows.adapters.feast.feature_stores import FeatureStores
 from flows.core.features.plan import FeaturePlan
 from flows.core.stream.broker import Outgoing
 from flows.pipeline import Pipeline
 from flows.runtime.engine import Engine, entry_point
-from flows.runtime.feature_stores import FeatureStores
 from flows.runtime.flow_io import FlowIO
 from flows.runtime.steps.materializing import DecodeStep, StoreBatch, StoreSink
 

@@ -13,6 +13,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.adapters.bytewax.stateful import expiring_stateful, stateful
+from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.sqlite.seed import Seed
 from flows.core.features.by_entity import BatchSplitter, EntityPart, EntityRouter
 from flows.core.features.idle import IdleIndex
@@ -21,7 +22,6 @@ from flows.core.models.snapshots import Sealer
 from flows.core.stream.broker import Record
 from flows.pipeline import Pipeline
 from flows.runtime.engine import Engine, entry_point
-from flows.runtime.feature_stores import FeatureStores
 from flows.runtime.flow_io import FlowIO
 from flows.runtime.steps.features import GatherStep, IntakeStep, LookUpStep, WindowsStep
 from flows.runtime.steps.scoring import PredictStep

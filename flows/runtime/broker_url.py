@@ -42,7 +42,7 @@ def membership(
     engine: str,
     on_loss: Callable[[str], None],
 ) -> AbstractContextManager[object]:
-    """Return the membership of `engine` in `group` while a block runs (see `flows.adapters.kafka.membership`).
+    """Return the membership of `engine` in `group`, to be held while a block runs.
 
     With the embedded log it does nothing: that serves one machine, where file locks exclude a second engine.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 from bytewax.dataflow import Dataflow
 
 from flows import settings as settings_module
+from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.fsspec.artifacts import artifact_store
 from flows.core.models.snapshots import Sealer
 from flows.core.stream.broker import Broker
@@ -20,7 +21,6 @@ from flows.host import state_dir
 from flows.pipeline import Pipeline
 from flows.runtime import project as projects
 from flows.runtime.broker_url import open_broker
-from flows.runtime.feature_stores import FeatureStores
 from flows.runtime.flow_io import FlowIO
 from flows.runtime.project import Project
 from flows.runtime.state import PipelineState

@@ -30,7 +30,7 @@ class Project:
     modules: tuple[str, ...]
 
     def pipeline(self, name: str = "") -> Pipeline:
-        """Return the pipeline called `name`, by default the only one; raises `ConfigError` if there is none."""
+        """Return the pipeline called `name`, by default the only one; raises `ConfigError`."""
         if not name and len(self.pipelines) == 1:
             return next(iter(self.pipelines.values()))
         if name not in self.pipelines:
@@ -89,8 +89,8 @@ def _check_topics(pipelines: Collection[Pipeline]) -> None:
             other = writers.setdefault(collision_name(topic), pipeline)
             if other is not pipeline:
                 raise ConfigError(
-                    f"pipelines {other.name!r} and {pipeline.name!r} would both write {topic!r}: Kafka treats "
-                    "'.' and '_' in names as equal; rename one of them"
+                    f"pipelines {other.name!r} and {pipeline.name!r} would both write {topic!r}: Kafka "
+                    "treats '.' and '_' in names as equal; rename one of them"
                 )
     for pipeline in pipelines:
         for stream in pipeline.input_streams:

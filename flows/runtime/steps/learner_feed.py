@@ -16,8 +16,8 @@ from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter
 from flows.errors import InvalidRecord, SnapshotError, StaleSnapshot, SupersededSnapshot
 from flows.pipeline import Pipeline
-from flows.runtime.model_publisher import ModelPublisher
 from flows.runtime.steps.learner_gauges import LearnerGauges
+from flows.runtime.steps.model_publisher import ModelPublisher
 from flows.runtime.user_faults import FaultLog
 
 _log = logging.getLogger("driftline.learn")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from flows.adapters.prometheus import metrics
 from flows.core.learning.learner import Learner, Outlier
-from flows.runtime.model_gauges import show_models
+from flows.runtime.steps.model_gauges import show_models
 
 _OUTLIER_POLICY = {"skip": "the event is not learned", "clip": "it is learned as the end of the range"}
 

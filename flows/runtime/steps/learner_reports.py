@@ -9,7 +9,7 @@ from flows.core.stream.broker import Outgoing
 from flows.runtime.steps.learner_gauges import LearnerGauges
 
 _MEASURE_EVERY = 0.5  # seconds between metrics; they cost more than a model
-_ASSESS_EVERY = 5.0  # seconds between assessments; one takes a tenth of a second
+ASSESS_EVERY = 5.0  # seconds between assessments; one takes a tenth of a second
 
 
 class LearnerReports:
@@ -71,7 +71,7 @@ class LearnerReports:
         The metrics come first, so that the assessment is the last record of these labels also after a crash
         between the two.
         """
-        self._assess_at = time.monotonic() + _ASSESS_EVERY
+        self._assess_at = time.monotonic() + ASSESS_EVERY
         evaluation = self._learner.evaluation
         if self.assessed == evaluation.labels:
             return []

@@ -18,10 +18,10 @@ from flows.errors import StoreError
 from flows.pipeline import Pipeline
 from flows.runtime.flow_io import FlowIO
 from flows.runtime.learner import new_learner
-from flows.runtime.model_publisher import ModelPublisher, newest_sequence
 from flows.runtime.steps.learner_feed import LearnerFeed
 from flows.runtime.steps.learner_gauges import LearnerGauges
 from flows.runtime.steps.learner_reports import LearnerReports
+from flows.runtime.steps.model_publisher import ModelPublisher, newest_sequence
 
 _log = logging.getLogger("driftline.learn")
 

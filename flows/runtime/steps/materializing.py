@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.feast.offline import FAN_IN, OfflineStore
 from flows.adapters.feast.online import OnlineStore
 from flows.adapters.prometheus import metrics
@@ -20,7 +21,6 @@ from flows.core.stream.dead_letter import dead_letter
 from flows.core.stream.drain import Drain
 from flows.errors import InvalidRecord, StoreError
 from flows.pipeline import Pipeline
-from flows.runtime.feature_stores import FeatureStores
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between attempts at a store that is unavailable
 _POLL = 0.05  # seconds

@@ -12,7 +12,7 @@ from flows.core.serving.predictor import Predictor
 from flows.core.stream.broker import Outgoing
 from flows.host.functions import load_transformer
 from flows.pipeline import Pipeline
-from flows.runtime.model_gauges import show_models
+from flows.runtime.steps.model_gauges import show_models
 from flows.runtime.user_faults import FaultLog
 
 _log = logging.getLogger("driftline.predict")

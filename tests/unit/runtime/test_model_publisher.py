@@ -9,8 +9,9 @@ from river import linear_model
 from flows.core.models.model import Model
 from flows.core.models.snapshots import INLINE_BYTES, Sealer
 from flows.core.stream.broker import Record
-from flows.runtime import model_publisher
-from flows.runtime.model_publisher import ModelPublisher
+from flows.runtime.steps import model_publisher
+from flows.runtime.steps.model_publisher import ModelPublisher
+from flows.runtime.steps.model_publisher import newest_sequence
 
 NOW = 1_357_035_300_000
 

@@ -64,8 +64,8 @@ class ModelPublisher:
             self._warn_above *= 2
         _log.warning(
             "model %s has %s bytes; snapshots above %s bytes go to the artifact store, at most one every "
-            "%.1f s. If it grows with each new value, bound it: hash texts (FeatureHasher) instead of one-hot "
-            "encoding them, or limit a tree's max_depth and max_size",
+            "%.1f s. If it grows with each new value, bound it: hash texts (FeatureHasher) instead of "
+            "one-hot encoding them, or limit a tree's max_depth and max_size",
             model.version,
             f"{size:,}",
             f"{INLINE_BYTES:,}",
