@@ -69,7 +69,7 @@ def test_what_another_version_stored_is_refused_in_one_line(project: Project, ve
     state.parent.mkdir(parents=True, exist_ok=True)
 
     running.plan_file.write_bytes((folder / "plan.json").read_bytes())
-    for command in (("run", "predict"), ("backtest", "--limit", "10")):
+    for command in (("run", "predict"), ("backtest", "--events", "10")):
         outcome = project.run(*command)
         assert outcome.returncode == 2, outcome.stderr
         (line,) = lines(outcome)
