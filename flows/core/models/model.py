@@ -7,9 +7,8 @@ from typing import Any, Literal, NamedTuple
 from flows.core.models.baselines import Score
 from flows.core.models.tasks import BINARY, Features, Task, Truth
 
-Role = Literal[
-    "champion", "challenger", "retired", "candidate"
-]  # the learner promotes a candidate to challenger
+# the learner makes a candidate its challenger
+Role = Literal["champion", "challenger", "retired", "candidate"]
 
 _LARGEST = 1e150  # of a score, so that its square is finite too
 
