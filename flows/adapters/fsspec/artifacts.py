@@ -1,7 +1,7 @@
-"""The artifact store: large estimators, each a file whose name has the SHA-256 of its content.
+"""The artifact store: large estimators, each in a file named by the SHA-256 of its content.
 
-It is a folder, or whatever fsspec reaches by a URL. The newest artifacts of a kind are kept, and any that is
-younger than ten minutes, so that a predictor that lags still finds what its message refers to.
+The store is a folder or an fsspec URL. It keeps the newest artifacts of each kind and all artifacts younger
+than ten minutes, so that a lagging predictor still finds the artifact that its message refers to.
 """
 
 import time
@@ -14,7 +14,7 @@ from flows.errors import ConfigError, StoreError
 from flows.host.files import replacing, sync
 from flows.host.state_dir import make_private
 
-KEPT = 4  # of a kind: champion and challenger of the last two publications
+KEPT = 4  # artifacts of a kind: champion and challenger of the last two publications
 KEPT_SECONDS = 600.0
 
 _UNFINISHED = ".tmp"
@@ -38,7 +38,7 @@ class ArtifactStore:
 
     def __init__(self, files: _Files) -> None:
         self._files = files
-        self._seen: dict[str, float] = {}  # when this process first saw each
+        self._seen: dict[str, float] = {}  # monotonic time at which this process first saw each
 
     def put(self, name: str, content: bytes) -> None:
         """Store an artifact durably, and remove old ones of its kind; raises `StoreError`."""
@@ -48,7 +48,7 @@ class ArtifactStore:
         self._prune(name.partition("-")[0], [*known, name])
 
     def get(self, name: str, size: int) -> bytes | None:
-        """Return the artifact, None if there is none of that size; raises `StoreError`."""
+        """Return the artifact, None if it is missing, b"" if it has another size; raises `StoreError`."""
         return self._files.read(name, size)
 
     def names(self) -> list[str]:
@@ -65,14 +65,14 @@ class ArtifactStore:
 
 
 def artifact_store(url: str, pipeline: str) -> ArtifactStore:
-    """Return the pipeline's part of the store at `url`, a folder or an fsspec URL; raises `ConfigError`."""
+    """Return the store of a pipeline under `url`, a folder or an fsspec URL; raises `ConfigError`."""
     if "://" not in url or url.startswith("file://"):
         return ArtifactStore(_Folder(Path(url.removeprefix("file://")) / pipeline))
     return ArtifactStore(_Remote(url, pipeline))
 
 
 class _Folder:
-    """Files appear whole and last: they are written beside, synced and renamed."""
+    """Files in a folder, each written under a temporary name, synced and renamed: it is whole or missing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -80,7 +80,7 @@ class _Folder:
     def write(self, name: str, content: bytes) -> None:
         with self._explained():
             make_private(self._folder)
-            # one name for each kind, so that a crash leaves one unfinished file at most
+            # one temporary name for each kind, so that crashes leave at most one unfinished file
             unfinished = self._folder / f"{name.partition('-')[0]}{_UNFINISHED}"
             with replacing(self._folder / name, unfinished):
                 unfinished.write_bytes(content)
@@ -107,16 +107,16 @@ class _Folder:
             yield
         except OSError as error:
             raise StoreError(
-                f"the artifact store {self._folder} does not work: {error.strerror}; see that there is room "
-                "and that it can be written, or set DRIFTLINE_ARTIFACTS"
+                f"the artifact store {self._folder} failed: {error.strerror}; check that it has room and "
+                "can be written, or set DRIFTLINE_ARTIFACTS"
             ) from error
 
 
 class _Remote:
-    """What fsspec reaches; its stores replace an object as a whole."""
+    """Objects at an fsspec URL; its stores replace an object atomically."""
 
     def __init__(self, url: str, pipeline: str) -> None:
-        from fsspec.core import url_to_fs  # only where a URL is set
+        from fsspec.core import url_to_fs  # imported only if a URL is set
 
         try:
             self._files, root = url_to_fs(url)
@@ -153,8 +153,8 @@ class _Remote:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each of fsspec's stores has errors of its own
+        except Exception as error:  # each fsspec store has its own errors
             raise StoreError(
-                f"the artifact store {self._root} does not work: {type(error).__name__}: {error}; see that "
-                "it answers, or set DRIFTLINE_ARTIFACTS"
+                f"the artifact store {self._root} failed: {type(error).__name__}: {error}; check that it "
+                "answers, or set DRIFTLINE_ARTIFACTS"
             ) from error

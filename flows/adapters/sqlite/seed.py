@@ -46,7 +46,7 @@ class Seed:
         if made_for != (plan, slots):
             raise ConfigError(
                 f"{file} must be for plan {plan} and {slots} partitions, got plan {made_for[0]} and "
-                f"{made_for[1]}; {_ADVICE}"
+                f"{made_for[1]} partitions; {_ADVICE}"
             )
 
     def intake(self, slot: int) -> bytes | None:

@@ -1,7 +1,7 @@
-"""Loads River so that a flow starts with 2 s of processor time, not 3. To be imported before River.
+"""Loads River in 2 s of processor time instead of 3. Import it before River.
 
-Some of River's modules import `scipy.stats` and SQLAlchemy, which take longer to load than River itself, for
-a metric, a test or a reader that is hardly ever used. Here they are loaded when such a one is first called.
+Some modules of River import `scipy.stats` and SQLAlchemy for a rarely used metric, test or reader. These take
+longer to load than River itself, so they are loaded at their first use.
 """
 
 import importlib
@@ -13,7 +13,7 @@ _SLOW = ("scipy.stats", "sqlalchemy")
 
 
 class _Later:
-    """What a module holds under a name; the module is loaded at its first use."""
+    """An attribute of a module that is imported when the attribute is first used."""
 
     def __init__(self, module: str, name: str) -> None:
         self._place = module, name
@@ -30,10 +30,10 @@ class _Later:
 
 
 class _StandIn(ModuleType):
-    """In place of a module while others import it."""
+    """Replaces a module while other modules import it."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # the import system looks at these
+        if name.startswith("__"):  # the import system reads these
             raise AttributeError(name)
         return _Later(self.__name__, name)
 
@@ -41,7 +41,7 @@ class _StandIn(ModuleType):
 _missing = [name for name in _SLOW if name not in sys.modules]
 sys.modules.update({name: _StandIn(name) for name in _missing})
 try:
-    from river import drift, metrics, preprocessing  # noqa: F401  which import most of the others
+    from river import drift, metrics, preprocessing  # noqa: F401  they import most other modules
 finally:
     for _name in _missing:
         del sys.modules[_name]

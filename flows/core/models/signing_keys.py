@@ -1,6 +1,6 @@
-"""Keys for one purpose each, derived from the project's secret by HKDF-SHA256 (RFC 5869).
+"""Signing keys, one for each purpose, derived from the project's secret by HKDF-SHA256 (RFC 5869).
 
-What was signed for one purpose does not verify for another: a stored flow state is never taken for a model.
+A signature for one purpose does not verify for another, so a flow state is never accepted as a model.
 """
 
 import hmac
@@ -16,8 +16,9 @@ def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int = _HASH_BYT
     False
     """
     pseudorandom = hmac.digest(salt or bytes(_HASH_BYTES), secret, "sha256")
-    output, block = b"", b""
-    for number in range(1, -(-length // _HASH_BYTES) + 1):
+    output, block, number = b"", b"", 0
+    while len(output) < length:
+        number += 1
         block = hmac.digest(pseudorandom, block + info + bytes([number]), "sha256")
         output += block
     return output[:length]

@@ -1,5 +1,6 @@
 """What a crash leaves in Bytewax's recovery store, and that it is not taken for state."""
 
+import os
 import pickle
 import sqlite3
 from collections.abc import Callable, Iterable
@@ -8,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import bytewax.operators as op
+import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -16,7 +18,9 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.run import cli_main
 from bytewax.testing import TestingSink
 
-from flows.adapters.bytewax.recovery import forget_unfinished, prepare
+from flows.adapters.bytewax.recovery import FORMAT_FILE, forget_unfinished, prepare
+from flows.adapters.bytewax.stored_slots import stored_slots
+from flows.errors import ConfigError
 
 Items = Iterable[list[str]]
 
@@ -129,3 +133,34 @@ def test_after_a_crash_the_last_finished_epoch_stays(tmp_path: Path) -> None:
     crashed(directory, [["a"], ["b"], []])
     prepare(directory, 1)
     assert execution(directory, [["c"]]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("found", [None, "", "driftline-state/1", "driftline-state/3", "x" * 1000])
+def test_a_store_of_another_format_is_neither_changed_nor_read(tmp_path: Path, found: str | None) -> None:
+    directory = tmp_path / "state" / "predict"
+    prepare(directory, 1)
+    part, file = directory / "part-0.sqlite3", directory / FORMAT_FILE
+    before = part.read_bytes()
+    file.unlink() if found is None else file.write_text(found)
+    for use in (lambda: prepare(directory, 1), lambda: stored_slots(directory)):
+        with pytest.raises(ConfigError) as refused:
+            use()
+        said = str(refused.value)
+        assert "must be of format driftline-state/2, got " in said
+        assert said.endswith(
+            f"; stop the flows, remove the folder {directory.parent}, and start them again: the state is "
+            "made from the topics"
+        )
+        assert len(said) < 500 + 2 * len(str(directory))
+    assert part.read_bytes() == before
+
+
+def test_the_format_of_a_store_is_no_one_else_s_to_write(tmp_path: Path) -> None:
+    """Also where the umask lets the group write."""
+    before = os.umask(0o002)
+    try:
+        prepare(tmp_path / "predict", 1)
+        prepare(tmp_path / "predict", 1)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "predict" / FORMAT_FILE).stat().st_mode & 0o777 == 0o600

@@ -1,5 +1,6 @@
 """A predict flow that starts with a backfill's seed answers as one that read the history itself."""
 
+import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -203,7 +204,7 @@ def test_the_rows_of_a_backfill_are_those_of_the_flow(project: Project) -> None:
 def test_a_seed_of_another_plan_or_of_other_partitions_is_refused(project: Project) -> None:
     running = project.engine()
     write_seed(running.state.seed_file, "0123456789ab", {}, [b"{}"], [])
-    with pytest.raises(ConfigError, match=r"made for plan 0123456789ab .* run `driftline backfill --seed`"):
+    with pytest.raises(ConfigError, match=r"got plan 0123456789ab .* run `driftline backfill --seed`"):
         build(running)
     write_seed(running.state.seed_file, running.state.plan().hash, {}, [b"{}", b"{}"], [])
     with pytest.raises(ConfigError, match="2 partitions"):
@@ -215,8 +216,19 @@ def test_what_is_no_seed_is_refused(project: Project, content: bytes) -> None:
     running = project.engine()
     running.state.seed_file.parent.mkdir(parents=True)
     running.state.seed_file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"seed\.db cannot be read"):
+    with pytest.raises(ConfigError, match=r"seed\.db (cannot be read|must be a seed)"):
         build(running)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_seed_of_another_version_is_refused(tmp_path: Path, version: int) -> None:
+    file = tmp_path / "state" / "seed.db"
+    write_seed(file, "plan", {}, [b"{}"], [])
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+    expected = f"must be of format driftline-seed/2, got 'driftline-seed/{version}'; remove it"
+    with pytest.raises(ConfigError, match=expected):
+        Seed(file, "plan", 1)
 
 
 def test_a_seed_appears_as_a_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import orjson
 import pytest
 
 from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
+from flows.errors import ConfigError
 
 COUNT = Aggregate("count_1h", "count", "delay", 3_600_000)
 MEAN = Aggregate("mean_delay_1h", "mean", "delay", 3_600_000)
@@ -51,6 +52,28 @@ def test_a_plan_survives_being_written_and_read() -> None:
     again = FeaturePlan.from_json(PLAN.to_json())
     assert again == PLAN
     assert again.hash == PLAN.hash
+
+
+@pytest.mark.parametrize("found", [None, "driftline-plan/3", 7])
+def test_a_plan_of_another_version_is_refused_in_one_line(found: object) -> None:
+    raw = {**orjson.loads(PLAN.to_json()), "format": found}
+    with pytest.raises(ConfigError) as refused:
+        FeaturePlan.from_json(orjson.dumps(raw))
+    got = "none (stored before Driftline 0.2.0)" if found is None else repr(str(found))
+    assert str(refused.value) == (
+        f"the feature plan must be of format driftline-plan/2, got {got}; run `driftline apply`"
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{", b'{"format": "driftline-plan/2"}', b'{"format": "driftline-plan/2", "views": 1}'],
+)
+def test_a_damaged_plan_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(
+        ConfigError, match=r"must be JSON as `driftline apply` writes it, .*; run `driftline apply`"
+    ):
+        FeaturePlan.from_json(data)
 
 
 def test_the_hash_is_the_same_in_every_process_and_release() -> None:
