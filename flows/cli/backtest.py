@@ -53,7 +53,7 @@ def backtest(
     running = engine(name)
     page = report or Path(f"backtest-{running.pipeline.name}.html")
     running.plan()  # fails before the data set is read, if `driftline apply` never ran
-    records = dataset(running, events, data)
+    records = dataset(running.pipeline, events, data)
     _check_writable(page)
     summary, html = _run(running, records)
     page.write_text(html, "utf-8")

@@ -9,8 +9,7 @@ from flows.cli.output import err
 from flows.errors import ConfigError
 
 if TYPE_CHECKING:
-    from flows.pipeline import Dataset
-    from flows.runtime.engine import Engine
+    from flows.pipeline import Dataset, Pipeline
 
 PipelineOption = Annotated[
     str,
@@ -50,7 +49,7 @@ def moment(option: str, text: str) -> int:
         raise ConfigError(f"{option} {error}, got {text!r}; write it as 2013-03-01T00:00:00Z") from None
 
 
-def dataset(running: "Engine", events: int | None, data: Path | None) -> "Dataset":
+def dataset(pipeline: "Pipeline", events: int | None, data: Path | None) -> "Dataset":
     """Return the pipeline's data set: its first `events`, or what it makes of the file `data`."""
     with err.status("reading the data set"):
-        return running.pipeline.load_dataset(events, data)
+        return pipeline.load_dataset(events, data)

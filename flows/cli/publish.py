@@ -86,7 +86,7 @@ def publish(
     if file:
         records: Any = FileRecords(file, _stream(running.pipeline, topic))
     else:
-        records = dataset(running, events, data)
+        records = dataset(running.pipeline, events, data)
     found = _survey(running.pipeline, records)
     if not unchecked:
         found.check(records.place if file else "record {} of the data set".format)
