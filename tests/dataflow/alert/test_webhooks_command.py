@@ -129,8 +129,16 @@ def test_a_replay_stops_at_the_first_alert_that_is_not_taken_and_fails(said: Sai
     ("arguments", "settings", "reason"),
     [
         (["test"], {}, "DRIFTLINE_WEBHOOK_URL"),
-        (["test", "--endpoint", "other"], to("https://example.org"), "among: default"),
-        (["replay", "--since", "yesterday"], to("https://example.org"), "--since 'yesterday'"),
+        (
+            ["test", "--endpoint", "other"],
+            to("https://example.org"),
+            "--endpoint must be one of default, got 'other'",
+        ),
+        (
+            ["replay", "--since", "yesterday"],
+            to("https://example.org"),
+            "--since must be a time in ISO 8601, got 'yesterday'",
+        ),
         (["test"], to("https://example.org", secret="hush"), "DRIFTLINE_WEBHOOK_SECRET"),  # noqa: S106
     ],
 )
