@@ -102,27 +102,26 @@ class Backtest:
     def _batch(self, records: Sequence[Record]) -> Progress:
         labels, events = self._pipeline.labels.topic, self._pipeline.events.topic
         computed = self._engine.take(record for record in records if record.topic != labels)
-        answers = {answer.record.offset: answer for answer in computed.answers}
-        progress = Progress(len(records), len(answers), [*map(dead_of, computed.dead)], [], computed.errors)
+        vectors = {vector.record.offset: vector for vector in computed.answers}
+        progress = Progress(len(records), len(vectors), [*map(dead_of, computed.dead)], [], computed.errors)
         for record in records:
             if record.topic == labels:
                 _collect(self._learn(record), record, progress)
-            elif record.topic == events and record.offset in answers:
-                answer = answers[record.offset]
-                _collect(self._predict(answer, progress.errors.append), record, progress)
+            elif record.topic == events and record.offset in vectors:
+                vector = vectors[record.offset]
+                _collect(self._predict(vector, progress.errors.append), record, progress)
         return progress
 
     def _predict(
-        self, answer: FeatureVector, failed: Callable[[Exception], object]
+        self, vector: FeatureVector, failed: Callable[[Exception], object]
     ) -> Iterator[LearnerEvent]:
-        record, question, vector = answer
         lineup = Lineup(self.learner.champion)  # the learner may have promoted another one
         try:
-            prediction = self._scorer.predict(question, vector, lineup, failed)
+            prediction = self._scorer.predict(vector.question, vector.vector, lineup, failed)
         except Exception as fault:  # an estimator is the user's code
-            yield DeadLabel(record, "model", detail_of("model", fault), fault)
+            yield DeadLabel(vector.record, "model", detail_of("model", fault), fault)
             return
-        self.served[question.id] = prediction.score
+        self.served[prediction.id] = prediction.score
         place = Position(self._pipeline.topic("predictions"), 0, self._predicted)
         self._predicted += 1
         yield from self.learner.predicted(prediction, place)

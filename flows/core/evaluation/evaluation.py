@@ -37,7 +37,7 @@ class Baselines:
     def __init__(self, task: Task = BINARY) -> None:
         self._baseline = task.baseline()
 
-    def beside(self, prediction: Prediction) -> Pending:
+    def pending(self, prediction: Prediction) -> Pending:
         """Return the prediction together with the current predictions of the baselines."""
         return Pending(prediction, self._baseline.majority, self._baseline.no_change)
 

@@ -151,8 +151,9 @@ _TIME = 8  # bytes before a packed prediction, so that expiry can read its time 
 
 def _pack(pending: Pending) -> bytes:
     """Return a pending prediction in compressed form, without its id."""
-    (_, time, *served), *baselines = pending
-    return time.to_bytes(_TIME, signed=True) + zlib.compress(orjson.dumps([*served, *baselines]), level=1)
+    _, time, *served = pending.prediction
+    content = orjson.dumps([*served, pending.majority, pending.no_change])
+    return time.to_bytes(_TIME, signed=True) + zlib.compress(content, level=1)
 
 
 def _unpack(event_id: str, packed: bytes) -> Pending:

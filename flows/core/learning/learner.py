@@ -151,7 +151,7 @@ class Learner:
         context = SignalContext(prediction.time, place, self.champion.version)
         value = self._task.monitored_value(prediction.score)
         yield from self._monitor.served(prediction.features, value, context)
-        joined = self._join.predicted(self._baselines.beside(prediction))
+        joined = self._join.predicted(self._baselines.pending(prediction))
         if joined is not None:
             yield from self._evaluate_and_learn(joined)
         if not self._task.learns_from_labels:

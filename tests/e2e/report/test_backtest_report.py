@@ -187,4 +187,4 @@ def test_a_backtest_in_which_no_label_came_has_a_page_too():
     recorder = BacktestRecorder(run.test, 3)
     for step in run.test.run([r for r in records(3) if r.topic == "visits"]):
         recorder.add(step)
-    assert "No label was known in time" in render(recorder.report())
+    assert "No label was joined with a prediction" in render(recorder.report())

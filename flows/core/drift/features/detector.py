@@ -62,6 +62,8 @@ class FeatureDrift:
         alarms: list[FeatureAlarm | Cleared] = []
         start, newest = 0, self._advance(times)
         while start < len(rows):
+            if self._width == 0:
+                self._join()
             end = min(len(rows), start + self._room(newest[start:]))
             self._add(rows[start:end], times[start:end], newest[start:end])
             if self._width == self._policy.window:
@@ -83,14 +85,13 @@ class FeatureDrift:
         self._newest = int(newest[-1])
         return newest
 
-    def _room(self, newest: Integers) -> int:
-        """Return the rows until a reference or the window is full, at least 1.
+    def _join(self) -> None:
+        """Let groups with a full reference join the comparison, at the start of a window."""
+        for group in self._groups:
+            group.joined = group.comparison is not None
 
-        At the start of a window, groups with a full reference join the comparison.
-        """
-        if self._width == 0:
-            for group in self._groups:
-                group.joined = group.comparison is not None
+    def _room(self, newest: Integers) -> int:
+        """Return the rows until a reference or the window is full, at least 1."""
         rooms = [group.room(newest) for group in self._groups if group.comparison is None]
         if any(group.joined for group in self._groups):
             rooms.append(self._policy.window - self._width)

@@ -90,7 +90,7 @@ def test_a_class_that_an_answer_leaves_out_has_probability_0_clipped_as_river_cl
     baselines = Baselines(task)
     for truth in "abc":
         asked = Prediction("a", 0, {"a": 0.75, "b": 0.25}, "v1", {}, [])
-        evaluation.update(Joined(baselines.beside(asked), Label("a", 0, truth, RECORD)))
+        evaluation.update(Joined(baselines.pending(asked), Label("a", 0, truth, RECORD)))
         baselines.learn(truth)
     never = -log(1e-15)
     expected = {
@@ -112,7 +112,7 @@ def test_the_labels_are_counted():
 
 
 def test_the_baselines_begin_undecided():
-    pending = Baselines().beside(prediction())
+    pending = Baselines().pending(prediction())
     assert (pending.majority, pending.no_change) == (0.5, 0.0)
 
 
@@ -123,7 +123,7 @@ def test_the_majority_baseline_answers_with_the_share_of_true_labels_so_far_and_
         truth = rng.random() < 0.3
         baselines.learn(truth)
         truths.append(truth)
-        pending = baselines.beside(prediction())
+        pending = baselines.pending(prediction())
         assert pending.majority == sum(truths) / len(truths)
         assert pending.no_change == float(truths[-1])
 
@@ -131,7 +131,7 @@ def test_the_majority_baseline_answers_with_the_share_of_true_labels_so_far_and_
 def test_what_a_baseline_said_beside_a_prediction_stays_whatever_it_learns_later():
     baselines = Baselines()
     baselines.learn(True)
-    pending = baselines.beside(prediction(0.7))
+    pending = baselines.pending(prediction(0.7))
     baselines.learn(False)
     assert pending == Pending(prediction(0.7), 1.0, 1.0)
 
@@ -226,7 +226,7 @@ def test_other_tasks_have_losses_of_their_own_and_no_calibration_slices_or_costs
     evaluation = Evaluation(TASKS[task].metrics, TASKS[task])
     baselines = Baselines(TASKS[task])
     served = prediction()._replace(score=SCORES[task])
-    evaluation.update(Joined(baselines.beside(served), Label("a", 0, TRUTHS[task], RECORD)))
+    evaluation.update(Joined(baselines.pending(served), Label("a", 0, TRUTHS[task], RECORD)))
     assessment = evaluation.assessment()
     assert {name: of["mean"]["model"] for name, of in assessment["losses"].items()} == LOSSES[task]
     assert (assessment["calibration"], assessment["slices"], assessment["costs"]) == (None, {}, None)

@@ -258,7 +258,7 @@ def test_the_number_that_a_label_brings_is_looked_at_too() -> None:
     assert isinstance(outlier, Outlier)
     assert list(outlier.outside) == [LABEL]
     assert learning.champion.learned == 200
-    pending = learning._baselines.beside(prediction(1001, [0.5, 1.0]))
+    pending = learning._baselines.pending(prediction(1001, [0.5, 1.0]))
     assert 0 < pending.majority < 1  # the mean is that of the others
 
 
