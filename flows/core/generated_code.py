@@ -13,11 +13,11 @@ Function = Callable[..., Any]
 
 
 def compile_functions(source: str, title: str, names: Mapping[str, Any]) -> dict[str, Function]:
-    """Return the functions that `source` defines, by name; `names` are the globals they may use.
+    r"""Return the functions that `source` defines, by name; `names` are the globals they may use.
 
     Tracebacks show `title` as the file and quote the line of `source`.
 
-    >>> compile_functions("def double(x):\\n    return 2 * x", "double", {})["double"](21)
+    >>> compile_functions("def double(x):\n    return 2 * x", "double", {})["double"](21)
     42
     """
     file = f"<generated {title}>"

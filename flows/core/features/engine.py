@@ -1,4 +1,4 @@
-"""The feature engine as one object, for backtest and backfill: the parts of the predict flow, not keyed."""
+"""The feature engine as one object, for backtest and backfill; the predict flow runs its parts by key."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -19,7 +19,7 @@ from flows.core.user_code import describe
 
 
 class FeatureVector(NamedTuple):
-    """A question with its feature vector, and the record that asked it."""
+    """A question with its feature vector and its record."""
 
     record: Record
     question: Question
@@ -27,9 +27,9 @@ class FeatureVector(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """What came of a batch of records; the dead letters are those for the topic `dead_letters`.
+    """The results of a batch; `dead` are dead letters for the topic `dead_letters`.
 
-    `errors` are what transforms raised, each of which is the cause of a dead letter.
+    `errors` are what transforms raised; each is the cause of a dead letter.
     """
 
     answers: list[FeatureVector]
@@ -39,11 +39,11 @@ class Computed(NamedTuple):
 
 
 class FeatureEngine:
-    """Computes features from batches of records, which come in the order in which a flow would read them.
+    """Computes features from batches of records, in the order in which a flow would read them.
 
-    `intakes` has the intake of each slot; a slot takes the partitions p with p mod slots = slot. Entities
-    that have been idle for all of their windows are forgotten, as in the flow. `looked_up` has what the
-    plan's batch views give, by id and time (ms) of the events; all others get nulls.
+    `intakes` holds the intake of each slot; partition p belongs to slot p mod slots. As in the flow, entities
+    that were idle for all of their windows are dropped. `looked_up` holds the values of the plan's batch
+    views by id and time (ms) of the events; other events get nulls.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class FeatureEngine:
         self._now = 0  # the newest event time (ms)
 
     def __len__(self) -> int:
-        """How many entities there are in memory."""
+        """Return the number of entities in memory."""
         return len(self._entities)
 
     def take(self, records: Iterable[Record]) -> Computed:
-        """Take a batch in; the answers to its questions, in their order."""
+        """Process a batch; return the answers to its questions, in order."""
         items: list[Update | Question] = []
         asked: list[Record] = []
         dead: list[Outgoing] = []
@@ -87,7 +87,7 @@ class FeatureEngine:
         return Computed(answers, [row for part in parts for row in part.rows], dead, errors)
 
     def entities(self) -> Iterator[tuple[str, bytes]]:
-        """The name of each entity and its state as a flow stores it."""
+        """Yield the name of each entity and its state as a flow stores it."""
         for name, features in self._entities.items():
             yield name, entity_state.pack(name, features.expires, features.snapshot())
 

@@ -1,11 +1,11 @@
 """The stored state of one entity: when it expires, its name, and the snapshot of its windows.
 
-What comes first is read when a flow starts; the windows when the entity is touched.
+The header is read on start-up; the windows are decoded lazily.
 """
 
 from struct import Struct
 
-_HEAD = Struct("<qI")  # when the entity expires (ms), and how long its name is
+_HEAD = Struct("<qI")  # when the entity expires (ms), and the length of its name
 
 
 def pack(name: str, expires: int, windows: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""The feature plan: what Feast declares, as plain data that starts fast and hashes stably.
+"""The feature plan: Feast's declarations as plain data, quick to load and with a stable hash.
 
-`driftline apply` compiles the Feast repository to a plan once (`flows.adapters.feast.repo`); the flows
-load it as JSON and never import Feast.
+`driftline apply` compiles the Feast repository to a plan (`flows.adapters.feast.repo`). The flows load the
+plan as JSON and never import Feast.
 """
 
 import re
@@ -25,7 +25,7 @@ KEY_NAMES: dict[type, str] = {str: "a string", int: "an integer"}
 
 COUNTS = ("count", "count_distinct")  # whole numbers, 0 for an empty window
 NUMERIC = ("sum", "mean", "min", "max", "std", "var")
-ANY_COLUMN = ("first", "last", "count_distinct")  # these work on texts too
+ANY_COLUMN = ("first", "last", "count_distinct")  # these accept texts too
 FUNCTIONS = ("count", *NUMERIC, *ANY_COLUMN, "time_since_last")  # and quantiles, such as p95
 LATENESS = 3 * 3_600_000  # milliseconds
 
@@ -33,7 +33,7 @@ _QUANTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?)")
 
 
 def quantile(function: str) -> float | None:
-    """The quantile that `function` names, if it names one.
+    """Return the quantile that `function` names, or None.
 
     >>> quantile("p99.9"), quantile("mean")
     (0.999, None)
@@ -47,7 +47,7 @@ def quantile(function: str) -> float | None:
 class Aggregate:
     """One feature: a function over one column of the view's stream in one window.
 
-    `window` is in milliseconds; the window of a question asked at `t` is `(t - window, t]`. `count` and
+    `window` is in milliseconds; for a question asked at `t` it is `(t - window, t]`. `count` and
     `time_since_last` (seconds) read no column.
     """
 
@@ -59,20 +59,24 @@ class Aggregate:
 
     @property
     def empty(self) -> int | None:
-        """The value in a window without records: there are none of them, and all else is unknown."""
+        """Value for an empty window: 0 for counts and sums, None otherwise."""
         return 0 if self.function in (*COUNTS, "sum") else None
 
 
 @dataclass(frozen=True)
 class View:
-    """A Feast stream feature view: aggregates of one stream, kept for each value of one entity.
+    """A Feast stream feature view: aggregates of one stream, for each value of one entity.
 
-    `entity` is the field that holds the entity's key in the event and in the stream's records.
-    `excludes_own` leaves a record out of the answer to the question that has the same id, so that an
-    event never feeds its own features. A record counts from `delay` ms after its own time, so the window of
-    a question asked at `t` is `(t - delay - window, t - delay]`. With a `slide` (ms) the windows move in
-    steps: they end at the last multiple of `slide`, and the records are kept as aggregates of tiles of that
-    length; 0 is exact. `key` says what Feast declares the entity's key to be.
+    `entity` is the field with the entity's key, in the event and in the stream's records.
+
+    `excludes_own` excludes the record with the question's own id, so that an event never contributes to its
+    own features.
+
+    A record counts from `delay` ms after its time, so the window of a question asked at `t` is `(t - delay -
+    window, t - delay]`.
+
+    With a `slide` (ms), windows end at the last multiple of `slide`, and records are kept as aggregates of
+    tiles of that length; 0 is exact. `key` is the type of the entity's key in Feast.
     """
 
     name: str
@@ -85,11 +89,11 @@ class View:
     key: KeyKind = "text"
 
     def __hash__(self) -> int:
-        return hash(self.name)  # no two views of a plan share it; hashing every aggregate takes long
+        return hash(self.name)  # unique in a plan, and much cheaper than hashing every aggregate
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the aggregates read, each once, in order of first use."""
+        """The distinct columns of the aggregates, in order of first use."""
         return tuple(dict.fromkeys(a.column for a in self.aggregates if a.column))
 
     @cached_property
@@ -100,14 +104,14 @@ class View:
 
 @dataclass(frozen=True)
 class Input:
-    """One event field that a transform gets (a "time" as a datetime in UTC) or a lookup asks with."""
+    """An event field that a transform reads (a "time" as a datetime in UTC) or a lookup uses as a key."""
 
     name: str
     kind: Kind
 
     @property
     def key_kind(self) -> KeyKind:
-        """What it is as a key."""
+        """The type of the field as a key."""
         return "text" if self.kind == "string" else "integer"
 
 
@@ -123,8 +127,8 @@ class Output:
 class Lookup:
     """A Feast batch view: features of a table, which Feast's online store holds by key.
 
-    `keys` are the event fields that hold the view's join keys. A value is used for a question at `t` if the
-    table's time of it is in `[t - freshness, t]`; `freshness` is in milliseconds.
+    `keys` are the event fields with the view's join keys. A question at `t` uses a value whose time in the
+    table is in `[t - freshness, t]`; `freshness` is in milliseconds.
     """
 
     name: str
@@ -135,11 +139,11 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Transform:
-    """A Feast on-demand feature view in python mode: a function of event fields and of views' features.
+    """A Feast on-demand feature view in python mode: a function of event fields and of other views' features.
 
-    `function` is spelled `module:name`, and `code` is a hash of its source, so that a change of the code is a
-    change of the plan. It takes a dict of lists, one value for each row, and gives one; `fields` are the
-    event fields and `views` the views and lookups whose features it gets, under their full and own names.
+    `function` is `module:name`, and `code` a hash of its source, so that changed code changes the plan. The
+    function maps a dict of lists, with one value per row, to another. `fields` are the event fields it reads,
+    and `views` the views and lookups whose features it reads, under their full and short names.
     """
 
     name: str
@@ -154,7 +158,7 @@ class Transform:
 class FeaturePlan:
     """What one pipeline's feature service lists, in the order of its feature vector.
 
-    `lateness` (ms) is how far behind the newest record of its stream a record may be and still count.
+    `lateness` (ms) is how far a record may be behind the newest of its stream and still count.
     """
 
     service: str
@@ -165,44 +169,44 @@ class FeaturePlan:
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
-        """The entity fields, each once, in order of first use."""
+        """The distinct entity fields, in order of first use."""
         return tuple(dict.fromkeys(view.entity for view in self.views))
 
     @cached_property
     def key_kinds(self) -> dict[str, KeyKind]:
-        """What Feast declares the key to be, by the field that holds it; the lookups' keys are among them."""
+        """The type of each key in Feast, by the field that holds it, including the keys of lookups."""
         asked = {key.name: key.key_kind for lookup in self.lookups for key in lookup.keys}
         return asked | {view.entity: view.key for view in self.views}
 
     @cached_property
     def key_types(self) -> tuple[type, ...]:
-        """The type of each entity's key, in the order of `entities`."""
+        """The Python type of each entity's key, in the order of `entities`."""
         return tuple(KEY_TYPES[self.key_kinds[entity]] for entity in self.entities)
 
     @cached_property
     def streams(self) -> tuple[str, ...]:
-        """The topics whose records the views aggregate, each once, in order of first use."""
+        """The distinct topics that the views aggregate, in order of first use."""
         return tuple(dict.fromkeys(view.stream for view in self.views))
 
     @cached_property
     def aggregated(self) -> tuple[str, ...]:
-        """The names of the views' features in vector order, spelled as Feast spells them with full names."""
+        """The names of the views' features in vector order, as Feast spells full names."""
         return tuple(f"{view.name}__{a.name}" for view in self.views for a in view.aggregates)
 
     @cached_property
     def looked_up(self) -> tuple[str, ...]:
-        """The names of the lookups' features in vector order, where they follow the views'."""
+        """The names of the lookups' features in vector order; they follow those of the views."""
         return tuple(f"{lookup.name}__{f.name}" for lookup in self.lookups for f in lookup.features)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of all features in vector order: the views', the lookups', then the transforms'."""
+        """The names of all features in vector order: of views, then lookups, then transforms."""
         transformed = (f"{t.name}__{o.name}" for t in self.transforms for o in t.outputs)
         return (*self.aggregated, *self.looked_up, *transformed)
 
     @cached_property
     def places(self) -> tuple[tuple[View, int, int], ...]:
-        """Each view, and where its features begin and end in the vector."""
+        """Each view, with the start and end of its features in the vector."""
         ends = tuple(accumulate(len(view.aggregates) for view in self.views))
         return tuple(zip(self.views, (0, *ends), ends, strict=False))
 
@@ -218,8 +222,8 @@ class FeaturePlan:
     def fills(self) -> tuple[float, ...]:
         """How long (ms) the windows of each feature take to fill, in the order of `names`.
 
-        The windows of a view are full when its longest one is, those of a transform when those of all views
-        that it reads are. What is made of the event's time alone moves with the calendar, so it never fills.
+        The windows of a view are full when its longest one is; those of a transform, when those of all its
+        views are. A feature of the event's time alone changes with the calendar and never fills.
         """
         of_view = {view.name: float(view.delay + view.longest + view.slide) for view in self.views}
         aggregated = (of_view[view.name] for view in self.views for _ in view.aggregates)
@@ -231,7 +235,7 @@ class FeaturePlan:
     def hash(self) -> str:
         """Twelve hexadecimal digits that change when any feature does."""
         content = asdict(self)
-        # so that a plan keeps the hash that it had before there were lookups, and keys that are integers
+        # keep the hash that the plan had before lookups and integer keys existed
         if not self.lookups:
             del content["lookups"]
         for view in content["views"]:
@@ -240,11 +244,11 @@ class FeaturePlan:
         return sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
 
     def views_of(self, entity: str) -> tuple[View, ...]:
-        """The views kept for `entity`, in plan order."""
+        """Return the views of `entity`, in plan order."""
         return tuple(view for view in self.views if view.entity == entity)
 
     def to_json(self) -> bytes:
-        """The plan as JSON; `from_json` gives it back.
+        """Return the plan as JSON, which `from_json` reads.
 
         >>> view = View("v", "origin", "departures", (Aggregate("n_1h", "count", "", 3_600_000),))
         >>> plan = FeaturePlan("service", (view,))
@@ -255,7 +259,7 @@ class FeaturePlan:
 
     @staticmethod
     def from_json(data: bytes) -> "FeaturePlan":
-        """The plan that `to_json` wrote."""
+        """Return the plan that `to_json` wrote."""
         raw: dict[str, Any] = orjson.loads(data)
         views = tuple(
             View(**{**v, "aggregates": tuple(Aggregate(**a) for a in v["aggregates"])}) for v in raw["views"]
