@@ -97,6 +97,7 @@ def plain_windows(view: View) -> type[WindowState]:
 
 
 def run_windows(make: Callable[[], WindowState], record: tuple[Any, ...]) -> list[list[Value]]:
+    """Return the answers of a view's windows to `EVENTS` questions."""
     state = make()
     answers = []
     for number in range(EVENTS):
@@ -107,6 +108,7 @@ def run_windows(make: Callable[[], WindowState], record: tuple[Any, ...]) -> lis
 
 
 def run_engine(records: Sequence[Record]) -> None:
+    """Process the records with the feature engine."""
     engine = Engine()
     for start in range(0, len(records), BATCH):
         engine.take(records[start : start + BATCH])
@@ -139,6 +141,7 @@ def measure(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    """Print the table."""
     table = Table("us of CPU time per event", "plain", "generated", "ratio")
     for name, plain, generated in cases():
         turns = [(measure(plain), measure(generated)) for _ in range(RUNS)]

@@ -1,8 +1,7 @@
-"""Functions compiled from source text; the only place in Driftline that runs generated code.
+"""Compiles functions from source text; the only module of Driftline that runs generated code.
 
-The checker of records and the windows run for every event. Written as loops over the declaration they cost
-several times as much CPU time; `docs/decisions/generated-code.md` has the figures. The source is made of
-numbers and of names quoted with `repr`, never of text from a record.
+The window methods run for every event. Written as loops over a view's features they take twice the CPU time;
+see `docs/decisions/generated-code.md`. Source must be made of numbers and names, never of text from a record.
 """
 
 import linecache

@@ -119,7 +119,10 @@ WRONG = {
         lambda: DriftPolicy(kinds="concept"),
         "`kinds` must be a tuple, got 'concept'; write ('concept',)",
     ),
-    "an unknown kind of drift": (lambda: DriftPolicy(kinds=("x",)), "its member 0 must be one of 'concept', 'feature'"),
+    "an unknown kind of drift": (
+        lambda: DriftPolicy(kinds=("x",)),
+        "its member 0 must be one of 'concept', 'feature'",
+    ),
     "a period that is a number": (lambda: DriftPolicy(period=24), "`period` must be a timedelta"),
     "a warm-up that is a duration": (lambda: DriftPolicy(warm_up=timedelta(1)), "`warm_up` must be a whole"),
     "an unknown detector": (lambda: DriftPolicy(detector="cusum"), "no drift detector 'cusum'"),
