@@ -75,7 +75,6 @@ class FeatureEngine:
         items: list[Update | Question] = []
         asked: list[Record] = []
         dead: list[Outgoing] = []
-        errors: list[Exception] = []
         for slot, of_slot in groupby(records, lambda record: record.partition % len(self.intakes)):
             batch = self.intakes[slot].take(list(of_slot))
             items += [item for item in batch.items if not isinstance(item, Record)]
@@ -83,31 +82,30 @@ class FeatureEngine:
             dead += batch.dead
         parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items)]
         self._forget_idle(items)
-        answers = self._answers(items, asked, self._assembler.assemble(len(asked), parts), dead, errors)
-        return Computed(answers, [row for part in parts for row in part.rows], dead, errors)
+        questions = [item for item in items if isinstance(item, Question)]
+        vectors = self._assembler.assemble(len(questions), parts)
+        errors = self._extend(questions, vectors)
+        dead += [
+            dead_letter(self._dead_letters, asked[row], "transform", describe(error))
+            for row, error in errors.items()
+        ]
+        answers = [
+            FeatureVector(*answer)
+            for row, answer in enumerate(zip(asked, questions, vectors, strict=True))
+            if row not in errors
+        ]
+        return Computed(answers, [row for part in parts for row in part.rows], dead, list(errors.values()))
 
     def entities(self) -> Iterator[tuple[str, bytes]]:
         """Yield the name of each entity and its state as a flow stores it."""
         for name, features in self._entities.items():
             yield name, entity_state.pack(name, features.expires, features.snapshot())
 
-    def _answers(
-        self,
-        items: Sequence[Update | Question],
-        asked: Sequence[Record],
-        vectors: list[list[Value]],
-        dead: list[Outgoing],
-        errors: list[Exception],
-    ) -> list[FeatureVector]:
-        questions = [item for item in items if isinstance(item, Question)]
+    def _extend(self, questions: Sequence[Question], vectors: Sequence[list[Value]]) -> dict[int, Exception]:
+        """Append the features of lookups and transforms; return the errors of transforms, by row."""
         for question, vector in zip(questions, vectors, strict=True):
             vector += self._looked_up.get((question.id, question.time), self._nulls)
-        faults = self._transformer.extend(questions, vectors)
-        for row, error in faults.items():
-            dead.append(dead_letter(self._dead_letters, asked[row], "transform", describe(error)))
-            errors.append(error)
-        answers = map(FeatureVector, asked, questions, vectors)
-        return [answer for row, answer in enumerate(answers) if row not in faults]
+        return self._transformer.extend(questions, vectors)
 
     def _entity(self, key: EntityKey) -> EntityFeatures:
         features = self._entities.get(key.name)

@@ -38,14 +38,28 @@ class ServedAnswer(NamedTuple):
     faults: Sequence[str] = ()
 
 
+class _ViewPlace(NamedTuple):
+    """Where a prediction holds a view's data: the position of its key, and the slice of its features."""
+
+    view: str
+    check: ViewCheck
+    key: int
+    features: slice
+
+
 class AnswerDecoder:
     """Decodes predictions of `plan`, whose vectors begin with `inputs` event fields."""
 
     def __init__(self, plan: FeaturePlan, inputs: int) -> None:
         self._plan = plan
         self._features = inputs + len(plan.names)
-        self._places = [  # (view's name, its check, which key, where its features begin and end)
-            (view.name, ViewCheck(view), plan.entities.index(view.entity), inputs + start, inputs + stop)
+        self._places = [
+            _ViewPlace(
+                view.name,
+                ViewCheck(view),
+                plan.entities.index(view.entity),
+                slice(inputs + start, inputs + stop),
+            )
             for view, start, stop in plan.places
         ]
 
@@ -74,13 +88,13 @@ class AnswerDecoder:
         if type(features) is not list or len(features) != self._features:
             raise InvalidRecord("schema", f"'features' must be an array of {self._features} values")
         rows, faults = [], []
-        for name, view, which, start, stop in self._places:
-            key, values = keys[which], features[start:stop]
+        for place in self._places:
+            key, values = keys[place.key], features[place.features]
             try:
-                view.check(values)
+                place.check.check(values)
             except InvalidRecord as fault:
                 faults.append(str(fault))
             else:
                 if key is not None:
-                    rows.append(ServedRow(name, key, moment, values))
+                    rows.append(ServedRow(place.view, key, moment, values))
         return ServedAnswer(self._plan.hash, rows, tuple(faults))

@@ -129,7 +129,7 @@ class TileState:
 
     def _forget_ids(self) -> None:
         seen, oldest = self._seen, self.newest_record - self.lateness
-        while (first := next(iter(seen))) and seen[first] < oldest:
+        while seen[first := next(iter(seen))] < oldest:
             del seen[first]
 
     def _drop_expired(self) -> None:
