@@ -86,7 +86,7 @@ class Predictor:
         if (announced.pipeline, announced.task) != expected:
             raise StaleSnapshot(
                 f"a model message must be of pipeline {expected[0]!r} and task {expected[1]!r}, got "
-                f"{announced.pipeline!r} and {announced.task!r}; it was not taken"
+                f"{announced.pipeline!r} and {announced.task!r}; it was not applied"
             )
         if announced.role == "candidate" or announced.digest == self.lineup.digest:
             return False
@@ -94,7 +94,7 @@ class Predictor:
             raise StaleSnapshot(
                 f"the sequence of a model message must be above {self.lineup.sequence}, got "
                 f"{announced.sequence}: an old message was sent again, or two engines learn this pipeline; "
-                "it was not taken"
+                "it was not applied"
             )
         return True
 

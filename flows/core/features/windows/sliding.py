@@ -60,15 +60,16 @@ class WindowState:
     def __init__(self) -> None:
         layout = self._layout
         self.times = array("q")
-        # tuples, of which the empty one is shared: a cold entity costs as much as the objects it is made of
+        # tuples, because the empty one is shared: the memory of a cold entity is that of its objects
         self.kept: tuple[Any, ...] = tuple([array("d") if numeric else [] for _, numeric in layout.kept])
-        self.sums = tuple([[0] for _ in layout.sums])  # before each record and after the last, in units
+        self.sums = tuple(
+            [[0] for _ in layout.sums]
+        )  # totals before each record and after the last, in units
         self.followers: tuple[Follower, ...] = tuple([follower(kind) for kind, _, _ in layout.followers])
-        self.ids: list[str] = (
-            [] if layout.excludes_own else _NO_IDS
-        )  # beside the times, where a question must find its own record
+        # in the order of `times`, only if a question must find its own record
+        self.ids: list[str] = [] if layout.excludes_own else _NO_IDS
         self.seen: dict[str, int] = {}  # id to time
-        self.base = 0  # how many records were dropped before the first one here
+        self.base = 0  # number of records dropped so far
         self.newest = _LONG_AGO  # the newest time seen, of a record or a question
         self.newest_record = _LONG_AGO
 
