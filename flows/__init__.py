@@ -38,7 +38,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: River takes 2 s, and most commands do not need it."""
+    """Import a public name on first use: River takes 2 s to import, and most commands do not need it."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'flows' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

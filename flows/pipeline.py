@@ -12,14 +12,17 @@ from typing import Any, Protocol, get_args
 from flows.core import arguments
 from flows.core.arguments import Rule
 from flows.core.declaration import (
+    DRIFT_RULES,
+    RETRAIN_RULES,
+    STREAM_RULES,
     cost_faults,
+    drift_faults,
     field_faults,
     input_faults,
     slice_faults,
     target_faults,
     topic_faults,
 )
-from flows.core.drift.concept import make_detector
 from flows.core.drift.features import FeaturePolicy
 from flows.core.drift.levels import Detector, DriftKind
 from flows.core.drift.quality import QualityPolicy
@@ -40,9 +43,9 @@ from flows.errors import ConfigError
 
 @dataclass(frozen=True)
 class Stream:
-    """A topic that the engine reads, and what its records must look like.
+    """A topic that the engine reads, and the schema of its records.
 
-    `id` and `time` name the fields with the event's id and its event time; both must be among `fields`.
+    `id` and `time` name the fields with the event's id and event time; both must be among `fields`.
     """
 
     topic: str
@@ -51,31 +54,33 @@ class Stream:
     fields: Mapping[str, Field]
 
     def __post_init__(self) -> None:
-        arguments.check("Stream", self, _STREAM)
+        arguments.check("Stream", self, STREAM_RULES)
         arguments.refuse_any(f"topic {self.topic!r}", field_faults(self.fields, self.id, self.time))
 
     def event_time(self, value: Any) -> int:
-        """The event time (ms) of a record whose time field has this value; raises ValueError for others."""
+        """Return the event time (ms) for a value of the time field; raises ValueError if it is invalid."""
         field = self.fields[self.time]
         assert isinstance(field, Time)
         return field.read(value)
 
     def decoder(self, keys: Mapping[str, KeyKind] = MappingProxyType({})) -> Decoder:
-        """Decodes the topic's records; `keys` are the plan's, which say what each `Key` must be."""
+        """Return the decoder of the topic's records; `keys` are the plan's, with the type of each `Key`."""
         return Decoder(self.id, self.time, resolved(self.fields, keys))
 
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """When a rise of the error, or a change of what is served, is drift.
+    """When a rise of the error, or a change of the served features and predictions, is drift.
 
-    `detector` is one of River's; `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007), `options`
-    are the arguments of any other, by River's names. No alarm is raised before `warm_up` labels of
-    predictions whose windows were full, nor within `cool_down` of event time after the last one, nor when the
-    error fell. Raises `ConfigError` for a detector or an argument that River does not have.
+    `detector` is one of River's. `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007); `options`
+    are the arguments of any other detector, by River's names. Raises `ConfigError` for a detector or an
+    argument that River does not have.
 
-    `period` is that of the seasons: features and the rate of events are compared with the same part of it.
-    `kinds` are the kinds of drift that are watched.
+    There is no alarm before `warm_up` labels of predictions with full windows, nor within `cool_down` (event
+    time) of the last alarm, nor when the error fell.
+
+    `period` is the length of a season: features and the event rate are compared with the same part of it.
+    `kinds` are the kinds of drift to watch.
     """
 
     delta: float = 0.002
@@ -87,26 +92,15 @@ class DriftPolicy:
     kinds: tuple[DriftKind, ...] = ("concept", "feature", "prediction", "quality")
 
     def __post_init__(self) -> None:
-        arguments.check("DriftPolicy", self, _DRIFT)
-        if self.detector == "adwin" and self.options:
-            raise arguments.refused("ADWIN takes its significance as `delta`; leave `options` out")
-        try:
-            make_detector(self.detector, self.options)
-        except ConfigError as error:
-            raise arguments.refused(str(error)) from error
-        if self.period is not None and (self.period <= timedelta(0) or self.period % timedelta(hours=1)):
-            raise arguments.refused(f"a drift period must be whole hours, and is {self.period}")
-        if unknown := [kind for kind in self.kinds if kind not in get_args(DriftKind)]:
-            raise arguments.refused(
-                f"there is no kind of drift {unknown[0]!r}; choose among {', '.join(get_args(DriftKind))}"
-            )
+        arguments.check("DriftPolicy", self, DRIFT_RULES)
+        arguments.refuse_any("DriftPolicy", drift_faults(self.detector, self.options, self.period))
 
     def features(self) -> FeaturePolicy:
-        """The figures for feature and prediction drift."""
+        """Return the settings for feature and prediction drift."""
         return FeaturePolicy(cool_down=in_milliseconds(self.cool_down), period=self._period())
 
     def quality(self) -> QualityPolicy:
-        """The figures for data quality."""
+        """Return the settings for data quality."""
         return QualityPolicy(cool_down=in_milliseconds(self.cool_down), period=self._period())
 
     def _period(self) -> int | None:
@@ -115,11 +109,11 @@ class DriftPolicy:
 
 @dataclass(frozen=True)
 class RetrainPolicy:
-    """What follows a drift alarm.
+    """The response to a drift alarm.
 
     A challenger needs at least `minimum_labels` to train on. It is promoted when a sequential test at
-    `significance` finds it better than the champion, and retired when `patience` labels did not. The test's
-    observations are means over `block` labels, enough that one block says little about the next.
+    `significance` finds it better than the champion, and retired after `patience` labels without that. The
+    test's observations are means over `block` labels, which should be long enough to be nearly independent.
     """
 
     minimum_labels: int = 500
@@ -128,11 +122,11 @@ class RetrainPolicy:
     block: int = 500
 
     def __post_init__(self) -> None:
-        arguments.check("RetrainPolicy", self, _RETRAIN)
+        arguments.check("RetrainPolicy", self, RETRAIN_RULES)
 
 
 class Dataset(Protocol):
-    """Records for all input topics, in event-time order; `len` counts them, `events` those that ask."""
+    """Records for all input topics, in event-time order; `len` counts them, `events` only the events."""
 
     events: int
 
@@ -145,21 +139,22 @@ class Dataset(Protocol):
 class Pipeline:
     """One prediction task: its topics, features, model and policies.
 
-    `entities` are the event fields that hold the keys of the Feast entities, and `service` is the
-    Feast feature service whose features the model gets, after the event fields named in `inputs`.
-    `task` says what is asked: "binary", "multiclass", "regression" or "anomaly"; `model` makes a fresh River
-    estimator for it, `metrics` a River metric or several joined by `+`, if not those that the task has of its
-    own. `target` is the label's field that holds the truth. For anomalies labels may be few or none.
-    `slices` are those `inputs`, texts or flags, by which a drift alarm tells where the change is largest, and
-    by whose values a binary model is judged. `costs` are those of its wrong answers.
-    `lateness` is how far (event time) a record may be behind the newest of its topic and still count.
-    `label_wait` is how long (event time) a prediction waits for its label, and a label for its event. A
-    prediction that got none is then forgotten, or learned with the `default_label`, if there is one. At most
-    `max_pending` predictions wait; where more would, the oldest are forgotten before their time.
-    `outliers` are events with a number far outside the range of those before it. All are served; with "clip"
-    such a number is moved to the end of its range before the event is learned, with "skip" the event is not
-    learned, with "learn" it is learned as it is.
-    `dataset` names a function, `module:function`, that yields records for `driftline publish`.
+    - `entities`: the event fields with the keys of the Feast entities.
+    - `service`: the Feast feature service. The model gets the event fields `inputs`, then its features.
+    - `task`: "binary", "multiclass", "regression" or "anomaly". Anomalies need few labels or none.
+    - `model`: returns a new River estimator for the task.
+    - `metrics`: returns a River metric, or several joined by `+`; by default those of the task.
+    - `target`: the field of the labels with the truth.
+    - `slices`: categorical `inputs`. A drift alarm names those with the largest change, and a binary model is
+      evaluated for each of their values.
+    - `costs`: the costs of a binary model's wrong answers.
+    - `lateness`: how far (event time) a record may be behind the newest of its topic and still count.
+    - `label_wait`: how long (event time) a prediction waits for its label, and a label for its event. After
+      that the prediction is dropped, or learned with the `default_label`, if there is one.
+    - `max_pending`: how many predictions wait at most; beyond that the oldest are dropped early.
+    - `outliers`: how to learn an event with a number far outside its previous range. "clip" moves the number
+      to the end of its range, "skip" does not learn the event, "learn" learns it unchanged. All are served.
+    - `dataset`: a function, `module:function`, that returns records for `driftline publish`.
     """
 
     name: str
@@ -191,7 +186,7 @@ class Pipeline:
         arguments.refuse_any(what, self._faults())
 
     def _faults(self) -> Iterator[str]:
-        """What is wrong with the members taken together."""
+        """Yield faults of members that contradict one another."""
         yield from topic_faults([stream.topic for stream in self.input_streams], self.output_topics)
         yield from target_faults(
             self.task, self.labels.topic, self.labels.fields, self.target, self.default_label
@@ -201,7 +196,7 @@ class Pipeline:
         yield from cost_faults(self.task, self.costs)
 
     def new_model(self, version: str = "v1") -> Model:
-        """A model that has learned nothing; raises `ConfigError` if it does not fit the task."""
+        """Return an untrained model; raises `ConfigError` if it does not fit the task."""
         task, estimator = task_of(self.task), self.model()
         try:
             task.check(estimator)
@@ -210,27 +205,25 @@ class Pipeline:
         return Model(version, estimator, task=task)
 
     def evaluation(self) -> Evaluation:
-        """The evaluation of a pipeline that has seen no label."""
+        """Return an evaluation without labels."""
         task = task_of(self.task)
         places = {name: self.inputs.index(name) for name in self.slices}
         return Evaluation(self.metrics or task.metrics, task, places, self.costs)
 
     def load_dataset(self, events: int | None = None, data: Path | None = None) -> Dataset:
-        """The declared data set, or its first `events` events; raises `ConfigError` where there is none.
+        """Return the data set, or its first `events` events; raises `ConfigError` if there is none.
 
-        `data` is a file that the data set is to be made of, for those that can.
+        `data` is a file to read it from, if the data set supports that.
         """
         if self.dataset is None:
-            raise ConfigError(f"pipeline {self.name!r} declares no data set; publish a file instead")
+            raise ConfigError(f"pipeline {self.name!r} has no data set; publish a file instead")
         module, _, function = self.dataset.partition(":")
         try:
             load = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"pipeline {self.name!r}: the data set {self.dataset!r}: {error}") from error
         if data is not None and "data" not in signature(load).parameters:
-            raise ConfigError(
-                f"pipeline {self.name!r}: its data set is not read from a file; leave --data out"
-            )
+            raise ConfigError(f"pipeline {self.name!r}: the data set is not read from a file; omit --data")
         loaded: Dataset = load(events) if data is None else load(events, data)
         return loaded
 
@@ -267,49 +260,28 @@ class Pipeline:
         return tuple(self.topic(kind) for kind in OUTPUTS)
 
     def decoders(self) -> dict[str, Decoder]:
-        """The decoder of each topic that others write."""
+        """Return the decoder of each input topic."""
         return {stream.topic: stream.decoder() for stream in self.input_streams}
 
     def intake(self, plan: FeaturePlan, state: Mapping[str, Any] | None = None) -> Intake:
-        """The intake of one slot; `state` is what `Intake.snapshot` gave."""
+        """Return the intake of one slot; `state` comes from `Intake.snapshot`."""
         decoders = {stream.topic: stream.decoder(plan.key_kinds) for stream in self.feature_streams}
         models, dead_letters = self.topic("models"), self.topic("dead-letters")
         return Intake(decoders, self.events.topic, models, dead_letters, plan.streams, plan.lateness, state)
 
     def topic(self, kind: str) -> str:
-        """The name of a topic that the engine writes, such as "predictions"."""
+        """Return the name of a topic that the engine writes, such as "predictions"."""
         return f"{self.name}.{kind}"
 
     def group(self, flow: str) -> str:
-        """The consumer group of one of the five flows."""
+        """Return the consumer group of one of the five flows."""
         return f"driftline.{self.name}.{flow}"
 
 
 OUTPUTS = ("predictions", "features", "models", "metrics", "drift", "dead-letters")
 
-_ROOM = len(".dead-letters")  # of the longest kind; the group's name has no limit
+_ROOM = len(".dead-letters")  # the longest suffix; a group's name has no limit
 
-_STREAM: dict[str, Rule] = {
-    "topic": arguments.name,
-    "id": arguments.text,
-    "time": arguments.text,
-    "fields": arguments.mapping,
-}
-_DRIFT: dict[str, Rule] = {
-    "delta": arguments.share,
-    "warm_up": arguments.whole(0),
-    "cool_down": arguments.duration,
-    "detector": arguments.text,
-    "options": arguments.mapping,
-    "period": arguments.optional(arguments.duration),
-    "kinds": arguments.several(arguments.text, '("concept",)'),
-}
-_RETRAIN: dict[str, Rule] = {
-    "minimum_labels": arguments.whole(1),
-    "significance": arguments.share,
-    "patience": arguments.whole(1),
-    "block": arguments.whole(1),
-}
 _NAMES = arguments.several(arguments.text, '("region",)')
 _PIPELINE: dict[str, Rule] = {
     "name": arguments.name_with_room(_ROOM),

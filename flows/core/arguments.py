@@ -1,4 +1,4 @@
-"""The rules for what a user declares, and errors that name the place of the declaration.
+"""Rules for the arguments of a declaration, and errors with the place of the declaration.
 
 A rule takes a value and returns what is wrong with it, as the rest of a sentence, or None.
 """
@@ -14,32 +14,35 @@ from flows.errors import ConfigError
 
 Rule = Callable[[Any], str | None]
 
-LONGEST_NAME = 249  # of a topic in Kafka
+LONGEST_NAME = 249  # characters of a topic's name in Kafka
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_SHOWN = 60  # characters of a wrong value
+_SHOWN = 60  # characters of a value in an error
 
 
 def check(what: str, declared: object, rules: Mapping[str, Rule]) -> None:
-    """Raise `ConfigError` for the first member of `declared` that its rule refuses."""
+    """Raise `ConfigError` for the first member of `declared` that breaks its rule."""
     for member, rule in rules.items():
         if fault := rule(getattr(declared, member)):
             raise refused(f"{what}: `{member}` {fault}")
 
 
 def refuse_any(what: str, faults: Iterable[str]) -> None:
-    """Raise `ConfigError` for the first of the faults, if there is one."""
+    """Raise `ConfigError` for the first of `faults`, if there is one."""
     for fault in faults:
         raise refused(f"{what}: {fault}")
 
 
 def refused(text: str) -> ConfigError:
-    """The error for a wrong declaration, with the file and line of the user's code that made it."""
+    """Return the error for a wrong declaration, with the file and line of the user's code."""
     place = _place()
     return ConfigError(f"{place}: {text}" if place else text)
 
 
 def _place() -> str:
-    """The closest caller outside of the engine, as "file:line"; the shipped pipelines are outside of it."""
+    """Return the innermost caller outside the engine as "file:line".
+
+    The shipped pipelines count as outside.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
@@ -47,12 +50,12 @@ def _place() -> str:
         is_ours = module.partition(".")[0] == "flows" and not module.startswith("flows.pipelines.")
         if not is_ours and module != "dataclasses" and not file.startswith("<"):
             return f"{file}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]  # it is None at the outermost
+        frame = frame.f_back  # type: ignore[assignment]  # None for the outermost frame
     return ""
 
 
 def shown(value: object) -> str:
-    """The value for a message, cut to a bearable length.
+    """Return the value as text for a message, shortened.
 
     >>> shown("region"), shown(str)
     ("'region'", 'the class str')
@@ -64,7 +67,7 @@ def shown(value: object) -> str:
 
 
 def name(value: Any) -> str | None:
-    """A name as Kafka takes it for a topic.
+    """Check a name that is valid for a Kafka topic.
 
     >>> name("card-fraud.v2"), name("../x")
     (None, "must have only letters, digits, '.', '_' and '-', got '../x'")
@@ -73,12 +76,12 @@ def name(value: Any) -> str | None:
 
 
 def name_with_room(room: int) -> Rule:
-    """The rule for a name to which up to `room` characters are added to make the name of a topic."""
+    """Return the rule for a name to which up to `room` characters are appended to name a topic."""
     longest = LONGEST_NAME - room
 
     def rule(value: Any) -> str | None:
         if type(value) is not str:
-            return f"must be a text, got {shown(value)}"
+            return f"must be a str, got {shown(value)}"
         if not 0 < len(value) <= longest:
             return f"must have 1 to {longest} characters, got {len(value)}"
         if value in (".", ".."):
@@ -91,43 +94,43 @@ def name_with_room(room: int) -> Rule:
 
 
 def text(value: Any) -> str | None:
-    """A text that is not empty."""
-    return None if type(value) is str and value else f"must be a text that is not empty, got {shown(value)}"
+    """Check a text that is not empty."""
+    return None if type(value) is str and value else f"must be a non-empty str, got {shown(value)}"
 
 
 def flag(value: Any) -> str | None:
-    """True or False."""
+    """Check a bool."""
     return None if type(value) is bool else f"must be True or False, got {shown(value)}"
 
 
 def function(value: Any) -> str | None:
-    """Something that can be called."""
+    """Check a callable."""
     return None if callable(value) else f"must be a function or a class, got {shown(value)}"
 
 
 def mapping(value: Any) -> str | None:
-    """A mapping from texts."""
+    """Check a mapping with keys of type str."""
     if isinstance(value, Mapping) and all(type(key) is str for key in value):
         return None
-    return f"must be a dict whose keys are texts, got {shown(value)}"
+    return f"must be a dict with str keys, got {shown(value)}"
 
 
 def number(value: Any) -> str | None:
-    """A number other than NaN."""
+    """Check a number other than NaN."""
     if type(value) not in (int, float) or isnan(value):
         return f"must be a number, got {shown(value)}"
     return None
 
 
 def share(value: Any) -> str | None:
-    """A number above 0 and below 1."""
+    """Check a number above 0 and below 1."""
     if number(value) or not 0 < value < 1:
         return f"must be a number above 0 and below 1, got {shown(value)}"
     return None
 
 
 def whole(least: int) -> Rule:
-    """The rule for a whole number from `least` on."""
+    """Return the rule for a whole number of at least `least`."""
 
     def rule(value: Any) -> str | None:
         if type(value) is not int or value < least:
@@ -138,14 +141,14 @@ def whole(least: int) -> Rule:
 
 
 def duration(value: Any) -> str | None:
-    """A duration that is not negative."""
+    """Check a timedelta that is not negative."""
     if not isinstance(value, timedelta):
         return f"must be a timedelta, such as timedelta(hours=3), got {shown(value)}"
     return f"must not be negative, got {value}" if value < timedelta(0) else None
 
 
 def one_of(choice: Collection[Any]) -> Rule:
-    """The rule for a value among `choice`, of the same type."""
+    """Return the rule for a value among `choice`, of the same type."""
 
     def rule(value: Any) -> str | None:
         if any(type(value) is type(each) and value == each for each in choice):
@@ -156,7 +159,7 @@ def one_of(choice: Collection[Any]) -> Rule:
 
 
 def instance_of(*types: type) -> Rule:
-    """The rule for an instance of one of the types."""
+    """Return the rule for an instance of one of the types."""
     names = " or ".join(each.__name__ for each in types)
 
     def rule(value: Any) -> str | None:
@@ -166,12 +169,12 @@ def instance_of(*types: type) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """The rule for what may be None as well."""
+    """Return the rule that also allows None."""
     return lambda value: None if value is None else rule(value)
 
 
 def several(rule: Rule, example: str) -> Rule:
-    """The rule for a tuple whose members each follow `rule`, and are all different."""
+    """Return the rule for a tuple of distinct members that each follow `rule`."""
 
     def of_all(value: Any) -> str | None:
         if type(value) is str:
@@ -180,7 +183,7 @@ def several(rule: Rule, example: str) -> Rule:
             return f"must be a tuple, such as {example}, got {shown(value)}"
         for number, each in enumerate(value):
             if fault := rule(each):
-                return f"must be a tuple such as {example}; its member {number} {fault}"
+                return f"must be a tuple, such as {example}; its member {number} {fault}"
             if each in value[:number]:
                 return f"must not have {shown(each)} twice"
         return None

@@ -1,8 +1,7 @@
-"""Functions compiled from source text; the only place in Driftline that runs generated code.
+"""Compiles functions from source text; the only module of Driftline that runs generated code.
 
-The checker of records and the windows run for every event. Written as loops over the declaration they cost
-several times as much CPU time; `docs/decisions/generated-code.md` has the figures. The source is made of
-numbers and of names quoted with `repr`, never of text from a record.
+The window methods run for every event. Written as loops over a view's features they take twice the CPU time;
+see `docs/decisions/generated-code.md`. Source must be made of numbers and names, never of text from a record.
 """
 
 import linecache
@@ -13,11 +12,11 @@ Function = Callable[..., Any]
 
 
 def compile_functions(source: str, title: str, names: Mapping[str, Any]) -> dict[str, Function]:
-    """Return the functions that `source` defines, by name; `names` are the globals they may use.
+    r"""Return the functions that `source` defines, by name; `names` are the globals they may use.
 
     Tracebacks show `title` as the file and quote the line of `source`.
 
-    >>> compile_functions("def double(x):\\n    return 2 * x", "double", {})["double"](21)
+    >>> compile_functions("def double(x):\n    return 2 * x", "double", {})["double"](21)
     42
     """
     file = f"<generated {title}>"

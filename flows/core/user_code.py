@@ -1,4 +1,4 @@
-"""Where the user's own code failed: a model, a function in front of it, or a transform."""
+"""Finds where user code failed: a model, a function used by it, or a transform."""
 
 import sys
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 _LIBRARIES = ("site-packages", "dist-packages")
 _OURS = "flows"
-_EXAMPLES = "flows.pipelines"  # they are written as a user writes them
+_EXAMPLES = "flows.pipelines"  # these count as user code
 
 
 class CodePlace(NamedTuple):
-    """A line of code, and the function that it is in."""
+    """A line of code and its function."""
 
     file: str
     line: int
     function: str
 
     def __str__(self) -> str:
-        """The place for people, without the folders.
+        """Return the place for people, without the folders.
 
         >>> str(CodePlace("/srv/shop/late_orders.py", 12, "prepare"))
         'late_orders.py, line 12, in prepare'
@@ -28,9 +28,9 @@ class CodePlace(NamedTuple):
 
 
 def place_of(error: BaseException) -> CodePlace | None:
-    """The innermost line outside the engine that `error` came through; None where there is none.
+    """Return the innermost line of user code that `error` passed through; None if there is none.
 
-    A line of the user's own goes before one of an installed package, which is what the user's code called.
+    The user's own code is preferred to an installed package, which the user's code called.
     """
     installed: CodePlace | None = None
     own: CodePlace | None = None
@@ -46,13 +46,13 @@ def place_of(error: BaseException) -> CodePlace | None:
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line, with the place in the user's code where there is one."""
-    said, place = f"{type(error).__name__}: {error}", place_of(error)
-    return said if place is None else f"{said} ({place})"
+    """Return the error in one line, with its place in user code if there is one."""
+    text, place = f"{type(error).__name__}: {error}", place_of(error)
+    return text if place is None else f"{text} ({place})"
 
 
 def is_ours(frame: FrameType) -> bool:
-    """Whether it is a frame of the engine, and not of a pipeline that is shipped with it."""
+    """Return whether the frame is one of the engine; the shipped pipelines are not."""
     module = _module(frame)
     return module.partition(".")[0] == _OURS and not f"{module}.".startswith(f"{_EXAMPLES}.")
 

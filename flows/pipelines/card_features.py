@@ -1,7 +1,7 @@
-"""The row transforms of the `card_fraud` example, run by the flows and by Feast alike.
+"""The row transforms of the `card_fraud` example, run by the flows and by Feast.
 
-Each takes a dict of lists, one value for each row, and gives one. Feast asks for a feature with None where it
-has no value.
+Each maps a dict of lists, with one value per row, to another. Feast passes None for a feature without a
+value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import Any
 
 WINDOWS = ("1d", "7d", "30d")
 _SATURDAY = 5
-_NIGHT = 6  # the last hour of it
+_NIGHT = 6  # the last hour of the night
 
 
 def calendar(inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[int]]:
-    """Whether the `time` of a transaction, a datetime in UTC, is on a weekend, and at night: until 06:59.
+    """Return whether the `time` (a datetime in UTC) is on a weekend, and whether it is at night, until 06:59.
 
     >>> from datetime import datetime, UTC
     >>> calendar({"time": [datetime(2018, 4, 1, 6, 59, tzinfo=UTC), datetime(2018, 4, 2, 7, 0, tzinfo=UTC)]})
@@ -26,7 +26,7 @@ def calendar(inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[int]]:
 
 
 def terminal_risk(inputs: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
-    """The share of frauds among the transactions of the terminal in each window; 0 where there were none.
+    """Return the share of frauds among the terminal's transactions in each window; 0 without transactions.
 
     >>> counts = {"transactions_1d": [4, 0], "transactions_7d": [8, 5], "transactions_30d": [9, 5]}
     >>> terminal_risk({**counts, "frauds_1d": [1, 0], "frauds_7d": [2, 0], "frauds_30d": [9, 0]})

@@ -1,8 +1,8 @@
-"""Is a card transaction fraudulent? Asked when it is made.
+"""Is a card transaction fraudulent? Predicted when it is made.
 
-The model knows the amount and the time, what the customer paid lately, and how many of the terminal's
-transactions of a week ago and before were frauds. These are the features of the Fraud Detection Handbook (Le
-Borgne et al., 2022, chapter 3). What is known of a fraud comes a week after it, as does the label.
+The model knows the amount and the time, what the customer paid recently, and how many of the terminal's
+transactions at least a week ago were frauds. These are the features of the Fraud Detection Handbook (Le
+Borgne et al., 2022, chapter 3). A fraud becomes known after a week, and so does its label.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ _PLAIN += [f"terminal_risk__risk_{window}" for window in WINDOWS]
 
 
 def prepare(x: Mapping[str, Any]) -> dict[str, float]:
-    """The model's view of a transaction: numbers only, and every number in every event.
+    """Return the model's features of a transaction: only numbers, and none missing.
 
-    Amounts and counts are on a logarithmic scale, for their tails are long; the mean of no amounts is 0. The
-    amount is there as it is too, for there are amounts so large that they alone tell, and beside what
-    the customer pays on average.
+    Amounts and counts are on a logarithmic scale because of their long tails; the mean of no amounts is 0.
+    The amount is also included as it is, because the largest ones alone indicate fraud, and relative to the
+    customer's mean.
     """
     amount = log1p(x["amount"])
     features = {name: log1p(x[name] or 0.0) for name in _SKEWED}
@@ -38,15 +38,15 @@ def prepare(x: Mapping[str, Any]) -> dict[str, float]:
 
 
 def model() -> Any:
-    """Online logistic regression with a step size for each weight, as Duchi et al. (2011) have it.
+    """Return online logistic regression with a step size for each weight (Duchi et al., 2011).
 
-    It begins with the knowledge that fraud is rare (1 in 90), since a week passes before the first label.
-    Frauds weigh no more than other transactions: with ten times the weight the order was much the same, and
-    the scores were no probabilities any more.
+    The intercept starts at the rate of frauds (1 in 90), because the first label comes after a week. Frauds
+    have no extra weight: ten times the weight hardly changed the ranking, and the scores were no longer
+    probabilities.
 
-    `eps` is what AdaGrad's sum of squared gradients begins with. With River's 1e-8 the first label moves each
-    weight by the whole 0.1, however small its gradient. The first labels are those of transactions whose
-    windows were empty; a week later the windows hold many times as much, and the mean score went to 1.
+    `eps` is the initial value of AdaGrad's sum of squared gradients. With River's 1e-8, the first label moves
+    each weight by the whole 0.1, however small its gradient. The first labels belong to transactions with
+    empty windows; a week later the features are many times larger, and the mean score went to 1.
     """
     optimizer = optim.AdaGrad(0.1, eps=10.0)
     regression = linear_model.LogisticRegression(optimizer, intercept_init=-4.5, intercept_lr=0.01)

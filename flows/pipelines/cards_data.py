@@ -1,21 +1,21 @@
-"""Card transactions as the three topics of the `card_fraud` example: those of a file, or made up.
+"""Card transactions as the three topics of the `card_fraud` example, from a file or simulated.
 
-Shape and words are those of the Fraud Detection Handbook (Le Borgne et al., 2022, chapter 3,
-https://fraud-detection-handbook.github.io), whose simulator anybody can run. Here is a small one of the same
-shape, for tests and first tries. What was found in the Handbook's own 1,754,155 transactions, and what is
-made of it:
+Schema and terms are those of the Fraud Detection Handbook (Le Borgne et al., 2022, chapter 3,
+https://fraud-detection-handbook.github.io), which includes a simulator. This module has a small one with the
+same schema, for tests and first tries. Findings in the Handbook's own 1,754,155 transactions, and how they
+are handled:
 
 - One table with a row for each transaction, in order of its time; ids count from 0 in the same order.
-- Times have no zone, and are taken for UTC: whole seconds from 2018-04-01 00:00:31 to 2018-09-30 23:59:57.
-  Nobody pays in the first second of a day, and most do around noon.
+- Times have no zone, and are read as UTC: whole seconds from 2018-04-01 00:00:31 to 2018-09-30 23:59:57.
+  Nobody pays in the first second of a day, and most pay around noon.
 - 119,079 transactions share their second with an earlier one. In 29 cases it is the same customer and in 12
   the same terminal; the earlier one in the table is then the earlier one in the log.
 - 4,990 customers (1 to 767 transactions each) and 10,000 terminals (47 to 376).
 - Amounts are 0.00 to 2,628.00; 42 of them are 0.
 - 14,681 transactions (0.84 %) are fraud: 0.59 % in April, when few terminals were compromised yet, and 0.87
   to 0.90 % in every later month. All 3,258 amounts above 220 are.
-- Nothing tells when a fraud became known. Here it is charged back after six days, which the log shows, and
-  the truth about every transaction is told after seven, which is what the Handbook supposes.
+- The data do not say when a fraud became known. Here it is charged back after six days, and the label of
+  every transaction comes after seven, as the Handbook assumes.
 """
 
 from pathlib import Path
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from flows.errors import ConfigError
 from flows.pipelines.dataset import TableDataset
 
-CHARGED_BACK = pd.Timedelta(days=6)  # how long after a fraud its chargeback comes
-KNOWN = pd.Timedelta(days=7)  # how long after a transaction it is certain whether it was fraud
+CHARGED_BACK = pd.Timedelta(days=6)  # from a fraud to its chargeback
+KNOWN = pd.Timedelta(days=7)  # from a transaction to its label
 SCHEMA = pa.schema(
     [
         pa.field("TRANSACTION_ID", pa.int64(), nullable=False),
@@ -42,28 +42,28 @@ SCHEMA = pa.schema(
     ]
 )
 
-# The made-up world: a square of 100 by 100 with customers, and the terminals that they can reach
+# The simulated world: a square of 100 by 100 with customers, and the terminals within their reach
 CUSTOMERS, TERMINALS, DAYS = 180, 360, 60
 REACH = 10.0
 START = pd.Timestamp("2018-04-01")
 LARGE = 220.0  # a larger amount is always fraud
-EVERY = 5  # days from one compromised terminal, and one compromised customer, to the next
-TERMINAL_DAYS = 28  # for which all transactions of a compromised terminal are fraud
-CUSTOMER_DAYS = 14  # for which a third of a compromised customer's transactions are
+EVERY = 5  # days between compromised terminals, and between compromised customers
+TERMINAL_DAYS = 28  # days in which all transactions of a compromised terminal are fraud
+CUSTOMER_DAYS = 14  # days in which a third of a compromised customer's transactions are fraud
 _DAY = 86_400  # seconds
 
 
 def records(limit: int | None = None, data: Path | None = None) -> TableDataset:
-    """The records of the first `limit` transactions (of all, without it), of the file `data` or made up.
+    """Return the records of the first `limit` transactions (default: all), from the file `data` or simulated.
 
-    What is known at a moment (chargebacks, labels) comes before the questions of that moment. Raises
-    `ConfigError` when the file is not as described.
+    Chargebacks and labels come before the events of the same time. Raises `ConfigError` if the file is
+    invalid.
     """
     return dataset((simulate() if data is None else read(data))[:limit])
 
 
 def dataset(transactions: pd.DataFrame) -> TableDataset:
-    """The three topics' records of transactions in order of their time."""
+    """Return the records of transactions, sorted by time, on the three topics."""
     return TableDataset(
         {
             "chargebacks": chargebacks(transactions),
@@ -75,7 +75,7 @@ def dataset(transactions: pd.DataFrame) -> TableDataset:
 
 
 def read(file: Path) -> pd.DataFrame:
-    """The transactions of a parquet file, in order of their time, and of the file where that is the same.
+    """Read the transactions of a parquet file, sorted by time, and by position in the file at equal times.
 
     Raises `ConfigError` unless it has the columns of `SCHEMA`, complete and convertible without loss.
     """
@@ -86,14 +86,14 @@ def read(file: Path) -> pd.DataFrame:
     except (OSError, KeyError, ValueError) as error:
         reason = str(error).strip("'\"").partition("\n")[0]
         raise ConfigError(
-            f"{file}: {reason}; the card transactions are a parquet file with the columns {needed}, "
-            "without nulls, as the Fraud Detection Handbook makes it"
+            f"{file}: {reason}; card transactions must be a parquet file with the columns {needed}, "
+            "without nulls, as in the Fraud Detection Handbook"
         ) from None
     return table.to_pandas().sort_values("TX_DATETIME", kind="stable")
 
 
 def events(transactions: pd.DataFrame) -> pd.DataFrame:
-    """The transactions, each a question at its own time."""
+    """Return the transactions, each an event at its own time."""
     payloads = {
         "transaction_id": _text(transactions["TRANSACTION_ID"]),
         "time": _utc(transactions),
@@ -105,7 +105,7 @@ def events(transactions: pd.DataFrame) -> pd.DataFrame:
 
 
 def chargebacks(transactions: pd.DataFrame) -> pd.DataFrame:
-    """The frauds, with the time of the transaction; they come to the log when they are charged back."""
+    """Return the frauds with the time of the transaction; they reach the log when they are charged back."""
     frauds = transactions[transactions["TX_FRAUD"]]
     payloads = {
         "transaction_id": _text(frauds["TRANSACTION_ID"]),
@@ -117,7 +117,7 @@ def chargebacks(transactions: pd.DataFrame) -> pd.DataFrame:
 
 
 def labels(transactions: pd.DataFrame) -> pd.DataFrame:
-    """Whether each transaction was fraud, at the moment when that is known."""
+    """Return whether each transaction was fraud, at the time when that is known."""
     known_at = _utc(transactions) + KNOWN
     payloads = {
         "transaction_id": _text(transactions["TRANSACTION_ID"]),
@@ -128,12 +128,13 @@ def labels(transactions: pd.DataFrame) -> pd.DataFrame:
 
 
 def simulate(seed: int = 0) -> pd.DataFrame:
-    """About 20,000 transactions in 60 days, in order of their time: a file's columns, and the scenario.
+    """Return about 20,000 transactions in 60 days, sorted by time: the columns of a file, and the scenario.
 
     Each customer has a mean amount and a mean number of transactions a day, and pays around noon at terminals
-    within reach. Scenario 1: a large amount is fraud. 2: a terminal is compromised, and all that is paid
-    there for four weeks is fraud. 3: a customer's card is known to others, who for two weeks make a third of
-    the transactions, five times as large. A later scenario goes before an earlier one; 0 is no fraud.
+    within reach. Scenario 1: a large amount is fraud. Scenario 2: a terminal is compromised, and all its
+    transactions are fraud for four weeks. Scenario 3: a customer's card is compromised, and for two weeks a
+    third of its transactions are fraud, with five times the amount. A later scenario replaces an earlier one;
+    0 is no fraud.
     """
     rng = np.random.default_rng(seed)
     transactions = _payments(rng).sort_values("TX_DATETIME", kind="stable", ignore_index=True)
@@ -155,7 +156,7 @@ def simulate(seed: int = 0) -> pd.DataFrame:
 
 
 def _payments(rng: np.random.Generator) -> pd.DataFrame:
-    """What honest customers pay, one after the other."""
+    """Return the transactions of honest customers."""
     homes, places = rng.uniform(0, 100, (CUSTOMERS, 2)), rng.uniform(0, 100, (TERMINALS, 2))
     near = np.hypot(*(homes[:, None] - places[None]).T).T < REACH
     mean, daily = rng.uniform(5, 100, CUSTOMERS), rng.uniform(0, 4, CUSTOMERS) * near.any(axis=1)
@@ -179,7 +180,10 @@ def _payments(rng: np.random.Generator) -> pd.DataFrame:
 def _taken(
     rng: np.random.Generator, ids: pd.Series, days: NDArray[np.int64], lasting: int
 ) -> NDArray[np.int64]:
-    """The rows of one of the `ids`, drawn at random, on its first `lasting` days; `days` count from 0."""
+    """Return the rows of one of the `ids`, drawn at random, in its first `lasting` days.
+
+    `days` count from 0.
+    """
     return np.flatnonzero((ids == rng.choice(ids.unique())) & (days >= 0) & (days < lasting))
 
 

@@ -1,4 +1,4 @@
-"""Tables as records ready to publish: what the data sets of the shipped pipelines have in common."""
+"""Tables as records to publish: the common class of the shipped data sets."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,15 +9,15 @@ import pandas as pd
 
 from flows import Outgoing
 
-_CHUNK = 10_000  # rows written as JSON at a time
+_CHUNK = 10_000  # rows encoded as JSON at a time
 
 
 class TableDataset:
-    """Records in the order of the log, ready to publish; it can be iterated more than once.
+    """Records in log order, ready to publish; can be iterated several times.
 
-    `len` is the number of records on all topics, `events` the number of those that ask for a prediction.
-    `streams` maps each topic to its payloads, whose first column is the id, sorted by the time (UTC) at which
-    they come to the log, which is their index; at equal times the earlier topic's records come first.
+    `len` is the number of records on all topics, `events` the number of events. `streams` maps each topic to
+    a table of payloads. Its first column is the id; its index is the time (UTC) at which each record reaches
+    the log, in order. At equal times, records of earlier topics come first.
     """
 
     def __init__(self, streams: Mapping[str, pd.DataFrame], events: str) -> None:

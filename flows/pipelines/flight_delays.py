@@ -1,8 +1,8 @@
-"""Will a flight from New York City arrive more than 15 minutes late? Asked at its scheduled departure.
+"""Will a flight from New York City arrive more than 15 minutes late? Predicted at its scheduled departure.
 
-The model knows the schedule and what the other flights of the same airport, carrier, route and aircraft
-did until then. The label comes at the real arrival. A flight that was cancelled or diverted counts as late,
-which is known 15 minutes after its scheduled arrival, when it can no longer be on time.
+The model knows the schedule and the earlier flights of the same airport, carrier, route and aircraft. The
+label comes at the actual arrival. A cancelled or diverted flight counts as late; its label comes 15 minutes
+after the scheduled arrival, when it can no longer be on time.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ _ONE_HOT = {carrier: {**_NO_CARRIER, f"carrier_{carrier}": 1.0} for carrier in _
 
 
 def prepare(x: Mapping[str, Any]) -> dict[str, float]:
-    """The model's view of an event: numbers only, and every number in every event.
+    """Return the model's features of an event: only numbers, and none missing.
 
-    Delays (minutes) and counts are on a logarithmic scale, for their tails are long; the mean of no
-    flights is 0. The time of day is on a circle, so that midnight has no edge.
+    Delays (minutes) and counts are on a logarithmic scale because of their long tails; the mean of no flights
+    is 0. The time of day is on a circle, so that midnight is not an edge.
     """
     features = _ONE_HOT.get(x["carrier"], _NO_CARRIER).copy()
     for name in _DELAYS:
@@ -42,9 +42,9 @@ def prepare(x: Mapping[str, Any]) -> dict[str, float]:
 
 
 def model() -> Any:
-    """Online logistic regression with a step size for each weight, as Duchi et al. (2011) have it.
+    """Return online logistic regression with a step size for each weight (Duchi et al., 2011).
 
-    The intercept follows the share of late flights, so slowly that labels some hours old do it little harm.
+    The intercept follows the share of late flights slowly, so that labels some hours old do little harm.
     """
     regression = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_lr=0.0015)
     return prepare | preprocessing.StandardScaler() | regression
@@ -92,7 +92,7 @@ pipeline = Pipeline(
     inputs=("carrier", "minute_of_day"),
     slices=("carrier",),
     model=model,
-    # weather alone moves the error every week: only a large change counts, and at most once a month
+    # weather alone changes the error every week: only a large change counts, and at most once a month
     drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
     retrain=RetrainPolicy(patience=10_000),
     label_wait=timedelta(days=3),

@@ -1,22 +1,22 @@
 """The flights that left New York City in 2013, as the four topics of the `flight_delays` example.
 
-The data are those of the package nycflights13 (https://github.com/hadley/nycflights13), which has them from
-the US Bureau of Transportation Statistics. What was found in its 336,776 flights, and what is made of it:
+The data come from the package nycflights13 (https://github.com/hadley/nycflights13), which took them from
+the US Bureau of Transportation Statistics. Findings in its 336,776 flights, and how they are handled:
 
 - Clock times are local: departures to New York, arrivals to the destination. Four destinations have no zone
   in `airports.csv`; they keep Puerto Rico's time. A scheduled arrival is the first such clock time after the
   scheduled departure. That gives 50 to 700 minutes, within 2 hours of the destination's median.
-- An actual time is the scheduled one plus the delay. So computed, no flight arrives before it leaves, and
-  what is left of gate to gate beside the time in the air is 5 to 235 minutes. All clock times in the data
-  agree but one, an arrival at 02:03 on 10 March, when there was no such hour: its delay is right.
+- An actual time is the scheduled time plus the delay. With that, no flight arrives before it leaves, and the
+  time on the ground between the gates is 5 to 235 minutes. All clock times in the data agree except one, an
+  arrival at 02:03 on 10 March, an hour that did not exist; its delay is right.
 - No scheduled time falls in an hour that daylight saving time skips or repeats.
-- 183,575 flights left before their schedule, so before their own question is asked; none arrived before it.
+- 183,575 flights left ahead of schedule, so before their own event; none arrived before it.
 - 9,430 flights have no arrival delay: 8,255 cancelled (no departure), 1,175 diverted.
-- The file is sorted by actual departure, cancelled flights last in each day. Flights of one minute are
-  therefore sorted by their id here, lest their order tell what is not known yet.
-- 2,512 flights have no tail number, and every one was cancelled: the gap is knowledge from the future. So
-  the tail number is a key of features and no input of the model, and without one an aircraft's features are
-  those of an aircraft not seen in the last 24 hours, as 48 % of all questions have them.
+- The file is sorted by actual departure, with cancelled flights last in each day. Flights of the same minute
+  are therefore sorted by id here, so that their order does not leak the future.
+- 2,512 flights have no tail number, and every one was cancelled: the gap leaks the future. So the tail number
+  is a key of features but not an input of the model. Without one, an aircraft's features are those of an
+  aircraft not seen in the last 24 hours, which 48 % of all events have.
 """
 
 from importlib.metadata import PackageNotFoundError, distribution
@@ -27,21 +27,21 @@ import pandas as pd
 from flows.errors import ConfigError
 from flows.pipelines.dataset import TableDataset
 
-LATE = pd.Timedelta(minutes=15)  # an arrival up to this much after its schedule is on time
+LATE = pd.Timedelta(minutes=15)  # an arrival up to this much behind schedule is on time
 _MISSING_ZONES = dict.fromkeys(("BQN", "PSE", "SJU", "STT"), "America/Puerto_Rico")
 
 
 def records(limit: int | None = None) -> TableDataset:
-    """The records of the first `limit` flights (of all, without it), by scheduled departure.
+    """Return the records of the first `limit` flights (default: all), by scheduled departure.
 
-    What is known at a moment (departures, arrivals, labels) comes before the questions of that moment.
-    Raises `ConfigError` when the data are not installed.
+    Departures, arrivals and labels come before the events of the same time. Raises `ConfigError` if the data
+    are not installed.
     """
     return dataset(schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))[:limit])
 
 
 def dataset(flights: pd.DataFrame) -> TableDataset:
-    """The four topics' records of scheduled `flights`."""
+    """Return the records of scheduled `flights` on the four topics."""
     return TableDataset(
         {
             "departures": departures(flights),
@@ -54,9 +54,9 @@ def dataset(flights: pd.DataFrame) -> TableDataset:
 
 
 def read_csv(name: str) -> pd.DataFrame:
-    """A table of the installed nycflights13, whose import needs the removed pkg_resources.
+    """Read a table of the installed nycflights13, whose import needs the removed pkg_resources.
 
-    Raises `ConfigError` when it is not installed.
+    Raises `ConfigError` if it is not installed.
     """
     try:
         files = distribution("nycflights13").files or []
@@ -69,7 +69,7 @@ def read_csv(name: str) -> pd.DataFrame:
 
 
 def schedule(flights: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame:
-    """The flights with their id, route and scheduled times (UTC), sorted by scheduled departure and id."""
+    """Return the flights with id, route and scheduled times (UTC), sorted by scheduled departure and id."""
     zones = _MISSING_ZONES | dict(zip(airports["faa"], airports["tzone"], strict=True))
     day = pd.to_datetime(flights[["year", "month", "day"]])
     flights = flights.assign(
@@ -87,7 +87,7 @@ def schedule(flights: pd.DataFrame, airports: pd.DataFrame) -> pd.DataFrame:
 
 
 def events(flights: pd.DataFrame) -> pd.DataFrame:
-    """The questions, one for each flight at its scheduled departure: only what is known by then."""
+    """Return the events: one for each flight at its scheduled departure, with only what is known by then."""
     payloads = {
         "flight_id": flights["flight_id"],
         "scheduled_departure": flights["departure"],
@@ -109,22 +109,25 @@ def events(flights: pd.DataFrame) -> pd.DataFrame:
 
 
 def departures(flights: pd.DataFrame) -> pd.DataFrame:
-    """The flights that left, at their actual departure; the delay is in minutes, below 0 when early."""
+    """Return the flights that left, at their actual departure; the delay is in minutes, negative if early."""
     left = flights[flights["dep_delay"].notna()]
     return _movements(left, "departed_at", left["departure"], left["dep_delay"])
 
 
 def arrivals(flights: pd.DataFrame) -> pd.DataFrame:
-    """The flights that arrived, at their actual arrival; the delay is in minutes, below 0 when early."""
+    """Return the flights that arrived, at their actual arrival.
+
+    The delay is in minutes, negative if early.
+    """
     arrived = flights[flights["arr_delay"].notna()]
     return _movements(arrived, "arrived_at", arrived["arrival"], arrived["arr_delay"])
 
 
 def labels(flights: pd.DataFrame) -> pd.DataFrame:
-    """Whether each flight was late, at the moment when that is known.
+    """Return whether each flight was late, at the time when that is known.
 
-    That is the actual arrival. A flight that was cancelled or diverted never arrives; that it is
-    late is certain when its scheduled arrival and the 15 minutes have passed.
+    That is the actual arrival. A cancelled or diverted flight never arrives; it is certainly late 15 minutes
+    after its scheduled arrival.
     """
     delay = pd.to_timedelta(flights["arr_delay"], unit="min")
     payloads = {
@@ -153,7 +156,7 @@ def _by_time(payloads: dict[str, pd.Series], time: str) -> pd.DataFrame:
 
 
 def _scheduled_arrival(departure: pd.Series, clock: pd.Series, zone: str) -> pd.Series:
-    """The first time (UTC) after `departure` (UTC) at which the clock of `zone` shows `clock` (hhmm)."""
+    """Return the first time (UTC) after `departure` (UTC) when the clock in `zone` shows `clock` (hhmm)."""
     local = departure.dt.tz_convert(zone).dt.tz_localize(None)
     arrival = local.dt.normalize() + _minutes(clock // 100 * 60 + clock % 100)
     arrival += (arrival <= local) * pd.Timedelta(days=1)

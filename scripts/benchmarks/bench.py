@@ -10,6 +10,8 @@ labels: memory and time per pending prediction, with a million of them, against 
 
 drift: false alarms and detection delays of the drift detectors on synthetic streams.
 
+generated: CPU time per event of the generated window functions against plain loops.
+
 peers: predict and learn against a bare loop, Quix Streams, stock Bytewax and Faust on one real Kafka. The
 results are stored as JSON; compare OLD NEW shows the differences between two such files.
 
@@ -37,7 +39,7 @@ from flows.runtime.runner import tune_garbage_collection
 from flows.runtime.steps.features import GatherStep, IntakeStep, WindowsStep
 from flows.runtime.steps.learning import LearnStep
 from flows.runtime.steps.scoring import PredictStep
-from scripts.benchmarks import drift, features, labels, online, outliers
+from scripts.benchmarks import drift, features, generated, labels, online, outliers
 from scripts.benchmarks.peers import compare
 from scripts.tools.fresh import REPOSITORY, fresh_project
 
@@ -47,6 +49,7 @@ BENCHMARKS = [
     "features",
     "labels",
     "drift",
+    "generated",
     "outliers",
     "peers",
     "compare",
@@ -60,6 +63,8 @@ def main() -> int:
     options = _options()
     if options.benchmark == "drift":
         return drift.main()
+    if options.benchmark == "generated":
+        return generated.main()
     if options.benchmark == "outliers":
         return outliers.main()
     if options.benchmark == "labels":

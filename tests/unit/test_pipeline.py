@@ -62,7 +62,7 @@ def test_the_data_set_is_what_the_named_function_gives_for_the_events_asked_for(
 @pytest.mark.parametrize(
     ("dataset", "said"),
     [
-        (None, "declares no data set; publish a file instead"),
+        (None, "has no data set; publish a file instead"),
         ("no_such_module:sales", "'no_such_module:sales': No module named 'no_such_module'"),
         (f"{__name__}:nothing", "has no attribute 'nothing'"),
         (__name__, "has no attribute ''"),
@@ -81,9 +81,9 @@ def test_a_data_set_that_cannot_be_found_is_told_in_one_line(dataset, said):
     [
         ({"detector": "cusum"}, "no drift detector 'cusum'"),
         ({"detector": "ddm", "options": {"alpha": 1}}, "drift detector 'ddm': "),
-        ({"options": {"delta": 0.1}}, "ADWIN takes its significance as `delta`"),
-        ({"period": timedelta(0)}, "must be whole hours, and is 0:00:00"),
-        ({"period": timedelta(minutes=90)}, "must be whole hours, and is 1:30:00"),
+        ({"options": {"delta": 0.1}}, "`options` must be empty for ADWIN"),
+        ({"period": timedelta(0)}, "must be whole hours above 0, got 0:00:00"),
+        ({"period": timedelta(minutes=90)}, "must be whole hours above 0, got 1:30:00"),
     ],
 )
 def test_a_drift_policy_that_cannot_be_is_refused_where_it_is_declared(declared, said):
@@ -95,13 +95,13 @@ def test_a_drift_policy_that_cannot_be_is_refused_where_it_is_declared(declared,
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
-        ({"task": "ranking"}, "no task 'ranking'; declare one of binary, multiclass, regression, anomaly"),
-        ({"target": "stolen"}, "'stolen' is no field of topic 'chargebacks'; declare it there as Flag()"),
-        ({"task": "regression"}, "task 'regression' needs the target 'fraud' of topic 'chargebacks' as a"),
-        ({"task": "multiclass"}, "as a required Text(), not Flag()"),
+        ({"task": "ranking"}, "must be one of binary, multiclass, regression, anomaly, got 'ranking'"),
+        ({"target": "stolen"}, "'stolen' is not a field of topic 'chargebacks'; declare it there as Flag()"),
+        ({"task": "regression"}, "the target 'fraud' of topic 'chargebacks' must be a required Number()"),
+        ({"task": "multiclass"}, "must be a required Text() for task 'multiclass', got Flag()"),
         (
             {"labels": Stream("chargebacks", "id", "at", {**FIELDS, "fraud": Flag(required=False)})},
-            "as a required Flag(), not Flag(required=False)",
+            "got Flag(required=False)",
         ),
     ],
 )
@@ -114,10 +114,10 @@ def test_a_target_that_the_task_cannot_learn_is_refused_where_it_is_declared(dec
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
-        ({"slices": ("country",)}, "the slice 'country' must be one of `inputs` that is a Text, a Key or a"),
+        ({"slices": ("country",)}, "the slice 'country' must be one of `inputs` and a Text, a Key or a"),
         ({"inputs": ("at",), "slices": ("at",)}, "the slice 'at' must be"),
-        ({"costs": Costs(1, 0)}, "`costs` are numbers above 0, of a binary task"),
-        ({"costs": Costs(1, 4), "task": "anomaly"}, "`costs` are numbers above 0, of a binary task"),
+        ({"costs": Costs(1, 0)}, "`costs` must be numbers above 0, for a binary task"),
+        ({"costs": Costs(1, 4), "task": "anomaly"}, "`costs` must be numbers above 0, for a binary task"),
     ],
 )
 def test_slices_and_costs_that_cannot_be_are_refused_where_they_are_declared(declared, said):

@@ -1,4 +1,4 @@
-"""What the settings of a topic that exists already mean for the flows that read and write it."""
+"""Judges the settings of existing topics: which of them break or impair the flows."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -8,18 +8,18 @@ Role = Literal["input", "output", "models"]
 
 _NEVER = str(2**63 - 1)
 _DAY = 86_400_000
-_ROOM = 2 * 2**20  # bytes that a record of an own topic may have
+_ROOM = 2 * 2**20  # bytes of a record that the engine writes
 
 
 class SettingVerdict(NamedTuple):
-    """What is wrong with a topic: `faults` make results wrong, `warnings` only spoil something."""
+    """What is wrong with a topic: `faults` make results wrong, `warnings` do not."""
 
     faults: list[str]
     warnings: list[str]
 
 
 def judge(role: Role, settings: Mapping[str, str]) -> SettingVerdict:
-    """Judge the settings of a topic, by Kafka's names; those that are missing are taken to be right."""
+    """Judge the settings of a topic, by Kafka's names; those not given are assumed to be right."""
     verdict = SettingVerdict([], [])
     _judge_time(role, settings, verdict)
     _judge_compaction(role, settings, verdict)
@@ -27,7 +27,7 @@ def judge(role: Role, settings: Mapping[str, str]) -> SettingVerdict:
     if role != "input" and int(settings.get("max.message.bytes", _ROOM)) < _ROOM:
         size = int(settings["max.message.bytes"])
         verdict.warnings.append(
-            f"max.message.bytes = {size}: the dead letter of a record of that size does not fit; set {_ROOM}"
+            f"max.message.bytes = {size}: too small for the dead letter of a record of that size; set {_ROOM}"
         )
     return verdict
 
@@ -37,31 +37,31 @@ def _judge_time(role: Role, settings: Mapping[str, str], verdict: SettingVerdict
         if role == "input":
             verdict.warnings.append(
                 "message.timestamp.type = LogAppendTime: its records are merged with those of other topics "
-                "by their arrival, so a replay of history gives other features"
+                "by arrival time, so a replay of history computes different features"
             )
         else:
             verdict.faults.append(
-                "message.timestamp.type = LogAppendTime, but the flows merge it by event time: set CreateTime"
+                "message.timestamp.type must be CreateTime, got LogAppendTime: the flows merge by event time"
             )
     before = settings.get("message.timestamp.before.max.ms", _NEVER)
     if before != _NEVER:
         verdict.warnings.append(
-            f"message.timestamp.before.max.ms = {before}: Kafka refuses records that are {_span(before)} "
-            "old, as those of a replay"
+            f"message.timestamp.before.max.ms = {before}: Kafka refuses records older than {_span(before)}, "
+            "such as those of a replay"
         )
 
 
 def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     compacted = "compact" in settings.get("cleanup.policy", "compact" if role == "models" else "")
     if compacted and role == "output":
-        verdict.faults.append("cleanup.policy = compact would remove records that are needed: set delete")
+        verdict.faults.append("cleanup.policy must be delete, got compact, which removes needed records")
     elif compacted and role == "input":
         verdict.warnings.append(
-            "cleanup.policy = compact: of equal keys only the last record stays, so `verify`, "
+            "cleanup.policy = compact: Kafka keeps only the latest record per key, so `verify`, "
             "`training-set`, `backfill` and a flow that is behind miss the others"
         )
     elif not compacted and role == "models":
-        verdict.warnings.append("cleanup.policy = delete: old models use space that compaction would free")
+        verdict.warnings.append("cleanup.policy = delete: old models take space that compaction would free")
 
 
 def _judge_retention(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
@@ -70,23 +70,23 @@ def _judge_retention(role: Role, settings: Mapping[str, str], verdict: SettingVe
     milliseconds, size = settings.get("retention.ms", "-1"), settings.get("retention.bytes", "-1")
     if milliseconds != "-1":
         verdict.warnings.append(
-            f"retention.ms = {milliseconds}: records are removed when they are {_span(milliseconds)} old by "
-            f"their timestamps, those of a replay at once; {_loser(role)}"
+            f"retention.ms = {milliseconds}: records are removed {_span(milliseconds)} after their time, "
+            f"those of a replay at once; {_loser(role)}"
         )
     if size != "-1":
         verdict.warnings.append(
-            f"retention.bytes = {size}: of each partition no more than that is kept; {_loser(role)}"
+            f"retention.bytes = {size}: the oldest records beyond that size are removed; {_loser(role)}"
         )
 
 
 def _loser(role: Role) -> str:
     if role == "models":
-        return "a predict flow without a state finds no model after that long without labels"
-    return "`verify`, `training-set`, `backfill` and a start over see none of them"
+        return "after that long without labels, a predict flow without state finds no model"
+    return "`verify`, `training-set`, `backfill` and a flow without state do not see them"
 
 
 def _span(milliseconds: str) -> str:
-    """A span of time in a person's units.
+    """Return a duration in readable units.
 
     >>> _span("604800000"), _span("86400000"), _span("3600000")
     ('7 days', '1 day', '1:00:00')

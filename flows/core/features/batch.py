@@ -1,8 +1,8 @@
-"""The feature engine: a batch of records in, every question's feature vector out.
+"""A batch of events and source records, split by entity, and the answers assembled to feature vectors.
 
-A batch is split by entity (`split`), each entity runs its own part in order (`EntityFeatures.run`), and the
-parts are put together again (`assemble`). The three steps are pure, so a backtest, a backfill and the
-dataflow, where each entity is a key of its own, run the same code.
+`Splitter` splits a batch by entity, `EntityFeatures.run` processes each entity's steps in order, and
+`Assembler` joins the answers. The three steps are pure: a backtest, a backfill and the dataflow, where each
+entity is a key, run the same code.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from flows.core.features.windows.sliding import Value
 
 
 class Update(NamedTuple):
-    """A record of a source stream: it changes features and asks nothing."""
+    """A record of a source stream: it changes features and needs no answer."""
 
     stream: str
     id: str
@@ -24,11 +24,11 @@ class Update(NamedTuple):
 
 
 class Question(NamedTuple):
-    """An event that asks for a prediction.
+    """An event that needs a prediction.
 
-    `moment` is its time in microseconds, told apart from those of the same millisecond. `read` has, for each
-    stream of the plan, the next offset that was still to be read when the question's turn came. An event of
-    a feature `stream` is a record of it too, taken in before the question is asked.
+    `moment` is its time in microseconds, different from those of other questions. `read` holds, for each
+    stream of the plan, the next offset to read when it was this question's turn. If features aggregate the
+    events too, `stream` is their topic, and the event is added as a record before it is answered.
     """
 
     id: str
@@ -47,7 +47,7 @@ class EntityKey(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The key as one text; it is part of the stored state's format.
+        """The key as one text; part of the stored state's format.
 
         >>> EntityKey("origin", "JFK").name
         'origin=JFK'
@@ -55,13 +55,13 @@ class EntityKey(NamedTuple):
         return f"{self.entity}={self.value}"
 
 
-# What an entity does in a batch; a plain tuple, for there are some for every event. A record to add: the view
-# among those of the entity (ABSENT: no record), its time, id and values. Then a question to answer, of the
-# same time and id: its row among those of the batch (ABSENT: no question).
+# One step of an entity: (view, time, id, values, row). `view` is the number of the entity's view to which the
+# record is added (ABSENT: none), `row` the number of the question to answer afterwards (ABSENT: none). It is
+# a plain tuple, because every event makes several.
 Step = tuple[int, int, str, Any, int]
 ABSENT = -1
 
-_tuple = tuple.__new__  # makes a named tuple in a third of the time that its class takes
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 
 class Row(NamedTuple):
@@ -74,7 +74,7 @@ class Row(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one entity contributes to a batch: answers by question row, and the rows to store."""
+    """The results of one entity for a batch: answers by question row, rows to store, and late records."""
 
     entity: str
     answers: list[tuple[int, list[Value]]]
@@ -86,9 +86,9 @@ _Values = Callable[[Mapping[str, Any]], Any]
 
 
 class _Target(NamedTuple):
-    """Where the records of a stream go, or its events: to entities that take the same steps.
+    """The entities that take the same steps for a record or event of one stream.
 
-    `before` and `last` are the views among those of each entity, with what they read of a payload.
+    `before` and `last` are view numbers, each with a function that reads the view's columns from a payload.
     """
 
     before: list[tuple[int, _Values]]
@@ -97,18 +97,20 @@ class _Target(NamedTuple):
 
 
 _NOWHERE: list[_Target] = []
+_FedViews = tuple[tuple[int, tuple[str, ...]], ...]  # a view's number among those of the entity, its columns
+_NO_VIEWS: _FedViews = ((ABSENT, ()),)
 
 
 class Splitter:
-    """Sorts the records of a batch out by entity, each entity's steps in the order of the batch."""
+    """Splits the records of a batch by entity, and keeps their order."""
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._entities = plan.entities
-        self._of_records = {stream: _targets(plan, stream) for stream in plan.streams}
-        self._of_events = {stream: _targets(plan, stream, asked=True) for stream in ("", *plan.streams)}
+        self._of_records = {stream: _record_targets(plan, stream) for stream in plan.streams}
+        self._of_events = {stream: _question_targets(plan, stream) for stream in ("", *plan.streams)}
 
     def split(self, items: Iterable[Update | Question]) -> list[tuple[EntityKey, list[Step]]]:
-        """The steps of each entity that the batch touches; an entity whose key is null has none."""
+        """Return the steps of each entity in the batch; an entity whose key is null has none."""
         steps: dict[str, dict[str | int | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
         of_records, of_events = self._of_records, self._of_events
         questions = 0
@@ -134,23 +136,36 @@ class Splitter:
         ]
 
 
-def _targets(plan: FeaturePlan, stream: str, *, asked: bool = False) -> list[_Target]:
-    """Which entities have views of the stream; all entities, if something is asked."""
-    alike: dict[tuple[tuple[int, tuple[str, ...]], ...], list[str]] = defaultdict(list)
-    for entity in plan.entities:
-        views = enumerate(plan.views_of(entity))
-        fed = tuple((index, view.columns) for index, view in views if view.stream == stream)
-        if fed or asked:
-            alike[fed or ((ABSENT, ()),)].append(entity)
+def _record_targets(plan: FeaturePlan, stream: str) -> list[_Target]:
+    """Return the entities that have views of `stream`."""
+    fed = {entity: _fed_views(plan, entity, stream) for entity in plan.entities}
+    return _grouped({entity: views for entity, views in fed.items() if views})
+
+
+def _question_targets(plan: FeaturePlan, stream: str) -> list[_Target]:
+    """Return all entities, since each of them answers; `stream` is empty if no view aggregates the events."""
+    return _grouped({entity: _fed_views(plan, entity, stream) or _NO_VIEWS for entity in plan.entities})
+
+
+def _fed_views(plan: FeaturePlan, entity: str, stream: str) -> _FedViews:
+    views = enumerate(plan.views_of(entity))
+    return tuple((index, view.columns) for index, view in views if view.stream == stream)
+
+
+def _grouped(views_of: Mapping[str, _FedViews]) -> list[_Target]:
+    """Group the entities that take the same steps."""
+    alike: dict[_FedViews, list[str]] = defaultdict(list)
+    for entity, views in views_of.items():
+        alike[views].append(entity)
     targets = []
-    for fed, entities in alike.items():
-        *before, last = ((index, _reader(columns)) for index, columns in fed)
+    for views, entities in alike.items():
+        *before, last = ((index, _reader(columns)) for index, columns in views)
         targets.append(_Target(before, last, entities))
     return targets
 
 
 def _reader(columns: Sequence[str]) -> _Values:
-    """Gives the columns' values as a tuple."""
+    """Return a function that reads the columns' values as a tuple."""
     if len(columns) == 1:
         (column,) = columns
         return lambda payload: (payload[column],)
@@ -158,11 +173,11 @@ def _reader(columns: Sequence[str]) -> _Values:
 
 
 class Assembler:
-    """Puts the answers of all entities together to the views' part of each question's feature vector."""
+    """Assembles the entities' answers to the views' part of each question's feature vector."""
 
     def __init__(self, plan: FeaturePlan) -> None:
         self._empty: list[Value] = [aggregate.empty for view in plan.views for aggregate in view.aggregates]
-        # by entity: where its views stand in the vector, and where in the entity's answer
+        # by entity: the slices of its views in the vector and in the entity's answer
         self._places: dict[str, list[tuple[slice, slice]]] = {entity: [] for entity in plan.entities}
         answered = dict.fromkeys(plan.entities, 0)
         at = 0
@@ -173,7 +188,7 @@ class Assembler:
             at += count
 
     def assemble(self, questions: int, parts: Iterable[Part]) -> list[list[Value]]:
-        """The vectors of the batch's `questions`; an entity without a key answers as one never seen."""
+        """Return the vectors of the batch's `questions`; an entity without a key counts as unseen."""
         vectors = [self._empty.copy() for _ in range(questions)]
         for entity, answers, _, _ in parts:
             places = self._places[entity]

@@ -1,4 +1,4 @@
-"""The feature engine as one object, for backtest and backfill: the parts of the predict flow, not keyed."""
+"""The feature engine as one object, for backtest and backfill; the predict flow runs its parts by key."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -19,7 +19,7 @@ from flows.core.user_code import describe
 
 
 class FeatureVector(NamedTuple):
-    """A question with its feature vector, and the record that asked it."""
+    """A question with its feature vector and its record."""
 
     record: Record
     question: Question
@@ -27,9 +27,9 @@ class FeatureVector(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """What came of a batch of records; the dead letters are those for the topic `dead_letters`.
+    """The results of a batch; `dead` are dead letters for the topic `dead_letters`.
 
-    `errors` are what transforms raised, each of which is the cause of a dead letter.
+    `errors` are what transforms raised; each is the cause of a dead letter.
     """
 
     answers: list[FeatureVector]
@@ -39,11 +39,11 @@ class Computed(NamedTuple):
 
 
 class FeatureEngine:
-    """Computes features from batches of records, which come in the order in which a flow would read them.
+    """Computes features from batches of records, in the order in which a flow would read them.
 
-    `intakes` has the intake of each slot; a slot takes the partitions p with p mod slots = slot. Entities
-    that have been idle for all of their windows are forgotten, as in the flow. `looked_up` has what the
-    plan's batch views give, by id and time (ms) of the events; all others get nulls.
+    `intakes` holds the intake of each slot; partition p belongs to slot p mod slots. As in the flow, entities
+    that were idle for all of their windows are dropped. `looked_up` holds the values of the plan's batch
+    views by id and time (ms) of the events; other events get nulls.
     """
 
     def __init__(
@@ -67,15 +67,14 @@ class FeatureEngine:
         self._now = 0  # the newest event time (ms)
 
     def __len__(self) -> int:
-        """How many entities there are in memory."""
+        """Return the number of entities in memory."""
         return len(self._entities)
 
     def take(self, records: Iterable[Record]) -> Computed:
-        """Take a batch in; the answers to its questions, in their order."""
+        """Process a batch; return the answers to its questions, in order."""
         items: list[Update | Question] = []
         asked: list[Record] = []
         dead: list[Outgoing] = []
-        errors: list[Exception] = []
         for slot, of_slot in groupby(records, lambda record: record.partition % len(self.intakes)):
             batch = self.intakes[slot].take(list(of_slot))
             items += [item for item in batch.items if not isinstance(item, Record)]
@@ -83,31 +82,30 @@ class FeatureEngine:
             dead += batch.dead
         parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items)]
         self._forget_idle(items)
-        answers = self._answers(items, asked, self._assembler.assemble(len(asked), parts), dead, errors)
-        return Computed(answers, [row for part in parts for row in part.rows], dead, errors)
+        questions = [item for item in items if isinstance(item, Question)]
+        vectors = self._assembler.assemble(len(questions), parts)
+        errors = self._extend(questions, vectors)
+        dead += [
+            dead_letter(self._dead_letters, asked[row], "transform", describe(error))
+            for row, error in errors.items()
+        ]
+        answers = [
+            FeatureVector(*answer)
+            for row, answer in enumerate(zip(asked, questions, vectors, strict=True))
+            if row not in errors
+        ]
+        return Computed(answers, [row for part in parts for row in part.rows], dead, list(errors.values()))
 
     def entities(self) -> Iterator[tuple[str, bytes]]:
-        """The name of each entity and its state as a flow stores it."""
+        """Yield the name of each entity and its state as a flow stores it."""
         for name, features in self._entities.items():
             yield name, entity_state.pack(name, features.expires, features.snapshot())
 
-    def _answers(
-        self,
-        items: Sequence[Update | Question],
-        asked: Sequence[Record],
-        vectors: list[list[Value]],
-        dead: list[Outgoing],
-        errors: list[Exception],
-    ) -> list[FeatureVector]:
-        questions = [item for item in items if isinstance(item, Question)]
+    def _extend(self, questions: Sequence[Question], vectors: Sequence[list[Value]]) -> dict[int, Exception]:
+        """Append the features of lookups and transforms; return the errors of transforms, by row."""
         for question, vector in zip(questions, vectors, strict=True):
             vector += self._looked_up.get((question.id, question.time), self._nulls)
-        faults = self._transformer.extend(questions, vectors)
-        for row, error in faults.items():
-            dead.append(dead_letter(self._dead_letters, asked[row], "transform", describe(error)))
-            errors.append(error)
-        answers = map(FeatureVector, asked, questions, vectors)
-        return [answer for row, answer in enumerate(answers) if row not in faults]
+        return self._transformer.extend(questions, vectors)
 
     def _entity(self, key: EntityKey) -> EntityFeatures:
         features = self._entities.get(key.name)

@@ -1,27 +1,27 @@
-"""Which keys to look at for having been idle, without a timer for each of them."""
+"""An index of keys that may be idle, without a timer for each key."""
 
 from collections import defaultdict
 
 
 class IdleIndex:
-    """Keys by the time at which they should be looked at, in buckets of `width` ms.
+    """Keys by the time of their next check, in buckets of `width` ms.
 
-    A key stands in one bucket and is not moved when it is touched: looked at too early it is put in again.
+    A key is in one bucket and does not move when it is used; a key found active at its check is put in again.
     """
 
     def __init__(self, width: int) -> None:
         self._width = max(1, width)
         self._buckets: dict[int, list[str]] = defaultdict(list)
-        self._next = 2**62  # the first bucket there is
+        self._next = 2**62  # the earliest bucket
 
     def put(self, key: str, time: int) -> None:
-        """Look at `key` when `time` (ms) has passed."""
+        """Schedule a check of `key` once `time` (ms) has passed."""
         bucket = time // self._width + 1
         self._buckets[bucket].append(key)
         self._next = min(self._next, bucket)
 
     def due(self, now: int) -> list[str]:
-        """The keys whose time has passed at `now` (ms); they are no longer in here.
+        """Remove and return the keys whose time has passed at `now` (ms).
 
         >>> idle = IdleIndex(10)
         >>> idle.put("a", 25)

@@ -1,4 +1,4 @@
-"""The predictor's intake: records in, checked questions and updates out, everything else to dead letters."""
+"""The intake of the predict flow: records become checked questions and updates, or dead letters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from flows.core.stream.decode import Decoded, Decoder
 from flows.core.stream.recent_ids import RecentIds
 from flows.errors import InvalidRecord
 
-_tuple = tuple.__new__  # makes a named tuple in a third of the time that its class takes
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
-DUPLICATE_WINDOW = 50_000  # records of a topic among whose ids a duplicate is recognised
+DUPLICATE_WINDOW = 50_000  # ids per topic that are remembered to recognize duplicates
 
 
 class Batch(NamedTuple):
-    """A batch of records after the intake, in order.
+    """The result of the intake for a batch of records, in order.
 
-    A record of the models topic stands as it is among the `items`. `records` are those of the questions.
+    Records of the models topic are among the `items` unchanged. `records` are those of the questions.
     """
 
     items: list[Update | Question | Record]
@@ -29,11 +29,11 @@ class Batch(NamedTuple):
 
 
 class Intake:
-    """Decodes one slot's records, refuses what is late, and knows which ids of each topic it has seen.
+    """Decodes one slot's records, and rejects late records and duplicates.
 
-    `decoders` has one for each input topic; the records of `models` pass undecoded. `streams` are the topics
-    whose records features are made of; the events may be among them. A record further behind the newest one
-    of its topic than `lateness` (ms) is late. `state` is what `snapshot` gave.
+    `decoders` maps each input topic to its decoder; records of `models` pass undecoded. `streams` are the
+    topics that features aggregate, which may include the events. A record is late if it is more than
+    `lateness` (ms) behind the newest of its topic. `state` comes from `snapshot`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Intake:
         self._moments = Moments(lateness, known["moments"])
 
     def take(self, records: Sequence[Record]) -> Batch:
-        """Sort the records out."""
+        """Decode and check records; return them as a batch."""
         batch = Batch([], [], [])
         for record in records:
             if record.topic == self._models:
@@ -80,7 +80,7 @@ class Intake:
         return batch
 
     def snapshot(self) -> dict[str, Any]:
-        """The ids seen lately and the newest time, by topic, and how far the streams are read."""
+        """Return the recent ids and the newest time by topic, and the next offset of each stream."""
         seen = {name: topic.seen.snapshot() for name, topic in self._topics.items()}
         newest = {name: topic.newest for name, topic in self._topics.items()}
         moments = self._moments.snapshot()
@@ -90,7 +90,7 @@ class Intake:
         event_id, time, payload = topic.decode(record)
         replay = _replay_of(record) if record.headers else None
         if (replay or event_id) in topic.seen:
-            raise InvalidRecord("duplicate", f"a record {event_id!r} was taken in before")
+            raise InvalidRecord("duplicate", f"a record with the id {event_id!r} was accepted before")
         if time > topic.newest:
             topic.newest = time
         elif time < topic.newest - self._lateness:
@@ -113,7 +113,7 @@ class Intake:
 
 
 def _replay_of(record: Record) -> str | None:
-    """What stands for the dead letter that was sent again among the ids seen; it is no id of an event."""
+    """Return the key under which a replayed dead letter is remembered; never a valid event id."""
     for name, value in record.headers:
         if name == REPLAYED and value:
             return f"\0{value.decode(errors='backslashreplace')}"
@@ -122,10 +122,10 @@ def _replay_of(record: Record) -> str | None:
 
 @dataclass(slots=True)
 class _Topic:
-    """One input topic: how its records are decoded, and what was seen of it."""
+    """One input topic: its decoder, and what was seen of it."""
 
     decode: Callable[[Record], Decoded]
     seen: RecentIds
     newest: int  # event time (ms)
-    stream: str  # its own name if features are made of it, or empty
+    stream: str  # the topic's name if features aggregate it, otherwise empty
     is_events: bool

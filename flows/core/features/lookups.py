@@ -1,7 +1,7 @@
-"""Lookups: features of a table beside the stream, used for a question only within their freshness.
+"""Lookups: features of a table, used for a question only if they are fresh.
 
-The table itself is behind `Table`; here is what may be used of it, and what takes its place otherwise: null,
-and the reason. No value is carried over from another moment, key or default.
+`Table` reads the table. This module decides which of its values may be used; otherwise the feature is null,
+with a reason. No value is carried over from another time, key or default.
 """
 
 from collections import Counter
@@ -13,25 +13,25 @@ from flows.core.features.plan import FeaturePlan, Lookup
 from flows.core.features.windows.sliding import Value
 
 Key = tuple[str | int, ...]
-Reason = Literal["missing", "stale", "future", "away"]  # why a lookup gave no value
+Reason = Literal["missing", "stale", "future", "away"]  # why a lookup returned null
 
 _INT64 = range(-(2**63), 2**63)
 
 
 class Stored(NamedTuple):
-    """What the table holds for a key: the values of the lookup's features, and the time (ms) they are of."""
+    """What the table holds for a key: the values of the lookup's features, and their time (ms)."""
 
     time: int
     values: list[Value]
 
 
 class Table(Protocol):
-    """Where the batch views' features are read from."""
+    """The store of the batch views' features."""
 
     def read(self, lookup: Lookup, keys: Collection[Key]) -> Mapping[Key, Stored | None]:
-        """What the table holds now, None for a key that it does not have; never an exception.
+        """Return what the table holds for each key, or None for an unknown key; never raises.
 
-        Keys that could not be read, since the table is away, are not in the answer.
+        Keys that could not be read, because the store is unavailable, are not in the result.
         """
 
 
@@ -45,7 +45,7 @@ class Lookups:
     def extend(
         self, questions: Sequence[Question], vectors: Sequence[list[Any]]
     ) -> Counter[tuple[str, Reason]]:
-        """Extend the vector of each question in place; how many questions got null, by lookup and reason."""
+        """Extend the vectors in place; return the number of nulls by lookup and reason."""
         nulls: Counter[tuple[str, Reason]] = Counter()
         for lookup in self._lookups:
             keys = [key_of(lookup, question.payload) for question in questions]
@@ -61,7 +61,7 @@ class Lookups:
 
 
 def usable(key: Key | None, known: Mapping[Key, Stored | None], time: int, freshness: int) -> Stored | Reason:
-    """What a question at `time` may use of what is `known`, or why there is nothing; both times in ms.
+    """Return the stored value that a question at `time` may use, or why there is none; both times in ms.
 
     >>> known = {("JFK",): Stored(1_000, [7.5])}
     >>> usable(("JFK",), known, 1_500, 500).values, usable(("JFK",), known, 1_501, 500)
@@ -80,7 +80,7 @@ def usable(key: Key | None, known: Mapping[Key, Stored | None], time: int, fresh
 
 
 def key_of(lookup: Lookup, payload: Mapping[str, Any]) -> Key | None:
-    """The key that an event asks with; None where a field is null or no whole number of 64 bits.
+    """Return an event's key for the lookup; None if a field is null or not a 64-bit whole number.
 
     >>> from flows.core.features.plan import Input
     >>> keys = (Input("origin", "string"), Input("hour", "number"))

@@ -1,4 +1,4 @@
-"""Feature rows as they stand on the features topic: one record for each view that a batch touched."""
+"""Feature rows on the features topic: one record for each view in a batch."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,10 +23,10 @@ _FIELDS: dict[str, Field] = {"view": Text(longest=2**20)}
 
 
 def encode(topic: str, rows: Iterable[Row]) -> list[Outgoing]:
-    """The records of `rows`, one for each view, with the time of the view's newest row.
+    """Return the records of `rows`: one for each view, with the time of the view's newest row.
 
-    They carry no id: after a crash a row may be written again, and since the latest row of an entity wins,
-    that changes nothing.
+    They have no id. A row may be written twice after a crash, which is harmless because the latest row of an
+    entity wins.
     """
     views: dict[str, list[Row]] = {}
     for row in rows:
@@ -40,7 +40,7 @@ def _encode_view(topic: str, view: str, rows: Sequence[Row]) -> Outgoing:
 
 
 def decode(record: Record) -> list[Row]:
-    """The rows of one record; raises `InvalidRecord` unless it has the shape that `encode` gives it.
+    """Return the rows of one record; raises `InvalidRecord` if it was not written by `encode`.
 
     >>> rows = [Row("origin_departures", "JFK", 1357035300000, [2, 7.5])]
     >>> (out,) = encode("t", rows)
@@ -56,7 +56,7 @@ def decode(record: Record) -> list[Row]:
 
 
 class ViewCheck:
-    """Checks that keys and values are, in number and types, those of one view."""
+    """Checks keys and values against the schema of one view."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -64,19 +64,17 @@ class ViewCheck:
         self._kinds = [_KINDS[aggregate.dtype] for aggregate in view.aggregates]
 
     def check_key(self, key: Any) -> None:
-        """Raise `InvalidRecord` unless it is a key of the view's entity."""
+        """Raise `InvalidRecord` if `key` does not have the type of the view's entity."""
         if type(key) is not self._key:
-            fault = f"has the key {key!r}, which must be {KEY_NAMES[self._key]}"
-            raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
+            raise self._invalid(f"key must be {KEY_NAMES[self._key]}, got {key!r}")
 
     def check(self, values: list[Any]) -> None:
-        """Raise `InvalidRecord` unless they are the view's features.
+        """Raise `InvalidRecord` if `values` do not match the view's schema.
 
-        Numbers become the floats that the stores hold, in place: whole ones beyond 2^53, true and false.
+        In a float feature, whole numbers beyond 2^53, true and false are converted to floats in place.
         """
         if len(values) != len(self._kinds):
-            fault = f"has {len(self._kinds)} features, not {len(values)}"
-            raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
+            raise self._invalid(f"must have {len(self._kinds)} features, got {len(values)}")
         for number, (kinds, value) in enumerate(zip(self._kinds, values, strict=True)):
             kind = type(value)
             if kind not in kinds or (kind is int and not -EXACT <= value <= EXACT):
@@ -87,18 +85,22 @@ class ViewCheck:
             return float(value)
         if aggregate.dtype == "int" and type(value) is int and value in _INT64:
             return value
-        fault = f"has the feature {aggregate.name!r}, which is no {aggregate.dtype} here"
-        raise InvalidRecord("schema", f"view {self._view.name!r} {fault}")
+        if aggregate.dtype == "int" and type(value) is int:
+            raise self._invalid(f"feature {aggregate.name!r} must fit into 64 bits, got {value}")
+        raise self._invalid(f"feature {aggregate.name!r} must be {aggregate.dtype}, got {_name_of(value)}")
+
+    def _invalid(self, fault: str) -> InvalidRecord:
+        return InvalidRecord("schema", f"view {self._view.name!r}: {fault}")
 
 
 class RowCheck:
-    """Checks that rows are those of `views`."""
+    """Checks rows against the schemas of `views`."""
 
     def __init__(self, views: Iterable[View]) -> None:
         self._checks = {view.name: ViewCheck(view) for view in views}
 
     def sound(self, rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
-        """The rows that are, and what is wrong with each of the others."""
+        """Return the valid rows, and the fault of each invalid one."""
         sound, faults = list[Row](), list[str]()
         for row in rows:
             try:
@@ -117,11 +119,15 @@ class RowCheck:
 
 
 def parse(record: Record) -> Any:
-    """The JSON of a record; raises `InvalidRecord` where it is none."""
+    """Return the JSON of a record; raises `InvalidRecord` if it is not valid JSON."""
     try:
         return orjson.loads(record.value or b"")
     except orjson.JSONDecodeError as error:
         raise InvalidRecord("not-json", f"not JSON: {error}") from None
+
+
+def _name_of(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
 
 
 def _is_row(row: Any) -> bool:

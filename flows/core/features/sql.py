@@ -1,12 +1,12 @@
-"""SQL that computes the features of a view from its declaration, for DuckDB.
+"""SQL for DuckDB that computes the features of a view from its declaration.
 
-It is the oracle of `driftline verify features` and shares nothing with the engine: each question is joined
+It is the oracle of `driftline verify features` and shares no code with the engine. Each question is joined
 with the records of its key in the longest window, and a feature is an aggregate over those of its own window.
 
-It works on two kinds of table. `questions` has `n`, `id`, `time` (ms), `partition`, the entities' keys, the
-features as served under their full names, and for each stream the offset that was next to be read. A stream's
-table has `partition`, `"offset"`, `seq` (its place in event time, ties in log order), `id`, `time` (ms), keys
-and values. A value that is summed stands there a second time, in whole units of 2^-bits: such sums are exact.
+It reads two kinds of table. `questions` has `n`, `id`, `time` (ms), `partition`, the entities' keys, the
+features as served under their full names, and the next offset to read of each stream. A stream's table has
+`partition`, `"offset"`, `seq` (the order by event time, then by offset), `id`, `time` (ms), keys and values.
+Columns that are summed have a second column in whole units of 2^-bits, whose sums are exact.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,40 +15,40 @@ from flows.core.features.plan import Aggregate, View, quantile
 from flows.core.features.windows.partials import DISTINCT
 
 SUMMED = ("sum", "mean")
-TOLERANCE = 1e-9  # relative, below 1 absolute: of means, deviations, variances and seconds
-RANK_ERROR = 0.02  # of a quantile from tiles, in shares of the records: beyond the sketch's 99 % bound
-DISTINCT_ERROR = 0.08  # of a distinct count from tiles that is not exact, relative: five standard errors
-_BUCKETS = 4  # in the longest window: few to join, and enough to leave most records out
-_DOUBLE = 2**52  # a whole number split by this gives two doubles, whose sum is rounded once
+TOLERANCE = 1e-9  # of means, deviations, variances and seconds: relative, and absolute below 1
+RANK_ERROR = 0.02  # of a quantile from tiles, as a share of the records: above the sketch's 99 % bound
+DISTINCT_ERROR = 0.08  # of an approximate distinct count from tiles, relative: five standard errors
+_BUCKETS = 4  # in the longest window: few to join, yet most records fall outside
+_DOUBLE = 2**52  # divmod by this gives two exact doubles, whose sum is rounded once
 
 
 def records_table(stream: str) -> str:
-    """The name of the table of a stream's records."""
+    """Return the name of the table of a stream's records."""
     return name(f"records_{stream}")
 
 
 def read_column(stream: str) -> str:
-    """The name of the questions' column that says how far the stream had been read."""
+    """Return the name of the questions' column with the next offset to read of the stream."""
     return name(f"read_{stream}")
 
 
 def key_column(entity: str) -> str:
-    """The name of the column that holds the entity's key."""
+    """Return the name of the column with the entity's key."""
     return name(f"key_{entity}")
 
 
 def value_column(column: str) -> str:
-    """The name of the column that holds a field's values."""
+    """Return the name of the column with a field's values."""
     return name(f"value_{column}")
 
 
 def units_column(column: str) -> str:
-    """The name of the column that holds a field's values in whole units."""
+    """Return the name of the column with a field's values in whole units."""
     return name(f"units_{column}")
 
 
 def name(identifier: str) -> str:
-    """An identifier, quoted.
+    """Return a quoted identifier.
 
     >>> print(name('an "odd" one'))
     "an ""odd"" one"
@@ -57,22 +57,22 @@ def name(identifier: str) -> str:
 
 
 def comparison(view: View, bits: Mapping[str, int], first: int, last: int) -> str:
-    """For each question from `first` to `last` (`n`): are the view's features `equal`, and `later`.
+    """Return SQL that says, for each question from `first` to `last` (`n`), whether features are `equal`.
 
-    `later` counts those records of the longest window that stood in the log behind what had been read when
-    the question was answered. `bits` is the precision of each column of sums; others are summed in floats.
+    `later` counts the records of the longest window that had not been read when the question was answered.
+    `bits` is the precision of each column of exact sums; others are summed as floats.
     """
     return _comparison(view, bits, f"n BETWEEN {first} AND {last}", "true")
 
 
 def comparison_as_arrived(view: View, bits: Mapping[str, int], questions: Sequence[int]) -> str:
-    """The same for the given `n`, over only those records that had been read when it was answered."""
+    """Return the same for the given `n`, over only the records read when the question was answered."""
     which = f"n IN ({', '.join(map(str, questions))})"
     return _comparison(view, bits, which, f"NOT {_came_later(view)}")
 
 
 def later_records(view: View, question: int) -> str:
-    """The records (id, offset, time) of the question's longest window that had not been read by then."""
+    """Return SQL for the records (id, offset, time) of the longest window that had not been read by then."""
     return f"""
         SELECT r.id, r."offset", r.time FROM ({_asked(view, f"n = {question}")}) q
         JOIN {records_table(view.stream)} r ON {_in_window(view)}
@@ -80,7 +80,7 @@ def later_records(view: View, question: int) -> str:
 
 
 def recomputation(view: View, bits: Mapping[str, int], question: int) -> str:
-    """One question's features: one row in the view's order."""
+    """Return SQL for one question's features, as one row in the view's order."""
     values = ", ".join(_value(number, a, bits) for number, a in enumerate(view.aggregates))
     return f"SELECT {values} FROM ({_aggregated(view, bits, f'n = {question}', 'true')})"
 
@@ -91,7 +91,7 @@ def _comparison(view: View, bits: Mapping[str, int], which: str, kept: str) -> s
 
 
 def _aggregated(view: View, bits: Mapping[str, int], which: str, kept: str) -> str:
-    """One row for each question: all that is known of it, the `later` records and the aggregates' parts."""
+    """Return SQL with a row for each question: its columns, the `later` records and the aggregates' parts."""
     bucket = max(1, view.longest // _BUCKETS)
     parts = [part for number, a in enumerate(view.aggregates) for part in _parts(view, number, a, bits)]
     return f"""
@@ -109,7 +109,7 @@ def _aggregated(view: View, bits: Mapping[str, int], which: str, kept: str) -> s
 
 
 def _asked(view: View, which: str) -> str:
-    """The questions with the end of their windows, `stop`."""
+    """Return SQL for the questions and the end of their windows, `stop`."""
     end = f"time - {view.delay}"
     stop = f"({end}) // {view.slide} * {view.slide}" if view.slide else end
     return f"SELECT *, {stop} AS stop FROM questions WHERE {which}"
@@ -125,9 +125,9 @@ def _came_later(view: View) -> str:
 
 
 def _parts(view: View, number: int, aggregate: Aggregate, bits: Mapping[str, int]) -> Iterator[str]:
-    """What is aggregated over the records of the aggregate's own window: the count `c`, the value `p`.
+    """Yield the aggregates over the records of the aggregate's own window: the count `c` and the value `p`.
 
-    Of an approximate quantile also the records below (`l`) the value as served, and up to it (`u`).
+    For an approximate quantile, also the number of records below (`l`) and up to (`u`) the served value.
     """
     inside = f"r.time > q.stop - {aggregate.window}"
     yield f"count(*) FILTER (WHERE {inside}) AS c{number}"
@@ -161,7 +161,7 @@ _FUNCTIONS = {
 
 
 def _value(number: int, aggregate: Aggregate, bits: Mapping[str, int]) -> str:
-    """The feature's value, from its parts."""
+    """Return SQL for the feature's value, from its parts."""
     function, part = aggregate.function, f"p{number}"
     if function in ("count", "count_distinct"):
         return f"coalesce({part}, 0)"

@@ -1,4 +1,4 @@
-"""Row transforms: Feast's on-demand feature views, run on a batch of questions by the same function."""
+"""Row transforms: Feast's on-demand feature views, computed for a batch of questions by the same function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +13,10 @@ Function = Callable[[dict[str, list[Any]]], Mapping[str, Sequence[Any]]]
 
 
 class Transformer:
-    """Appends the transforms' features to the vectors of a batch; `functions` has that of each transform."""
+    """Appends the transforms' features to the vectors of a batch.
+
+    `functions` maps transforms to functions.
+    """
 
     def __init__(self, plan: FeaturePlan, functions: Mapping[str, Function]) -> None:
         position = {name: number for number, name in enumerate((*plan.aggregated, *plan.looked_up))}
@@ -23,13 +26,13 @@ class Transformer:
         ]
 
     def extend(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> dict[int, Exception]:
-        """Extend the vector of each question in place; what the functions raised, by row.
+        """Extend the vectors in place; return the errors that functions raised, by row.
 
-        A function that fails on the batch is tried on each row, so that one event spoils no other's.
+        A function that fails on the batch is called for each row, so that one event does not affect others.
         """
         try:
             rows = self._extended(questions, vectors)
-        except Exception:  # a transform is the user's code
+        except Exception:  # a transform is user code
             return self._one_by_one(questions, vectors)
         for vector, row in zip(vectors, rows, strict=True):
             vector += row
@@ -42,7 +45,7 @@ class Transformer:
         for number, (question, vector) in enumerate(zip(questions, vectors, strict=True)):
             try:
                 vector += self._extended([question], [vector])[0]
-            except Exception as error:  # as above
+            except Exception as error:  # user code
                 faults[number] = error
         return faults
 
@@ -61,7 +64,10 @@ class Transformer:
 
 
 def _inputs(transform: Transform, plan: FeaturePlan, position: Mapping[str, int]) -> dict[str, int]:
-    """The positions of the features that the transform gets; of equal own names the last view's stays."""
+    """Return the positions of the features that the transform reads, by full and short name.
+
+    If two views share a short name, the last one wins.
+    """
     names = {view.name: [a.name for a in view.aggregates] for view in plan.views}
     names |= {lookup.name: [f.name for f in lookup.features] for lookup in plan.lookups}
     inputs: dict[str, int] = {}
@@ -80,7 +86,7 @@ def _column(field: Input, questions: Sequence[Question]) -> list[Any]:
 
 
 def fitted(output: Output, value: Any) -> Any:
-    """The value as its declared type; raises `TypeError` or `ValueError` for one that is none.
+    """Convert the value to its declared type; raises `TypeError` or `ValueError` if it does not fit.
 
     >>> fitted(Output("n", "int"), 3.0), fitted(Output("share", "float"), True)
     (3, 1.0)
@@ -90,13 +96,13 @@ def fitted(output: Output, value: Any) -> Any:
     if output.dtype == "float" and isinstance(value, Real):
         number = float(value)
         if number - number != 0:
-            raise ValueError(f"{output.name} is {value}; a feature is finite or None")
+            raise ValueError(f"{output.name} must be finite or None, got {value}")
         return number
     if output.dtype == "int" and (isinstance(value, Integral) or _is_whole(value)):
         if int(value) not in _INT64:
-            raise ValueError(f"{output.name} is {value}, which is beyond 64 bits")
+            raise ValueError(f"{output.name} must fit into 64 bits, got {value}")
         return int(value)
-    raise TypeError(f"{output.name} is {value!r:.100}; it must be {_SAID[output.dtype]} or None")
+    raise TypeError(f"{output.name} must be {_DTYPES[output.dtype]} or None, got {value!r:.100}")
 
 
 def _is_whole(value: Any) -> bool:
@@ -104,4 +110,4 @@ def _is_whole(value: Any) -> bool:
 
 
 _INT64 = range(-(2**63), 2**63)
-_SAID: Mapping[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a string"}
+_DTYPES: Mapping[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a string"}

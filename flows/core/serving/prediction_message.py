@@ -1,4 +1,4 @@
-"""Predictions as they stand on the predictions topic."""
+"""Predictions as records of the predictions topic."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,20 +12,19 @@ from flows.core.stream.fields import Field, Number, Text, Time
 from flows.core.stream.times import iso
 from flows.errors import InvalidRecord
 
-_ID = Text(longest=2**20)  # as long as a declaration may allow
+_ID = Text(longest=2**20)  # the longest id that a declaration can allow
 _TIME = Time()
 _FIELDS: dict[str, Field] = {"id": _ID, "time": _TIME, "model": _ID}
 _SCORE = Number()
 _SERVED_FIELDS: dict[str, Field] = {"plan": Text(), "moment": Number(0, 2**62)}
-PUBLISHED_AT = (
-    "published-at"  # header of an event and its prediction: microseconds since 1970, by the publisher's clock
-)
+# header of an event and its prediction: microseconds since 1970, by the publisher's clock
+PUBLISHED_AT = "published-at"
 
 
 class Asked(NamedTuple):
     """Where and when a question was asked.
 
-    `keys` are the event's values of the plan's entities; `read` and `moment` are those of
+    `keys` are the event's keys of the plan's entities; `read` and `moment` are those of
     `flows.core.features.batch.Question`.
     """
 
@@ -37,9 +36,9 @@ class Asked(NamedTuple):
 def encode(
     topic: str, partition: int, prediction: Prediction, plan: str, asked: Asked, headers: Headers = ()
 ) -> Outgoing:
-    """The record of a prediction; its `id` header is the event's id, so that it is written once.
+    """Return the record of a prediction; the event's id is its `id` header, so that it is written once.
 
-    `plan` is the hash of the feature plan that names the features.
+    `plan` is the hash of the feature plan.
     """
     key = prediction.id.encode()
     value = orjson.dumps(
@@ -60,7 +59,7 @@ def encode(
 
 
 class ServedPrediction(NamedTuple):
-    """A prediction, the hash of the feature plan that names its features, and where and when it was asked."""
+    """A prediction, the hash of its feature plan, and where and when it was asked."""
 
     prediction: Prediction
     plan: str
@@ -68,12 +67,12 @@ class ServedPrediction(NamedTuple):
 
 
 def decode(record: Record) -> Prediction:
-    """The prediction that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    """Return the prediction that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
     return _prediction(_parse(record))
 
 
 def decode_served(record: Record) -> ServedPrediction:
-    """The same with all that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    """Return everything that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
     raw = _parse(record)
     check(raw, _SERVED_FIELDS)
     keys, read, moment = raw.get("keys"), raw.get("at"), raw["moment"]

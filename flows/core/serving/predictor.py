@@ -19,10 +19,10 @@ from flows.errors import SnapshotError, StaleSnapshot, SupersededSnapshot
 
 
 class Predictor:
-    """One slot's models and how they are asked.
+    """Scores one slot's questions with its models.
 
-    The model's features are the event's fields `inputs`, then those of the plan. What the user's own code
-    raises goes to `failed`.
+    The model's features are the event fields `inputs`, then those of the plan. Errors of user code go to
+    `failed`.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Predictor:
         self._dead_letters = f"{pipeline}.dead-letters"
 
     def score(self, batch: Batch, vectors: Sequence[list[Any]]) -> list[Outgoing]:
-        """The predictions of the batch's questions, and its dead letters; `vectors` are of views and lookups.
+        """Return the predictions and dead letters of a batch.
 
-        A model that comes in the batch scores the questions that come after it.
+        `vectors` hold the features of views and lookups. A model in the batch scores the questions after it.
         """
         out = list(batch.dead)
         faults = self._transformer.extend([q for q in batch.items if isinstance(q, Question)], vectors)
@@ -65,13 +65,13 @@ class Predictor:
         return out
 
     def _take(self, record: Record) -> list[Outgoing]:
-        """Put a model in service; one that cannot be is a dead letter, and the models stay as they are."""
+        """Put a model in service; return a dead letter, and change nothing, if that is not possible."""
         try:
             announced = self._sealer.announced(record)
             if self._advances(announced):
                 self._apply(announced)
         except SupersededSnapshot:
-            pass  # a newer one follows on the topic
+            pass  # a newer snapshot follows on the topic
         except StaleSnapshot as fault:
             return [dead_letter(self._dead_letters, record, "stale", str(fault))]
         except SnapshotError as fault:
@@ -79,15 +79,15 @@ class Predictor:
         return []
 
     def _advances(self, announced: Announcement) -> bool:
-        """Return whether to apply a message; raises `StaleSnapshot` for one that must not come.
+        """Return whether to apply a message; raises `StaleSnapshot` if it is old or of another pipeline.
 
-        The last message applied may come again after a restart. A candidate is for the learner only.
+        After a restart, the last message applied may come again. Candidates are for the learner only.
         """
         expected = self._pipeline, self.lineup.champion.task.name
         if (announced.pipeline, announced.task) != expected:
             raise StaleSnapshot(
                 f"a model message must be of pipeline {expected[0]!r} and task {expected[1]!r}, got "
-                f"{announced.pipeline!r} and {announced.task!r}; it was not taken"
+                f"{announced.pipeline!r} and {announced.task!r}; it was not applied"
             )
         if announced.role == "candidate" or announced.digest == self.lineup.digest:
             return False
@@ -95,7 +95,7 @@ class Predictor:
             raise StaleSnapshot(
                 f"the sequence of a model message must be above {self.lineup.sequence}, got "
                 f"{announced.sequence}: an old message was sent again, or two engines learn this pipeline; "
-                "it was not taken"
+                "it was not applied"
             )
         return True
 
@@ -109,7 +109,7 @@ class Predictor:
     def _answer(self, question: Question, record: Record, vector: Sequence[Any]) -> Outgoing:
         try:
             prediction = self._scorer.predict(question, vector, self.lineup, self._failed)
-        except Exception as fault:  # an estimator is the user's code: one event must not stop the flow
+        except Exception as fault:  # user code: one event must not stop the flow
             return self._dead(record, "model", fault)
         published = tuple(h for h in record.headers if h[0] == predictions.PUBLISHED_AT)
         keys = [question.payload.get(entity) for entity in self._plan.entities]
@@ -124,5 +124,5 @@ class Predictor:
 
 
 def detail_of(reason: Literal["model", "transform"], error: Exception) -> str:
-    """The dead letter's detail for an event that the user's own code failed on."""
+    """Return the detail of the dead letter for an event on which user code failed."""
     return f"the model cannot score it: {describe(error)}" if reason == "model" else describe(error)

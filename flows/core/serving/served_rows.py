@@ -1,4 +1,4 @@
-"""What was served, as rows of the offline store: the features of a prediction, sorted out by view again."""
+"""The features of a prediction as rows of the offline store, one for each view."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _HASH = re.compile(r"[0-9a-f]{12}")
 
 
 class ServedRow(NamedTuple):
-    """The features of one view for one entity as a question got them at its `moment` (us).
+    """The features of one view for one entity as served to a question at its `moment` (us).
 
-    A moment is never a whole millisecond, which the rows of the features topic are as of.
+    A moment is never a whole millisecond; rows of the features topic always are.
     """
 
     view: str
@@ -28,9 +28,9 @@ class ServedRow(NamedTuple):
 
 
 class ServedAnswer(NamedTuple):
-    """A prediction's rows, one for each view whose key is not null; none where `plan` is another plan.
+    """The rows of a prediction, one for each view whose key is not null; none if `plan` is another plan.
 
-    `faults` says what is wrong with the features of the other views.
+    `faults` lists what is wrong with the features of other views.
     """
 
     plan: str
@@ -38,21 +38,35 @@ class ServedAnswer(NamedTuple):
     faults: Sequence[str] = ()
 
 
+class _ViewPlace(NamedTuple):
+    """Where a prediction holds a view's data: the position of its key, and the slice of its features."""
+
+    view: str
+    check: ViewCheck
+    key: int
+    features: slice
+
+
 class AnswerDecoder:
-    """Decodes predictions of `plan`, whose model gets `inputs` event fields before the plan's features."""
+    """Decodes predictions of `plan`, whose vectors begin with `inputs` event fields."""
 
     def __init__(self, plan: FeaturePlan, inputs: int) -> None:
         self._plan = plan
         self._features = inputs + len(plan.names)
-        self._places = [  # (view's name, its check, which key, where its features begin and end)
-            (view.name, ViewCheck(view), plan.entities.index(view.entity), inputs + start, inputs + stop)
+        self._places = [
+            _ViewPlace(
+                view.name,
+                ViewCheck(view),
+                plan.entities.index(view.entity),
+                slice(inputs + start, inputs + stop),
+            )
             for view, start, stop in plan.places
         ]
 
     def decode(self, record: Record) -> ServedAnswer:
-        """The rows of one record; raises `InvalidRecord` for what is no prediction.
+        """Return the rows of one record; raises `InvalidRecord` if it is not a prediction.
 
-        The features of another plan may be others under the same names, so they are left unread.
+        The features of another plan are not read, since equal names may mean different features.
         """
         body = parse(record)
         check(body, {})
@@ -65,22 +79,22 @@ class AnswerDecoder:
 
     def _answer(self, keys: Any, moment: Any, features: Any) -> ServedAnswer:
         if type(keys) is not list or len(keys) != len(self._plan.entities):
-            raise InvalidRecord("schema", f"'keys' must be those of {', '.join(self._plan.entities)}")
+            raise InvalidRecord("schema", f"'keys' must be the keys of {', '.join(self._plan.entities)}")
         for entity, key, kind in zip(self._plan.entities, keys, self._plan.key_types, strict=True):
             if key is not None and type(key) is not kind:
                 raise InvalidRecord("schema", f"the key of {entity!r} must be {KEY_NAMES[kind]} or null")
         if type(moment) is not int or not is_milliseconds(moment // 1000):
             raise InvalidRecord("schema", "'moment' must be a time in microseconds since 1970")
         if type(features) is not list or len(features) != self._features:
-            raise InvalidRecord("schema", f"'features' must be an array of {self._features}")
+            raise InvalidRecord("schema", f"'features' must be an array of {self._features} values")
         rows, faults = [], []
-        for name, view, which, start, stop in self._places:
-            key, values = keys[which], features[start:stop]
+        for place in self._places:
+            key, values = keys[place.key], features[place.features]
             try:
-                view.check(values)
+                place.check.check(values)
             except InvalidRecord as fault:
                 faults.append(str(fault))
             else:
                 if key is not None:
-                    rows.append(ServedRow(name, key, moment, values))
+                    rows.append(ServedRow(place.view, key, moment, values))
         return ServedAnswer(self._plan.hash, rows, tuple(faults))

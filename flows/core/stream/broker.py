@@ -1,14 +1,14 @@
-"""The narrow interface behind which Kafka and the embedded log stand.
+"""The interface that Kafka and the embedded log implement.
 
-Records are named tuples, not frozen dataclasses: the engine makes one for each event, and a tuple is
-immutable and three times cheaper to build.
+Records are named tuples, not frozen dataclasses: there is one for each event, and a tuple is immutable and
+three times cheaper to build.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes | None], ...]
-NO_TIMESTAMP = -1  # of a record whose producer gave it none
+NO_TIMESTAMP = -1  # the producer set none
 
 
 class TopicPartition(NamedTuple):
@@ -19,9 +19,9 @@ class TopicPartition(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as it stands in the log. `timestamp` is in milliseconds since 1970 (UTC).
+    """A record in the log; `timestamp` is in milliseconds since 1970 (UTC), or negative if there is none.
 
-    Null and empty keys, values and header values are not the same. A negative timestamp is none.
+    Null and empty keys, values and header values are different.
     """
 
     topic: str
@@ -34,10 +34,10 @@ class Record(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A record to be written.
+    """A record to write.
 
-    Without a `partition` the key's CRC-32 chooses it, as librdkafka's `consistent` partitioner does.
-    Without a `timestamp` (milliseconds) the broker's clock gives it.
+    Without a `partition`, the CRC-32 of the key selects it, as librdkafka's `consistent` partitioner does.
+    Without a `timestamp` (milliseconds), the broker sets it.
     """
 
     topic: str
@@ -49,10 +49,10 @@ class Outgoing(NamedTuple):
 
 
 class TopicSpec(NamedTuple):
-    """How a topic is created. Retention is unlimited: a replay carries the timestamps of its day.
+    """How a topic is created. Retention is unlimited, because a replay keeps the original timestamps.
 
-    Of a `compacted` topic a broker that can need keep only the last record of each key. A `roomy` one takes
-    records larger than those of the topics that others write to, by what a dead letter adds to its record.
+    `compacted`: the broker may keep only the latest record per key, if it supports that. `roomy`: the topic
+    accepts larger records than the input topics, since a dead letter is larger than its record.
     """
 
     name: str
@@ -62,92 +62,92 @@ class TopicSpec(NamedTuple):
 
 
 class Consumer(Protocol):
-    """Reads the partitions it was given, from the offsets it was given; nothing rebalances."""
+    """Reads assigned partitions from given offsets; there is no rebalancing."""
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
-        """Up to `limit` records, each partition in offset order; waits at most `timeout` seconds.
+        """Return up to `limit` records, each partition in offset order; wait at most `timeout` seconds.
 
-        Raises `OffsetExpired` when a position is no longer in the log and `BrokerError` when the
-        broker fails for good; an outage that may pass gives an empty list.
+        Returns an empty list during a temporary outage. Raises `OffsetExpired` when a position is no longer
+        in the log, and `BrokerError` when the broker fails for good.
         """
 
     def has_backlog(self, partition: TopicPartition) -> bool:
-        """Whether the log is known to hold records of `partition` that `poll` can give and has not given.
+        """Return whether `poll` can return more records of `partition`, as far as the client knows.
 
-        Records behind the last stable offset are none, since reading ends there.
+        Records beyond the last stable offset do not count, because they cannot be read yet.
         """
 
     def position(self, partition: TopicPartition) -> int:
-        """The offset from which on `poll` gives records; every one before it was given or never will be."""
+        """Return the offset of the next record; every record before it was returned or never will be."""
 
     def held_back(self, partition: TopicPartition) -> int:
-        """How many offsets an open transaction holds back where reading of `partition` has ended."""
+        """Return how many offsets of `partition` an open transaction holds back."""
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Let `poll` give no records of these partitions."""
+        """Stop `poll` from returning records of these partitions."""
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Undo `pause`."""
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Show the group's next offsets to lag tools. The engine itself never resumes from them.
+        """Commit the group's next offsets for lag monitoring; the engine never resumes from them.
 
-        It or the next `poll` raises `AccessDenied` where Kafka refuses the group.
+        This call or the next `poll` raises `AccessDenied` if Kafka refuses the group.
         """
 
     def close(self) -> None: ...
 
 
 class Producer(Protocol):
-    """Writes batches of records and returns when they are safe."""
+    """Writes batches of records and waits for their acknowledgement."""
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
-        """Write `records` in order; returns when the broker has acknowledged every one.
+        """Write `records` in order; return once the broker has acknowledged all of them.
 
-        The result maps each partition written to the offset that follows its last record. A full
-        queue waits. Raises `DeliveryError` when a record was refused or not acknowledged in time.
+        Returns, for each partition written, the offset after its last record. Blocks while the queue is full.
+        Raises `DeliveryError` when a record was refused or not acknowledged in time.
         """
 
     def close(self) -> None: ...
 
 
 class Broker(Protocol):
-    """A log of topics, partitions and offsets. Every method raises `BrokerError` when it is away."""
+    """A log of topics, partitions and offsets. Methods raise `BrokerError` when the broker is unavailable."""
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> list[str]:
-        """Create the topics that are missing; the names of those created."""
+        """Create the topics that do not exist; return the names of those created."""
 
     def delete_topics(self, topics: Sequence[str]) -> None:
-        """Delete those of the topics that exist, with their records and what groups committed of them."""
+        """Delete the topics that exist, with their records and committed offsets."""
 
     def topics(self) -> dict[str, int]:
-        """The number of partitions of each topic (internal and hidden topics left out)."""
+        """Return the number of partitions of each topic, without internal and hidden topics."""
 
     def existing(self, topics: Sequence[str]) -> dict[str, int]:
-        """The number of partitions of each of `topics`; raises `UnknownTopic` and `AccessDenied`."""
+        """Return the number of partitions of each of `topics`; raises `UnknownTopic` and `AccessDenied`."""
 
     def add_partitions(self, topic: str, partitions: int) -> None:
-        """Let `topic` have `partitions` partitions, which must be more than it has; its records stay."""
+        """Increase the partitions of `topic` to `partitions`; existing records stay where they are."""
 
     def topic_settings(self, topic: str) -> dict[str, str]:
-        """The configuration of `topic` by Kafka's names; empty where the broker has none."""
+        """Return the configuration of `topic` by Kafka's names; empty if the broker has no such settings."""
 
     def offsets(self, topic: str) -> list[tuple[int, int]]:
-        """For each partition the first offset in the log, and the last stable one, where reading ends."""
+        """Return the first offset and the last stable offset, where reading ends, of each partition."""
 
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
-        """The first offset whose record's timestamp is at least `timestamp` (ms), else where reading ends."""
+        """Return the first offset with a timestamp >= `timestamp` (ms), or the offset where reading ends."""
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
-        """The next offset that `group` has committed, by partition."""
+        """Return the next offset that `group` has committed, by partition."""
 
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> Consumer:
-        """A consumer of these partitions from these offsets; raises `UnknownTopic`."""
+        """Return a consumer that reads from these offsets; raises `UnknownTopic`."""
 
     def producer(self) -> Producer: ...
 
     def uncommitted(self) -> "Broker":
-        """A broker whose readers read to the high watermark, through open and aborted transactions."""
+        """Return a broker whose consumers read to the high watermark, transactions included."""
 
     def close(self) -> None: ...
 
@@ -155,9 +155,9 @@ class Broker(Protocol):
 def read_range(
     broker: Broker, partition: TopicPartition, start: int, stop: int, group: str = "driftline.reader"
 ) -> Iterator[list[Record]]:
-    """Batches of the records of `partition` with `start <= offset < stop`, in offset order.
+    """Yield batches of the records of `partition` with `start <= offset < stop`, in offset order.
 
-    It ends where reading ends, also when that is before `stop`.
+    Ends early if the readable part of the log ends before `stop`.
     """
     if start >= stop:
         return
@@ -174,7 +174,7 @@ def read_range(
 
 
 def read_since(broker: Broker, topic: str, time: int) -> Iterator[Record]:
-    """The records of `topic` from `time` (ms) to the end that its log has now, partition by partition."""
+    """Yield the records of `topic` from `time` (ms) to the current end of the log, partition by partition."""
     for number, (_, end) in enumerate(broker.offsets(topic)):
         partition = TopicPartition(topic, number)
         for records in read_range(broker, partition, broker.offset_at(partition, time), end):

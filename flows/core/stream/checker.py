@@ -66,8 +66,9 @@ class Checker:
                 return False
         for name, low, high, required in self._numbers:
             value = get(name)
-            fails = (type(value) is not float and type(value) is not int) or not low <= value <= high
-            if fails and (value is not None or required):
+            if ((type(value) is not float and type(value) is not int) or not low <= value <= high) and (
+                value is not None or required
+            ):
                 return False
         for name, required in self._flags:
             value = get(name)

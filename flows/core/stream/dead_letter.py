@@ -1,4 +1,4 @@
-"""Dead letters: bad input keeps its original bytes, the reason and where it came from."""
+"""Dead letters: records that cannot be used, with their original bytes, the reason and their origin."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -7,31 +7,31 @@ from flows.core.stream.times import iso
 from flows.errors import InvalidRecord
 
 Reason = Literal[
-    "not-json",  # the bytes are no JSON (NaN and Infinity are none), or there is no value
-    "schema",  # a field is missing, or of the wrong type or range
-    "time",  # the event time is further ahead of the record's own timestamp than a clock can be wrong
+    "not-json",  # the value is null or not valid JSON (NaN and Infinity are not)
+    "schema",  # a field is missing, or has the wrong type or range
+    "time",  # the event time is more than CLOCK_TOLERANCE ahead of the record's timestamp
     "late",  # the event time is further behind the newest of its topic than the pipeline allows
     "duplicate",  # the id was seen before
-    "corrected",  # a label with another truth than the one taken in before for its event
-    "unknown-event",  # a label whose event never came within the label wait
-    "transform",  # a feature's own function failed on the event
+    "corrected",  # a second label for an event, with a different truth
+    "unknown-event",  # a label whose event did not arrive within the label wait
+    "transform",  # a feature's function raised an error for the event
     "model",  # the model could not score or learn the record
-    "undeliverable",  # an endpoint did not take the alert
-    "signature",  # a model snapshot that this project did not sign, or that cannot be opened
-    "stale",  # a signed model message that is older than one taken before, or of another pipeline
+    "undeliverable",  # an endpoint did not accept the alert
+    "signature",  # a model snapshot not signed by this project, or one that cannot be loaded
+    "stale",  # a signed model message older than one already applied, or of another pipeline
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
 
-REPLAYED = "replayed"  # header of a record that is sent again after it was taken in: its dead letter's id
-_AFTER_INTAKE = ("model", "transform")  # the event's id is known by then, though nothing was served
+REPLAYED = "replayed"  # header of a resent event that failed after intake; its value is the dead letter's id
+_AFTER_INTAKE = ("model", "transform")  # intake already remembers the id, though nothing was served
 _ORIGINAL = "original-"
 
 
 def dead_letter(topic: str, record: Record, reason: str, detail: str, by: str = "") -> Outgoing:
-    """The dead letter for `record`: the value and key are its own, byte for byte; headers say the rest.
+    """Return the dead letter for `record`: same key and value, and headers with the reason and origin.
 
-    The id is the record's position in the log, so that a replay writes it only once; `by` is added where
-    several may refuse the same record.
+    The id is the position in the log, so a replay writes the dead letter only once. `by` is added to the id
+    where several endpoints can refuse the same record.
     """
     position = f"{record.topic}/{record.partition}/{record.offset}"
     identity = f"dead:{position}:{by}" if by else f"dead:{position}"
@@ -56,10 +56,10 @@ def undelivered(topic: str, record: Record, detail: str, endpoint: str) -> Outgo
 
 
 class DeadLetter(NamedTuple):
-    """A dead letter as it stands in the log, at `place` (partition/offset).
+    """A dead letter read from the log, at `place` (partition/offset).
 
-    `origin` is the topic, `partition` and `offset` the place of its record, `time` that record's timestamp
-    (ISO 8601); value, key and headers are those of the record, null where they were null.
+    `origin`, `partition` and `offset` locate the original record, and `time` is its timestamp (ISO 8601).
+    Key, value and headers are those of the original record, including nulls.
     """
 
     place: str
@@ -76,13 +76,13 @@ class DeadLetter(NamedTuple):
 
 
 def read(record: Record) -> DeadLetter:
-    """The dead letter that `dead_letter` wrote; raises `InvalidRecord` ("schema") for anything else."""
+    """Parse a dead letter; raises `InvalidRecord` ("schema") for any other record."""
     headers = {name: value for name, value in record.headers if value is not None}
     try:
         said = {name: headers[name].decode() for name in ("reason", "detail", "topic", "time")}
         partition, offset, identity = int(headers["partition"]), int(headers["offset"]), headers["id"]
     except (KeyError, ValueError):
-        raise InvalidRecord("schema", "not a dead letter: its headers are missing or wrong") from None
+        raise InvalidRecord("schema", "not a dead letter: its headers are missing or invalid") from None
     return DeadLetter(
         place=f"{record.partition}/{record.offset}",
         id=identity,
@@ -103,10 +103,10 @@ def read(record: Record) -> DeadLetter:
 
 
 def resent(letter: DeadLetter) -> Outgoing:
-    """The record of a dead letter, to be sent to where it came from once more.
+    """Return the record of a dead letter, to send to its original topic.
 
-    Its timestamp is that of the sending. A header tells the intake of an event that failed behind it: its id
-    is known, but is no duplicate the first time that this letter is sent.
+    Its timestamp is the time of sending. If the event failed after intake, a header tells intake to accept
+    its already-seen id once.
     """
     headers = tuple(header for header in letter.headers if header[0] != REPLAYED)
     if letter.reason in _AFTER_INTAKE:
@@ -115,7 +115,7 @@ def resent(letter: DeadLetter) -> Outgoing:
 
 
 def time_text(timestamp: int) -> str:
-    """A record's timestamp as ISO 8601; "none", or a number where no calendar has it.
+    """Return a timestamp as ISO 8601, "none" if negative, or the number if no calendar date has it.
 
     >>> time_text(1357035300000), time_text(-1), time_text(2**62)
     ('2013-01-01T10:15:00.000Z', 'none', '4611686018427387904')

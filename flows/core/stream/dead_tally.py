@@ -7,7 +7,7 @@ from flows.core.stream.broker import Outgoing
 
 
 class Dead(NamedTuple):
-    """A record that cannot be used: where it stands, and why."""
+    """A record that cannot be used: its position and the reason."""
 
     topic: str
     partition: int
@@ -17,14 +17,14 @@ class Dead(NamedTuple):
 
 
 def dead_of(letter: Outgoing) -> Dead:
-    """What the headers of a dead letter say, which `flows.core.stream.dead_letter.dead_letter` wrote."""
+    """Return what the headers of a dead letter say; `dead_letter.dead_letter` wrote them."""
     headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
     place = headers["topic"], int(headers["partition"]), int(headers["offset"])
     return Dead(*place, headers["reason"], headers["detail"])
 
 
 class DeadTally:
-    """How many records each reason has, the first of each, and the first error of the user's own code."""
+    """The number of records and the first example for each reason, and the first error of user code."""
 
     def __init__(self) -> None:
         self.number: Counter[str] = Counter()
@@ -32,16 +32,16 @@ class DeadTally:
         self.error: Exception | None = None
 
     def add(self, dead: Dead) -> None:
-        """Count one."""
+        """Count one record."""
         self.number[dead.reason] += 1
         self.first.setdefault(dead.reason, dead)
 
     def failed(self, error: Exception) -> None:
-        """Note what the user's own code raised; the first one stays."""
+        """Keep `error`, which user code raised, if it is the first."""
         if self.error is None:
             self.error = error
 
     @property
     def total(self) -> int:
-        """How many there are of all reasons."""
+        """The number of records, over all reasons."""
         return self.number.total()

@@ -1,4 +1,4 @@
-"""From the bytes of a record to a checked payload with its id and event time."""
+"""Decodes the bytes of a record to a checked payload with its id and event time."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,22 +12,21 @@ from flows.core.stream.fields import Field, Time
 from flows.core.stream.times import milliseconds
 from flows.errors import InvalidRecord
 
-# How far (ms) an event time may be ahead of its record's timestamp. Less than the lateness that is allowed,
-# or one wrong clock would make all that comes after it late.
+# How far (ms) an event time may be ahead of its record's timestamp. It is below the default lateness, so that
+# one wrong clock does not make all later records late.
 CLOCK_TOLERANCE = 3_600_000
 
-
-LARGEST = 2**20  # bytes of a record's value; Kafka's own default is as much
-_FLAT = 2**12  # bytes of a value whose payload is kept as it is, if it is flat
-_ARRAY = ord("[")  # `in` looks for a number ten times as fast as for bytes
+LARGEST = 2**20  # bytes of a record's value, which is also Kafka's default
+_FLAT = 2**12  # bytes up to which a flat payload is kept with its undeclared fields
+_ARRAY = ord("[")  # `in` searches for a number ten times as fast as for bytes
 
 
 class Decoded(NamedTuple):
     """A valid record: its id as text, its event time (ms) and its payload.
 
-    In the payload times are in milliseconds and flags are true or false, however the record had them. The
-    payload of a large or nested record has its declared fields only, which are scalars: whatever is kept
-    of a record is bounded in size and depth.
+    In the payload, times are in milliseconds and flags are true or false. The payload of a large or nested
+    record has only its declared fields, which are scalars; this bounds the size and depth of all that is
+    kept.
     """
 
     id: str
@@ -36,7 +35,7 @@ class Decoded(NamedTuple):
 
 
 class Decoder:
-    """Decodes the records of one stream. `id_field` and `time_field`, a `Time`, are among `fields`."""
+    """Decodes the records of one stream. `id_field` and `time_field` (a `Time`) must be among `fields`."""
 
     def __init__(self, id_field: str, time_field: str, fields: Mapping[str, Field]) -> None:
         self._id = id_field
@@ -49,13 +48,13 @@ class Decoder:
         self._check = Checker({name: field for name, field in fields.items() if name != time_field})
 
     def decode(self, record: Record) -> Decoded:
-        """The payload of `record`; raises `InvalidRecord` with the reason it cannot be used.
+        """Return the id, event time and payload of `record`; raises `InvalidRecord` with the reason.
 
-        A record without a timestamp may have any event time.
+        The event time of a record without a timestamp is not compared with anything.
         """
         value = record.value or b""
         if len(value) > LARGEST:
-            raise InvalidRecord("schema", f"its value must be at most {LARGEST:,} bytes, not {len(value):,}")
+            raise InvalidRecord("schema", f"its value must be at most {LARGEST:,} bytes, got {len(value):,}")
         try:
             payload = orjson.loads(value)
         except orjson.JSONDecodeError as error:
@@ -73,7 +72,7 @@ class Decoder:
             raise InvalidRecord("schema", f"field {self._time!r} {error}") from None
         if time > record.timestamp + CLOCK_TOLERANCE and record.timestamp >= 0:
             raise InvalidRecord(
-                "time", f"field {self._time!r} is more than an hour ahead of the record itself"
+                "time", f"field {self._time!r} must be at most an hour ahead of the record's timestamp"
             )
         if len(payload) > self._required and (_ARRAY in value or len(value) > _FLAT or value.rfind(b"{") > 0):
             payload = {name: payload[name] for name in self._names if name in payload}

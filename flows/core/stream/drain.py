@@ -1,11 +1,11 @@
-"""What tells a flow, or its supervisor, to end."""
+"""The request to stop a flow or its supervisor."""
 
 
 class Drain:
-    """Set once, by a signal's handler or by the flow itself; asked by whoever goes on until then.
+    """A flag set once, by a signal handler or by the flow itself, and polled by the loops that must stop.
 
-    It is no `threading.Event`: setting or awaiting one takes its lock. A handler that sets it runs in the
-    main thread, between any two steps of what that does, and if they held the lock it would wait for itself.
+    Not a `threading.Event`, whose methods take a lock. Signal handlers run in the main thread; if it already
+    held the lock, the handler would deadlock.
 
     >>> drain = Drain()
     >>> drain.set()
@@ -14,16 +14,16 @@ class Drain:
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._requested = False
 
     def set(self) -> None:
-        """Tell it."""
-        self._told = True
+        """Request a drain."""
+        self._requested = True
 
     def clear(self) -> None:
-        """Take it back, for another run in the same process."""
-        self._told = False
+        """Withdraw the request, for another run in the same process."""
+        self._requested = False
 
     def is_set(self) -> bool:
-        """Whether it was told."""
-        return self._told
+        """Return whether a drain was requested."""
+        return self._requested

@@ -1,4 +1,4 @@
-"""The fields of a record: their types, limits and units, declared as data."""
+"""The declared fields of a record: their types, limits and units."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ KeyKind = Literal["text", "integer"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 
 _YEAR_2001 = 978_307_200_000
-_EARLY = 49 * 86_400_000  # a time up to 2099, read as one of a unit 1000 times smaller, is before this
+_EARLY = 49 * 86_400_000  # a time up to 2099 is before this when read in a unit 1000 times smaller
 INT64 = (-(2**63), 2**63 - 1)
 _NANOSECONDS: dict[TimeUnit, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -32,21 +32,20 @@ class Text:
         arguments.check("Text", self, {"required": arguments.flag, "longest": arguments.whole(1)})
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if type(value) is not str:
-            return f"must be a string, not {kind_of(value)}"
+            return f"must be a string, got {kind_of(value)}"
         if not 0 < len(value) <= self.longest:
-            return f"must have 1 to {self.longest} characters, not {len(value)}"
+            return f"must have 1 to {self.longest} characters, got {len(value)}"
         return None
 
 
 @dataclass(frozen=True)
 class Key:
-    """The key of an entity, or an event's id: a string of 1 to 256 characters or an integer of 64 bits.
+    """The key of an entity, or an event's id: a string of 1 to 256 characters or a 64-bit integer.
 
-    Which of the two a record must have is what Feast declares of the entity, unless `kind` says it already.
-    A key that is no entity's, such as an id, may be either; an event's id is the text of it, so that 1 and
-    "1" are the same event.
+    Feast's declaration of the entity decides which of the two a record must have, unless `kind` does. A key
+    of no entity, such as an id, may be either. An id is compared as text: 1 and "1" are the same event.
     """
 
     required: bool = True
@@ -57,23 +56,24 @@ class Key:
         arguments.check("Key", self, {"required": arguments.flag, "kind": kinds})
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if type(value) is str and self.kind != "integer":
             return KEY_TEXT.fault(value)
         if type(value) is int and self.kind != "text":
             low, high = INT64
-            return None if low <= value <= high else "must be an integer of 64 bits"
+            return None if low <= value <= high else "must be a 64-bit integer"
         wanted = {None: "a string or an integer", "text": "a string"}.get(self.kind, "an integer")
-        as_declared = f", as the key is declared, got {arguments.shown(value)}" if self.kind else ""
-        return f"must be {wanted}{as_declared or f', not {kind_of(value)}'}"
+        if self.kind:
+            return f"must be {wanted}, as the key is declared, got {arguments.shown(value)}"
+        return f"must be {wanted}, got {kind_of(value)}"
 
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number between `low` and `high`, both included. True and false are no numbers.
+    """A finite number from `low` to `high`, both included; true and false are not numbers.
 
-    It is a float of 64 bits: a whole number beyond 2^53 is read as the float nearest to it.
-    The squares of all numbers in the default range are finite too.
+    It is a 64-bit float: a whole number beyond 2^53 is read as the nearest float. Squares of all numbers in
+    the default range are finite.
     """
 
     low: float = -1e150
@@ -85,25 +85,25 @@ class Number:
         arguments.check("Number", self, {**bounds, "required": arguments.flag})
         if self.low > self.high:
             raise arguments.refused(
-                f"Number: `low` must not be above `high`, got {self.low} and {self.high}; "
+                f"Number: `low` must be at most `high`, got {self.low} and {self.high}; "
                 f"write Number({self.high}, {self.low})"
             )
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if type(value) is not float and type(value) is not int:
-            return f"must be a number, not {kind_of(value)}"
+            return f"must be a number, got {kind_of(value)}"
         if not self.low <= value <= self.high:
-            return f"must be between {self.low:g} and {self.high:g}, not {value}"
+            return f"must be between {self.low:g} and {self.high:g}, got {value}"
         return None
 
 
 @dataclass(frozen=True)
 class Flag:
-    """True or false; neither 0 and 1 nor "true" and "false", unless `true` and `false` say so.
+    """True or false.
 
-    `true` and `false` are the values that stand for them in the records, such as 1 and 0 or "yes" and "no".
-    Behind the decoder they are true and false.
+    `true` and `false` are the values that represent them in the records, such as 1 and 0 or "yes" and "no".
+    The decoder converts them to true and false.
     """
 
     required: bool = True
@@ -121,31 +121,30 @@ class Flag:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the records have other values than true and false."""
+        """Whether the records have values other than true and false."""
         return self.true is not True or self.false is not False
 
     def read(self, value: Any) -> bool | None:
-        """The truth of a value in a record; None for one that is not arguments."""
+        """Return the truth of a value in a record; None for any other value."""
         if json_type(value) is not json_type(self.true):
             return None
         return True if value == self.true else False if value == self.false else None
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if self.read(value) is not None:
             return None
         if self.is_mapped:
             return f"must be {self.true!r} or {self.false!r}, as declared, got {arguments.shown(value)}"
-        return f"must be true or false, not {kind_of(value)}"
+        return f"must be true or false, got {kind_of(value)}"
 
 
 @dataclass(frozen=True)
 class Time:
-    """A moment between the years 1970 and 2100.
+    """A time from 1970 to 2099, as ISO 8601 with an offset or as a number of `unit` since 1970.
 
-    Written as ISO 8601 with an offset, or as a number of `unit` since 1970. A number that would be in the
-    first seven weeks of 1970 is refused where in another unit it would be in the years 2001 to 2099.
-    Behind the decoder it is in whole milliseconds.
+    A number in the first seven weeks of 1970 is refused if in another unit it would be in 2001 to 2099. The
+    decoder converts times to whole milliseconds.
     """
 
     required: bool = True
@@ -156,26 +155,26 @@ class Time:
         arguments.check("Time", self, {"required": arguments.flag, "unit": units})
 
     def read(self, value: Any) -> int:
-        """Return the moment in milliseconds; raises ValueError with the reason for any other value."""
+        """Return the time in milliseconds; raises ValueError with the reason for any other value."""
         kind = type(value)
         if kind is str:
             return milliseconds(value)
         if kind is not int and kind is not float:
-            raise ValueError(f"must be a time, not {kind_of(value)}")
+            raise ValueError(f"must be a time, got {kind_of(value)}")
         time = value if kind is int and self.unit == "ms" else _scaled(value, _NANOSECONDS[self.unit])
         if not _EARLY <= time < YEAR_2100:
             self._refuse_others(value, time)
         return time
 
     def read_or_none(self, value: Any) -> int | None:
-        """Return the moment in milliseconds, or None for any other value."""
+        """Return the time in milliseconds, or None for any other value."""
         try:
             return milliseconds(value) if type(value) is str else self.read(value)
         except ValueError:
             return None
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         try:
             self.read(value)
         except ValueError as error:
@@ -183,7 +182,7 @@ class Time:
         return None
 
     def _refuse_others(self, value: float, time: int) -> None:
-        """Raise ValueError unless the number is a moment early in 1970 that is meant."""
+        """Raise ValueError unless `time` (ms) is valid and `value` does not look like another unit."""
         guess = next((u for u in _NANOSECONDS if u != self.unit and _is_of_our_days(value, u)), None)
         advice = guess and f"it looks like {_UNIT_NAMES[guess]}: declare Time(unit={guess!r})"
         if not 0 <= time < YEAR_2100:
@@ -202,7 +201,7 @@ KEY_TEXT = Text()
 
 
 def _scaled(value: float, nanoseconds: int) -> int:
-    """So many units of that length in whole milliseconds; -1 for infinity and NaN."""
+    """Convert a number of units of `nanoseconds` length to whole milliseconds; -1 for infinity and NaN."""
     if type(value) is int:
         return (value * nanoseconds + 500_000) // 1_000_000
     time = value * (nanoseconds / 1_000_000)
@@ -215,7 +214,7 @@ def _is_of_our_days(value: float, unit: TimeUnit) -> bool:
 
 
 def spelled(field: Field) -> str:
-    """How the field is declared, without what is so by default.
+    """Return how the field is declared, without default arguments.
 
     >>> spelled(Flag()), spelled(Number(low=0, required=False))
     ('Flag()', 'Number(low=0, required=False)')
@@ -227,7 +226,7 @@ def spelled(field: Field) -> str:
 
 
 def resolved(fields: Mapping[str, Field], kinds: Mapping[str, KeyKind]) -> dict[str, Field]:
-    """The fields, with the kind of each `Key` among `kinds` that has none of its own."""
+    """Return the fields, with `kinds` filled in for each `Key` that declares none."""
     return {
         name: replace(field, kind=kinds.get(name)) if isinstance(field, Key) and not field.kind else field
         for name, field in fields.items()

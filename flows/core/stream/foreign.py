@@ -1,19 +1,19 @@
-"""Names the formats of other systems that a topic may hold, and what to do: for the details of dead letters.
+"""Recognizes formats of other systems, to say in a dead letter's detail what to change at the producer.
 
-It is asked only about records that were refused.
+Runs only for records that were refused.
 """
 
 from typing import Any
 
 from flows.core.stream.broker import Record
 
-_FRAME = 5  # bytes: 0, and the schema's id
+_FRAME = 5  # bytes: a zero and the schema id
 _SCHEMA_HEADERS = ("__value_schema_id", "__key_schema_id")
-_OPERATION = 8  # characters at most of a change event's `op`
+_OPERATION = 8  # longest `op` of a change event
 
 
 def not_json(record: Record, error: str) -> str:
-    """What the value is that is no JSON; `error` is the parser's."""
+    """Describe a value that is not JSON; `error` is the parser's message."""
     value = record.value
     if value is None:
         return "the value is null (a tombstone); send a JSON object"
@@ -24,15 +24,15 @@ def not_json(record: Record, error: str) -> str:
         what = "JSON" if inner in (b"{", b"[") else "Avro or Protobuf"
         return f"the value is framed for a schema registry (schema id {number}, {what}); {_PLAIN}"
     if any(name in _SCHEMA_HEADERS for name, _ in record.headers):
-        return f"the value has a format of a schema registry, by its headers, and is no JSON; {_PLAIN}"
+        return f"the value has the headers of a schema registry and is not JSON; {_PLAIN}"
     return error
 
 
-_PLAIN = "send plain JSON: with a serializer that knows no registry, or through a connector's JsonConverter"
+_PLAIN = "send plain JSON: use a serializer without a registry, or the connector's JsonConverter"
 
 
 def envelope(payload: Any) -> str:
-    """What JSON that is not as declared is wrapped in, to follow the fault; empty where nothing is known.
+    """Return a hint for JSON wrapped in a known envelope, to append to the fault; empty if there is none.
 
     >>> envelope({"before": None, "after": {"id": "1"}, "op": "c"})[:42]
     "; it is a change event of Debezium (op 'c'"
@@ -44,7 +44,7 @@ def envelope(payload: Any) -> str:
     if type(inner) is dict and _is_change(inner):
         return (
             f"; it is a change event of Debezium (op {inner['op']!r}): let the connector send the row alone, "
-            "by its transform ExtractNewRecordState, with value.converter.schemas.enable=false"
+            "with the transform ExtractNewRecordState and value.converter.schemas.enable=false"
         )
     if is_wrapped and type(payload["schema"]) is dict:
         return (

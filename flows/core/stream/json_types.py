@@ -1,4 +1,4 @@
-"""The types of JSON, by which errors name what a record holds."""
+"""The JSON types, as errors name them."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ _KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an arra
 
 
 def kind_of(value: Any) -> str:
-    """Name the JSON type of `value`, with its article."""
+    """Return the JSON type of `value`, with its article."""
     return _KINDS.get(type(value), "a number")
 
 
 def json_type(value: Any) -> type:
-    """The type of a value in JSON, where integers and floats are one."""
+    """Return the type of a JSON value; integers and floats are one type."""
     return float if type(value) is int else type(value)

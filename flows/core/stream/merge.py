@@ -1,8 +1,8 @@
 """Merges the partitions of several topics by event time, as Kafka Streams does.
 
-Of the records buffered, the one with the smallest timestamp goes first. A partition that has a backlog in the
-log but nothing buffered is waited for; at the end of the log nobody waits, so a live event is never held up.
-Within a partition the order of the log is kept: a record that is older than the one before it follows it.
+Of the buffered records, the one with the smallest timestamp is next. The merge waits for a partition that has
+a backlog but nothing buffered. At the end of the log it does not wait, so a live event is never held up.
+Within a partition the order of the log is kept, even where timestamps go back.
 """
 
 from bisect import bisect_right
@@ -18,14 +18,12 @@ from flows.core.stream.broker import Record, TopicPartition
 from flows.core.stream.decode import CLOCK_TOLERANCE, Decoder
 from flows.errors import InvalidRecord
 
-_Position = tuple[int, int]  # the time that a record is merged at, then the rank of its topic
-
-
-_Entry = tuple[_Position, Record, int]  # and the record's size in bytes
+_Position = tuple[int, int]  # merge time (ms), then the rank of the partition
+_Entry = tuple[_Position, Record, int]  # the last is the record's size in bytes
 
 
 class _Buffer:
-    """The records of one partition that wait for their turn, each with its position in the merged order."""
+    """The buffered records of one partition, each with its position in the merged order."""
 
     __slots__ = ("entries", "latest", "rank", "size")
 
@@ -52,33 +50,33 @@ class _Buffer:
 
 
 class EventTimeMerge:
-    """Buffers the records of `partitions` and gives them back in event-time order.
+    """Buffers the records of `partitions` and returns them in event-time order.
 
-    At equal times the partitions go in the order given: sources before the events that ask about them.
+    At equal times, `partitions` gives the order: sources first, then the events that use them.
     """
 
     def __init__(self, partitions: Sequence[TopicPartition]) -> None:
         self._buffers = {partition: _Buffer(rank) for rank, partition in enumerate(partitions)}
 
     def add(self, records: Iterable[Record]) -> None:
-        """Buffer records, those of each partition in the order of its log."""
+        """Buffer records; those of one partition must be in log order."""
         buffers = self._buffers
         for record in records:
             buffers[TopicPartition(record.topic, record.partition)].add(record)
 
     def buffered(self, partition: TopicPartition) -> int:
-        """How many records of `partition` wait for their turn."""
+        """Return the number of buffered records of `partition`."""
         return len(self._buffers[partition].entries)
 
     def buffered_bytes(self, partition: TopicPartition) -> int:
-        """The size of the records of `partition` that wait for their turn."""
+        """Return the size of the buffered records of `partition`."""
         return self._buffers[partition].size
 
     def take(self, limit: int, size: int, has_backlog: Callable[[TopicPartition], bool]) -> list[Record]:
-        """At most `limit` records of `size` bytes in all whose turn has come, in order.
+        """Return, in order, the records that are ready: at most `limit`, and `size` bytes in total.
 
-        One record is given however large it is. `has_backlog` tells whether the log holds more of a partition
-        than has been added.
+        A single record is returned however large it is. `has_backlog` says whether the log holds more records
+        of a partition than were added.
         """
         horizon = self._horizon(has_backlog)
         ready: list[_Entry] = []
@@ -90,7 +88,7 @@ class EventTimeMerge:
         return [record for _, record, _ in ready[:count]]
 
     def _horizon(self, has_backlog: Callable[[TopicPartition], bool]) -> _Position | None:
-        """The last position that no record still in the log can come before; None where there is no limit."""
+        """Return the smallest position that a record still in the log may have; None if there is no limit."""
         waited_for = [
             (buffer.latest if buffer.entries else -1, buffer.rank)
             for partition, buffer in self._buffers.items()
@@ -118,13 +116,13 @@ def _up_to(buffer: _Buffer, horizon: _Position | None, limit: int, size: int) ->
 
 
 def _fitting(ready: Sequence[_Entry], limit: int, size: int) -> int:
-    """How many of the entries are no more than `limit`, and of `size` bytes in all; at least one."""
+    """Return how many entries fit into `limit` records and `size` bytes; at least one."""
     totals = list(accumulate(map(itemgetter(2), ready[:limit])))
     return max(bisect_right(totals, size), min(1, len(ready)))
 
 
 def size_of(record: Record) -> int:
-    """The bytes of a record's key, value and headers."""
+    """Return the size in bytes of a record's key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:
         size += len(name) + len(value or b"")
@@ -134,11 +132,10 @@ def size_of(record: Record) -> int:
 def clamp_future_timestamps(
     records: list[Record], now: int, decoders: Mapping[str, Decoder] = MappingProxyType({})
 ) -> list[Record]:
-    """The records, each with a timestamp to merge it by.
+    """Replace timestamps in the future by `now` (ms), so they cannot disorder what follows.
 
-    One from the future gets the time `now` (ms), or all after it would be out of order. One without a
-    timestamp gets its event time, by the decoder of its topic; where there is none, it follows the record
-    before it.
+    A record without a timestamp gets its event time, from the decoder of its topic. Without a decoder it
+    keeps its place after the previous record.
     """
     latest = now + CLOCK_TOLERANCE
     return [r if 0 <= r.timestamp <= latest else _timed(r, now, decoders) for r in records]
@@ -146,15 +143,15 @@ def clamp_future_timestamps(
 
 def _timed(record: Record, now: int, decoders: Mapping[str, Decoder]) -> Record:
     if record.timestamp < 0 and record.topic in decoders:
-        with suppress(InvalidRecord):  # whoever takes the record says why
+        with suppress(InvalidRecord):  # the intake reports it
             record = record._replace(timestamp=decoders[record.topic].decode(record).time)
     return record if record.timestamp <= now + CLOCK_TOLERANCE else record._replace(timestamp=now)
 
 
 def merged(logs: Iterable[Iterable[Record]]) -> Iterator[Record]:
-    """The records of whole partitions in the order of `EventTimeMerge`, one of each in memory.
+    """Merge whole partitions in the order of `EventTimeMerge`, with one record of each in memory.
 
-    `logs` has the partitions' records, in the order in which those of equal time go.
+    `logs` holds the records of each partition; at equal times earlier logs come first.
     """
     positioned = [_positioned(rank, log) for rank, log in enumerate(logs)]
     return (record for _, record in merge(*positioned, key=itemgetter(0)))

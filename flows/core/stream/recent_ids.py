@@ -1,18 +1,18 @@
-"""The ids seen lately, to recognise duplicates in bounded memory."""
+"""Recognizes duplicate ids in bounded memory."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
 
 
 class RecentIds(OrderedDict[str, None]):
-    """Remembers the last `limit` ids. It is the dictionary itself, so that `in` costs no call."""
+    """The last `limit` ids. A dictionary subclass, so that `in` costs no Python call."""
 
     def __init__(self, limit: int, ids: Iterable[str] = ()) -> None:
         super().__init__(dict.fromkeys(ids))
         self._limit = limit
 
     def add(self, item: str) -> bool:
-        """Remember `item`; False if it was known already.
+        """Remember `item`; return False if it was already known.
 
         >>> recent = RecentIds(limit=1)
         >>> recent.add("a"), recent.add("a"), recent.add("b"), recent.add("a")
@@ -26,5 +26,5 @@ class RecentIds(OrderedDict[str, None]):
         return True
 
     def snapshot(self) -> list[str]:
-        """The ids, oldest first."""
+        """Return the ids, oldest first."""
         return list(self)

@@ -134,7 +134,7 @@ def test_a_key_of_the_other_type_and_a_time_in_another_unit_are_dead_letters_tha
             f"field 'at' must be a time in s between the years 1970 and 2100, got {time}; it looks like "
             "milliseconds: declare Time(unit='ms')",
             "field 'is_manual' must be 'yes' or 'no', as declared, got True",
-            "a record '7' was taken in before",
+            "a record with the id '7' was accepted before",
         ],
         "readings": [
             "field 'machine' must be an integer, as the key is declared, got 1.0",

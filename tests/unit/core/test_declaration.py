@@ -48,7 +48,7 @@ WRONG = {
         lambda: stream("../x"),
         "`topic` must have only letters, digits, '.', '_' and",
     ),
-    "a topic that is no text": (lambda: stream(None), "`topic` must be a text, got None"),
+    "a topic that is no text": (lambda: stream(None), "`topic` must be a str, got None"),
     "low above high": (lambda: Number(1, 0), "got 1 and 0; write Number(0, 1)"),
     "a low that is NaN": (lambda: Number(nan, 0), "Number: `low` must be a number, got nan"),
     "a high that is NaN": (lambda: Number(0, nan), "Number: `high` must be a number, got nan"),
@@ -81,13 +81,13 @@ WRONG = {
     "an input twice": (lambda: shop(inputs=("amount", "amount")), "`inputs` must not have 'amount' twice"),
     "an input that is no field": (
         lambda: shop(inputs=("price",)),
-        "declares no field 'price', which `inputs",
+        "`inputs` names 'price', which is not a field",
     ),
-    "an entity that is no text": (lambda: shop(entities=(7,)), "its member 0 must be a text, got 7"),
+    "an entity that is no text": (lambda: shop(entities=(7,)), "its member 0 must be a str, got 7"),
     "events that are a topic": (lambda: shop(events="sales"), "`events` must be a Stream, got 'sales'"),
     "a model that is made": (lambda: shop(model=3), "`model` must be a function or a class, got 3"),
     "metrics that are made": (lambda: shop(metrics=3), "`metrics` must be a function or a class, got 3"),
-    "a task that is none": (lambda: shop(task="ranking"), "no task 'ranking'; declare one of binary, "),
+    "a task that is none": (lambda: shop(task="ranking"), "must be one of binary, "),
     "a negative wait": (lambda: shop(label_wait=timedelta(days=-1)), "`label_wait` must not be negative"),
     "a wait that is a number": (
         lambda: shop(label_wait=7),
@@ -97,8 +97,8 @@ WRONG = {
     "no partitions": (lambda: shop(partitions=0), "`partitions` must be a whole number of at least 1, got 0"),
     "half a partition": (lambda: shop(partitions=1.5), "`partitions` must be a whole number"),
     "costs that are a tuple": (lambda: shop(costs=(1, 2)), "`costs` must be a Costs, got (1, 2)"),
-    "a cost that is a text": (lambda: shop(costs=Costs("1", 2)), "`costs` are numbers above 0"),
-    "a cost without end": (lambda: shop(costs=Costs(1, inf)), "`costs` are numbers above 0"),
+    "a cost that is a text": (lambda: shop(costs=Costs("1", 2)), "`costs` must be numbers above 0"),
+    "a cost without end": (lambda: shop(costs=Costs(1, inf)), "`costs` must be numbers above 0"),
     "a drift policy that is none": (
         lambda: shop(drift="adwin"),
         "`drift` must be a DriftPolicy, got 'adwin'",
@@ -106,9 +106,9 @@ WRONG = {
     "a retrain policy that is none": (lambda: shop(retrain=None), "`retrain` must be a RetrainPolicy"),
     "a default label in the topic's own values": (
         lambda: shop(labels=stream("l", fraud=Flag(true=1, false=0)), default_label=0),
-        "default_label must be true or false",
+        "`default_label` must be true or false",
     ),
-    "a data set that is a function": (lambda: shop(dataset=list), "`dataset` must be a text"),
+    "a data set that is a function": (lambda: shop(dataset=list), "`dataset` must be a non-empty str"),
     "a delta above 1": (lambda: DriftPolicy(delta=2), "`delta` must be a number above 0 and below 1, got 2"),
     "a cool-down that is a number": (lambda: DriftPolicy(cool_down=7), "`cool_down` must be a timedelta"),
     "a negative cool-down": (
@@ -119,7 +119,10 @@ WRONG = {
         lambda: DriftPolicy(kinds="concept"),
         "`kinds` must be a tuple, got 'concept'; write ('concept',)",
     ),
-    "an unknown kind of drift": (lambda: DriftPolicy(kinds=("x",)), "there is no kind of drift 'x'; choose"),
+    "an unknown kind of drift": (
+        lambda: DriftPolicy(kinds=("x",)),
+        "its member 0 must be one of 'concept', 'feature'",
+    ),
     "a period that is a number": (lambda: DriftPolicy(period=24), "`period` must be a timedelta"),
     "a warm-up that is a duration": (lambda: DriftPolicy(warm_up=timedelta(1)), "`warm_up` must be a whole"),
     "an unknown detector": (lambda: DriftPolicy(detector="cusum"), "no drift detector 'cusum'"),
@@ -138,11 +141,11 @@ WRONG = {
     ),
     "a topic twice": (
         lambda: shop(sources=(stream("sales"),)),
-        "topic 'sales' is twice among `events`, `sources` and `labels`",
+        "topic 'sales' is used twice in `events`, `sources` and `labels`",
     ),
     "labels from the events' topic": (
         lambda: shop(labels=stream("sales", fraud=Flag())),
-        "topic 'sales' is twice among `events`, `sources` and `labels`",
+        "topic 'sales' is used twice in `events`, `sources` and `labels`",
     ),
     "topics that differ in the dot": (
         lambda: shop(sources=(stream("a.b"), stream("a_b"))),
@@ -179,7 +182,7 @@ def test_names_are_those_that_kafka_takes(role, name):
         "topic": lambda: stream(name),
         "entity": lambda: shop(entities=(name,)),
     }
-    with pytest.raises(ConfigError, match=r"must (be a text|have|not be)"):
+    with pytest.raises(ConfigError, match=r"must (be a str|have|not be)"):
         declare[role]()
 
 

@@ -11,7 +11,6 @@ from flows.core.models.snapshots import INLINE_BYTES, Sealer
 from flows.core.stream.broker import Record
 from flows.runtime.steps import model_publisher
 from flows.runtime.steps.model_publisher import ModelPublisher
-from flows.runtime.steps.model_publisher import newest_sequence
 
 NOW = 1_357_035_300_000
 

@@ -174,7 +174,10 @@ def test_a_module_that_is_wrong_is_one_line_that_says_what(project, code, said):
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
-        (('target="late"', 'target="early"'), "the target 'early' is no field of topic 'labels'; declare it"),
+        (
+            ('target="late"', 'target="early"'),
+            "the target 'early' is not a field of topic 'labels'; declare it",
+        ),
         (("entities=()", "entities='region'"), "`entities` must be a tuple, got 'region'; write ('region',)"),
         (('"at": Time()}})', '"at": str}})'), "field 'at' must be a field, got the class str; write Text()"),
         (

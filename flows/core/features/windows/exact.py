@@ -1,18 +1,18 @@
 """Arithmetic without rounding: numbers as whole multiples of 2**-100.
 
-A float times a power of two is exact, and Python's integers never round. So a sum depends on its members
-only, not on the order in which they came and went: live, after a restart or out of order it is the same to
-the last bit. A value keeps every bit down to 2**-100, about 8e-31.
+A float times a power of two is exact, and Python's integers never round. So a sum depends only on its
+members, not on the order in which they were added and removed: it has the same bits live, after a restart and
+with records out of order. A value keeps every bit down to 2**-100, about 8e-31.
 """
 
 UNIT = 2**100
 _UNIT = float(UNIT)
-ONE = 1 / _UNIT  # what one unit is worth
+ONE = 1 / _UNIT  # the value of one unit
 _SQUARE = UNIT * UNIT
 
 
 def fixed(value: float) -> int:
-    """`value` in units of 2**-100; values up to 1e277 can be had.
+    """Return `value`, up to 1e277, in units of 2**-100.
 
     >>> total(fixed(0.1) + fixed(1e17) - fixed(1e17))
     0.1
@@ -21,12 +21,12 @@ def fixed(value: float) -> int:
 
 
 def total(units: int) -> float:
-    """The float nearest to so many units."""
+    """Return the float nearest to `units`."""
     return float(units) * ONE
 
 
 def variance(count: int, units: int, squares: int) -> float | None:
-    """The sample variance of `count` values, from their sum and the sum of their squares; None below two.
+    """Return the sample variance of `count` values from their sum and sum of squares; None below two.
 
     >>> values = [fixed(v) for v in (1e9, 1e9 + 1, 1e9 + 2)]
     >>> variance(3, sum(values), sum(v * v for v in values))

@@ -1,8 +1,8 @@
-"""Functions of a window that follow its two ends: extremes, distinct values, quantiles.
+"""Window functions that follow the window's two ends: extremes, distinct values and quantiles.
 
-A follower is told where the window now stands among the kept records and takes in and lets go what is between
-its last stand and this one. When the window went backwards, or a record was put into its middle, it begins
-anew. Positions count from the first record ever kept; `base` is the position of the first one still there.
+A follower gets the window's current positions, adds the records that entered since the last call and removes
+those that left. When the window moves backwards, or a record is inserted into it, the follower starts over.
+Positions count from the first record ever kept; `base` is the position of the oldest one still kept.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ from flows.core.features.plan import quantile
 
 
 class Follower(ABC):
-    """What the records from `start` up to `stop` amount to."""
+    """An aggregate of the records from `start` up to `stop`."""
 
     __slots__ = ("start", "stop")
 
@@ -26,7 +26,7 @@ class Follower(ABC):
         self.start = self.stop = 0
 
     def follow(self, values: Sequence[Any], base: int, start: int, stop: int) -> None:
-        """Stand at the window from `start` up to `stop`."""
+        """Move to the window from `start` up to `stop`."""
         if start < self.start or stop < self.stop or start >= self.stop:
             self._clear()
             self.start = self.stop = start
@@ -37,13 +37,13 @@ class Follower(ABC):
         self.start, self.stop = start, stop
 
     def forget(self) -> None:
-        """Begin anew at the next question: the records between the ends are not what they were."""
+        """Start over at the next question, because the records in the window changed."""
         self._clear()
         self.start = self.stop = 0
 
     @abstractmethod
     def read(self, function: str, values: Sequence[Any], base: int, own: int | None) -> Any:
-        """The function's value without the record at `own`; the window holds others."""
+        """Return the function's value without the record at `own`; the window must hold another one."""
 
     @abstractmethod
     def _enter(self, position: int, value: Any, values: Sequence[Any], base: int) -> None: ...
@@ -56,7 +56,7 @@ class Follower(ABC):
 
 
 class _Maximum(Follower):
-    """The largest value: a queue of the positions of candidates, each smaller than the one before it."""
+    """The largest value: a queue of candidates' positions, each value smaller than the one before."""
 
     __slots__ = ("candidates",)
     beaten: Callable[[Any, Any], bool] = staticmethod(le)
@@ -89,7 +89,7 @@ class _Maximum(Follower):
 
 
 class _Minimum(_Maximum):
-    """The smallest value: the queue of `_Maximum`, upside down."""
+    """The smallest value: the queue of `_Maximum`, reversed."""
 
     __slots__ = ()
     beaten = staticmethod(ge)
@@ -99,7 +99,7 @@ class _Minimum(_Maximum):
 
 
 class _Distinct(Follower):
-    """How many different values there are."""
+    """The number of distinct values."""
 
     __slots__ = ("counts",)
 
@@ -124,7 +124,10 @@ class _Distinct(Follower):
 
 
 class _Ordered(Follower):
-    """The values in order, for quantiles: the smallest value that so large a share is not above."""
+    """Sorted values.
+
+    A quantile q is the smallest value v such that at least a fraction q of the values are <= v.
+    """
 
     __slots__ = ("ordered",)
 
@@ -152,7 +155,7 @@ class _Ordered(Follower):
 
 
 def rank(share: float, count: int) -> int:
-    """Which of `count` values in order is the quantile `share`, as SQL's PERCENTILE_DISC has it.
+    """Return the index of the quantile `share` among `count` sorted values, as SQL's PERCENTILE_DISC does.
 
     >>> rank(0.5, 4), rank(0.95, 100), rank(0.01, 3)
     (1, 94, 0)
@@ -169,5 +172,5 @@ _KINDS: dict[str, type[Follower]] = {
 
 
 def follower(kind: str) -> Follower:
-    """A new follower for one of: max, min, count_distinct, quantile."""
+    """Return a new follower of a kind: max, min, count_distinct or quantile."""
     return _KINDS[kind]()

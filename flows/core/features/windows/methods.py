@@ -1,9 +1,8 @@
-r"""The two methods of windows that every event calls, made for each view.
+r"""The two window methods that run for every event, generated for each view.
 
-They are made as source from the view's declaration, as `dataclasses` makes `__init__`: most of what a feature
-costs in Python is the calls and loops around it. In `ask` the longest window comes first, so that each
-shorter one is looked for in what is left; a view that leaves an event's own record out takes it, where a
-window holds it, from counts and units.
+`ask` evaluates the longest window first, so that each shorter one is searched only within it. If the view
+excludes an event's own record, that record is subtracted from the counts and sums of the windows that hold
+it. See `flows.core.generated_code` for why they are generated.
 
 >>> sums = [Sum(column=0, power=1)]
 >>> features = [Feature(3_600_000, "count"), Feature(3_600_000, "mean", 0)]
@@ -34,13 +33,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from flows.core.features.windows import exact
+from flows.core.generated_code import compile_functions
 
 
 class Feature(NamedTuple):
-    """A feature to read: its window (ms), and how.
+    """How to read one feature in a window of `window` ms.
 
-    `read` is "count", or "sum" or "mean" of the sums number `which`, or a function of the state, the window's
-    two positions, the own record's (-1: not in the window) and the time asked for.
+    `read` is "count"; or "sum" or "mean", of the sums number `which`; or a function of the state, the
+    window's two positions, the position of the own record (-1: not in the window) and the time asked for.
     """
 
     window: int
@@ -49,17 +49,17 @@ class Feature(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """Cumulative sums of a column's values (`power` 1) or of their squares (2)."""
+    """Cumulative sums of a column's values (`power` 1) or of their squares (`power` 2)."""
 
     column: int
     power: int
 
 
 class Needs(NamedTuple):
-    """What the windows of a view need.
+    """What the generated methods of a view need.
 
-    `kept` has the columns whose values are kept. `delay` is the view's, and `reach` how long (ms) a record
-    may be in a window.
+    `kept` are the columns whose values are kept. `delay` is the view's, and `reach` how long (ms) a record
+    can be in a window.
     """
 
     features: Sequence[Feature]
@@ -70,18 +70,19 @@ class Needs(NamedTuple):
     excludes_own: bool
 
 
-def methods(needs: Needs, lateness: int) -> dict[str, Callable[..., Any]]:
-    """`add` and `ask` of windows that allow records to be so late (ms)."""
+def methods(needs: Needs, lateness: int, title: str) -> dict[str, Callable[..., Any]]:
+    """Return `add` and `ask` for windows that allow records to be `lateness` ms late.
+
+    `title` names the view in tracebacks.
+    """
     names: dict[str, Any] = {"bisect_right": bisect_right, "ONE": exact.ONE, "UNIT": float(exact.UNIT)}
     names |= {f"read{n}": feature.read for n, feature in enumerate(needs.features) if callable(feature.read)}
-    made: dict[str, Callable[..., Any]] = {}
-    for lines in (_add(needs, lateness), _ask(needs, lateness)):
-        exec("\n".join(lines), names, made)  # noqa: S102  of numbers and names made here
-    return made
+    source = "\n".join([*_add(needs, lateness), *_ask(needs, lateness)])
+    return compile_functions(source, title, names)
 
 
 def _add(needs: Needs, lateness: int) -> Iterator[str]:
-    """A new record that is behind no other goes to the end; `add_other` takes the rest."""
+    """Yield the source of `add`: append a record that is the newest, and leave the rest to `add_other`."""
     yield "def add(self, time, record_id, values):"
     yield "    seen, before = self.seen, self.newest_record"
     yield f"    if time < before or record_id in seen or time <= self.newest - {lateness + needs.reach}:"
@@ -101,7 +102,7 @@ def _add(needs: Needs, lateness: int) -> Iterator[str]:
         yield "    self.ids.append(record_id)"
         yield "    seen[record_id] = time"
     else:
-        yield f"    oldest = time - {lateness}"  # from there on duplicates would be late
+        yield f"    oldest = time - {lateness}"  # an older duplicate would be late
         yield "    if before < oldest:"
         yield "        self.seen = {record_id: time}"
         yield "    else:"
@@ -112,7 +113,7 @@ def _add(needs: Needs, lateness: int) -> Iterator[str]:
 
 
 def _ask(needs: Needs, lateness: int) -> Iterator[str]:
-    """The answers as of `time`; what no later question can see is dropped first."""
+    """Yield the source of `ask`: drop expired records, then evaluate the windows as of `time`."""
     yield "def ask(self, time, own_id=None):"
     yield "    if time > self.newest:"
     yield "        self.newest = time"
@@ -163,8 +164,7 @@ def _expression(number: int, feature: Feature, own: str) -> str:
 
 
 def _unpacked(name: str, count: int) -> Iterator[str]:
-    """Names for the members of a tuple of the windows."""
+    """Yield a line that unpacks a tuple attribute into local names."""
     if count:
-        yield f"    {''.join(f'{name}{number}, ' for number in range(count))}= self.{name}".replace(
-            ", =", ", ="
-        )
+        members = ", ".join(f"{name}{number}" for number in range(count))
+        yield f"    {members}, = self.{name}"

@@ -1,8 +1,9 @@
-"""Partial aggregates: of the records of a tile, mergeable into those of a window.
+"""Partial aggregates of the records of a tile, which can be merged into those of a window.
 
-Each kind adds records, merges with its like, and is dumped to plain JSON values and loaded again. Where
-exact would not be bounded it is approximate: distinct values are counted exactly up to `DISTINCT` and by
-HyperLogLog beyond, and quantiles come from a KLL sketch, both of Apache DataSketches (https://datasketches.apache.org).
+Each kind can add records, merge with its own kind, and be dumped to JSON values and loaded. Where an exact
+result needs unbounded memory, it is approximate. Distinct values are counted exactly up to `DISTINCT` and by
+HyperLogLog beyond; quantiles come from a KLL sketch. Both sketches are from Apache DataSketches
+(https://datasketches.apache.org).
 """
 
 from abc import ABC, abstractmethod
@@ -15,33 +16,33 @@ from datasketches import hll_sketch, hll_union, kll_doubles_sketch
 from flows.core.features.plan import quantile
 from flows.core.features.windows import exact
 
-DISTINCT = 256  # different values in a tile or window that are counted exactly
+DISTINCT = 256  # distinct values in a tile or window up to which they are counted exactly
 _HLL_LOG_REGISTERS = 12  # standard error 1.6 %
 _KLL_SIZE = 200  # rank error 1.3 % at 99 % confidence
 
 
 class Partial(ABC):
-    """What some records amount to."""
+    """A mergeable aggregate of some records."""
 
     @abstractmethod
     def add(self, time: int, value: Any) -> None:
-        """Take in one record's value; `time` in ms."""
+        """Add one record's value; `time` in ms."""
 
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Take in what another partial of the same kind took in."""
+        """Add the records of another partial of the same kind."""
 
     @abstractmethod
     def dump(self) -> Any:
-        """The state as JSON values."""
+        """Return the state as JSON values."""
 
     @abstractmethod
     def load(self, state: Any) -> None:
-        """Take the state that `dump` gave."""
+        """Restore what `dump` returned."""
 
     @abstractmethod
     def result(self, function: str, time: int) -> Any:
-        """The value of `function`, asked at `time` (ms)."""
+        """Return the value of `function` as of `time` (ms)."""
 
 
 class _Count(Partial):
@@ -65,7 +66,7 @@ class _Count(Partial):
 
 
 class _Moments(Partial):
-    """Number, sum and sum of squares, without rounding."""
+    """Count, sum and sum of squares, without rounding."""
 
     def __init__(self) -> None:
         self.count = self.units = self.squares = 0
@@ -97,7 +98,7 @@ class _Moments(Partial):
 
 
 class _Chosen(Partial):
-    """One record's time and value, chosen from all."""
+    """The time and value of one record, selected from all."""
 
     def __init__(self) -> None:
         self.time: int | None = None
@@ -124,7 +125,7 @@ class _Chosen(Partial):
 
     @abstractmethod
     def is_better(self, time: int, value: Any) -> bool:
-        """Whether this record goes before the one chosen so far."""
+        """Return whether this record replaces the selected one."""
 
 
 class _Smallest(_Chosen):
@@ -235,7 +236,7 @@ _KIND_OF = dict.fromkeys(("sum", "mean", "std", "var"), "moments") | {"time_sinc
 
 
 def kind_of(function: str) -> str:
-    """Which kind of partial gives the function.
+    """Return the kind of partial that computes the function.
 
     >>> kind_of("mean"), kind_of("p95"), kind_of("max")
     ('moments', 'quantiles', 'max')
@@ -244,5 +245,5 @@ def kind_of(function: str) -> str:
 
 
 def partial(kind: str) -> Partial:
-    """A new partial that has taken in nothing."""
+    """Return a new, empty partial."""
     return _KINDS[kind]()

@@ -1,8 +1,8 @@
 """Windows that move in steps of a slide interval, over tiles instead of records: bounded memory per entity.
 
-Tile k of slide s holds what the records in ((k - 1) s, k s] amount to. A question asked at t is answered by
-the tiles up to the last one that is complete, so the answer depends on nothing later than t and changes
-once per slide. A view keeps at most (longest window + delay + lateness) / slide + 2 tiles for an entity.
+Tile k of slide s aggregates the records in ((k - 1) s, k s]. A question asked at t is answered from the tiles
+up to the last complete one, so the answer depends on nothing after t and changes once per slide. A view keeps
+at most (longest window + delay + lateness) / slide + 2 tiles for an entity.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -22,7 +22,7 @@ _HEAD = Struct("<qq")
 
 
 class _Layout:
-    """The partial aggregates that a view keeps in each tile, and where its features are read from."""
+    """The partial aggregates of each tile, and which of them each feature is read from."""
 
     def __init__(self, view: View) -> None:
         index = {column: number for number, column in enumerate(view.columns)}
@@ -59,19 +59,20 @@ class TileState:
         self.lateness = lateness
         self._layout = _layout(view)
         self._tiles: dict[int, list[Partial]] = {}
-        self._order: list[int] = []  # the numbers of the tiles, sorted
+        self._order: list[int] = []  # tile numbers, sorted
         self._seen: dict[str, int] = {}
         self._newest = self.newest_record = _LONG_AGO
-        self._answered: int | None = None  # the tile that the last answer ended with
+        self._answered: int | None = None  # the last tile of the cached answers
         self._answers: list[list[Partial]] = []  # by window
 
     def add(self, time: int, record_id: str, values: Sequence[Any]) -> Outcome:
-        """Take in a record; a duplicate id, or a record further behind than the lateness, changes nothing."""
+        """Add a record; one with a known id, or later than the lateness, changes nothing."""
         if record_id in self._seen:
             return "duplicate"
         if time < self.newest_record - self.lateness:
             return "late"
-        number = -(-time // self._view.slide)
+        slide = self._view.slide
+        number = (time + slide - 1) // slide
         tile = self._tiles.get(number)
         if tile is None:
             tile = self._tiles[number] = self._layout.tile()
@@ -87,7 +88,7 @@ class TileState:
         return "added"
 
     def ask(self, time: int, own_id: str | None = None) -> list[Value]:
-        """The view's features as of `time`, in its order."""
+        """Return the view's features as of `time`, in its order."""
         self._newest = max(self._newest, time)
         last = (time - self._view.delay) // self._view.slide
         if last != self._answered:
@@ -101,17 +102,17 @@ class TileState:
 
     @property
     def expires(self) -> int:
-        """The time (ms) from which on the state is that of an entity never seen."""
+        """The time (ms) from which on the state equals that of an unseen entity."""
         view = self._view
         return self._newest + self.lateness + view.delay + view.longest + view.slide
 
     def snapshot(self) -> bytes:
-        """The tiles as bytes."""
+        """Return the tiles as bytes."""
         tiles = [[number, [part.dump() for part in self._tiles[number]]] for number in self._order]
         return _HEAD.pack(self._newest, self.newest_record) + orjson.dumps([tiles, self._seen])
 
     def restore(self, state: bytes) -> None:
-        """Stand where `snapshot` was taken."""
+        """Restore what `snapshot` returned."""
         self._newest, self.newest_record = _HEAD.unpack_from(state)
         tiles, self._seen = orjson.loads(state[_HEAD.size :])
         self._answered = None
@@ -128,7 +129,7 @@ class TileState:
 
     def _forget_ids(self) -> None:
         seen, oldest = self._seen, self.newest_record - self.lateness
-        while (first := next(iter(seen))) and seen[first] < oldest:
+        while seen[first := next(iter(seen))] < oldest:
             del seen[first]
 
     def _drop_expired(self) -> None:

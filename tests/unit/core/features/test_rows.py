@@ -97,10 +97,10 @@ def test_numbers_that_no_float_holds_are_the_nearest_floats():
     ("row", "says"),
     [
         (Row("w", "a", NOON, [3, 1.0]), "no view 'w'"),
-        (Row("v", "a", NOON, [3]), "view 'v' has 2 features, not 1"),
-        (Row("v", "a", NOON, [3, "1"]), "view 'v' has the feature 'm', which is no float"),
-        (Row("v", "a", NOON, [3.5, 1.0]), "view 'v' has the feature 'n', which is no int"),
-        (Row("v", "a", NOON, [2**63, 1.0]), "view 'v' has the feature 'n', which is no int"),
+        (Row("v", "a", NOON, [3]), "view 'v': must have 2 features, got 1"),
+        (Row("v", "a", NOON, [3, "1"]), "view 'v': feature 'm' must be float, got str"),
+        (Row("v", "a", NOON, [3.5, 1.0]), "view 'v': feature 'n' must be int, got float"),
+        (Row("v", "a", NOON, [2**63, 1.0]), "view 'v': feature 'n' must fit into 64 bits"),
     ],
     ids=str,
 )

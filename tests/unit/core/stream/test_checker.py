@@ -49,19 +49,19 @@ GOOD: list[tuple[Field, Any]] = [
 BAD: list[tuple[Field, Any, str]] = [
     (Text(), "", "1 to 256 characters"),
     (Text(longest=3), "abcd", "1 to 3 characters"),
-    (Text(), 7, "a string, not a number"),
-    (Text(), ["a"], "a string, not an array"),
-    (Number(), "7", "a number, not a string"),
-    (Number(), True, "a number, not a boolean"),
-    (Number(), {"value": 7}, "a number, not an object"),
+    (Text(), 7, "a string, got a number"),
+    (Text(), ["a"], "a string, got an array"),
+    (Number(), "7", "a number, got a string"),
+    (Number(), True, "a number, got a boolean"),
+    (Number(), {"value": 7}, "a number, got an object"),
     (Number(), math.nan, "must be between"),
     (Number(), math.inf, "must be between"),
     (Number(), -math.inf, "must be between"),
     (Number(), 10**400, "must be between"),
     (Number(low=1, high=2), 0.999, "between 1 and 2"),
     (Number(low=1, high=2), 3, "between 1 and 2"),
-    (Flag(), 1, "true or false, not a number"),
-    (Flag(), "true", "true or false, not a string"),
+    (Flag(), 1, "true or false, got a number"),
+    (Flag(), "true", "true or false, got a string"),
     (Time(), "yesterday", "ISO 8601"),
     (Time(), "2013-01-01T12:00:00", "offset from UTC"),
     (Time(), "2013-01-01", "offset from UTC"),
@@ -70,7 +70,7 @@ BAD: list[tuple[Field, Any, str]] = [
     (Time(), "2100-01-01T00:00:00Z", "between the years"),
     (Time(), -1, "between the years"),
     (Time(), 10**400, "between the years"),
-    (Time(), True, "a time, not a boolean"),
+    (Time(), True, "a time, got a boolean"),
     (
         Time(),
         NOON / 1000,
@@ -84,12 +84,12 @@ BAD: list[tuple[Field, Any, str]] = [
     (Time(unit="us"), NOON, r"would be 1970-01-16; it looks like milliseconds"),
     (Time(unit="ns"), NOON * 1000, r"would be 1970-01-16; it looks like microseconds"),
     (Time(unit="us"), NOON // 1000, r"would be 1970-01-01; it looks like seconds"),
-    (Time(unit="s"), True, "a time, not a boolean"),
+    (Time(unit="s"), True, "a time, got a boolean"),
     (Key(), "", "1 to 256 characters"),
     (Key(), "a" * 257, "1 to 256 characters"),
-    (Key(), 2**63, "an integer of 64 bits"),
-    (Key(), 1.0, "a string or an integer, not a number"),
-    (Key(), True, "a string or an integer, not a boolean"),
+    (Key(), 2**63, "a 64-bit integer"),
+    (Key(), 1.0, "a string or an integer, got a number"),
+    (Key(), True, "a string or an integer, got a boolean"),
     (Key(kind="integer"), "1", "an integer, as the key is declared, got '1'"),
     (Key(kind="integer"), 1.0, "an integer, as the key is declared, got 1.0"),
     (Key(kind="text"), 1, "a string, as the key is declared, got 1"),
@@ -213,7 +213,7 @@ def test_times_become_milliseconds_and_mapped_flags_true_or_false(field, value, 
 def test_a_record_is_blamed_for_its_fault_and_not_for_what_was_made_uniform_before():
     fields = {"at": Time(unit="s"), "late": Flag(true=1, false=0), "n": Number()}
     payload = {"at": NOON // 1000, "late": 1, "n": "many"}
-    assert reason(Checker(fields), payload) == "field 'n' must be a number, not a string"
+    assert reason(Checker(fields), payload) == "field 'n' must be a number, got a string"
 
 
 def test_a_field_that_is_missing_is_not_added():

@@ -1,4 +1,4 @@
-"""Measures what generated code saves: the checker and the windows against plain loops, in turns in one run.
+"""Measures what generated code saves: the windows against plain loops, in turns in one run.
 
 The figures are CPU time per event; docs/decisions/generated-code.md quotes them.
 """
@@ -7,48 +7,24 @@ import random
 import statistics
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
+from unittest.mock import patch
 
-from bench_features import FIELDS, LATENESS, PLAN
 from rich.console import Console
 from rich.table import Table
 
+from flows.core.features import entity
 from flows.core.features.plan import View
 from flows.core.features.windows import exact
 from flows.core.features.windows.methods import Needs
 from flows.core.features.windows.sliding import Value, WindowState, windows_of
-from flows.core.stream.checker import Checker, check
-from flows.core.stream.times import iso
-from flows.pipelines.flight_delays import pipeline as flights
+from flows.core.stream.broker import Record
+from scripts.benchmarks.features import BATCH, LATENESS, PLAN, Engine, transactions
 
-EVENTS, RUNS, DAY = 20_000, 9, 86_400_000
+EVENTS, RUNS = 20_000, 9
 START = 1_522_540_800_000  # 2018-04-01
-FLIGHT = {
-    "flight_id": "2013-01-01-UA-1545-EWR",
-    "scheduled_departure": iso(START),
-    "scheduled_arrival": iso(START + 4 * 3_600_000),
-    "origin": "EWR",
-    "carrier": "UA",
-    "route": "EWR-IAH",
-    "tail_number": "N14228",
-    "destination": "IAH",
-    "flight_number": 1545,
-    "distance": 1400,
-    "month": 1,
-    "weekday": 1,
-    "hour": 5,
-    "minute_of_day": 315,
-    "scheduled_minutes": 227,
-}
-CARD = {
-    "transaction_id": "tx1",
-    "at": START,
-    "customer_id": "c1",
-    "terminal_id": "t1",
-    "amount": 12.5,
-    "fraud": False,
-}
 
 
 class PlainWindows(WindowState):
@@ -102,6 +78,7 @@ class PlainWindows(WindowState):
         return answers
 
 
+@lru_cache
 def plain_windows(view: View) -> type[WindowState]:
     """Return the class of the view's windows without generated code."""
     generated = windows_of(view, LATENESS)
@@ -120,6 +97,7 @@ def plain_windows(view: View) -> type[WindowState]:
 
 
 def run_windows(make: Callable[[], WindowState], record: tuple[Any, ...]) -> list[list[Value]]:
+    """Return the answers of a view's windows to `EVENTS` questions."""
     state = make()
     answers = []
     for number in range(EVENTS):
@@ -129,31 +107,30 @@ def run_windows(make: Callable[[], WindowState], record: tuple[Any, ...]) -> lis
     return answers
 
 
-def run_checks(check_one: Callable[[Any], object], payload: dict[str, Any]) -> None:
-    for _ in range(EVENTS):
-        check_one(dict(payload))
+def run_engine(records: Sequence[Record]) -> None:
+    """Process the records with the feature engine."""
+    engine = Engine()
+    for start in range(0, len(records), BATCH):
+        engine.take(records[start : start + BATCH])
 
 
 def cases() -> Iterator[tuple[str, Callable[[], object], Callable[[], object]]]:
     """Yield a name, the plain way and the generated one."""
-    for name, fields, payload in (
-        ("check of a flight, 15 fields", flights.events.fields, FLIGHT),
-        ("check of a card transaction, 6 fields", FIELDS, CARD),
-    ):
-        checker = Checker(fields)
-        yield (
-            name,
-            lambda fields=fields, payload=payload: run_checks(lambda p: check(p, fields), payload),
-            lambda checker=checker, payload=payload: run_checks(checker, payload),
-        )
     (view, _), record = PLAN.views, (random.Random(1).uniform(0, 200),)  # noqa: S311  made-up data
     plain, generated = plain_windows(view), windows_of(view, LATENESS)
     assert run_windows(plain, record) == run_windows(generated, record)
     yield (
-        "add and ask of a view, 6 features in 3 windows",
+        "add and ask of a view with 6 features in 3 windows",
         lambda: run_windows(plain, record),
         lambda: run_windows(generated, record),
     )
+    records = list(transactions(EVENTS))
+
+    def with_plain_windows() -> None:
+        with patch.object(entity, "windows_of", lambda view, _: plain_windows(view)):
+            run_engine(records)
+
+    yield "decode, intake and 12 such features on 2 entities", with_plain_windows, lambda: run_engine(records)
 
 
 def measure(work: Callable[[], object]) -> float:
@@ -163,14 +140,12 @@ def measure(work: Callable[[], object]) -> float:
     return (time.process_time() - start) / EVENTS * 1e6
 
 
-def main() -> None:
+def main() -> int:
+    """Print the table."""
     table = Table("us of CPU time per event", "plain", "generated", "ratio")
     for name, plain, generated in cases():
         turns = [(measure(plain), measure(generated)) for _ in range(RUNS)]
         slow, fast = (statistics.median(each) for each in zip(*turns, strict=True))
         table.add_row(name, f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.1f}")
     Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+    return 0
