@@ -1,7 +1,7 @@
 """MkDocs hooks: make links into the repository work on the site as they do on GitHub.
 
-Pages outside `docs/`, such as README.md, get a place on the site. Any other linked file, such as a module, becomes a
-page under `source/` that shows its text.
+Pages outside `docs/`, such as README.md, get a place on the site. Any other linked file, such as a module,
+becomes a page under `source/` that shows its text.
 """
 
 import posixpath
