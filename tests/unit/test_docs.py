@@ -40,8 +40,10 @@ from flows.settings import SETTINGS
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    ROOT / "README.md",
+    CONTRIBUTING,
     *sorted((ROOT / "docs").glob("*.md")),
     *DECISIONS,
     *EXAMPLES,
@@ -64,7 +66,7 @@ COMMANDS = {
     "scripts/test unit": "the same, one lane",
     "scripts/check": "run by .ci/run",
     "scripts/docs": "run by .ci/run",
-    ".venv/bin/python -m pytest tests/unit/test_windows.py -k full_recomputation": "run by scripts/test",
+    ".venv/bin/python -m pytest tests/unit/core/features/windows/test_sliding.py -k full_recomputation": "run by scripts/test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
     "scripts/chaos": "the table of docs/architecture.md is its output, with fewer events and kills",
@@ -179,7 +181,9 @@ def test_the_functions_of_features_are_those_of_the_code():
     assert set(re.findall(r"`([a-z_]+)`", sentence[1])) == set(FUNCTIONS)
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, RUNBOOK, *DECISIONS], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [CONTRIBUTING, ARCHITECTURE, RUNBOOK, *DECISIONS], ids=lambda page: page.stem
+)
 def test_each_test_that_a_page_names_exists(page):
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
     assert named or page.stem == "index"
