@@ -58,6 +58,7 @@ SHOP = "run by this file in the shop of the how-to"
 WEBHOOKS = "run by tests/dataflow/test_webhooks_command.py in a project of its own"
 LETTERS = "run by tests/dataflow/test_dead_letters_command.py in a project of its own"
 CARDS = "run by tests/e2e/test_several_pipelines.py with a smaller file"
+WINDOWS = "tests/unit/core/features/windows/test_sliding.py"
 HOSTS = "run by tests/e2e/test_cluster.py in two network namespaces"
 # Every command of the documentation, and what runs it.
 COMMANDS = {
@@ -66,7 +67,7 @@ COMMANDS = {
     "scripts/test unit": "the same, one lane",
     "scripts/check": "run by .ci/run",
     "scripts/docs": "run by .ci/run",
-    ".venv/bin/python -m pytest tests/unit/core/features/windows/test_sliding.py -k full_recomputation": "run by scripts/test",
+    f".venv/bin/python -m pytest {WINDOWS} -k full_recomputation": "run by scripts/test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
     "scripts/chaos": "the table of docs/architecture.md is its output, with fewer events and kills",
