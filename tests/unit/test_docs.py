@@ -53,12 +53,12 @@ HOW_TO, REFERENCE, ARCHITECTURE, RUNBOOK = (
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
+WINDOWS = "tests/unit/core/features/windows/test_sliding.py"
 
 SHOP = "run by this file in the shop of the how-to"
 WEBHOOKS = "run by tests/dataflow/test_webhooks_command.py in a project of its own"
 LETTERS = "run by tests/dataflow/test_dead_letters_command.py in a project of its own"
 CARDS = "run by tests/e2e/test_several_pipelines.py with a smaller file"
-WINDOWS = "tests/unit/core/features/windows/test_sliding.py"
 HOSTS = "run by tests/e2e/test_cluster.py in two network namespaces"
 # Every command of the documentation, and what runs it.
 COMMANDS = {
