@@ -48,8 +48,8 @@ PAGES = [
     *DECISIONS,
     *EXAMPLES,
 ]
-HOW_TO, REFERENCE, ARCHITECTURE, RUNBOOK = (
-    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "runbook")
+HOW_TO, REFERENCE, ARCHITECTURE, GUARANTEES, RUNBOOK = (
+    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "guarantees", "runbook")
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
@@ -70,7 +70,7 @@ COMMANDS = {
     f".venv/bin/python -m pytest {WINDOWS} -k full_recomputation": "run by scripts/test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
-    "scripts/chaos": "the table of docs/architecture.md is its output, with fewer events and kills",
+    "scripts/chaos": "the table of docs/guarantees.md is its output, with fewer events and kills",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "driftline run predict --processes 4": "run by tests/e2e/test_cluster.py with 2 and 3",
@@ -183,7 +183,7 @@ def test_the_functions_of_features_are_those_of_the_code():
 
 
 @pytest.mark.parametrize(
-    "page", [CONTRIBUTING, ARCHITECTURE, RUNBOOK, *DECISIONS], ids=lambda page: page.stem
+    "page", [CONTRIBUTING, ARCHITECTURE, GUARANTEES, RUNBOOK, *DECISIONS], ids=lambda page: page.stem
 )
 def test_each_test_that_a_page_names_exists(page):
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
