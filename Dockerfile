@@ -1,4 +1,4 @@
-# One image for all five flows and the command: `driftline run predict`, `driftline apply` and so on.
+# One image for the command and all five flows: `driftline apply`, `driftline run predict` and so on.
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -9,14 +9,14 @@ FROM python:3.12-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir "$(echo /wheels/driftline-*.whl)[flights]"
 
-# The project directory: what [tool.driftline] in pyproject.toml names, and the state
+# The project directory: pyproject.toml with [tool.driftline], the feature repository, and the state
 WORKDIR /project
 COPY pyproject.toml ./
 COPY feature_repo feature_repo
 RUN useradd --system --create-home driftline && mkdir .driftline && chown driftline .driftline
 USER driftline
 
-# A volume keeps this: flow states, feature plan, Feast's registry and the offline store
+# Flow states, feature plans, Feast's registry and the offline store
 VOLUME /project/.driftline
 ENTRYPOINT ["driftline"]
 CMD ["--help"]

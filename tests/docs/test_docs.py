@@ -39,12 +39,21 @@ from flows.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *EXAMPLES]
-HOW_TO, REFERENCE, ARCHITECTURE, RUNBOOK = (
-    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "runbook")
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [
+    ROOT / "README.md",
+    CONTRIBUTING,
+    *sorted((ROOT / "docs").glob("*.md")),
+    *DECISIONS,
+    *EXAMPLES,
+]
+HOW_TO, REFERENCE, ARCHITECTURE, GUARANTEES, RUNBOOK = (
+    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "guarantees", "runbook")
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
+WINDOWS = "tests/unit/core/features/windows/test_sliding.py"
 
 SHOP = "run by this file in the shop of the how-to"
 WEBHOOKS = "run by tests/dataflow/alert/test_webhooks_command.py in a project of its own"
@@ -55,9 +64,13 @@ HOSTS = "run by tests/e2e/kafka/test_cluster.py in two network namespaces"
 COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
     "scripts/test": "runs this very test",
+    "scripts/test unit": "the same, one lane",
+    "scripts/check": "run by .ci/run",
+    "scripts/docs": "run by .ci/run",
+    f".venv/bin/python -m pytest {WINDOWS} -k full_recomputation": "run by scripts/test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
-    "scripts/chaos": "the table of docs/architecture.md is its output, with fewer events and kills",
+    "scripts/chaos": "the table of docs/guarantees.md is its output, with fewer events and kills",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "driftline run predict --processes 4": "run by tests/e2e/kafka/test_cluster.py with 2 and 3",
@@ -169,12 +182,54 @@ def test_the_functions_of_features_are_those_of_the_code():
     assert set(re.findall(r"`([a-z_]+)`", sentence[1])) == set(FUNCTIONS)
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, RUNBOOK], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [CONTRIBUTING, ARCHITECTURE, GUARANTEES, RUNBOOK, *DECISIONS], ids=lambda page: page.stem
+)
 def test_each_test_that_a_page_names_exists(page):
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
-    assert named
+    assert named or page.stem == "index"
     for file, name in named:
         assert f"def {name}" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
+def test_where_to_find_a_thing_is_a_path_that_exists():
+    paths = [path.strip("`") for _, path in table(ARCHITECTURE, "where")]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_layout_names_every_folder_and_each_module_beside_them():
+    tree = next(b.body for b in blocks() if b.page == ARCHITECTURE and b.body.startswith("flows/\n"))
+    named: set[str] = set()
+    folders: list[str] = []
+    for indent, names in re.findall(r"^( *)((?:[\w.]+(?:/|\.py) *)+)", tree, re.MULTILINE):
+        for name in names.split():
+            folders[len(indent) // 2 :] = [name.rstrip("/")]
+            named.add("/".join(folders))
+    packages = {str(p.parent.relative_to(ROOT)) for p in (ROOT / "flows").rglob("__init__.py")}
+    modules = {
+        f"{folder}/{p.name}" for folder in ("flows", "flows/core") for p in (ROOT / folder).glob("*.py")
+    }
+    assert named == packages | modules - {"flows/core/__init__.py"}
+
+
+def test_the_site_has_every_page_in_its_navigation():
+    def places(entries):
+        for entry in entries:
+            value = entry if isinstance(entry, str) else next(iter(entry.values()))
+            yield from places(value) if isinstance(value, list) else [value]
+
+    docs = ROOT / "docs"
+    pages = [str(page.relative_to(docs)) for page in PAGES if page.is_relative_to(docs)]
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert sorted(places(site["nav"])) == sorted([*pages, "index.md", "contributing.md", "changelog.md"])
+
+
+def test_the_decisions_are_short_and_in_their_index():
+    index = (ROOT / "docs" / "decisions" / "index.md").read_text()
+    for record in DECISIONS:
+        assert len(record.read_text().splitlines()) <= 40
+        assert record.stem == "index" or f"({record.name})" in index
 
 
 def test_a_file_shown_on_two_pages_is_the_same_on_both():

@@ -1,6 +1,6 @@
 """The weights of 50 chicks on four feeds, from River's ChickWeights (Crowder and Hand, 1990).
 
-The data have days and no dates: day 0 is 1 March 2025 here.
+The data have days but no dates; here day 0 is 1 March 2025.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MORNING, HOUR = 1_740_812_400_000, 3_600_000  # 1 March 2025, 07:00 UTC, and an 
 
 @dataclass
 class Weighings:
-    """The records in event-time order; `events` counts those that ask for a prediction."""
+    """Records in event-time order; `events` is the number of events."""
 
     events: int
     records: list[Outgoing]
@@ -29,7 +29,7 @@ class Weighings:
 
 
 def records(events=None):
-    """The first `events` weighings, by default all 578, each with its weight twelve hours later."""
+    """Return the first `events` weighings (all 578 by default), each with its weight twelve hours later."""
     out = []
     for chick, grams in datasets.ChickWeights().take(events or 578):
         asked = MORNING + chick["time"] * 24 * HOUR
@@ -45,5 +45,5 @@ def records(events=None):
 
 
 def record(topic, time, payload):
-    """A record with the weighing's id as its key and the event time (ms) as its timestamp."""
+    """Return a record with the weighing's id as its key and the event time (ms) as its timestamp."""
     return Outgoing(topic, orjson.dumps(payload), payload["weighing_id"].encode(), timestamp=time)

@@ -1,4 +1,4 @@
-"""How heavy will this chick be this evening? Asked on the morning of the day on which it is weighed."""
+"""Predicts, each morning, how heavy a chick will be in the evening."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ EGG = 41.0  # grams, before the first weighing
 
 
 def prepare(x):
-    """Numbers only, all of them from about 0 to 3: a chick that was never weighed has no last weight."""
+    """Return numbers only, from about 0 to 3; a chick without a weighing gets the weight of an egg."""
     last, first = x["chick_weights__last_14d"] or EGG, x["chick_weights__first_30d"] or EGG
     return {
         "day": x["day"] / 21,

@@ -1,4 +1,4 @@
-"""Is this reading of a space shuttle's sensors strange? Asked of each reading."""
+"""Predicts, for each reading of a space shuttle's sensors, whether it is an anomaly."""
 
 from river import anomaly, preprocessing
 
@@ -8,12 +8,12 @@ SENSORS = tuple(f"f{number}" for number in range(1, 10))
 
 
 def prepare(x):
-    """How far each sensor is from its mean over the last hour, in which this reading is counted too."""
+    """Return each sensor's distance from its mean over the last hour, this reading included."""
     return {name: x[name] - x[f"shuttle_readings__mean_{name}_1h"] for name in SENSORS}
 
 
 def model():
-    """A detector in a filter, which says from which score on a reading is an anomaly: 7 in 100."""
+    """Return a detector in a filter whose threshold flags 7 of 100 readings."""
     detector = anomaly.HalfSpaceTrees(n_trees=10, height=6, window_size=100, seed=1)
     return prepare | preprocessing.MinMaxScaler() | anomaly.QuantileFilter(detector, q=0.93)
 

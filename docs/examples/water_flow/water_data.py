@@ -1,4 +1,4 @@
-"""Two months of a water pipe in Italy, hour by hour: River's WaterFlow, given by Tecnojest s.r.l.
+"""Hourly flow of a water pipe in Italy over two months: River's WaterFlow, provided by Tecnojest s.r.l.
 
 An hour's flow is known half an hour after its end.
 """
@@ -12,13 +12,13 @@ from river import datasets
 from flows import Outgoing
 from flows.core.stream.times import iso
 
-HOUR, REPORTED = 3_600_000, 1_800_000  # an hour, and until its flow is known, in milliseconds
+HOUR, REPORTED = 3_600_000, 1_800_000  # an hour, and the delay of its measurement, in milliseconds
 STEADY = 0.1  # litres per second
 
 
 @dataclass
 class Hours:
-    """The records in event-time order; `events` counts those that ask for a prediction."""
+    """Records in event-time order; `events` is the number of events."""
 
     events: int
     records: list[Outgoing]
@@ -31,7 +31,7 @@ class Hours:
 
 
 def records(events=None):
-    """The first `events` hours, by default all 1,267, with their flow and how it moved."""
+    """Return the first `events` hours (all 1,267 by default), with their flow and its movement."""
     count = events or 1267
     hours = [(row["Time"], flow) for row, flow in datasets.WaterFlow().take(count + 1)]
     out = [measured(*hours[0])]
@@ -50,17 +50,17 @@ def records(events=None):
 
 
 def measured(began, flow):
-    """The record of an hour's flow."""
+    """Return the record of an hour's flow."""
     time = round(began.timestamp() * 1000) + HOUR + REPORTED
     payload = {"hour_id": name(began), "measured_at": iso(time), "pipe": "pipe-1", "flow": flow}
     return record("measurements", time, payload)
 
 
 def name(began):
-    """The id of an hour: when it began, in local time with its offset."""
+    """Return the id of an hour: its start in local time, with the offset."""
     return f"pipe-1-{began.isoformat()}"
 
 
 def record(topic, time, payload):
-    """A record with the hour's id as its key and the event time (ms) as its timestamp."""
+    """Return a record with the hour's id as its key and the event time (ms) as its timestamp."""
     return Outgoing(topic, orjson.dumps(payload), payload["hour_id"].encode(), timestamp=time)

@@ -1,4 +1,4 @@
-"""Will the flow through this pipe fall, stay or rise in the coming hour? Asked as the hour begins."""
+"""Predicts, at the start of each hour, whether the flow through a pipe will fall, stay or rise."""
 
 from math import cos, pi, sin
 
@@ -8,14 +8,14 @@ from flows import Number, Pipeline, Stream, Text, Time
 
 
 def prepare(x):
-    """Numbers only: a pipe that was not measured for a day has none, and its differences are 0."""
+    """Return numbers only; without a measurement for a day, all differences are 0."""
     last = x["pipe_flow__last_24h"] or 0.0
     features = {
         name: last - (x[f"pipe_flow__{name}"] or last)
         for name in ("mean_3h", "mean_24h", "min_24h", "max_24h")
     }
     features["spread"] = x["pipe_flow__std_24h"] or 0.0
-    angle = x["hour"] * (2 * pi / 24)  # on a circle, so that midnight has no edge
+    angle = x["hour"] * (2 * pi / 24)  # on a circle, so that 23:00 is next to 0:00
     features |= {"sin": sin(angle), "cos": cos(angle), "sin2": sin(2 * angle), "cos2": cos(2 * angle)}
     return features
 

@@ -21,7 +21,7 @@ EVENTS = 600
 PADDING = 150_000  # bytes in each record, which no compression makes less
 MB = 2**20
 PARTITIONS = 4  # flights, departures, arrivals, models
-BOUND = (104 + 9 * PARTITIONS) * MB  # as docs/architecture.md derives it
+BOUND = (104 + 9 * PARTITIONS) * MB  # as docs/performance.md derives it
 
 
 def padded(records: list[Outgoing]) -> list[Outgoing]:

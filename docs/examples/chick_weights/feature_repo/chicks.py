@@ -1,4 +1,4 @@
-"""What the chick weighed so far, and what the chicks on the same feed weigh."""
+"""Weights of the chick so far, and of the chicks on the same feed."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ feed = Entity(name="feed", join_keys=["feed"], value_type=ValueType.STRING)
 
 
 def weights(name: str) -> KafkaSource:
-    """The topic of the weights, and the folder for the history of the view `name`."""
+    """Return the source topic, with the history folder of the view `name`."""
     return KafkaSource(
         name=f"{name}_stream",
         topic="weights",
@@ -33,7 +33,7 @@ def weights(name: str) -> KafkaSource:
 
 
 def of_grams(name: str, function: str, days: int) -> Aggregation:
-    """The function of the weights of the last days."""
+    """Return an aggregation of the weights of the last `days`."""
     return Aggregation(name=name, function=function, column="grams", time_window=timedelta(days=days))
 
 

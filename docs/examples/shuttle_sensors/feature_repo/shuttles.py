@@ -1,4 +1,4 @@
-"""The mean of each sensor of the shuttle over the last hour."""
+"""Mean of each shuttle sensor over the last hour."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The flow through the pipe in the last hours and the last day."""
+"""Flow through the pipe in the last hours and the last day."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ pipe = Entity(name="pipe", join_keys=["pipe"], value_type=ValueType.STRING)
 
 
 def of_flow(name: str, function: str, window: timedelta) -> Aggregation:
-    """The function of the flow in the window."""
+    """Return an aggregation of the flow in the window."""
     return Aggregation(name=name, function=function, column="flow", time_window=window)
 
 
