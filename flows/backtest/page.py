@@ -150,7 +150,7 @@ class _Dot(NamedTuple):
 
 
 def _dots(bins: Sequence[Bin]) -> list[_Dot]:
-    """Return a dot for each bin with labels, with an area in proportion to their number."""
+    """Return a dot for each bin with labels, larger for more labels."""
     most = max((row.labels for row in bins), default=0)
     return [
         _Dot(
