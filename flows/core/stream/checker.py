@@ -48,8 +48,11 @@ class Checker:
 
     def __call__(self, payload: Any) -> None:
         """Raise what `check` raises; whole numbers that no float holds become the nearest floats."""
-        if type(payload) is dict and self._is_valid(payload) and self._convert(payload):
-            return
+        is_valid = type(payload) is dict and self._is_valid(payload)
+        if not is_valid or (self._converted and not self._convert(payload)):
+            self._check_each(payload)
+
+    def _check_each(self, payload: Any) -> None:
         check(payload, self._fields)
         payload |= {
             name: _normalized(field, payload[name])
@@ -82,8 +85,6 @@ class Checker:
 
     def _convert(self, payload: dict[str, Any]) -> bool:
         """Convert times and mapped flags in place; return False, and change nothing, if one is invalid."""
-        if not self._converted:
-            return True
         converted: dict[str, Any] = {}
         for name, convert, required in self._converted:
             value = payload.get(name)

@@ -17,10 +17,10 @@ class Records(Protocol):
     """The kept records of a `WindowState`, in the order of their times."""
 
     times: "array[int]"
-    kept: list[Any]
-    sums: list[list[int]]
+    kept: tuple[Any, ...]
+    sums: tuple[list[int], ...]
     base: int
-    followers: list[Follower]
+    followers: tuple[Follower, ...]
 
 
 # Reads a feature of the records from `start` up to `stop`, without `own` (-1: none), as of `time` (ms).

@@ -62,9 +62,7 @@ class WindowState:
         self.times = array("q")
         # tuples, because the empty one is shared: the memory of a cold entity is that of its objects
         self.kept: tuple[Any, ...] = tuple([array("d") if numeric else [] for _, numeric in layout.kept])
-        self.sums = tuple(
-            [[0] for _ in layout.sums]
-        )  # totals before each record and after the last, in units
+        self.sums = tuple([[0] for _ in layout.sums])  # in units; before each record and after the last
         self.followers: tuple[Follower, ...] = tuple([follower(kind) for kind, _, _ in layout.followers])
         # in the order of `times`, only if a question must find its own record
         self.ids: list[str] = [] if layout.excludes_own else _NO_IDS
