@@ -1,3 +1,3 @@
-"""Nothing here is a test; pytest imports no helper a second time to look for doctests."""
+"""Excludes the helpers from collection: pytest would import them a second time to look for doctests."""
 
 collect_ignore_glob = ["*"]
