@@ -85,7 +85,7 @@ def traffic(flights: int) -> list[Outgoing]:
 
 
 def served(running: Engine, flight: str, time: int, truth: bool, right: bool, random: Random) -> Prediction:
-    """Return a prediction whose features determine its label; its score is right or wrong."""
+    """A prediction for a flight whose outcome its features give away; the score may be `right` or wrong."""
     names = running.names(running.plan())
     values = {name: 0 if "count" in name else None for name in names}
     values |= {"carrier": "AA", "minute_of_day": 600}
