@@ -23,6 +23,8 @@ from places import SHIPPED
 
 import flows.adapters.feast.quick_feast  # noqa: F401  before any test loads Feast
 
+collect_ignore = ["fixtures", "support"]  # no tests; pytest would import them to look for doctests
+
 os.environ["RUST_BACKTRACE"] = "0"  # Bytewax would print a backtrace for every expected exception
 
 

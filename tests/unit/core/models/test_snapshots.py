@@ -158,7 +158,7 @@ def test_a_record_without_signature_or_value_is_refused():
 
 
 class Marks:
-    """Pickles to a call of `os.mkdir`, in place of a command."""
+    """Pickles to a call of `os.mkdir`."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
