@@ -1,4 +1,4 @@
-"""The real systems that tests talk to. Where one cannot run its tests are skipped, but never in CI."""
+"""Fixtures for real systems. Where one cannot run, its tests are skipped; in CI they fail."""
 
 import fcntl
 import os
@@ -25,7 +25,9 @@ from places import SHIPPED
 import flows.adapters.feast.quick_feast  # noqa: F401  before any test loads Feast
 from flows.core.models.pickling import NamedPickling
 
-os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's own pages for every exception that a test wants
+collect_ignore = ["fixtures", "support"]  # no tests; pytest would import them to look for doctests
+
+os.environ["RUST_BACKTRACE"] = "0"  # Bytewax would print a backtrace for every expected exception
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -51,9 +53,9 @@ def stored_without_module_paths() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., KafkaNode]]:
-    """Start a Kafka node with an empty log, and with `properties` besides; all stop with the session."""
+    """Return a function that starts an empty Kafka node with more `properties`; all stop with the session."""
     watchers = []
-    turns = tmp_path_factory.getbasetemp().parent / "kafka.turns"  # only one process downloads it
+    turns = tmp_path_factory.getbasetemp().parent / "kafka.turns"  # one process at a time downloads it
 
     def start(properties: Callable[[KafkaNode], str] | None = None) -> KafkaNode:
         node = KafkaNode(tmp_path_factory.mktemp("kafka") / "node", server_port(), server_port())
@@ -72,13 +74,13 @@ def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 
 @pytest.fixture(scope="session")
 def kafka(kafka_node: Callable[[], KafkaNode]) -> str:
-    """The address of a real Kafka: DRIFTLINE_TEST_KAFKA, or one started for the session."""
+    """Return the address of a real Kafka: DRIFTLINE_TEST_KAFKA, or a node started for the session."""
     return os.environ.get("DRIFTLINE_TEST_KAFKA") or kafka_node().address
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real, empty Redis, started for the session."""
+    """Start an empty Redis for the session and yield its URL."""
     if not shutil.which("redis-server"):
         unavailable("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
     port = free_port()
@@ -96,7 +98,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def durable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableRedis]:
-    """A real, empty Redis of the test's own, which may be killed; Feast in this process writes to it."""
+    """Start an empty Redis for one test, which may kill it; Feast in this process uses it."""
     if not shutil.which("redis-server"):
         unavailable("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
     redis = DurableRedis(tmp_path)
@@ -108,7 +110,7 @@ def durable_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 
 @pytest.fixture(scope="session")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """This repository's example as a project of its own, after `driftline apply`. For copying only."""
+    """Return a project with the flight_delays example, after `driftline apply`. For copying only."""
     directory = tmp_path_factory.mktemp("applied")
     shutil.copytree(SHIPPED, directory / "feature_repo")
     (directory / "driftline.toml").write_text(
@@ -122,13 +124,13 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(applied: Project, tmp_path: Path) -> Project:
-    """A project on the embedded log, with its feature plan and its empty topics."""
+    """Return a project on the embedded log, with its feature plan and without records."""
     return applied.copy_to(tmp_path / "project")
 
 
 @pytest.fixture(params=["log", "kafka"])
 def project_on(request: pytest.FixtureRequest, project: Project) -> Project:
-    """The same on each broker."""
+    """Return the project on each broker."""
     if request.param == "log":
         return project
     return project.on_kafka(request.getfixturevalue("kafka"))
@@ -136,5 +138,5 @@ def project_on(request: pytest.FixtureRequest, project: Project) -> Project:
 
 @pytest.fixture
 def project_on_kafka(project: Project, kafka: str) -> Project:
-    """The same on Kafka."""
+    """Return the project on Kafka."""
     return project.on_kafka(kafka)

@@ -1,4 +1,4 @@
-"""Both brokers, one after the other."""
+"""Runs the contract tests of brokers on both of them."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def broker(broker_url: str) -> Iterator[Broker]:
 
 @pytest.fixture
 def new_topic(broker: Broker) -> Callable[[int], str]:
-    """Make a topic with so many partitions and a name that no other test uses."""
+    """Return a function that creates a topic with a new name and `partitions`."""
 
     def make(partitions: int) -> str:
         name = f"topic-{uuid4().hex}"
@@ -41,7 +41,7 @@ def new_topic(broker: Broker) -> Callable[[int], str]:
 
 @pytest.fixture
 def remove_before(broker_url: str) -> Callable[[TopicPartition, int], None]:
-    """Remove the records of a partition below an offset, as retention would."""
+    """Return a function that removes the records of a partition below an offset, like retention."""
 
     def from_kafka(partition: TopicPartition, offset: int) -> None:
         admin = AdminClient({"bootstrap.servers": broker_url.removeprefix("kafka://")})

@@ -12,7 +12,7 @@ SECTIONS = ["summary", "dead-letters", "metrics", "drift", "features", "calibrat
 
 
 class Page(HTMLParser):
-    """Counts what a test asks for in the DOM that a browser has made."""
+    """Counts sections, classes, tags and loaded URLs in the DOM of a browser."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Page(HTMLParser):
 
 
 def chromium(page: Path, *options: str) -> tuple[str, list[str]]:
-    """What Chromium prints of a page, and what the page said on the console."""
+    """Return the output of Chromium for a page, and the lines of its console."""
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
         unavailable("Chromium is not installed: the report's page was not looked at")

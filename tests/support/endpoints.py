@@ -1,4 +1,4 @@
-"""Webhook endpoints that answer as they are told."""
+"""Webhook endpoints with scripted answers."""
 
 import base64
 import hmac
@@ -15,7 +15,7 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 @contextmanager
 def endpoint(*answers: int, port: int = 0, taken: list[str] | None = None) -> Iterator[tuple[str, list[int]]]:
-    """An endpoint that gives these answers in turn, the last one for ever; its URL, and what it answered.
+    """Run an endpoint that gives the answers in turn and then repeats the last; yield its URL and its log.
 
     The answer 0 is none: it hangs until the endpoint closes. What it answered with 200 is `taken`, by id.
     """
@@ -53,7 +53,7 @@ def endpoint(*answers: int, port: int = 0, taken: list[str] | None = None) -> It
 
 
 def is_signed(headers: Message, body: bytes) -> bool:
-    """Whether the request is signed with SECRET, by the text of the specification."""
+    """Return whether the request is signed with SECRET, as the specification defines it."""
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     due = base64.b64encode(hmac.digest(bytes(range(32)), signed, "sha256")).decode()
     return f"v1,{due}" in headers["webhook-signature"].split(" ")

@@ -1,4 +1,4 @@
-"""Drives projects as a user does: their flows in this process or as processes, their topics from outside."""
+"""Runs projects as users do: their flows in this process or in others, their topics through the broker."""
 
 import os
 import random
@@ -43,14 +43,14 @@ NOT_TESTED = "NOT TESTED: "  # begins the reason of a skip that the summary show
 
 
 def unavailable(reason: str) -> None:
-    """Skip what needs a system that this machine lacks; in CI that is a failure."""
+    """Skip the test because a system is missing on this machine; fail in CI."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(NOT_TESTED + reason)
 
 
 def server_port() -> int:
-    """A free port below those that the kernel gives to clients, so that a stopped server gets it back."""
+    """Return a free port outside the ephemeral range, so that a restarted server can bind it again."""
     while True:
         port = random.randint(15_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
@@ -91,7 +91,7 @@ def answers_ping(port: int) -> bool:
 
 @dataclass(frozen=True)
 class KafkaNode:
-    """A Kafka of its own for the tests; its jars are shared with `scripts/kafka`."""
+    """A Kafka node for tests; it shares its jars with `scripts/kafka`."""
 
     folder: Path
     port: int
@@ -113,11 +113,11 @@ class KafkaNode:
 
     @property
     def properties(self) -> Path:
-        """The file of the server's further properties, which a test may write before the start."""
+        """The file of additional server properties, which a test may write before `start`."""
         return self.folder.with_suffix(".properties")
 
     def command(self, name: str) -> None:
-        # to a file: the node inherits a pipe's end and would keep it open
+        # to a file, since the node would keep a pipe open
         output = self.folder.with_suffix(".txt")
         with output.open("w") as stream:
             code = subprocess.call([KAFKA_SCRIPT, name], env=self.environment, stdout=stream, stderr=stream)
@@ -130,12 +130,12 @@ class KafkaNode:
         return int((self.folder / "pid").read_text())
 
     def kill(self) -> None:
-        """SIGKILL; a process that ends keeps its ports for some moments."""
+        """Send SIGKILL and wait until the ports are closed."""
         os.kill(self.pid, signal.SIGKILL)
         wait_until(lambda: not any(map(is_open, (self.port, self.controller_port))))
 
     def stopped_after_us(self) -> subprocess.Popen[bytes]:
-        """A process that stops the node when this one closes its pipe or dies in whatever way."""
+        """Start a process that stops the node when this process closes its pipe or dies."""
         return subprocess.Popen(
             ["sh", "-c", 'cat; exec "$0" stop', KAFKA_SCRIPT],
             env=self.environment,
@@ -146,7 +146,7 @@ class KafkaNode:
 
 
 class DurableRedis:
-    """A Redis that keeps what it acknowledged, however it ends."""
+    """A Redis that persists every acknowledged write."""
 
     def __init__(self, folder: Path) -> None:
         self.port = server_port()
@@ -161,69 +161,29 @@ class DurableRedis:
         wait_until(lambda: answers_ping(self.port))
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it by that signal, if it runs."""
+        """Send the signal, if it runs, and wait."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(10)
             self._process = None
 
 
-class SmallDisk:
-    """A disk of its own at `path`, of 32 MiB, which a file can fill."""
-
-    SIZE = 32 * 2**20
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._filler = path / "filler"
-
-    def fill(self, leave: int = 0) -> None:
-        """Leave room for that many bytes only."""
-        self.make_room()
-        used = shutil.disk_usage(self.path).used
-        self._filler.write_bytes(bytes(self.SIZE - used - leave))
-
-    def make_room(self) -> None:
-        self._filler.unlink(missing_ok=True)
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[SmallDisk]:
-    """A small disk in place of the directory, with what that holds; skips where nothing may be mounted."""
-    path.mkdir(parents=True, exist_ok=True)
-    held = path.rename(path.with_name(f"{path.name}.held"))
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SmallDisk.SIZE}", "tmpfs", path]
-    try:
-        outcome = subprocess.run(mount, capture_output=True, text=True)
-        refusal = outcome.stderr.strip() if outcome.returncode else ""
-    except OSError as error:
-        refusal = str(error)
-    if refusal:
-        pytest.skip(f"{NOT_TESTED}a full disk, since no small one can be mounted here: {refusal}")
-    try:
-        shutil.copytree(held, path, dirs_exist_ok=True)
-        yield SmallDisk(path)
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
-
-
 @dataclass(frozen=True)
 class Project:
-    """A project directory, and the environment that its commands get."""
+    """A project directory, and the environment of its commands."""
 
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def copy_to(self, directory: Path) -> "Project":
-        """A project of its own with the same plan; its Feast registry still names this one's folders."""
+        """Return a copy with the same plan; its Feast registry still refers to this project's folders."""
         shutil.copytree(self.directory, directory)
         return Project(directory, self.environment)
 
     def on_kafka(self, address: str) -> "Project":
-        """This project on Kafka, where its topics are made anew.
+        """Return this project on Kafka, with new topics.
 
-        All are one engine to Kafka, so that none waits until it has forgotten those that were killed.
+        All projects have one engine id, so that none waits for the session timeout of a killed one.
         """
         (self.directory / ".driftline" / "engine").write_text("tests")
         moved = self.with_settings(BROKER=f"kafka://{address}")
@@ -231,12 +191,12 @@ class Project:
         return moved
 
     def with_settings(self, **settings: object) -> "Project":
-        """This project with other settings, named without their DRIFTLINE_."""
+        """Return this project with other settings, named without DRIFTLINE_."""
         changed = {f"DRIFTLINE_{name}": str(value) for name, value in settings.items()}
         return Project(self.directory, {**self.environment, **changed})
 
     def apply_feast(self) -> None:
-        """Register the feature repository, in this process, so that the stores are this project's own."""
+        """Apply the feature repository in this process: the registry then refers to this project's stores."""
         from flows.adapters.feast.repo import apply  # Feast takes seconds to import: only where it is needed
 
         running = self.engine()
@@ -244,7 +204,7 @@ class Project:
         apply(running.project.feature_repo, running.settings.feature_store)
 
     def engine(self, **changes: object) -> Engine:
-        """An engine in this process; `changes` are made to its pipeline's declaration."""
+        """Return an engine in this process; `changes` replace fields of its pipeline."""
         loaded, chosen = projects.load(self.directory), settings.load(self.directory, self.environment)
         pipeline: Pipeline = replace(loaded.pipeline(chosen.pipeline), **changes)  # type: ignore[arg-type]
         return Engine(loaded, chosen, pipeline)
@@ -255,14 +215,14 @@ class Project:
             yield broker
 
     def make_topics(self) -> None:
-        """Make the pipeline's topics, without records."""
+        """Recreate the pipeline's topics, empty."""
         running = self.engine()
         with self.broker() as broker:
             broker.delete_topics(running.pipeline.topics)
             broker.create_topics(running.pipeline.topic_specs())
 
     def records(self, kind: str) -> list[Record]:
-        """All records of a topic, which is called by its name or its kind."""
+        """Return all records of a topic, given by its name or its kind."""
         with self.broker() as broker:
             return records_of(broker, topic_of(self.engine(), kind))
 
@@ -274,7 +234,7 @@ class Project:
             producer.send(records)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """A `driftline` command, run to its end."""
+        """Run a `driftline` command and return its result."""
         return subprocess.run(
             [DRIFTLINE, *arguments],
             cwd=self.directory,
@@ -285,7 +245,7 @@ class Project:
         )
 
     def start(self, *command: str | Path, **environment: str) -> "Running":
-        """A command in the background."""
+        """Start a command in the background."""
         log = self.directory / f"run-{time.monotonic_ns()}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
@@ -295,7 +255,7 @@ class Project:
 
     @contextmanager
     def flows(self, *names: str, **environment: str) -> Iterator["Running"]:
-        """`driftline run` while the block runs; at its end nothing of it is left."""
+        """Run `driftline run` for the block; kill it and its flows afterwards."""
         running = self.start(DRIFTLINE, "run", *names, **environment)
         try:
             yield running
@@ -315,19 +275,19 @@ class Running:
     log: Path
 
     def pids(self) -> dict[str, int]:
-        """The process that each flow has now, as the supervisor said."""
+        """Return the process id of each flow, from the log of the supervisor."""
         return {flow: int(pid) for flow, pid in re.findall(r"(\S+) started \(pid (\d+)\)", self.said())}
 
     def said(self) -> str:
         return self.log.read_text()
 
     def stop(self) -> int:
-        """Let it drain; its exit code."""
+        """Send SIGTERM, wait, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """End it and all the flows that it has started."""
+        """Kill it and all its flows."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
@@ -350,12 +310,12 @@ def records_of(broker: Broker, topic: str) -> list[Record]:
 
 
 def lag(broker: Broker, running: Engine, flow: str) -> int:
-    """How many records the flow has still to read."""
+    """Return how many records the flow has not read yet."""
     return Log(running, broker).lag(flow)
 
 
 def forget_progress(running: Engine, flow: str) -> None:
-    """Let the flow's group show no progress, so that what it shows next is that of the coming run."""
+    """Reset the committed offsets of the flow, so that the next ones are those of the next run."""
     with closing(running.open_broker()) as broker:
         group, topics = running.pipeline.group(flow), Log(running, broker).inputs(flow)
         begin = {TopicPartition(topic, n): 0 for topic in topics for n in range(len(broker.offsets(topic)))}
@@ -367,7 +327,7 @@ def forget_progress(running: Engine, flow: str) -> None:
 
 
 class CrashAfter(Telemetry):
-    """Lets the flow crash when what it wrote stands on the topics and its epoch is still open."""
+    """Crashes the flow after its records were written and before its epoch ends."""
 
     def __init__(self, batches: int) -> None:
         super().__init__()
@@ -382,7 +342,7 @@ class CrashAfter(Telemetry):
 def run_flow(
     running: Engine, flow: str, until: Callable[[Broker], bool] | None = None, build: Callable | None = None
 ) -> None:
-    """Run a flow in this process until it has read everything, or until `until` says so; then drain it."""
+    """Run a flow in this process until it has read everything, or until `until` is true; then drain it."""
     if until is None:
         forget_progress(running, flow)
     done = until or (lambda broker: lag(broker, running, flow) == 0)
@@ -398,7 +358,7 @@ def run_flow(
 
 
 class _Drainer(Thread):
-    """Tells the flow to stop when it is done, or when it took too long."""
+    """Drains the flow when it is done, or when it takes too long."""
 
     def __init__(self, running: Engine, done: Callable[[Broker], bool]) -> None:
         super().__init__(daemon=True)
@@ -417,7 +377,7 @@ class _Drainer(Thread):
 
 
 def free_ports(number: int) -> int:
-    """The first of so many consecutive free ports."""
+    """Return the first of `count` consecutive free ports."""
     while True:
         first = free_port()
         try:

@@ -6,7 +6,7 @@ from flows.runtime.engine import Engine
 
 
 def store_of(project: Project, yaml: str = "feature_store.yaml"):
-    """A plain Feast client."""
+    """Return a plain Feast client."""
     from feast import FeatureStore
 
     repo = project.directory / "feature_repo"

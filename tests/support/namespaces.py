@@ -1,4 +1,4 @@
-"""Two hosts on one machine: network namespaces joined by a pair of virtual interfaces."""
+"""Two hosts on one machine: network namespaces connected by a pair of virtual interfaces."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ CLONE_NEWNET = 0x40000000
 
 
 class Host:
-    """A network namespace with an address in the network of both, and its own loopback."""
+    """A network namespace with an address in the shared network and its own loopback."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
@@ -26,7 +26,7 @@ class Host:
         self.command = ("ip", "netns", "exec", name)  # begins a command that is to run there
 
     def reaches(self, port: int) -> None:
-        """Let what connects to this port of its loopback reach the same port of this process's."""
+        """Forward a port of its loopback to the same port of this process's loopback."""
         here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
         _enter(there)
@@ -41,7 +41,7 @@ class Host:
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
-    """Two hosts that reach each other and nothing else; skips where namespaces are not permitted."""
+    """Yield two hosts that reach only each other; skip the test where namespaces are not permitted."""
     if not shutil.which("ip") or os.geteuid() != 0:
         pytest.skip(NOT_TESTED + "several hosts: network namespaces need root and iproute2")
     name = f"dl{uuid4().hex[:8]}"
@@ -70,7 +70,7 @@ def _ip(*arguments: str) -> None:
 
 
 def _enter(namespace: int) -> None:
-    """Move the calling thread into a network namespace; the sockets that it has stay where they are."""
+    """Move the calling thread into a network namespace; its existing sockets stay in the old one."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(namespace, CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")

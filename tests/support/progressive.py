@@ -1,4 +1,4 @@
-"""A backtest of a pipeline, and River's progressive validation of the same events."""
+"""A backtest, and River's progressive validation over the same events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,17 +19,17 @@ DAY = 24 * HOUR
 
 
 class Served(NamedTuple):
-    """One event as River sees it: features beside its time and the delay of its label (ms)."""
+    """An event for River: its features with its time and the delay of its label (ms), and its label."""
 
     x: dict[str, Any]
     truth: bool
 
 
 class Run:
-    """A backtest, and each prediction that it served."""
+    """A backtest that records each prediction it served."""
 
     def __init__(self, pipeline: Pipeline, plan: FeaturePlan, looked_up: Any = None, **policy: Any) -> None:
-        # River knows no outliers, and some of its data sets have a few
+        # River has no handling of outliers
         never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, outliers="learn")
         self.names = (*pipeline.inputs, *plan.names)
         learner = Learner(
@@ -55,7 +55,7 @@ class Run:
         return self
 
     def dataset(self, records: list[Outgoing], labels: Stream, target: str) -> list[Served]:
-        """What was served as a data set of River, in the order of the events."""
+        """Return the served features as a data set for River, in the order of the events."""
         known = {}
         for record in records:
             if record.topic == labels.topic:
@@ -74,7 +74,7 @@ class Run:
 
 
 def by_river(rows: list[Served], model: Any, metric: Any, delayed: bool) -> tuple[Any, list[Any]]:
-    """The metric of River's progressive validation, and each of its predictions, in the labels' order."""
+    """Return the metric of River's progressive validation and its predictions, in the order of the labels."""
     delays: dict[str, Any] = {}
     if delayed:
         delays = {

@@ -14,13 +14,13 @@ def schema(name: str) -> dict:
 
 
 def check(name: str, message: object) -> None:
-    """Fail unless the message is as the schema says and has no field that the schema is silent about."""
+    """Fail unless the message matches the schema and has no field that the schema does not name."""
     errors = list(Draft202012Validator(_closed(schema(name))).iter_errors(message))
     assert errors == [], (name, message)
 
 
 def _closed(part: object) -> object:
-    """The schema, with no objects but those of the properties that it names."""
+    """Return the schema with `additionalProperties` false wherever it names properties."""
     if isinstance(part, list):
         return [_closed(each) for each in part]
     if not isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""A Kafka with TLS, SCRAM and ACLs, which allows nothing that no ACL allows."""
+"""A Kafka with TLS, SCRAM and ACLs that denies everything without an ACL."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ _OPERATIONS = {operation.name.replace("_", ""): operation for operation in AclOp
 
 
 class Acl(NamedTuple):
-    """One allowance; a name that ends in `*` is a prefix."""
+    """An ACL that allows an operation; a name that ends in `*` is a prefix."""
 
     user: str
     operation: str  # as kafka-acls names it: DescribeConfigs
@@ -40,7 +40,7 @@ class Acl(NamedTuple):
 
 
 class SecuredKafka:
-    """One node. Tests are its super user, by a plain port of their own; all others come by SCRAM and TLS."""
+    """One node. Tests are its super user on a plaintext port; all others connect with SCRAM and TLS."""
 
     def __init__(self, start: Callable[[Callable[[KafkaNode], str]], KafkaNode], folder: Path) -> None:
         if not shutil.which("openssl"):
@@ -58,7 +58,7 @@ class SecuredKafka:
             future.result()
 
     def options(self, user: str, **changes: str) -> dict[str, str]:
-        """The client's options, changed by those named with underscores."""
+        """Return the client options; `changes` are named with underscores."""
         options = {
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": MECHANISM,
@@ -69,7 +69,7 @@ class SecuredKafka:
         return options | {name.replace("_", "."): value for name, value in changes.items()}
 
     def settings(self, user: str, **changes: str) -> dict[str, str]:
-        """The same as settings, without their DRIFTLINE_."""
+        """Return the same options as settings, named without DRIFTLINE_."""
         options = {
             f"KAFKA_{k.replace('.', '_').upper()}": v for k, v in self.options(user, **changes).items()
         }
@@ -113,7 +113,7 @@ def _password(user: str) -> str:
 
 
 def _certificate(stem: Path) -> Path:
-    """A certificate for 127.0.0.1 that signs itself; a file beside it holds the key, too."""
+    """Create a self-signed certificate for 127.0.0.1; a file beside it also holds the key."""
     key, certificate = stem.with_suffix(".key"), stem.with_suffix(".pem")
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=kafka"]
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from harness import PATIENCE, Project, Running, lag, run_flow, small_disk, wait_until
+from harness import PATIENCE, Project, Running, lag, run_flow, wait_until
 from made_flights import NOON, event, traffic
+from small_disk import small_disk
 
 from flows.adapters.sqlite.log import LogBroker
 from flows.core.stream.broker import Broker, Outgoing, TopicSpec

@@ -1,5 +1,6 @@
 """`kill -9` of the learn flow, ten times at random moments, on Kafka."""
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -47,8 +48,8 @@ def replace_truth(label: Outgoing) -> Outgoing:
 
 
 def pieces(everything: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
-    """One for each life of the flow, so that each has something to do."""
-    size = -(-len(everything) // (KILLS + 1))
+    """Yield a piece for each life of the flow, so that each has work."""
+    size = math.ceil(len(everything) / (KILLS + 1))
     for start in range(0, len(everything), size):
         yield everything[start : start + size]
 

@@ -1,4 +1,4 @@
-"""The features of the Fraud Detection Handbook as its readers compute them: with pandas, all at once."""
+"""The features of the Fraud Detection Handbook, computed with pandas as in the book."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ WINDOWS = (1, 7, 30)  # days
 
 
 def features(transactions: pd.DataFrame) -> pd.DataFrame:
-    """All features of each transaction, in the order of the table, which is that of their times."""
+    """Return all features of each transaction, in the order of the table, which is sorted by time."""
     transactions = transactions.reset_index(drop=True)
     times = transactions["TX_DATETIME"].dt
     columns: dict[str, Any] = {"amount": transactions["TX_AMOUNT"]}
@@ -36,12 +36,12 @@ def features(transactions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _windows(transactions: pd.DataFrame, key: str, column: str, days: int) -> Any:
-    """Windows of so many days over the column, within each customer or terminal."""
+    """Return rolling windows of `days` over the column, within each customer or terminal."""
     return transactions.set_index("TX_DATETIME").groupby(key)[column].rolling(f"{days}D")
 
 
 def _by_row(grouped: pd.Series, transactions: pd.DataFrame, key: str) -> np.ndarray:
-    """Values that come grouped by customer or terminal, in the order of the transactions."""
+    """Return grouped values in the order of the transactions."""
     values = np.empty(len(transactions))
     values[np.concatenate([rows.index for _, rows in transactions.groupby(key)])] = grouped
     return values

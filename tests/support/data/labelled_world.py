@@ -21,7 +21,7 @@ EVERY = 6 * MINUTE
 
 
 def world(running: Engine, flights: int = FLIGHTS, shadow: str = "") -> list[Outgoing]:
-    """A prediction every 6 minutes, its label an hour later, and the dirt of the real world between them."""
+    """Return a prediction every 6 minutes, each with a label an hour later, and the records of `dirt`."""
     random = Random(11)
     records = []
     for number in range(flights):

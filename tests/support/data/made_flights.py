@@ -1,4 +1,4 @@
-"""Hand-made flights, and what is served for them."""
+"""Synthetic flights, and predictions for them."""
 
 from random import Random
 
@@ -29,7 +29,7 @@ def keys(origin="JFK", carrier="AA", destination="LAX", tail="N1") -> dict:
 
 
 def event(flight: str, time: int, **of: str | None) -> Outgoing:
-    """The question about a flight that is to leave at `time`."""
+    """Return the event of a flight that is scheduled to leave at `time`."""
     return record("flights", time, event_payload(flight, time, **of))
 
 
@@ -66,7 +66,7 @@ def label(flight: str, time: int, late: bool) -> Outgoing:
 
 
 def traffic(flights: int) -> list[Outgoing]:
-    """A flight a minute, with what becomes known of it, in event-time order; every draw is the same."""
+    """Return a flight a minute with its departure, arrival and label, in event-time order."""
     random = Random(7)
     records = []
     for number in range(flights):

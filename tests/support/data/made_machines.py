@@ -1,4 +1,4 @@
-"""A made project whose topics hold data as most do: integers as keys and ids, labels 0 and 1, epoch times."""
+"""A project with common formats of data: integer keys and ids, labels 0 and 1, epoch times."""
 
 from pathlib import Path
 from random import Random
@@ -163,7 +163,7 @@ failures = FeatureService(name="failures", features=[readings, checks, due])
 
 
 def machines(directory: Path) -> Project:
-    """The project, which is not applied yet."""
+    """Create the project; it is not applied yet."""
     repo = directory / "feature_repo"
     repo.mkdir(parents=True)
     (repo / YAML).write_text((SHIPPED / YAML).read_text())
@@ -180,7 +180,7 @@ def _record(topic: str, time: int, payload: dict[str, object]) -> Outgoing:
 
 
 def check(number: int, time: int, machine: object, site: object = "1", **other: object) -> Outgoing:
-    """An event; a key of the machine may be of the wrong type."""
+    """Return an event; the key of the machine may have a wrong type."""
     due = (time + 90 * MINUTE) * 1000 if number % 10 else None
     payload = {"check": number, "at": time / 1000, "machine": machine, "site": site, "due": due}
     payload |= {"is_manual": "yes" if number % 3 else "no", **other}
@@ -188,19 +188,19 @@ def check(number: int, time: int, machine: object, site: object = "1", **other: 
 
 
 def reading(number: int, time: int, machine: object, **other: object) -> Outgoing:
-    """A record of the source."""
+    """Return a record of the source."""
     payload = {"reading": number, "at": time * 10**6, "machine": machine, "sensor": LARGE + number % 2}
     payload |= {"heat": number % 17 + 0.5, "is_alert": number % 2, **other}
     return _record("readings", time, payload)
 
 
 def outcome(number: int, time: int, failed: object) -> Outgoing:
-    """A label."""
+    """Return a label."""
     return _record("outcomes", time, {"check": number, "known": time // 1000, "failed": failed})
 
 
 def traffic(checks: int) -> list[Outgoing]:
-    """A check a minute of one of some machines, with a reading before it and its outcome an hour later."""
+    """Return a check a minute, each with a reading before it and an outcome an hour later."""
     random, out = Random(3), []
     for number in range(checks):
         time, machine = START + number * MINUTE, random.choice([1, -7, LARGE, LARGE + 1, None])

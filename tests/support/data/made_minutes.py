@@ -1,4 +1,4 @@
-"""Flights whose labels come after five minutes, and a truth that turns every half an hour."""
+"""Flights whose labels arrive after five minutes, with a concept that changes every half hour."""
 
 from dataclasses import dataclass, replace
 from math import cos, pi, sin

@@ -1,4 +1,4 @@
-"""The example with three partitions, and flights for it."""
+"""The flight_delays example with three partitions, and flights for it."""
 
 import shutil
 
@@ -18,7 +18,7 @@ pipeline = replace(flight_delays.pipeline, name="parted", partitions=3)
 
 
 def in_partitions(project: Project) -> Project:
-    """The project with that pipeline; it has no topics yet."""
+    """Return the project with this pipeline; its topics do not exist yet."""
     (project.directory / "three.py").write_text(MODULE)
     (project.directory / "driftline.toml").write_text(
         'feature_repo = "feature_repo"\npipelines = ["three", "flows.pipelines.flight_delays"]\n'
@@ -29,7 +29,7 @@ def in_partitions(project: Project) -> Project:
 
 
 def flights(first: int, last: int) -> list[Outgoing]:
-    """Flights and departures, each partition with entities of its own: no order among them is promised."""
+    """Return flights and departures; partitions share no entities, since they have no common order."""
     out: list[Outgoing] = []
     for number in range(first, last):
         own = number % PARTITIONS
@@ -42,5 +42,5 @@ def flights(first: int, last: int) -> list[Outgoing]:
 
 
 def served(project: Project) -> dict[str, list]:
-    """The features of each prediction on the topic."""
+    """Return the features of each prediction on the topic, by event id."""
     return {p["id"]: p["features"] for p in project.values("predictions")}

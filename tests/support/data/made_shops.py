@@ -52,7 +52,7 @@ shops = FeatureService(name="shops", features=[sales])
 
 
 def repository(directory: Path, declarations: str) -> Path:
-    """A feature repository in `directory` with these declarations, on SQLite."""
+    """Create a feature repository in `directory` with these declarations, on SQLite."""
     repo = directory / "feature_repo"
     repo.mkdir(parents=True)
     (repo / YAML).write_text((SHIPPED / YAML).read_text())
@@ -61,7 +61,7 @@ def repository(directory: Path, declarations: str) -> Path:
 
 
 def compiled(repo: Path, *changes: tuple[str, str], service: str = "shops") -> FeaturePlan:
-    """The plan of the service after these replacements in the declarations, each at the first place."""
+    """Apply the repository with these replacements in its declarations; return the service's plan."""
     text = (repo / "declarations.py").read_text()
     for old, new in changes:
         assert text.count(old) >= 1

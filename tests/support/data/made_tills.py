@@ -38,7 +38,7 @@ compiled = partial(compiled_service, service="tills")
 
 @pytest.fixture
 def shops(tmp_path, monkeypatch):
-    """A Feast repository with an on-demand view, whose function is in a module beside it."""
+    """Create a Feast repository with an on-demand view, whose function is in another module."""
     repo = repository(tmp_path / "shops", SHOPS + VIEWS)
     (repo.parent / "shop_features.py").write_text(FUNCTIONS)
     monkeypatch.syspath_prepend(repo.parent)

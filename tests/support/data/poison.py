@@ -1,4 +1,4 @@
-"""Bad records by the thousand: good ones, each broken in one way that no reader may accept."""
+"""Thousands of bad records: valid ones, each broken in one way that readers must reject."""
 
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
@@ -30,7 +30,7 @@ _LONG = 1000  # characters; a longer limit is not worth trying ten thousand time
 
 
 def wrong(field: Field) -> list[Any]:
-    """Values that the field may not have."""
+    """Yield values that the field must reject."""
     if isinstance(field, Text):
         values = _NO_TEXT if field.longest > _LONG else [*_NO_TEXT, "x" * (field.longest + 1)]
     elif isinstance(field, Number):
@@ -41,7 +41,7 @@ def wrong(field: Field) -> list[Any]:
 
 
 class Poison:
-    """Breaks records, each draw the same for a seed; `fields` are those that a reader checks."""
+    """Breaks records, reproducibly for a seed; `fields` are those that a reader checks."""
 
     def __init__(self, fields: Mapping[str, Field], seed: int) -> None:
         self._random = Random(seed)
@@ -58,7 +58,7 @@ class Poison:
         ]
 
     def of(self, good: list[bytes], number: int) -> Iterator[bytes]:
-        """So many bad records, all different but for the few that have a fixed text."""
+        """Yield `count` bad records, all different except for a few with a fixed text."""
         for count in range(number):
             yield self._ways[count % len(self._ways)](self._random.choice(good))
 

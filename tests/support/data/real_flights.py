@@ -1,4 +1,4 @@
-"""The real flights of 2013, scheduled; reading them takes seconds, so a process does it once."""
+"""The real flights of 2013, read once per process, since reading takes seconds."""
 
 from functools import cache
 
@@ -9,5 +9,5 @@ from flows.pipelines.flights_data import read_csv, schedule
 
 @cache
 def scheduled() -> pd.DataFrame:
-    """Return all flights with their times in UTC; the caller must not change them."""
+    """Return all flights with their scheduled times in UTC; callers must not change the table."""
     return schedule(read_csv("flights.csv.zip"), read_csv("airports.csv"))

@@ -28,14 +28,14 @@ CONCEPT_ALARM = DriftSignal(
 
 
 def changed(signal: DriftSignal, **changes: object) -> DriftSignal:
-    """The signal with other data, and the id that belongs to them."""
+    """Return the signal with other data and the matching id."""
     other = replace(signal, **changes)  # type: ignore[arg-type]
     cause = (other.pipeline, other.kind, other.detector, other.severity, other.status)
     return replace(other, id=signal_id(*cause, (other.topic, other.partition, other.offset), other.since))
 
 
 def signal(sequence: int, since: int = NOON) -> DriftSignal:
-    """The signal that label `sequence` raised; ADWIN kept the labels from `since` (ms) on."""
+    """Return the signal raised by label `sequence`, where ADWIN kept the labels since `since` (ms)."""
     place = ("flight_labels", 0, sequence)
     cause = ("flight_delays", "concept", "adwin", "critical", "firing")
     return DriftSignal(
@@ -59,6 +59,6 @@ def signal(sequence: int, since: int = NOON) -> DriftSignal:
 
 
 def outgoing(signal: DriftSignal) -> Outgoing:
-    """The signal as it stands on the drift topic."""
+    """Return the signal as a record of the drift topic."""
     headers = (("id", signal.id.encode()),)
     return Outgoing("flight_delays.drift", signal.to_json(), signal.id.encode(), 0, signal.time, headers)

@@ -1,4 +1,4 @@
-"""A binary pipeline that declares all that a pipeline can, and leaves no default."""
+"""A binary pipeline that declares every field of a pipeline."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ COLUMNS = ("empty_server_form_handler", "popup_window", "https", "request_from_o
 
 
 def prepare(x):
-    """Numbers only."""
+    """Return the numeric features."""
     features = {name: x[name] for name in COLUMNS}
     for name, value in x.items():
         if name.startswith(("site_clicks", "site_steps")) and not isinstance(value, str):

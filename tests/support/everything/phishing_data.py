@@ -1,4 +1,4 @@
-"""River's Phishing as visits to five sites, one a minute; a fourth gets no verdict. Clicks are made up."""
+"""River's Phishing as visits to five sites, one a minute; a quarter has no verdict. Clicks are synthetic."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ COLUMNS = ("empty_server_form_handler", "popup_window", "https", "request_from_o
 
 @dataclass
 class Visits:
-    """The records in event-time order."""
+    """Records in event-time order."""
 
     events: int
     records: list[Outgoing]
@@ -27,7 +27,7 @@ class Visits:
 
 
 def records(events=None):
-    """The first `events` visits, by default 500, with a click before each and most of the verdicts."""
+    """Return the first `events` visits (default: 500) with a click before each, and most of the verdicts."""
     out = []
     rows = list(datasets.Phishing().take(events or 500))
     for number, (row, phishing) in enumerate(rows):
@@ -45,6 +45,6 @@ def records(events=None):
 
 
 def record(topic, time, payload):
-    """A record of that time, whose key is its id."""
+    """Return a record with this time, whose key is its id."""
     key = next(iter(payload.values()))
     return Outgoing(topic, orjson.dumps({**payload, "at": iso(time)}), key.encode(), timestamp=time)

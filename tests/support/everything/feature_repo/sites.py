@@ -1,4 +1,4 @@
-"""Every function over the clicks of a site: exact windows, and windows that move in steps."""
+"""All aggregation functions over the clicks of a site, in exact windows and in tiled ones."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ site = Entity(name="site", join_keys=["site"], value_type=ValueType.STRING)
 
 
 def clicks(name: str) -> KafkaSource:
-    """The topic of the clicks, and the folder for the history of the view `name`."""
+    """Return the source of the clicks, with the folder for the history of view `name`."""
     return KafkaSource(
         name=f"{name}_stream",
         topic="clicks",
