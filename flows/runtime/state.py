@@ -1,6 +1,5 @@
 """The files of one pipeline in the state directory."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from flows.adapters.sqlite.seed import Seed
 from flows.core.features.plan import FeaturePlan
 from flows.errors import ConfigError, StoreError
 from flows.host import state_dir
+from flows.host.files import replacing
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,11 @@ class PipelineState:
     def keep_plan(self, plan: FeaturePlan) -> None:
         """Write the feature plan; raises `StoreError`, and then an earlier plan is unchanged."""
         file = self.plan_file
-        unfinished = file.with_name(f"{file.name}.tmp")
         try:
             state_dir.make_private(file.parent)
-            unfinished.write_bytes(plan.to_json())
-            unfinished.replace(file)
+            with replacing(file) as unfinished:
+                unfinished.write_bytes(plan.to_json())
         except OSError as error:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
             raise StoreError(
                 f"the feature plan cannot be written to {file}: {error.strerror}; {state_dir.remedy(error)}"
             ) from error

@@ -223,7 +223,7 @@ def test_flows_that_never_move_end_the_publisher_with_the_flow_and_the_topic(
     monkeypatch.setattr(bounded_lag, seconds, 0.05)
     flows.pace, said = 0, list[str]()
     pace = BoundedLag(flows, SHOP, 20 * SECOND, Patience(said.append), lambda _: runs)
-    with pytest.raises(DriftlineError, match=rf"nothing moved for 0 s: predict {reason} .*'sales'"):
+    with pytest.raises(DriftlineError, match=rf"no progress for 0 s: predict {reason} .*'sales'"):
         send(flows, hour(), pace, 5 * SECOND)
     assert len(said) == 1
 
