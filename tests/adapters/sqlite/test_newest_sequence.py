@@ -4,13 +4,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from flows.runtime.steps.model_publisher import newest_sequence
 from river import linear_model
 
 from flows.adapters.sqlite.log import LogBroker
 from flows.core.models.model import Model, ModelMessage
 from flows.core.models.snapshots import Sealer
 from flows.core.stream.broker import TopicSpec
+from flows.runtime.steps.model_publisher import newest_sequence
 
 NOW = 1_357_035_300_000
 
