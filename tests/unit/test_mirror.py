@@ -1,5 +1,6 @@
 """The unit and adapter tests mirror the code: each test file is named after the module that it tests."""
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from places import ROOT
 
 TESTS = ROOT / "tests"
 MOST = 15  # files in a folder, as in the code
+# systems that unit tests do not touch; tests/unit/conftest.py watches what the code under test does
+SYSTEMS = {"bytewax", "duckdb", "feast", "httpx", "redis", "socket", "sqlite3", "subprocess"}
 
 # tests of no single module, with the subject that they are named after
 SUBJECTS = {
@@ -45,6 +48,14 @@ def test_each_test_file_is_named_after_a_module_or_a_listed_subject(test):
 @pytest.mark.parametrize("test", SUBJECTS)
 def test_each_listed_file_exists(test):
     assert (TESTS / test).exists()
+
+
+@pytest.mark.parametrize("test", list(files("unit")))
+def test_a_unit_test_imports_no_system(test):
+    tree = ast.parse((TESTS / test).read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} & SYSTEMS == set()
 
 
 def test_no_folder_of_tests_has_more_files_than_one_of_the_code():
