@@ -138,7 +138,7 @@ def test_a_host_with_a_state_directory_of_its_own_is_refused(
         running = start_on(hosts, [project, other])
         try:
             assert running[1].process.wait(PATIENCE) == 2
-            assert "with another state directory; give all processes of a flow the same one" in running[1].said()
+            assert "with another state directory; give all processes of a flow" in running[1].said()
         finally:
             end(running)
 
