@@ -268,7 +268,7 @@ def test_every_variable_that_the_pages_export_is_a_setting():
 def test_the_webhook_of_the_how_to_is_one(tmp_path):
     (block,) = [b for b in blocks() if "WEBHOOK_ONCALL_URL" in b.body]
     lines = [line.removeprefix("export ") for line in block.body.splitlines() if line.startswith("export ")]
-    (webhook,) = settings.load(tmp_path, dict(line.split("=", 1) for line in lines)).webhooks
+    (webhook,) = settings.load_settings(tmp_path, dict(line.split("=", 1) for line in lines)).webhooks
     assert (webhook.name, webhook.url, webhook.format) == (
         "oncall",
         "https://example.org/pager",
@@ -315,7 +315,7 @@ def test_the_topic_as_it_is_of_the_how_to_is_read(paid_at):
 def test_the_kafka_options_of_the_how_to_reach_the_clients(tmp_path):
     (block,) = [b for b in blocks() if "SASL_MECHANISM" in b.body]
     environment = dict(line.removeprefix("export ").split("=", 1) for line in block.body.splitlines())
-    options = settings.load(tmp_path, environment).kafka_options
+    options = settings.load_settings(tmp_path, environment).kafka_options
     assert options == {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",

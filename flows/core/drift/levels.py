@@ -9,6 +9,7 @@ SignalDetector = Literal[Detector, "psi", "data_quality"]
 Severity = Literal["warning", "critical"]
 Status = Literal["firing", "resolved"]
 
+NAMED = 5  # the most columns in a signal
 LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
 
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from flows.core.drift.columns import ColumnKind
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.detections import (
-    NAMED,
     Detection,
     column_detection,
     column_move,
@@ -23,7 +22,7 @@ from flows.core.drift.detections import (
     quality_detection,
 )
 from flows.core.drift.features import ComparedWindow, FeatureAlarm, FeatureDrift, FeaturePolicy
-from flows.core.drift.levels import Cleared, ColumnMove, Detector, DriftKind, Position, Severity
+from flows.core.drift.levels import NAMED, Cleared, ColumnMove, Detector, DriftKind, Position, Severity
 from flows.core.drift.quality import Column, DataQuality, QualityAlarm, QualityPolicy
 from flows.core.drift.signal import DriftSignal, signal_id
 

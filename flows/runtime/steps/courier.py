@@ -71,7 +71,7 @@ class Courier:
         return ended
 
     def finish(self) -> list[EndedDelivery]:
-        """Wait for the attempt in progress, lest it be repeated; return the alerts that ended."""
+        """Wait for the attempt in progress, so that it is not repeated; return the alerts that ended."""
         return self._collect(wait=TIMEOUT)
 
     def state(self) -> CourierState:
@@ -90,7 +90,7 @@ class Courier:
         return ended
 
     def _begin(self) -> list[EndedDelivery]:
-        """Begin an attempt if one is due; an alert of another version that cannot be read ends instead."""
+        """Begin an attempt if one is due; an alert that this version cannot read ends as rejected."""
         record = self._outbox.next(_now())
         if record is None:
             return []
