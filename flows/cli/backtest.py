@@ -88,14 +88,14 @@ def _run(running: "Engine", records: "Dataset") -> tuple[dict[str, Any], str]:
 
     test = _prepared(running, records)
     tune_garbage_collection()
-    began, history = time.monotonic(), BacktestRecorder(test, records.events)
+    began, recorder = time.monotonic(), BacktestRecorder(test, records.events)
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)
-            history.add(step)
+            recorder.add(step)
     seconds = time.monotonic() - began
-    summary = backtest_summary(test, history.signals, history.records, history.dead, seconds)
-    return summary, render(history.report())
+    summary = backtest_summary(test, recorder.signals, recorder.records, recorder.dead, seconds)
+    return summary, render(recorder.report())
 
 
 def _prepared(running: "Engine", records: "Dataset") -> "Backtest":
