@@ -114,7 +114,7 @@ def execute(engine: Engine, flow: str, dataflow: object, place: ProcessPlace = S
     directory = engine.state.recovery_dir(flow)
     recovery.prepare(directory, engine.pipeline.partitions)
     check_slots(engine.pipeline, engine.state, flow)
-    with recovery.running(directory):
+    with recovery.explained_panics(directory):
         cli_main(
             dataflow,
             process_id=place.number,

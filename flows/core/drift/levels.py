@@ -43,7 +43,7 @@ class ColumnMove(NamedTuple):
 
 
 class SliceMove(NamedTuple):
-    """The change of a mean, of a number or of the error, among the rows with one value of a slice column.
+    """The change of the mean of a number or of the error, over the rows with one value of a slice column.
 
     `rows` is the number of these rows since the change or in the window.
     """

@@ -31,7 +31,7 @@ PREDICTION = "prediction"  # the column name of the predictions
 
 
 class MonitorSettings(NamedTuple):
-    """What is watched in addition to the error.
+    """The settings of the monitor, besides those of the error's detector.
 
     `columns` are the features, in order. `slices` names those by which the error and the means of numbers are
     broken down. Predictions are compared when the model has learned `warm_up` labels, or events if it needs
@@ -181,7 +181,7 @@ class DriftMonitor:
         )
 
     def _columns(self, kind: DriftKind, alarm: FeatureAlarm) -> list[ColumnMove]:
-        """Return the columns of an alarm; beside the prediction the features that moved furthest."""
+        """Return the columns of an alarm; for the prediction, also the features that moved furthest."""
         columns = [column_move(moved) for moved in alarm.moved[:NAMED]]
         return columns + self._furthest(NAMED - 1) if kind == "prediction" else columns
 

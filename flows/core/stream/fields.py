@@ -182,7 +182,7 @@ class Time:
 
     def _refuse_others(self, value: float, time: int) -> None:
         """Raise ValueError unless `time` (ms) is valid and `value` does not look like another unit."""
-        guess = next((u for u in _NANOSECONDS if u != self.unit and _is_of_our_days(value, u)), None)
+        guess = next((u for u in _NANOSECONDS if u != self.unit and _is_plausible(value, u)), None)
         advice = guess and f"it looks like {_UNIT_NAMES[guess]}: declare Time(unit={guess!r})"
         if not 0 <= time < YEAR_2100:
             hint = f", got {value}; {advice}" if advice else ""
@@ -207,7 +207,7 @@ def _scaled(value: float, nanoseconds: int) -> int:
     return round(time) if isfinite(time) else -1
 
 
-def _is_of_our_days(value: float, unit: TimeUnit) -> bool:
+def _is_plausible(value: float, unit: TimeUnit) -> bool:
     nanoseconds = _NANOSECONDS[unit]
     return _YEAR_2001 * 10**6 <= value * nanoseconds < YEAR_2100 * 10**6
 

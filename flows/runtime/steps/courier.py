@@ -44,7 +44,7 @@ class Courier:
 
     def wants(self, signal: DriftSignal) -> bool:
         """Return whether the endpoint gets the signal."""
-        return self._target.wants.takes(signal)
+        return self._target.wants.matches(signal)
 
     def put(self, record: Record) -> list[EndedDelivery]:
         """Add an alert; return the alerts that end at once."""
