@@ -33,7 +33,7 @@ from flows.core.features.plan import FUNCTIONS
 from flows.core.stream.broker import Record, TopicPartition, TopicSpec, read_range
 from flows.core.stream.dead_letter import REASONS
 from flows.core.stream.fields import Field
-from flows.runtime.project import load
+from flows.runtime.project import load_project
 from flows.runtime.runner import FLOWS
 from flows.settings import SETTINGS
 
@@ -588,7 +588,7 @@ def test_an_order_of_a_plain_producer_is_answered_to_a_plain_consumer(shop, kafk
         text = files()[name]
         assert address in text
         (shop.directory / name).write_text(text.replace(address, kafka))
-    pipeline = load(shop.directory).pipeline()
+    pipeline = load_project(shop.directory).pipeline()
     inputs = [stream.topic for stream in (pipeline.events, *pipeline.sources, pipeline.labels)]
     outputs = [pipeline.topic(kind) for kind in ("predictions", "features", "models", "dead-letters")]
     outputs += [pipeline.topic(kind) for kind in ("metrics", "drift")]
