@@ -20,7 +20,7 @@ OUTPUTS = ("models", "dead-letters")
 
 
 def dataflow(pipeline: Pipeline, plan: FeaturePlan, io: FlowIO, sealer: Sealer) -> Dataflow:
-    """Return the dataflow; it reads the labels and features of the past with connections of its own."""
+    """Return the dataflow; it reads past labels and features over its own connections."""
     flow = Dataflow("retrain")
     source = io.source("retrain", [pipeline.topic("drift")], idle=0.05)
     signals = op.input("signals", flow, source)

@@ -82,7 +82,7 @@ class Settings:
     kafka_options: Mapping[str, str] = field(repr=False)
 
 
-def load(project: Path, environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(project: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of the environment, with paths relative to `project`.
 
     Exports `DRIFTLINE_REDIS`, since Feast expands that variable in its configuration. Raises `ConfigError` for
@@ -208,7 +208,7 @@ _PREFIX = "DRIFTLINE_"
 _KNOWN = {setting.name for setting in SETTINGS}
 _CHECKED_ELSEWHERE = (
     "DRIFTLINE_KAFKA_",  # the Kafka clients refuse unknown options
-    _WEBHOOK,  # `load` refuses unknown ones
+    _WEBHOOK,  # `load_settings` refuses unknown ones
     "DRIFTLINE_TEST_",  # of the tests
 )
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from flows.core.evaluation.calibration import Bin, Brier
 from flows.core.evaluation.slices import Fairness, SliceRates
 from flows.core.stream.dead_tally import Dead
-from flows.runtime.user_faults import Fault
+from flows.runtime.user_faults import UserFault
 
 
 class Curve(NamedTuple):
@@ -82,4 +82,4 @@ class Report(NamedTuple):
     slices: Sequence[SliceTable] = ()
     versions: Sequence[Version] = ()
     dead: Sequence[DeadReason] = ()
-    fault: Fault | None = None
+    fault: UserFault | None = None

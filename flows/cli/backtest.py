@@ -47,7 +47,7 @@ def backtest(
     written as one HTML page. The exit code is 1 if no event was scored, or if dead letters left nothing to
     learn.
     """
-    from flows.backtest.report import backtest_failure, backtest_warning, print_backtest
+    from flows.backtest.summary import backtest_failure, backtest_warning, print_backtest
     from flows.runtime.engine import load_engine
 
     running = load_engine(name)
@@ -83,19 +83,19 @@ def _run(running: "Engine", records: "Dataset") -> tuple[dict[str, Any], str]:
     from flows.backtest.backtest import BATCH
     from flows.backtest.page import render
     from flows.backtest.recorder import POINTS, BacktestRecorder
-    from flows.backtest.report import backtest_summary
+    from flows.backtest.summary import backtest_summary
     from flows.runtime.runner import tune_garbage_collection
 
     test = _prepared(running, records)
     tune_garbage_collection()
-    began, history = time.monotonic(), BacktestRecorder(test, records.events)
+    began, recorder = time.monotonic(), BacktestRecorder(test, records.events)
     with progress("backtesting", len(records)) as advance:
         for step in test.run(records, min(BATCH, len(records) // POINTS + 1)):
             advance(step.records)
-            history.add(step)
+            recorder.add(step)
     seconds = time.monotonic() - began
-    summary = backtest_summary(test, history.signals, history.records, history.dead, seconds)
-    return summary, render(history.report())
+    summary = backtest_summary(test, recorder.signals, recorder.records, recorder.dead, seconds)
+    return summary, render(recorder.report())
 
 
 def _prepared(running: "Engine", records: "Dataset") -> "Backtest":

@@ -84,7 +84,7 @@ def backfill(files: FilesArgument = None, seed: SeedOption = False, pipeline: Pi
 
 @contextmanager
 def _alone(running: "Engine", flows: Sequence[str]) -> Iterator[None]:
-    """Keep these flows from running meanwhile; raise `ConfigError` if one of them runs."""
+    """Keep these flows from running while the block runs; raise `EngineConflict` if one of them runs."""
     from flows.runtime.locks import alone
 
     with ExitStack() as locks:

@@ -29,7 +29,7 @@ def note(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print `value` as indented JSON in UTF-8, whatever the terminal's encoding."""
+    """Print `value` as indented JSON in UTF-8, independent of the terminal's encoding."""
     _write(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 

@@ -119,7 +119,7 @@ def _survey(pipeline: "Pipeline", records: Any) -> "Survey":
 def _publish(
     running: "Engine", records: Any, found: "Survey", speed_up: float | None, bound_hours: float | None
 ) -> Counter[str]:
-    """Publish the records, and return how many were sent to each topic; print it, whatever happens."""
+    """Publish the records, and return how many were sent to each topic; print the counts even on an error."""
     from flows.jobs.publishing.bounded_lag import default_step
     from flows.jobs.publishing.pace import SpeedUp
     from flows.jobs.publishing.publisher import publish as publish_records

@@ -8,10 +8,10 @@ import linecache
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Function = Callable[..., Any]
+_Function = Callable[..., Any]
 
 
-def compile_functions(source: str, title: str, names: Mapping[str, Any]) -> dict[str, Function]:
+def compile_functions(source: str, title: str, names: Mapping[str, Any]) -> dict[str, _Function]:
     r"""Return the functions that `source` defines, by name; `names` are the globals they may use.
 
     Tracebacks show `title` as the file and quote the line of `source`.
@@ -21,6 +21,6 @@ def compile_functions(source: str, title: str, names: Mapping[str, Any]) -> dict
     """
     file = f"<generated {title}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-    functions: dict[str, Function] = {}
+    functions: dict[str, _Function] = {}
     exec(compile(source, file, "exec"), {"__name__": __name__, **names}, functions)  # noqa: S102  see above
     return functions

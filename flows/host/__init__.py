@@ -1,1 +1,1 @@
-"""What flows and adapters share of this machine: state directory, files, terminal, user modules, HTTP."""
+"""The machine, for flows and adapters: state directory, files, terminal, user modules, HTTP."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.core.features.plan import Dtype
-from flows.core.stream.fields import KeyKind
+from flows.core.stream.fields import INT64, KeyKind
 from flows.host.files import replacing
 
 TYPES: Mapping[Dtype, pa.DataType] = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
@@ -31,12 +31,11 @@ class Fit:
     def __call__(self, values: Sequence[Any]) -> bool:
         """Return whether the row has the right length, and each value is null or fits its type."""
         return len(values) == len(self._kinds) and all(
-            value is None or (type(value) in kinds and (kinds != _WHOLE or value in _INT64))
+            value is None or (type(value) in kinds and (kinds != _WHOLE or value in INT64))
             for value, kinds in zip(values, self._kinds, strict=True)
         )
 
 
-_INT64 = range(-(2**63), 2**63)
 _WHOLE = (int,)
 _PYTHON: Mapping[pa.DataType, tuple[type, ...]] = {
     pa.int64(): _WHOLE,

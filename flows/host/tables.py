@@ -1,4 +1,4 @@
-"""Tables and lines for people, never truncated, whatever the width of the terminal."""
+"""Prints tables and lines for people, without truncation to the width of the terminal."""
 
 from collections.abc import Sequence
 from typing import Any

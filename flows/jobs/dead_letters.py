@@ -22,7 +22,7 @@ class LetterFilter(NamedTuple):
     places: Collection[str] = ()
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Whether the letter matches all fields."""
+        """Return whether the letter matches all fields."""
         return (
             self.reason in ("", letter.reason)
             and self.origin in ("", letter.origin)

@@ -53,7 +53,7 @@ def replay_alerts(
 def _replay(
     sender: Sender, target: WebhookTarget, signals: Sequence[tuple[DriftSignal, Record]]
 ) -> Redelivery:
-    wanted = [(signal, record) for signal, record in signals if target.wants.takes(signal)]
+    wanted = [(signal, record) for signal, record in signals if target.wants.matches(signal)]
     detail = ""
     for taken, (signal, record) in enumerate(wanted):
         answer = sender.post(target.endpoint, target.message(signal, record.value or b""))

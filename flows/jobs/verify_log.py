@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flows.adapters.duckdb.recomputation import ServedFeatures, StreamRecord
+from flows.core.drift.levels import Position
 from flows.core.features.plan import FeaturePlan
-from flows.core.serving import prediction_message as predictions
+from flows.core.serving import prediction_message
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
 from flows.errors import InvalidRecord
 from flows.host.arrow import TYPES, Fit
@@ -15,14 +16,6 @@ from flows.pipeline import Pipeline, Stream
 _REFUSED_AT_INTAKE = ("not-json", "schema", "time", "late", "duplicate")  # reasons, before any feature
 
 Advance = Callable[[int], None]
-
-
-class Place(NamedTuple):
-    """The position of a record."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 class VerificationLog:
@@ -59,7 +52,7 @@ class VerificationLog:
         topics = [self.predictions, self._dead_letters, *self._streams]
         return sum(stop - start for topic in topics for _, start, stop in self._ranges(topic))
 
-    def read_refused(self, advance: Advance) -> set[Place]:
+    def read_refused(self, advance: Advance) -> set[Position]:
         """Return the places of the records that became dead letters at the intake."""
         places = set()
         for record in self._read(self._dead_letters, advance):
@@ -68,10 +61,10 @@ class VerificationLog:
             if reason in _REFUSED_AT_INTAKE and topic in self._streams:
                 if topic in self._plan.streams:
                     self.refused[reason] += 1
-                places.add(Place(topic, int(headers["partition"]), int(headers["offset"])))
+                places.add(Position(topic, int(headers["partition"]), int(headers["offset"])))
         return places
 
-    def accepted(self, stream: Stream, refused: set[Place], advance: Advance) -> Iterator[StreamRecord]:
+    def accepted(self, stream: Stream, refused: set[Position], advance: Advance) -> Iterator[StreamRecord]:
         """Yield the stream's records that can change a feature of the span."""
         decoder = stream.decoder(self._plan.key_kinds)
         reaches = [v.longest + v.delay + v.slide for v in self._plan.views if v.stream == stream.topic]
@@ -90,7 +83,7 @@ class VerificationLog:
         """Yield the served features of the plan and span; count the other predictions."""
         for record in self._read(self.predictions, advance):
             try:
-                prediction, plan, asked = predictions.decode_served(record)
+                prediction, plan, asked = prediction_message.decode_served(record)
             except InvalidRecord:
                 self.left_out["no prediction"] += 1
                 continue
@@ -110,7 +103,7 @@ class VerificationLog:
                     features,
                 )
 
-    def _is_of_plan(self, features: Sequence[Any], asked: predictions.Asked) -> bool:
+    def _is_of_plan(self, features: Sequence[Any], asked: prediction_message.Asked) -> bool:
         expected = len(self._plan.entities), len(self._plan.streams)
         return self._fits(features) and (len(asked.keys), len(asked.read)) == expected
 

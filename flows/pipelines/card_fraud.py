@@ -26,7 +26,7 @@ def prepare(x: Mapping[str, Any]) -> dict[str, float]:
     """Return the model's features of a transaction: only numbers, and none missing.
 
     Amounts and counts are on a logarithmic scale because of their long tails; the mean of no amounts is 0.
-    The amount is also included as it is, because the largest ones alone indicate fraud, and relative to the
+    The amount is also included unchanged, because the largest ones alone indicate fraud, and relative to the
     customer's mean.
     """
     amount = log1p(x["amount"])

@@ -1,1 +1,1 @@
-"""What runs the flows: the project, its state, the supervisor and the processes."""
+"""Runs the flows: the project, its state, the supervisor and the processes."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 
-from flows import settings as settings_module
 from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.fsspec.artifacts import artifact_store
 from flows.core.models.snapshots import Sealer
@@ -19,27 +18,26 @@ from flows.core.stream.broker import Broker
 from flows.core.stream.drain import Drain
 from flows.host import state_dir
 from flows.pipeline import Pipeline
-from flows.runtime import project as projects
 from flows.runtime.broker_url import open_broker
 from flows.runtime.flow_io import FlowIO
-from flows.runtime.project import Project
+from flows.runtime.project import Project, find_project, load_project
 from flows.runtime.state import PipelineState
 from flows.runtime.telemetry import Telemetry
-from flows.settings import Settings
+from flows.settings import Settings, load_settings
 
 
 @dataclass(frozen=True)
 class Engine:
     """One pipeline of a project, with the parts that its flows are built from.
 
-    `drain` ends the sources of a flow in this process; `watch` observes its sources and sinks.
+    `drain` ends the sources of a flow in this process; `telemetry` observes its sources and sinks.
     """
 
     project: Project
     settings: Settings
     pipeline: Pipeline
     drain: Drain = field(default_factory=Drain)
-    watch: Telemetry = field(default_factory=Telemetry)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     @cached_property
     def state(self) -> PipelineState:
@@ -54,7 +52,7 @@ class Engine:
     @cached_property
     def io(self) -> FlowIO:
         """The sources and sinks."""
-        return FlowIO(self.pipeline, self.open_broker, self.settings.batch, self.drain, self.watch)
+        return FlowIO(self.pipeline, self.open_broker, self.settings.batch, self.drain, self.telemetry)
 
     def open_broker(self) -> Broker:
         """Return a new connection to the broker; raises `BrokerError`."""
@@ -62,7 +60,7 @@ class Engine:
         return open_broker(self.settings.broker, self.settings.kafka_options)
 
     def sealer(self) -> Sealer:
-        """Return what signs and opens model snapshots and flow states, with the project's secret."""
+        """Return the sealer, which signs and opens model snapshots and flow states."""
         return Sealer(
             self.settings.secret or self.state.secret(),
             [self.pipeline.new_model().estimator],
@@ -89,9 +87,9 @@ def load_engines(pipeline: str = "") -> list[Engine]:
 
 
 def _load_project(directory: Path) -> tuple[Project, Settings]:
-    root = projects.find(directory.resolve())
-    settings = settings_module.load(root)
-    return projects.load(root), settings
+    root = find_project(directory.resolve())
+    settings = load_settings(root)
+    return load_project(root), settings
 
 
 def drain_on_signals(drain: Drain) -> None:

@@ -15,15 +15,15 @@ from flows.runtime.telemetry import Telemetry
 class FlowIO:
     """Input and output of the flows of one pipeline.
 
-    `batch` is the largest number of records in a batch. `drain` ends the sources; `watch` observes sources
-    and sinks.
+    `batch` is the largest number of records in a batch. `drain` ends the sources; `telemetry` observes the
+    sources and sinks.
     """
 
     pipeline: Pipeline
     open_broker: Callable[[], Broker]
     batch: int
     drain: Drain
-    watch: Telemetry
+    telemetry: Telemetry
 
     def source(
         self,
@@ -47,16 +47,16 @@ class FlowIO:
             idle,
             pace,
         )
-        return MergedSource(self.open_broker, settings, self.watch, self.drain)
+        return MergedSource(self.open_broker, settings, self.telemetry, self.drain)
 
     def sink(self, kinds: Sequence[str]) -> TopicSink:
         """Return a sink that writes the pipeline's own topics of these kinds."""
         topics = [self.pipeline.topic(kind) for kind in kinds]
-        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.watch)
+        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.telemetry)
 
     def waits_for(self) -> str | None:
         """Return why the flow is not ready, None if it is: the answer to `/readyz`."""
-        return None if self.watch.has_partitions else "the partitions are not assigned yet"
+        return None if self.telemetry.has_partitions else "the partitions are not assigned yet"
 
 
 def source_slots(pipeline: Pipeline, flow: str) -> int:

@@ -40,7 +40,7 @@ class Project:
         return self.pipelines[name]
 
 
-def find(start: Path) -> Path:
+def find_project(start: Path) -> Path:
     """Return the closest directory, from `start` upwards, that is a project.
 
     A project's modules are imported, so one in a parent directory must be the user's own or root's. Raises
@@ -58,7 +58,7 @@ def find(start: Path) -> Path:
     )
 
 
-def load(directory: Path) -> Project:
+def load_project(directory: Path) -> Project:
     """Import the pipelines of the project in `directory`, and return it; raises `ConfigError`."""
     table = _table(directory)
     if table is None:

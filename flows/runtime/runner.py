@@ -30,8 +30,7 @@ from flows.errors import (
 from flows.host import state_dir
 from flows.host.printable import PrintableFormatter, printable_lines
 from flows.pipeline import Pipeline
-from flows.runtime import broker_url as brokers
-from flows.runtime.broker_url import await_member, has_members, membership
+from flows.runtime import broker_url
 from flows.runtime.engine import Engine, drain_on_signals, load_engine
 from flows.runtime.locks import alone, one_of, runs_here
 from flows.runtime.topics import check_slots
@@ -75,7 +74,7 @@ SINGLE = ProcessPlace()
 
 
 def run(flow: str, place: ProcessPlace) -> int:
-    """Run `flow` until it ends in order, and return its exit code.
+    """Run `flow` until it has drained, and return its exit code.
 
     Raises a `DriftlineError` if a person has to act.
     """
@@ -95,7 +94,7 @@ def run(flow: str, place: ProcessPlace) -> int:
         health_server(settings.http_host, _port(engine, flow, place), engine.io.waits_for),
     ):
         execute(engine, flow, module.build(engine), place)
-    return EXIT_AGAIN if engine.watch.has_grown else 0
+    return EXIT_AGAIN if engine.telemetry.has_grown else 0
 
 
 def tune_garbage_collection() -> None:
@@ -115,7 +114,7 @@ def execute(engine: Engine, flow: str, dataflow: object, place: ProcessPlace = S
     directory = engine.state.recovery_dir(flow)
     recovery.prepare(directory, engine.pipeline.partitions)
     check_slots(engine.pipeline, engine.state, flow)
-    with recovery.running(directory):
+    with recovery.explained_panics(directory):
         cli_main(
             dataflow,
             process_id=place.number,
@@ -132,7 +131,7 @@ def _lock(engine: Engine, flow: str, place: ProcessPlace) -> AbstractContextMana
 
 
 def sole_engine(engine: Engine, flow: str, place: ProcessPlace) -> AbstractContextManager[object]:
-    """Be the only engine that runs the flow on its Kafka, from any machine, while a block runs.
+    """Return a context in which no other engine runs the flow on its Kafka, from any machine.
 
     The first process of a cluster joins the engine's group; the others wait until it has. Raises
     `EngineConflict`.
@@ -141,21 +140,23 @@ def sole_engine(engine: Engine, flow: str, place: ProcessPlace) -> AbstractConte
     kafka = (settings.broker, settings.kafka_options)
     group, identity = _engine_group(pipeline, flow), engine.state.identity()
     if place.number == 0:
-        return membership(*kafka, group, pipeline.topic("predictions"), identity, _end_at_once)
-    await_member(*kafka, group, identity)
+        return broker_url.membership(*kafka, group, pipeline.topic("predictions"), identity, _end_at_once)
+    broker_url.await_member(*kafka, group, identity)
     return nullcontext()
 
 
 def check_sole(engine: Engine, flow: str) -> None:
     """Raise `EngineConflict` when another engine runs the flow on its Kafka, from any machine."""
     settings, group = engine.settings, _engine_group(engine.pipeline, flow)
-    brokers.check_sole(settings.broker, settings.kafka_options, group, engine.state.identity())
+    broker_url.check_sole(settings.broker, settings.kafka_options, group, engine.state.identity())
 
 
 def is_running(engine: Engine, flow: str) -> bool:
     """Return whether a process with this state directory runs the flow, or on Kafka an engine anywhere."""
     settings, group = engine.settings, _engine_group(engine.pipeline, flow)
-    return runs_here(engine.state, flow) or has_members(settings.broker, settings.kafka_options, group)
+    return runs_here(engine.state, flow) or broker_url.has_members(
+        settings.broker, settings.kafka_options, group
+    )
 
 
 def _engine_group(pipeline: Pipeline, flow: str) -> str:
@@ -170,7 +171,7 @@ def _end_at_once(reason: str) -> None:
 
 
 def drain_with_parent() -> None:
-    """Drain when the supervisor dies, which closes the pipe that is this process's standard input."""
+    """Drain when the supervisor dies: its end of the pipe to standard input is then closed."""
 
     def wait() -> None:
         os.read(sys.stdin.fileno(), 1)  # not sys.stdin: its lock would outlive the interpreter
@@ -217,13 +218,13 @@ def main(flow: str, place: ProcessPlace) -> int:
 
 
 def _port(engine: Engine, flow: str, place: ProcessPlace) -> int:
-    """Return the HTTP port of a process; 0, any free port, if that is set."""
+    """Return the HTTP port of a process; 0 (any free port) if the setting is 0."""
     base = engine.settings.http_port
     return base + FLOWS.index(flow) + _PORTS * place.number if base else 0
 
 
 def _driftline_error(error: BaseException | None) -> DriftlineError | None:
-    """Return the `DriftlineError` that Bytewax wrapped in an error of its own, if any."""
+    """Return the `DriftlineError` that Bytewax wrapped in its own error, if any."""
     while error is not None:
         if isinstance(error, DriftlineError):
             return error

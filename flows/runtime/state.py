@@ -57,11 +57,11 @@ class PipelineState:
         return self.root / "state" / self.pipeline / "seed.db"
 
     def seed(self, plan: FeaturePlan, slots: int) -> Seed | None:
-        """Return the seed, None if there is none; raises `ConfigError` if it is of another plan."""
+        """Return the seed, or None without a seed file; raises `ConfigError` if it is of another plan."""
         return Seed(self.seed_file, plan.hash, slots) if self.seed_file.exists() else None
 
     def secret(self) -> bytes:
-        """Return the project's secret, which is made on first use; raises `ConfigError`."""
+        """Return the project's secret, which is created on first use; raises `ConfigError`."""
         return state_dir.secret(self.root / "secret")
 
     def identity(self) -> str:

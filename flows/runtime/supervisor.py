@@ -34,7 +34,7 @@ class _Child:
     def end(self) -> int | None:
         """Return the exit code of the flow if a process of it ended, `EXIT_MISTAKE` first.
 
-        `EXIT_AGAIN` is returned when all processes ended with it: the others are about to.
+        Returns `EXIT_AGAIN` only after all processes have ended with it, since each of them does.
         """
         codes = [code for process in self.processes if (code := process.poll()) is not None]
         if EXIT_MISTAKE in codes:
@@ -90,8 +90,8 @@ class Supervisor:
 
     def _open(self, flow: str, place: ProcessPlace) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "flows.runtime.runner", flow, SUPERVISED, *place.arguments()]
-        # The pipe closes when this process ends, in whatever way. The new session keeps Ctrl-C from the flow,
-        # which this process drains.
+        # The pipe closes when this process ends, even if it is killed. In a new session Ctrl-C does not reach
+        # the flow; this process drains it.
         process = subprocess.Popen(  # noqa: S603 (our own module)
             command, env=self._environment, stdin=subprocess.PIPE, start_new_session=True
         )

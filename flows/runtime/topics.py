@@ -1,10 +1,10 @@
-"""What `driftline apply` does with topics: compares them with the declaration, creates and enlarges them."""
+"""Compares topics with the declaration, and creates and enlarges them, for `driftline apply`."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from flows.adapters.bytewax.stored_slots import stored_slots
-from flows.adapters.kafka.topic_settings import Role, judge
+from flows.adapters.kafka.topic_settings import TopicRole, judge
 from flows.core.stream.broker import Broker
 from flows.errors import AccessDenied, ConfigError
 from flows.pipeline import Pipeline
@@ -35,7 +35,7 @@ def check(pipeline: Pipeline, state: PipelineState, broker: Broker, flows: Itera
 
 
 def check_slots(pipeline: Pipeline, state: PipelineState, flow: str) -> None:
-    """Raise `ConfigError` if the flow's state has slots, or partitions in other slots, than is declared."""
+    """Raise `ConfigError` if the slots in the flow's state do not fit the declared `partitions`."""
     slots, stored = source_slots(pipeline, flow), stored_slots(state.recovery_dir(flow))
     if stored.slots > max(slots, pipeline.partitions):
         raise ConfigError(
@@ -115,7 +115,7 @@ def _not_checked(denials: Mapping[str, AccessDenied]) -> str:
     return f"the settings of these topics were not checked: {', '.join(denials)}. {first}"
 
 
-def _role(pipeline: Pipeline, topic: str) -> Role:
+def _role(pipeline: Pipeline, topic: str) -> TopicRole:
     if topic == pipeline.topic("models"):
         return "models"
     return "output" if topic in pipeline.output_topics else "input"

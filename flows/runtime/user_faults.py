@@ -1,4 +1,4 @@
-"""Formats errors of the user's own code, and logs each failing line once."""
+"""Formats errors of user code, and logs each failing line once."""
 
 import logging
 import traceback
@@ -19,10 +19,10 @@ def trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, step)).rstrip()
 
 
-class Fault(NamedTuple):
-    """An error of the user's own code, formatted.
+class UserFault(NamedTuple):
+    """An error of user code, formatted.
 
-    `file`, `line` and `function` are None if the traceback has no line of the user's own.
+    `file`, `line` and `function` are None if the traceback has no line of user code.
     """
 
     error: str
@@ -32,12 +32,12 @@ class Fault(NamedTuple):
     traceback: str
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> UserFault:
     """Return the error with its place and its traceback."""
     place, raised = place_of(error), f"{type(error).__name__}: {error}"
     if place is None:
-        return Fault(raised, None, None, None, trace(error))
-    return Fault(raised, place.file, place.line, place.function, trace(error))
+        return UserFault(raised, None, None, None, trace(error))
+    return UserFault(raised, place.file, place.line, place.function, trace(error))
 
 
 class FaultLog:

@@ -32,7 +32,7 @@ def check_plan(pipeline: Pipeline, plan: FeaturePlan) -> None:
 
 
 def _resolved(stream: Stream, plan: FeaturePlan) -> Stream:
-    """Return the stream with the kind of each key as the plan has it."""
+    """Return the stream with the kind that the plan gives to each key."""
     return replace(stream, fields=resolved(stream.fields, plan.key_kinds))
 
 
@@ -112,7 +112,7 @@ def _check_inputs(view: str, fields: Sequence[Input], events: Stream) -> None:
 
 
 def _is(field: Field | None, kind: Kind) -> bool:
-    """Return whether a field, if a key then of known kind, has the kind that a view reads."""
+    """Return whether the field has the kind that a view reads; the kind of a key must be known."""
     if isinstance(field, Key):
         return (kind, field.kind) in (("string", "text"), ("number", "integer"))
     return isinstance(field, _KINDS[kind])

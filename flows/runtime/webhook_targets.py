@@ -39,7 +39,7 @@ def webhook_targets(webhooks: Sequence[WebhookSettings], pipelines: Iterable[str
 
 
 def webhook_sender(settings: Settings) -> Sender:
-    """Return what posts to the endpoints."""
+    """Return the sender that posts to the endpoints."""
     return Sender(allow_private=settings.webhook_allow_private, timeout=TIMEOUT)
 
 

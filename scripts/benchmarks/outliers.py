@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 from river import forest, linear_model, naive_bayes, neighbors, preprocessing, tree
 
-from flows.backtest.report import roc_auc
+from flows.backtest.summary import roc_auc
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
 from flows.core.learning.learner import Learner, Policy

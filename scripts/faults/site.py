@@ -13,8 +13,8 @@ from typing import IO
 
 from flows import settings
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
-from flows.runtime import project as projects
 from flows.runtime.engine import Engine
+from flows.runtime.project import load_project
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 CONFIGURATION = 'feature_repo = "feature_repo"\npipelines = ["chaos_pipeline"]\n'
@@ -34,8 +34,8 @@ class Site:
 
     def engine(self) -> Engine:
         """Return the engine of its only pipeline."""
-        project = projects.load(self.directory)
-        return Engine(project, settings.load(self.directory, self.environment), project.pipeline())
+        project = load_project(self.directory)
+        return Engine(project, settings.load_settings(self.directory, self.environment), project.pipeline())
 
     def command(self, *arguments: str, output: IO[bytes] | None = None) -> "subprocess.Popen[bytes]":
         """Start a `driftline` command in the background."""

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from flows.adapters.http.receiver import Receiver
-from flows.backtest.report import drift_row, roc_auc
+from flows.backtest.summary import drift_row, roc_auc
 from flows.core.drift.signal import DriftSignal
 from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range

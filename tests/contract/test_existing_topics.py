@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from harness import Project
 
-from flows.adapters.kafka.topic_settings import Role, judge
+from flows.adapters.kafka.topic_settings import TopicRole, judge
 from flows.core.stream.broker import Broker, TopicSpec
 from flows.errors import ConfigError
 from flows.runtime.topics import make
@@ -17,7 +17,7 @@ def test_topics_that_a_broker_made_for_the_engine_are_right(broker: Broker, new_
     broker.create_topics([TopicSpec(name, compacted=True, roomy=True)])
     assert judge("models", broker.topic_settings(name)) == ([], [])
     assert judge("input", broker.topic_settings(new_topic(1))) == ([], [])
-    assert len(get_args(Role)) == 3
+    assert len(get_args(TopicRole)) == 3
 
 
 def remake(project: Project, address: str, topic: str, **config: str) -> list[str]:

@@ -33,7 +33,7 @@ from flows.core.features.plan import FUNCTIONS
 from flows.core.stream.broker import Record, TopicPartition, TopicSpec, read_range
 from flows.core.stream.dead_letter import REASONS
 from flows.core.stream.fields import Field
-from flows.runtime.project import load
+from flows.runtime.project import load_project
 from flows.runtime.runner import FLOWS
 from flows.settings import SETTINGS
 
@@ -268,7 +268,7 @@ def test_every_variable_that_the_pages_export_is_a_setting():
 def test_the_webhook_of_the_how_to_is_one(tmp_path):
     (block,) = [b for b in blocks() if "WEBHOOK_ONCALL_URL" in b.body]
     lines = [line.removeprefix("export ") for line in block.body.splitlines() if line.startswith("export ")]
-    (webhook,) = settings.load(tmp_path, dict(line.split("=", 1) for line in lines)).webhooks
+    (webhook,) = settings.load_settings(tmp_path, dict(line.split("=", 1) for line in lines)).webhooks
     assert (webhook.name, webhook.url, webhook.format) == (
         "oncall",
         "https://example.org/pager",
@@ -315,7 +315,7 @@ def test_the_topic_as_it_is_of_the_how_to_is_read(paid_at):
 def test_the_kafka_options_of_the_how_to_reach_the_clients(tmp_path):
     (block,) = [b for b in blocks() if "SASL_MECHANISM" in b.body]
     environment = dict(line.removeprefix("export ").split("=", 1) for line in block.body.splitlines())
-    options = settings.load(tmp_path, environment).kafka_options
+    options = settings.load_settings(tmp_path, environment).kafka_options
     assert options == {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",
@@ -588,7 +588,7 @@ def test_an_order_of_a_plain_producer_is_answered_to_a_plain_consumer(shop, kafk
         text = files()[name]
         assert address in text
         (shop.directory / name).write_text(text.replace(address, kafka))
-    pipeline = load(shop.directory).pipeline()
+    pipeline = load_project(shop.directory).pipeline()
     inputs = [stream.topic for stream in (pipeline.events, *pipeline.sources, pipeline.labels)]
     outputs = [pipeline.topic(kind) for kind in ("predictions", "features", "models", "dead-letters")]
     outputs += [pipeline.topic(kind) for kind in ("metrics", "drift")]

@@ -26,8 +26,8 @@ from flows.learn import build as learn
 from flows.pipeline import Pipeline
 from flows.predict import build as predict
 from flows.retrain import build as retrain
-from flows.runtime import project as projects
 from flows.runtime.engine import Engine
+from flows.runtime.project import load_project
 from flows.runtime.runner import execute
 from flows.runtime.telemetry import Telemetry
 from scripts.faults.kills import is_flow
@@ -205,7 +205,10 @@ class Project:
 
     def engine(self, **changes: object) -> Engine:
         """Return an engine in this process; `changes` replace fields of its pipeline."""
-        loaded, chosen = projects.load(self.directory), settings.load(self.directory, self.environment)
+        loaded, chosen = (
+            load_project(self.directory),
+            settings.load_settings(self.directory, self.environment),
+        )
         pipeline: Pipeline = replace(loaded.pipeline(chosen.pipeline), **changes)  # type: ignore[arg-type]
         return Engine(loaded, chosen, pipeline)
 

@@ -10,7 +10,7 @@ from places import ROOT
 
 from flows import settings
 from flows.errors import ConfigError
-from flows.settings import SETTINGS, Settings, WebhookSettings, load
+from flows.settings import SETTINGS, Settings, WebhookSettings, load_settings
 
 PROJECT = Path("/projects/shop")
 
@@ -21,7 +21,7 @@ def _environment(monkeypatch):
 
 
 def loaded(**variables: str) -> Settings:
-    return load(PROJECT, {f"DRIFTLINE_{name}": value for name, value in variables.items()})
+    return load_settings(PROJECT, {f"DRIFTLINE_{name}": value for name, value in variables.items()})
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_configures_the_kafka_script_is_no_option_of_the_clients():
     script = (ROOT / "scripts" / "kafka").read_text()
     of_the_script = set(re.findall(r"DRIFTLINE_KAFKA_[A-Z_]+", script))
     assert len(of_the_script) >= 5
-    assert load(PROJECT, dict.fromkeys(of_the_script, "1")).kafka_options == {}
+    assert load_settings(PROJECT, dict.fromkeys(of_the_script, "1")).kafka_options == {}
 
 
 ALL = frozenset[str]()
@@ -168,20 +168,20 @@ def test_no_secret_is_shown():
 
 def test_the_embedded_log_is_found_in_a_directory_whose_name_an_url_would_not_hold(tmp_path):
     project = tmp_path / "50%41 & more?"
-    url = urlsplit(load(project, {}).broker)
+    url = urlsplit(load_settings(project, {}).broker)
     assert (url.scheme, unquote(url.path)) == ("file", str(project / ".driftline" / "log.db"))
     assert url.query == ""
 
 
 @pytest.mark.parametrize(("given", "exported"), [({}, "127.0.0.1:6379"), ({"DRIFTLINE_REDIS": "r:1"}, "r:1")])
 def test_the_redis_address_is_exported_for_feast(given, exported):
-    load(PROJECT, given)
+    load_settings(PROJECT, given)
     assert os.environ["DRIFTLINE_REDIS"] == exported
 
 
 def test_without_a_mapping_the_environment_is_read(monkeypatch):
     monkeypatch.setenv("DRIFTLINE_BATCH", "17")
-    assert load(PROJECT).batch == 17
+    assert load_settings(PROJECT).batch == 17
 
 
 def test_every_variable_is_listed_once_with_its_meaning():

@@ -62,7 +62,7 @@ def forget_unfinished(directory: Path) -> None:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[None]:
+def explained_panics(directory: Path) -> Iterator[None]:
     """Raise `StateError` if Bytewax cannot store or read the state, which it reports as a Rust panic."""
     try:
         yield
@@ -84,7 +84,7 @@ def _create(directory: Path, partitions: int) -> None:
 
 
 def _write_format(file: Path) -> None:
-    file.touch(mode=0o600)  # whatever the umask: `check_trusted` refuses a file that others can write
+    file.touch(mode=0o600)  # not by the umask: `check_trusted` refuses a file that others can write
     file.write_text(f"{STATE}\n")
     sync(file)
 

@@ -14,7 +14,6 @@ from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
 from flows.core.stream.broker import Broker, Outgoing, Producer, Record, TopicPartition, read_range
 
-SlotOutput = tuple[str, list[Outgoing]]
 RecordId = tuple[str, bytes]  # topic and id
 
 

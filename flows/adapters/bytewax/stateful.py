@@ -33,7 +33,7 @@ class ExpiringWorker(Worker, Protocol):
 
 
 class TimedWorker(Worker, Protocol):
-    """A worker that also emits results at times of its own, for instance after the last value."""
+    """A worker that also emits results when a timer fires, for instance after the last value."""
 
     def due(self) -> datetime | None:
         """Return the time (UTC) of the next call of `wake`, None for no call."""

@@ -46,9 +46,9 @@ class ServedFeatures(NamedTuple):
 
 
 class RecomputationVerdict(NamedTuple):
-    """The numbers of the questions of one chunk whose features in one view differ from the recomputation.
+    """The result for one view and one chunk of questions: the numbers of those that differ.
 
-    `explained` are those that become equal without the records that arrived after the prediction.
+    `explained` are the differences that disappear without the records that arrived after the prediction.
     """
 
     questions: int

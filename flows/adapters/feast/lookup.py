@@ -28,7 +28,7 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import RedisError
 
 from flows.core.features.batch import Question
-from flows.core.features.lookups import Key, Stored, key_of
+from flows.core.features.lookups import LookupKey, Stored, key_of
 from flows.core.features.plan import FeaturePlan, Lookup
 from flows.core.features.windows.sliding import Value
 from flows.errors import ConfigError, StoreError
@@ -62,15 +62,15 @@ class OnlineTable:
                 f"the Feast registry does not have the plan's batch views ({type(error).__name__}); "
                 "run `driftline apply`"
             ) from error
-        self._caches: dict[str, TTLCache[Key, Stored | None]] = {
+        self._caches: dict[str, TTLCache[LookupKey, Stored | None]] = {
             lookup.name: TTLCache(KEYS, CACHED, timer=clock) for lookup in plan.lookups
         }
         self._clock = clock
         self._away_until = clock()
         self._lock = threading.Lock()
 
-    def read(self, lookup: Lookup, keys: Collection[Key]) -> dict[Key, Stored | None]:
-        """Return the value of each key, at most `CACHED` seconds old; see `Table`."""
+    def read(self, lookup: Lookup, keys: Collection[LookupKey]) -> dict[LookupKey, Stored | None]:
+        """Return the value of each key, at most `CACHED` seconds old; see `LookupTable`."""
         with self._lock:
             cache = self._caches[lookup.name]
             cached = {key: cache.get(key, _UNKNOWN) for key in keys}
@@ -80,9 +80,9 @@ class OnlineTable:
             cache.update(fresh)
             return known | fresh
 
-    def _fetch(self, lookup: Lookup, keys: Sequence[Key]) -> dict[Key, Stored | None]:
+    def _fetch(self, lookup: Lookup, keys: Sequence[LookupKey]) -> dict[LookupKey, Stored | None]:
         """Return the values that could be read; none while the store is considered unavailable."""
-        found: dict[Key, Stored | None] = {}
+        found: dict[LookupKey, Stored | None] = {}
         if self._clock() < self._away_until:
             return found
         try:
@@ -99,7 +99,7 @@ class OnlineTable:
             )
         return found
 
-    def _read(self, lookup: Lookup, keys: Sequence[Key]) -> list[Stored | None]:
+    def _read(self, lookup: Lookup, keys: Sequence[LookupKey]) -> list[Stored | None]:
         names = [feature.name for feature in lookup.features]
         rows = self._provider.online_read(
             self._config,
@@ -173,7 +173,7 @@ def _bound_waits(store: FeatureStore) -> None:
             online.connection_string += f",{name}={value}"
 
 
-def _entity(lookup: Lookup, key: Key) -> EntityKey:
+def _entity(lookup: Lookup, key: LookupKey) -> EntityKey:
     values = [
         ValueProto(int64_val=part) if isinstance(part, int) else ValueProto(string_val=part) for part in key
     ]

@@ -90,7 +90,7 @@ class Health:
     def fatal_explained(self, operation: str, topic: str) -> Iterator[None]:
         """Turn a fatal librdkafka error, which ends the client for good, into a `BrokerError`.
 
-        Whatever call serves the callbacks raises it; if a callback runs at that moment, as a `SystemError`.
+        The call that serves the callbacks raises it, as a `SystemError` if a callback is running.
         A `SystemError` without a cause is explained by what `report` or a delivery recorded before.
         """
         try:

@@ -1,6 +1,6 @@
 """Ensures that at most one engine runs each flow on a Kafka cluster, via a static consumer-group member.
 
-Each flow has a consumer group of its own. The engine that runs the flow is the member to which Kafka assigns
+Each flow has its own consumer group. The engine that runs the flow is the member to which Kafka assigns
 partition 0 of a topic. The member is static (KIP-345) and named after its engine, which identifies a state
 directory, so a restarted engine replaces its crashed predecessor at once. It reads no records and commits no
 offsets. librdkafka sends heartbeats from its own thread, so a flow that blocks for minutes stays a member.

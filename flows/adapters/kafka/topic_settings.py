@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal, NamedTuple
 
-Role = Literal["input", "output", "models"]
+TopicRole = Literal["input", "output", "models"]
 
 _NEVER = str(2**63 - 1)
 _DAY = 86_400_000
@@ -18,7 +18,7 @@ class SettingVerdict(NamedTuple):
     warnings: list[str]
 
 
-def judge(role: Role, settings: Mapping[str, str]) -> SettingVerdict:
+def judge(role: TopicRole, settings: Mapping[str, str]) -> SettingVerdict:
     """Judge the settings of a topic, by Kafka's names; those not given are assumed to be right."""
     verdict = SettingVerdict([], [])
     _judge_time(role, settings, verdict)
@@ -32,7 +32,7 @@ def judge(role: Role, settings: Mapping[str, str]) -> SettingVerdict:
     return verdict
 
 
-def _judge_time(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
+def _judge_time(role: TopicRole, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     if settings.get("message.timestamp.type") == "LogAppendTime":
         if role == "input":
             verdict.warnings.append(
@@ -51,7 +51,7 @@ def _judge_time(role: Role, settings: Mapping[str, str], verdict: SettingVerdict
         )
 
 
-def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
+def _judge_compaction(role: TopicRole, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     compacted = "compact" in settings.get("cleanup.policy", "compact" if role == "models" else "")
     if compacted and role == "output":
         verdict.faults.append("cleanup.policy must be delete, got compact, which removes needed records")
@@ -64,7 +64,7 @@ def _judge_compaction(role: Role, settings: Mapping[str, str], verdict: SettingV
         verdict.warnings.append("cleanup.policy = delete: old models take space that compaction would free")
 
 
-def _judge_retention(role: Role, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
+def _judge_retention(role: TopicRole, settings: Mapping[str, str], verdict: SettingVerdict) -> None:
     if "delete" not in settings.get("cleanup.policy", "delete"):
         return
     milliseconds, size = settings.get("retention.ms", "-1"), settings.get("retention.bytes", "-1")
@@ -79,7 +79,7 @@ def _judge_retention(role: Role, settings: Mapping[str, str], verdict: SettingVe
         )
 
 
-def _loser(role: Role) -> str:
+def _loser(role: TopicRole) -> str:
     if role == "models":
         return "after that long without labels, a predict flow without state finds no model"
     return "`verify`, `training-set`, `backfill` and a flow without state do not see them"

@@ -50,7 +50,7 @@ def visible(client: Any, health: Health) -> dict[str, int]:
 
 
 def listed(client: Any, timeout: float) -> dict[str, int]:
-    """Return the same as `visible` by one request, without a poll; raises `KafkaException`."""
+    """Return what `visible` returns, by one request and without a poll; raises `KafkaException`."""
     topics = client.list_topics(timeout=timeout).topics
     return {name: len(topic.partitions) for name, topic in topics.items() if not name.startswith("__")}
 
@@ -130,7 +130,7 @@ def settings(admin: Any, health: Health, topic: str) -> dict[str, str]:
 
 
 def existing_or_none(admin: Any, health: Health, topics: Iterable[str]) -> dict[str, int] | None:
-    """Return the same as `existing`, or None if one of the topics does not exist."""
+    """Return what `existing` returns, or None if one of the topics does not exist."""
     try:
         return existing(admin, health, topics)
     except UnknownTopic:

@@ -28,7 +28,7 @@ class LogProducer:
                 return self._append(records)
         except sqlite3.Error as error:
             raise DeliveryError(
-                f"the log {self._path} did not take {len(records)} records: {error}; "
+                f"the log {self._path} did not accept {len(records)} records: {error}; "
                 "check that its disk has space and that no other program keeps the file locked"
             ) from error
 

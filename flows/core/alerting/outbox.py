@@ -93,7 +93,7 @@ class AlertFilter:
     kinds: frozenset[str] = frozenset()
     severities: frozenset[str] = frozenset()
 
-    def takes(self, signal: DriftSignal) -> bool:
+    def matches(self, signal: DriftSignal) -> bool:
         """Return whether the endpoint should get this signal."""
         return (
             (not self.pipelines or signal.pipeline in self.pipelines)

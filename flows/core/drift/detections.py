@@ -6,6 +6,7 @@ from typing import NamedTuple
 from flows.core.drift.concept import ConceptAlarm
 from flows.core.drift.features import DriftedColumn, FeatureAlarm
 from flows.core.drift.levels import (
+    NAMED,
     ColumnMove,
     Detector,
     DriftKind,
@@ -17,7 +18,6 @@ from flows.core.drift.levels import (
 from flows.core.drift.quality import QualityAlarm
 from flows.core.drift.signal import severity
 
-NAMED = 5  # the most columns in a signal
 _LARGEST = 1e150  # the largest number in a message
 _LONGEST = 256  # characters of a category
 

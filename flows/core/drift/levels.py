@@ -9,6 +9,7 @@ SignalDetector = Literal[Detector, "psi", "data_quality"]
 Severity = Literal["warning", "critical"]
 Status = Literal["firing", "resolved"]
 
+NAMED = 5  # the most columns in a signal
 LEAST_IN_SLICE = 30  # rows before and after, for a slice to be compared
 
 
@@ -42,7 +43,7 @@ class ColumnMove(NamedTuple):
 
 
 class SliceMove(NamedTuple):
-    """The change of a mean, of a number or of the error, among the rows with one value of a slice column.
+    """The change of the mean of a number or of the error, over the rows with one value of a slice column.
 
     `rows` is the number of these rows since the change or in the window.
     """

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from flows.core.drift.columns import ColumnKind
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.detections import (
-    NAMED,
     Detection,
     column_detection,
     column_move,
@@ -23,7 +22,7 @@ from flows.core.drift.detections import (
     quality_detection,
 )
 from flows.core.drift.features import ComparedWindow, FeatureAlarm, FeatureDrift, FeaturePolicy
-from flows.core.drift.levels import Cleared, ColumnMove, Detector, DriftKind, Position, Severity
+from flows.core.drift.levels import NAMED, Cleared, ColumnMove, Detector, DriftKind, Position, Severity
 from flows.core.drift.quality import Column, DataQuality, QualityAlarm, QualityPolicy
 from flows.core.drift.signal import DriftSignal, signal_id
 
@@ -32,7 +31,7 @@ PREDICTION = "prediction"  # the column name of the predictions
 
 
 class MonitorSettings(NamedTuple):
-    """What is watched in addition to the error.
+    """The settings of the monitor, besides those of the error's detector.
 
     `columns` are the features, in order. `slices` names those by which the error and the means of numbers are
     broken down. Predictions are compared when the model has learned `warm_up` labels, or events if it needs
@@ -182,7 +181,7 @@ class DriftMonitor:
         )
 
     def _columns(self, kind: DriftKind, alarm: FeatureAlarm) -> list[ColumnMove]:
-        """Return the columns of an alarm; beside the prediction the features that moved furthest."""
+        """Return the columns of an alarm; for the prediction, also the features that moved furthest."""
         columns = [column_move(moved) for moved in alarm.moved[:NAMED]]
         return columns + self._furthest(NAMED - 1) if kind == "prediction" else columns
 

@@ -44,7 +44,7 @@ def chi_square(
 
 
 def rows_per_independent_rank(ranks: Integers, phases: Integers) -> float:
-    """Return `rows_per_independent_row` of numbers given by rank: the larger of that of level and spread."""
+    """Return `rows_per_independent_row` for numbers given by rank: the larger of level and spread."""
     if len(ranks) == 0:
         return 1.0
     spread = np.abs(ranks - np.median(ranks))

@@ -101,7 +101,7 @@ class Evaluation:
         return {predictor: _values(metric) for predictor, metric in self._metrics.items()}
 
     def recent(self) -> Values:
-        """Return the same over the last `RECENT` labels."""
+        """Return the value of each metric for each predictor, over the last `RECENT` labels."""
         return self._over(self._recent.last(RECENT))
 
     def assessment(self) -> dict[str, Any]:

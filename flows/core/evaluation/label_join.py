@@ -114,7 +114,7 @@ class LabelJoin:
             self._give_up_oldest()
 
     def assume(self, now: int, truth: Truth, record: Record) -> Iterator[Joined]:
-        """Join these predictions with the default label `truth` instead.
+        """Join the predictions that are older than the wait at `now` (ms) with the default label `truth`.
 
         The label is known at the end of the wait; `record` is the one that advanced event time to `now`.
         """

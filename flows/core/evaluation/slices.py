@@ -45,7 +45,7 @@ class Fairness(NamedTuple):
 class Slices:
     """Counts predictions and truths by value of each column.
 
-    The first `most` values of a column are groups of their own, all others are the group "(other)". Merging
+    The first `most` values of a column are separate groups, all others are the group "(other)". Merging
     groups can only reduce the differences. `minimum` is the minimum count for a rate.
 
     >>> slices = Slices(("country",), minimum=2)

@@ -1,7 +1,7 @@
 """Lookups: features of a table, used for a question only if they are fresh.
 
-`Table` reads the table. This module decides which of its values may be used; otherwise the feature is null,
-with a reason. No value is carried over from another time, key or default.
+`LookupTable` reads the table. This module decides which of its values may be used; otherwise the feature is
+null, with a reason. No value is carried over from another time, key or default.
 """
 
 from collections import Counter
@@ -11,11 +11,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from flows.core.features.batch import Question
 from flows.core.features.plan import FeaturePlan, Lookup
 from flows.core.features.windows.sliding import Value
+from flows.core.stream.fields import INT64
 
-Key = tuple[str | int, ...]
-Reason = Literal["missing", "stale", "future", "away"]  # why a lookup returned null
-
-_INT64 = range(-(2**63), 2**63)
+LookupKey = tuple[str | int, ...]
+NullReason = Literal["missing", "stale", "future", "away"]  # why a lookup returned null
 
 
 class Stored(NamedTuple):
@@ -25,10 +24,10 @@ class Stored(NamedTuple):
     values: list[Value]
 
 
-class Table(Protocol):
+class LookupTable(Protocol):
     """The store of the batch views' features."""
 
-    def read(self, lookup: Lookup, keys: Collection[Key]) -> Mapping[Key, Stored | None]:
+    def read(self, lookup: Lookup, keys: Collection[LookupKey]) -> Mapping[LookupKey, Stored | None]:
         """Return what the table holds for each key, or None for an unknown key; never raises.
 
         Keys that could not be read, because the store is unavailable, are not in the result.
@@ -38,15 +37,15 @@ class Table(Protocol):
 class Lookups:
     """Appends the lookups' features to the vectors of a batch."""
 
-    def __init__(self, plan: FeaturePlan, table: Table) -> None:
+    def __init__(self, plan: FeaturePlan, table: LookupTable) -> None:
         self._lookups = plan.lookups
         self._table = table
 
     def extend(
         self, questions: Sequence[Question], vectors: Sequence[list[Any]]
-    ) -> Counter[tuple[str, Reason]]:
+    ) -> Counter[tuple[str, NullReason]]:
         """Extend the vectors in place; return the number of nulls by lookup and reason."""
-        nulls: Counter[tuple[str, Reason]] = Counter()
+        nulls: Counter[tuple[str, NullReason]] = Counter()
         for lookup in self._lookups:
             keys = [key_of(lookup, question.payload) for question in questions]
             known = self._table.read(lookup, [key for key in dict.fromkeys(keys) if key is not None])
@@ -60,7 +59,9 @@ class Lookups:
         return nulls
 
 
-def usable(key: Key | None, known: Mapping[Key, Stored | None], time: int, freshness: int) -> Stored | Reason:
+def usable(
+    key: LookupKey | None, known: Mapping[LookupKey, Stored | None], time: int, freshness: int
+) -> Stored | NullReason:
     """Return the stored value that a question at `time` may use, or why there is none; both times in ms.
 
     >>> known = {("JFK",): Stored(1_000, [7.5])}
@@ -79,7 +80,7 @@ def usable(key: Key | None, known: Mapping[Key, Stored | None], time: int, fresh
     return "stale" if stored.time < time - freshness else stored
 
 
-def key_of(lookup: Lookup, payload: Mapping[str, Any]) -> Key | None:
+def key_of(lookup: Lookup, payload: Mapping[str, Any]) -> LookupKey | None:
     """Return an event's key for the lookup; None if a field is null or not a 64-bit whole number.
 
     >>> from flows.core.features.plan import Input
@@ -100,6 +101,6 @@ def key_of(lookup: Lookup, payload: Mapping[str, Any]) -> Key | None:
 
 
 def _whole(value: float | None) -> int | None:
-    if value is None or value != int(value) or int(value) not in _INT64:
+    if value is None or value != int(value) or int(value) not in INT64:
         return None
     return int(value)

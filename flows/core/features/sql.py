@@ -1,7 +1,7 @@
 """SQL for DuckDB that computes the features of a view from its declaration.
 
 It is the oracle of `driftline verify features` and shares no code with the engine. Each question is joined
-with the records of its key in the longest window, and a feature is an aggregate over those of its own window.
+with the records of its key in the longest window. A feature is an aggregate over the records of its window.
 
 It reads two kinds of table. `questions` has `n`, `id`, `time` (ms), `partition`, the entities' keys, the
 features as served under their full names, and the next offset to read of each stream. A stream's table has
@@ -66,7 +66,7 @@ def comparison(view: View, bits: Mapping[str, int], first: int, last: int) -> st
 
 
 def comparison_as_arrived(view: View, bits: Mapping[str, int], questions: Sequence[int]) -> str:
-    """Return the same for the given `n`, over only the records read when the question was answered."""
+    """Return the comparison of the given `n`, over only the records read when the question was answered."""
     which = f"n IN ({', '.join(map(str, questions))})"
     return _comparison(view, bits, which, f"NOT {_came_later(view)}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.core.features.batch import Question
 from flows.core.features.plan import Dtype, FeaturePlan, Input, Output, Transform
+from flows.core.stream.fields import INT64
 from flows.core.stream.times import milliseconds
 
 Function = Callable[[dict[str, list[Any]]], Mapping[str, Sequence[Any]]]
@@ -99,7 +100,7 @@ def fitted(output: Output, value: Any) -> Any:
             raise ValueError(f"{output.name} must be finite or None, got {value}")
         return number
     if output.dtype == "int" and (isinstance(value, Integral) or _is_whole(value)):
-        if int(value) not in _INT64:
+        if int(value) not in INT64:
             raise ValueError(f"{output.name} must fit into 64 bits, got {value}")
         return int(value)
     raise TypeError(f"{output.name} must be {_DTYPES[output.dtype]} or None, got {value!r:.100}")
@@ -109,5 +110,4 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer()
 
 
-_INT64 = range(-(2**63), 2**63)
 _DTYPES: Mapping[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a string"}

@@ -12,7 +12,7 @@ from flows.errors import StaleSnapshot
 class CandidateIntake:
     """Makes each candidate of a pipeline and task the challenger, once and in order.
 
-    `sequence` is that of the last candidate; candidates have the sequence of the drift signal they answer.
+    `sequence` is that of the last candidate; a candidate has that of the drift signal it answers.
     """
 
     def __init__(self, pipeline: str, task: str, sealer: Sealer, sequence: int) -> None:
@@ -31,14 +31,14 @@ class CandidateIntake:
         if (announced.pipeline, announced.task, announced.role) != (self._pipeline, self._task, "candidate"):
             raise StaleSnapshot(
                 f"a candidate must be one of pipeline {self._pipeline!r} and task {self._task!r}, got "
-                f"{announced.role} of {announced.pipeline!r} and {announced.task!r}; it was not taken"
+                f"{announced.role} of {announced.pipeline!r} and {announced.task!r}; it was ignored"
             )
-        if announced.version in learner.lineage:  # taken before
+        if announced.version in learner.lineage:  # a repetition
             return
         if announced.sequence <= self.sequence:
             raise StaleSnapshot(
                 f"a candidate must answer a drift signal after number {self.sequence}, got one for "
-                f"{announced.sequence}; it was not taken"
+                f"{announced.sequence}; it was ignored"
             )
         message = ModelMessage(
             announced.pipeline,

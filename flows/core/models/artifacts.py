@@ -11,7 +11,7 @@ from flows.errors import SnapshotError, StoreError, SupersededSnapshot
 
 
 class Artifacts(Protocol):
-    """Where large estimators are stored, each under a name of its own."""
+    """The store of large estimators, each under its own name."""
 
     def put(self, name: str, content: bytes) -> None:
         """Store an artifact durably, or do nothing if it is there; raises `StoreError`."""
@@ -60,8 +60,8 @@ class LargeEstimators:
         hashed = hmac.compare_digest(sha256(artifact).hexdigest(), reference.sha256)
         if not hashed or not self._key.verifies(content, artifact[: SigningKey.SIZE]):
             raise SnapshotError(
-                f"artifact {name} must have the SHA-256 and the signature that its message gives, and has "
-                "not; it was not read. Restore it, or wait for the next snapshot"
+                f"artifact {name} does not have the SHA-256 and the signature that its message gives; it was "
+                "not read. Restore it, or wait for the next snapshot"
             )
         return content
 

@@ -67,11 +67,6 @@ def _check_finite(features: Features) -> None:
             raise ArithmeticError(f"feature {name!r} is {value}")
 
 
-def first_model(estimator: Any, task: Task = BINARY) -> Model:
-    """Return the untrained model that predictor and learner of a pipeline start with."""
-    return Model("v1", estimator, task=task)
-
-
 class ModelMessage(NamedTuple):
     """A model and its role, as published on the models topic.
 

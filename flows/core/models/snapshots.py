@@ -1,7 +1,7 @@
 """Signed snapshots: nothing is unpickled before its signature is verified, and then only known classes are.
 
 A model travels as one JSON object with an HMAC-SHA256 of the whole in a header, so that neither the estimator
-nor its role can be altered. A small estimator is in the object; of a large one the object holds the size and
+nor its role can be altered. A small estimator is in the object. For a large one the object holds the size and
 the SHA-256, and the artifact store the content. A flow's state begins with its format and its signature.
 """
 
@@ -106,7 +106,7 @@ class Sealer:
         """Return the signed record of a model for the models topic; raises as `seal` does.
 
         The sink writes no id twice. The id of a candidate is that of the signal it answers; every other
-        message has an id of its own, even if another secret signed one for the same model.
+        message has its own id, even if another secret signed one for the same model.
         """
         body, signature = self.seal(message, content)
         version = message.model.version

@@ -2,7 +2,7 @@
 
 The table of a pipeline's models holds what the declared model refers to, and the classes of all modules that
 the model's modules import, because a tree creates its leaves only while it learns. It holds a function only
-if the declaration refers to it. So a signed snapshot reaches no other code, whatever its opcodes say.
+if the declaration refers to it. So no opcode of a signed snapshot reaches other code.
 """
 
 import importlib

@@ -10,7 +10,7 @@ from flows.core.features.transforms import Transformer
 from flows.core.models.announcements import Announcement
 from flows.core.models.model import Lineup
 from flows.core.models.snapshots import Sealer
-from flows.core.serving import prediction_message as predictions
+from flows.core.serving import prediction_message
 from flows.core.serving.scoring import EventScorer
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter
@@ -111,10 +111,10 @@ class Predictor:
             prediction = self._scorer.predict(question, vector, self.lineup, self._failed)
         except Exception as fault:  # user code: one event must not stop the flow
             return self._dead(record, "model", fault)
-        published = tuple(h for h in record.headers if h[0] == predictions.PUBLISHED_AT)
+        published = tuple(h for h in record.headers if h[0] == prediction_message.PUBLISHED_AT)
         keys = [question.payload.get(entity) for entity in self._plan.entities]
-        asked = predictions.Asked(keys, question.read, question.moment)
-        return predictions.encode(
+        asked = prediction_message.Asked(keys, question.read, question.moment)
+        return prediction_message.encode(
             self._predictions, record.partition, prediction, self._plan.hash, asked, published
         )
 

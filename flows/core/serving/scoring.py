@@ -27,7 +27,7 @@ class EventScorer:
     ) -> Prediction:
         """Return the prediction for an event with this feature vector.
 
-        Raises whatever the champion raises, since an estimator is the user's code. Challengers that fail to
+        Raises any error of the champion, since an estimator is user code. Challengers that fail to
         score are skipped, and their errors are passed to `failed`.
         """
         served = [*[question.payload.get(name) for name in self._inputs], *vector]

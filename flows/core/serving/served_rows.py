@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from flows.core.features.feature_rows import ViewCheck, parse
 from flows.core.features.plan import KEY_NAMES, FeaturePlan
-from flows.core.features.rows import ViewCheck, parse
 from flows.core.features.windows.sliding import Value
 from flows.core.stream.broker import Record
 from flows.core.stream.checker import check

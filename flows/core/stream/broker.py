@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes | None], ...]
-NO_TIMESTAMP = -1  # the producer set none
 
 
 class TopicPartition(NamedTuple):

@@ -29,7 +29,7 @@ def check(payload: Any, fields: Mapping[str, Field]) -> None:
 class Checker:
     """`check` for one declaration, fast for valid records; it also normalizes values in the payload.
 
-    A `Time` becomes milliseconds, and a `Flag` with values of its own becomes true or false. The fields of
+    A `Time` becomes milliseconds, and a `Flag` with declared values becomes true or false. The fields of
     one type are checked in one loop, without a call for each; `check` then names the fault of a record that
     fails.
     """

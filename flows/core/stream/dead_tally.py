@@ -17,7 +17,7 @@ class Dead(NamedTuple):
 
 
 def dead_of(letter: Outgoing) -> Dead:
-    """Return what the headers of a dead letter say; `dead_letter.dead_letter` wrote them."""
+    """Return the record that the headers of a dead letter describe; `dead_letter.dead_letter` wrote them."""
     headers = {name: (value or b"").decode(errors="replace") for name, value in letter.headers}
     place = headers["topic"], int(headers["partition"]), int(headers["offset"])
     return Dead(*place, headers["reason"], headers["detail"])

@@ -16,7 +16,7 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 
 _YEAR_2001 = 978_307_200_000
 _EARLY = 49 * 86_400_000  # a time up to 2099 is before this when read in a unit 1000 times smaller
-INT64 = (-(2**63), 2**63 - 1)
+INT64 = range(-(2**63), 2**63)
 _NANOSECONDS: dict[TimeUnit, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
@@ -60,8 +60,7 @@ class Key:
         if type(value) is str and self.kind != "integer":
             return KEY_TEXT.fault(value)
         if type(value) is int and self.kind != "text":
-            low, high = INT64
-            return None if low <= value <= high else "must be a 64-bit integer"
+            return None if value in INT64 else "must be a 64-bit integer"
         wanted = {None: "a string or an integer", "text": "a string"}.get(self.kind, "an integer")
         if self.kind:
             return f"must be {wanted}, as the key is declared, got {arguments.shown(value)}"
@@ -183,7 +182,7 @@ class Time:
 
     def _refuse_others(self, value: float, time: int) -> None:
         """Raise ValueError unless `time` (ms) is valid and `value` does not look like another unit."""
-        guess = next((u for u in _NANOSECONDS if u != self.unit and _is_of_our_days(value, u)), None)
+        guess = next((u for u in _NANOSECONDS if u != self.unit and _is_plausible(value, u)), None)
         advice = guess and f"it looks like {_UNIT_NAMES[guess]}: declare Time(unit={guess!r})"
         if not 0 <= time < YEAR_2100:
             hint = f", got {value}; {advice}" if advice else ""
@@ -208,7 +207,7 @@ def _scaled(value: float, nanoseconds: int) -> int:
     return round(time) if isfinite(time) else -1
 
 
-def _is_of_our_days(value: float, unit: TimeUnit) -> bool:
+def _is_plausible(value: float, unit: TimeUnit) -> bool:
     nanoseconds = _NANOSECONDS[unit]
     return _YEAR_2001 * 10**6 <= value * nanoseconds < YEAR_2100 * 10**6
 

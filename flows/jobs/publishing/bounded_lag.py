@@ -35,7 +35,10 @@ class Models(Protocol):
     """Which labels the served model has learned."""
 
     def has_learned(self, label_time: int) -> bool:
-        """Whether the served model has learned the labels up to `label_time` (ms), which the learner read."""
+        """Return whether the served model has learned the labels up to `label_time` (ms).
+
+        The learner must have read them.
+        """
 
 
 class BoundedLag:
@@ -65,7 +68,7 @@ class BoundedLag:
         self._lagging: _Sent | None = None
 
     def is_time(self, event_time: int, held: int | None) -> bool:
-        """Whether the oldest record unread or `held` back is at most the bound older than `event_time`."""
+        """Return whether the oldest record unread or `held` back lags `event_time` by the bound at most."""
         while (chunks := self._oldest()) and event_time - chunks[0].time > self._bound:
             if not self._is_done(chunks[0]):
                 return False
@@ -77,7 +80,7 @@ class BoundedLag:
         self._patience.wait(_POLL, self._stall)
 
     def answered(self, ends: Ends) -> bool:
-        """Whether the predictor has read the events up to `ends`."""
+        """Return whether the predictor has read the events up to `ends`."""
         topic = self._pipeline.events.topic
         return self._is_read(_Sent(0, "predict", topic, _of_topic(topic, ends)))
 
@@ -94,7 +97,7 @@ class BoundedLag:
         return min(waiting, key=lambda chunks: chunks[0].time, default=None)
 
     def _is_done(self, sent: _Sent) -> bool:
-        """Whether the flow has read the chunk and, of labels, the served model has learned them."""
+        """Return whether the flow has read the chunk and, of labels, the served model has learned them."""
         if not self._is_read(sent):
             return False
         return sent.flow != "learn" or self._models is None or self._models.has_learned(sent.time)

@@ -37,7 +37,10 @@ class LearnedLabels:
         self._wanted, self._wanted_since = 0, 0.0  # the label time waited for, and since when (s)
 
     def has_learned(self, label_time: int) -> bool:
-        """Whether the served model has learned the labels up to `label_time` (ms), which the learner read."""
+        """Return whether the served model has learned the labels up to `label_time` (ms).
+
+        The learner must have read them.
+        """
         if label_time <= self._learned:
             return True
         if self._wanted != label_time:

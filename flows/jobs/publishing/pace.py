@@ -12,7 +12,7 @@ class Pace(Protocol):
     """Decides when `publish` sends the next chunk, and when it releases labels."""
 
     def is_time(self, event_time: int, held: int | None) -> bool:
-        """Whether a chunk whose last record is at `event_time` (ms) may be sent.
+        """Return whether a chunk whose last record is at `event_time` (ms) may be sent.
 
         `held` is the event time of the oldest label held back, None if there is none.
         """
@@ -24,7 +24,7 @@ class Pace(Protocol):
         """Note that records were sent up to `ends`, the first of them at event time `first` (ms)."""
 
     def answered(self, ends: Ends) -> bool:
-        """Whether the predictor has read the events up to `ends`."""
+        """Return whether the predictor has read the events up to `ends`."""
 
 
 class SpeedUp:
@@ -36,7 +36,7 @@ class SpeedUp:
         self._remaining = 0.0  # seconds until the next chunk is due
 
     def is_time(self, event_time: int, held: int | None) -> bool:
-        """Whether `event_time` (ms) is due by the clock."""
+        """Return whether `event_time` (ms) is due by the clock."""
         if self._origin is None:
             self._origin = (time.monotonic(), event_time)
         began, first = self._origin

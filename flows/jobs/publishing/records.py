@@ -56,5 +56,5 @@ class FileRecords:
             key = str(payload[self.stream.id]).encode()
             time = self.stream.event_time(payload[self.stream.time])
         except (orjson.JSONDecodeError, TypeError, KeyError, IndexError, ValueError):
-            pass  # a bad line is published as it is, where the user asks for that
+            pass  # with --unchecked a bad line is published unchanged
         return Outgoing(self.stream.topic, line, key, timestamp=time)

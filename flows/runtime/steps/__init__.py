@@ -1,0 +1,1 @@
+"""The steps of the flows, and what they are made of."""

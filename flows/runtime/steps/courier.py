@@ -44,7 +44,7 @@ class Courier:
 
     def wants(self, signal: DriftSignal) -> bool:
         """Return whether the endpoint gets the signal."""
-        return self._target.wants.takes(signal)
+        return self._target.wants.matches(signal)
 
     def put(self, record: Record) -> list[EndedDelivery]:
         """Add an alert; return the alerts that end at once."""
@@ -71,7 +71,7 @@ class Courier:
         return ended
 
     def finish(self) -> list[EndedDelivery]:
-        """Wait for the attempt in progress, lest it be repeated; return the alerts that ended."""
+        """Wait for the attempt in progress, so that it is not repeated; return the alerts that ended."""
         return self._collect(wait=TIMEOUT)
 
     def state(self) -> CourierState:
@@ -90,7 +90,7 @@ class Courier:
         return ended
 
     def _begin(self) -> list[EndedDelivery]:
-        """Begin an attempt if one is due; an alert of another version that cannot be read ends instead."""
+        """Begin an attempt if one is due; an alert that this version cannot read ends as rejected."""
         record = self._outbox.next(_now())
         if record is None:
             return []

@@ -11,7 +11,7 @@ from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, Learni
 from flows.core.learning.messages import signal_record
 from flows.core.models.model import Model, Prediction, Role
 from flows.core.models.tasks import task_of
-from flows.core.serving import prediction_message as predictions
+from flows.core.serving import prediction_message
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter
 from flows.errors import InvalidRecord, SnapshotError, StaleSnapshot, SupersededSnapshot
@@ -56,8 +56,8 @@ class LearnerFeed:
     def take(self, record: Record) -> Iterator[Outgoing]:
         """Feed one record; yields signals, models whose role changed, and dead letters."""
         try:
-            for happening in self._learn(record):
-                yield from self._outgoing(happening, record)
+            for event in self._learn(record):
+                yield from self._outgoing(event, record)
         except InvalidRecord as fault:
             yield self._dead(record, fault.reason, str(fault))
         except SupersededSnapshot:
@@ -80,26 +80,26 @@ class LearnerFeed:
 
     def _served(self, record: Record) -> Prediction:
         """Return the prediction; raises `InvalidRecord` if its scores do not fit the task."""
-        prediction = predictions.decode(record)
+        prediction = prediction_message.decode(record)
         if not all(map(self._task.serves, (prediction.score, *prediction.shadows.values()))):
             raise InvalidRecord("schema", f"its scores are not those of task {self._task.name!r}")
         return prediction
 
-    def _outgoing(self, happening: LearnerEvent, record: Record) -> Iterator[Outgoing]:
-        if isinstance(happening, DriftSignal):
-            if happening.status == "firing":
-                metrics.DRIFT_SIGNALS.labels(happening.kind, happening.detector, happening.severity).inc()
-            yield signal_record(self._drift_topic, happening)
-        elif isinstance(happening, DeadLabel):
-            self._log_fault(happening.error)
-            yield self._dead(happening.record, happening.reason, happening.detail)
-        elif isinstance(happening, LearningFailure):
-            self._log_fault(happening.error)
-            yield self._dead(record, "model", happening.detail)
-        elif isinstance(happening, Outlier):
-            self._gauges.show_outlier(happening)
+    def _outgoing(self, event: LearnerEvent, record: Record) -> Iterator[Outgoing]:
+        if isinstance(event, DriftSignal):
+            if event.status == "firing":
+                metrics.DRIFT_SIGNALS.labels(event.kind, event.detector, event.severity).inc()
+            yield signal_record(self._drift_topic, event)
+        elif isinstance(event, DeadLabel):
+            self._log_fault(event.error)
+            yield self._dead(event.record, event.reason, event.detail)
+        elif isinstance(event, LearningFailure):
+            self._log_fault(event.error)
+            yield self._dead(record, "model", event.detail)
+        elif isinstance(event, Outlier):
+            self._gauges.show_outlier(event)
         else:
-            yield self._model(happening.role, happening.model)
+            yield self._model(event.role, event.model)
 
     def _model(self, role: Role, model: Model) -> Outgoing:
         lineage = self._learner.lineage.get(model.version, {})

@@ -1,4 +1,4 @@
-"""When the metrics and assessments of the learner are published."""
+"""Schedules the metrics and assessments of the learner."""
 
 import time
 

@@ -12,7 +12,7 @@ from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.feast.offline import FAN_IN, OfflineStore
 from flows.adapters.feast.online import OnlineStore
 from flows.adapters.prometheus import metrics
-from flows.core.features import rows as feature_rows
+from flows.core.features import feature_rows
 from flows.core.features.batch import Row
 from flows.core.features.plan import FeaturePlan
 from flows.core.serving.served_rows import AnswerDecoder, ServedRow

@@ -12,7 +12,7 @@ from flows.core.learning.training import train
 from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.models.snapshots import Sealer
 from flows.core.models.tasks import Truth
-from flows.core.serving import prediction_message as predictions
+from flows.core.serving import prediction_message
 from flows.core.stream.broker import Broker, Outgoing, Record, read_since
 from flows.core.stream.dead_letter import dead_letter
 from flows.core.stream.times import in_milliseconds, iso
@@ -82,7 +82,7 @@ class RetrainStep:
         earliest = since - in_milliseconds(self._pipeline.label_wait)
         for record in read_since(broker, self._pipeline.topic("predictions"), earliest):
             try:
-                yield predictions.decode(record)
+                yield prediction_message.decode(record)
             except InvalidRecord:
                 continue
 

@@ -3,7 +3,7 @@
 import logging
 
 from flows.adapters.prometheus import metrics
-from flows.core.features import rows as feature_rows
+from flows.core.features import feature_rows
 from flows.core.features.by_entity import Vectors
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.model import Lineup, Model

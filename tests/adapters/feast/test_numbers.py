@@ -12,8 +12,8 @@ from flows.adapters.feast import offline as feast_offline
 from flows.adapters.feast import online as feast_online
 from flows.core.features.batch import EntityKey
 from flows.core.features.entity import EntityFeatures
+from flows.core.features.feature_rows import RowCheck, decode, encode
 from flows.core.features.plan import Aggregate, FeaturePlan, View
-from flows.core.features.rows import RowCheck, decode, encode
 from flows.core.models.model import Prediction
 from flows.core.serving import prediction_message as predictions
 from flows.core.serving.prediction_message import Asked

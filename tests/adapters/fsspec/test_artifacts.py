@@ -88,7 +88,7 @@ def test_an_altered_artifact_is_not_unpickled(tmp_path, change):
     store = artifact_store(str(tmp_path), "p")
     body, signature = sealer(store).seal(large())
     altered(tmp_path, change)
-    with pytest.raises(SnapshotError, match=r"must have the SHA-256 .* it was not read"):
+    with pytest.raises(SnapshotError, match=r"does not have the SHA-256 .* it was not read"):
         sealer(store).open(body, signature)
 
 

@@ -169,7 +169,7 @@ def test_a_locked_log_refuses_the_batch_and_says_so(path: Path, monkeypatch: pyt
     producer = LogBroker(path).producer()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(DeliveryError, match=r"log\.db did not take 1 records: database is locked"):
+    with pytest.raises(DeliveryError, match=r"log\.db did not accept 1 records: database is locked"):
         producer.send([Outgoing("a", b"")])
     other.execute("ROLLBACK")
     assert producer.send([Outgoing("a", b"")]) == {A: 1}

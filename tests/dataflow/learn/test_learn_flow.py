@@ -209,7 +209,7 @@ def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_ru
         of.send(world(running))
     for batches in crashes:
         with pytest.raises(RuntimeError):
-            run_flow(replace(engines[0], watch=CrashAfter(batches)), "learn", until=lambda _: False)
+            run_flow(replace(engines[0], telemetry=CrashAfter(batches)), "learn", until=lambda _: False)
     for running in engines:
         run_flow(running, "learn")
 
@@ -244,7 +244,7 @@ def test_a_settled_contest_stays_settled_after_a_crash(project: Project, batches
     project.send([challenger(running, labels=50)])
     project.send(world(running, shadow="v2"))
     with pytest.raises(RuntimeError):
-        run_flow(replace(running, watch=CrashAfter(batches)), "learn", until=lambda _: False)
+        run_flow(replace(running, telemetry=CrashAfter(batches)), "learn", until=lambda _: False)
     run_flow(running, "learn")
     verdicts = [
         m for m in (running.sealer().read(r) for r in project.records("models")) if m.role == "retired"
@@ -282,7 +282,7 @@ def test_what_was_learned_but_not_yet_published_when_the_flow_crashed_is_publish
         return True
 
     with pytest.raises(RuntimeError):
-        run_flow(replace(running, watch=CrashAtGarbage()), "learn", until=crash_when_all_is_stored)
+        run_flow(replace(running, telemetry=CrashAtGarbage()), "learn", until=crash_when_all_is_stored)
     assert running.sealer().read(project.records("models")[-1]).model.learned < 201
     run_flow(running, "learn")
     assert project.values("metrics")[-1]["labels"] == 201

@@ -16,7 +16,7 @@ from redis import Redis
 
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.features.batch import Row
-from flows.core.features.rows import encode
+from flows.core.features.feature_rows import encode
 from flows.core.stream.broker import Broker, Outgoing
 from flows.core.stream.dead_letter import read
 from flows.runtime.engine import Engine

@@ -9,7 +9,7 @@ import pytest
 from harness import CrashAfter, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
 
-from flows.core.features.rows import decode
+from flows.core.features.feature_rows import decode
 from flows.core.models.model import Model, ModelMessage
 from flows.core.stream.broker import Outgoing
 from flows.runtime.engine import Engine
@@ -152,7 +152,7 @@ def test_a_crash_between_writing_and_storing_the_state_repeats_no_prediction(
     project.send(traffic(300))
     running = project.engine()
     with pytest.raises(RuntimeError):
-        run_flow(replace(running, watch=CrashAfter(batches)), "predict", until=lambda _: False)
+        run_flow(replace(running, telemetry=CrashAfter(batches)), "predict", until=lambda _: False)
     assert 0 < len(project.values("predictions")) < 300
     run_flow(running, "predict")
     assert [p["id"] for p in project.values("predictions")] == [f"F{n:05}" for n in range(300)]
@@ -164,7 +164,7 @@ def test_predictions_after_a_crash_are_those_of_a_run_without_one(project: Proje
     running = project.engine()
     for batches in (3, 5):
         with pytest.raises(RuntimeError):
-            run_flow(replace(running, watch=CrashAfter(batches)), "predict", until=lambda _: False)
+            run_flow(replace(running, telemetry=CrashAfter(batches)), "predict", until=lambda _: False)
     run_flow(running, "predict")
     clean = applied.copy_to(project.directory.with_name("clean"))
     clean.send(traffic(300))

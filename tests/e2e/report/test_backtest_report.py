@@ -16,7 +16,7 @@ from flows.backtest.backtest import Progress
 from flows.backtest.contents import Report
 from flows.backtest.page import render
 from flows.backtest.recorder import POINTS, BacktestRecorder
-from flows.backtest.report import backtest_summary
+from flows.backtest.summary import backtest_summary
 from flows.core.drift.features import ComparedWindow, FeaturePolicy
 from flows.core.drift.levels import Position
 from flows.core.drift.monitor import MonitorSettings

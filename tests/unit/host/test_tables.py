@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from flows.backtest.report import print_backtest
+from flows.backtest.summary import print_backtest
 from flows.host.printable import PrintableFormatter, printable, printable_json
 from flows.host.tables import console, print_line, print_table
 

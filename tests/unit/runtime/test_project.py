@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.errors import ConfigError
-from flows.runtime.project import find, load
+from flows.runtime.project import find_project, load_project
 
 DECLARATION = """
 from river import linear_model
@@ -47,14 +47,14 @@ def declare(directory: Path, table: str) -> None:
 
 def fault(directory: Path) -> str:
     with pytest.raises(ConfigError) as error:
-        load(directory)
+        load_project(directory)
     text = str(error.value)
     assert "\n" not in text
     return text
 
 
 def test_a_project_names_its_feature_repository_and_its_pipelines(project):
-    loaded = load(project)
+    loaded = load_project(project)
     assert loaded.directory == project
     assert loaded.feature_repo == project / "features"
     assert list(loaded.pipelines) == ["fraud"]
@@ -65,19 +65,19 @@ def test_a_project_is_found_from_any_directory_in_it(project):
     deep = project / "a" / "b"
     deep.mkdir(parents=True)
     (project / "a" / "pyproject.toml").write_text("[project]\nname = 'a part without a table of its own'\n")
-    assert find(deep) == find(project) == project
+    assert find_project(deep) == find_project(project) == project
 
 
 def test_the_closest_project_is_found(project):
     inner = project / "inner"
     inner.mkdir()
     (inner / "driftline.toml").write_text('pipelines = ["inner.module"]')
-    assert find(inner) == inner
+    assert find_project(inner) == inner
 
 
 def test_a_driftline_toml_is_the_table_itself_and_goes_before_pyproject(project):
     (project / "driftline.toml").write_text('feature_repo = "features"\npipelines = ["shop.returns"]')
-    assert list(load(project).pipelines) == ["returns"]
+    assert list(load_project(project).pipelines) == ["returns"]
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_the_feature_repository_is_called_so_by_default(project):
     declare(project, 'pipelines = ["shop.fraud"]')
     assert "there is no directory" in fault(project)
     (project / "feature_repo").mkdir()
-    assert load(project).feature_repo == project / "feature_repo"
+    assert load_project(project).feature_repo == project / "feature_repo"
 
 
 def test_a_directory_that_is_in_no_project_is_told_how_to_become_one(tmp_path):
     with pytest.raises(ConfigError, match=r"add a \[tool.driftline\] table"):
-        find(tmp_path)
+        find_project(tmp_path)
     assert "has no [tool.driftline] table" in fault(tmp_path)
 
 
@@ -214,7 +214,7 @@ def test_a_pipeline_may_read_what_another_one_writes_but_no_name_that_differs_in
     declare(project, 'feature_repo = "features"\npipelines = ["shop.fraud", "shop.next"]')
     text = DECLARATION.format(name="next")
     (project / "shop" / "next.py").write_text(text.replace('"events"', '"fraud.predictions"'))
-    assert list(load(project).pipelines) == ["fraud", "next"]
+    assert list(load_project(project).pipelines) == ["fraud", "next"]
     del sys.modules["shop.next"]
     (project / "shop" / "next.py").write_text(text.replace('"events"', '"fraud_predictions"'))
     said = fault(project)
@@ -231,12 +231,12 @@ def test_a_key_that_is_none_is_refused_with_the_nearest(project, key, said):
 
 
 def test_the_only_pipeline_need_not_be_named(project):
-    assert load(project).pipeline().name == load(project).pipeline("fraud").name == "fraud"
+    assert load_project(project).pipeline().name == load_project(project).pipeline("fraud").name == "fraud"
 
 
 def test_of_several_pipelines_one_must_be_named_and_the_choice_is_told(project):
     declare(project, 'feature_repo = "features"\npipelines = ["shop.returns", "shop.fraud"]')
-    loaded = load(project)
+    loaded = load_project(project)
     assert loaded.pipeline("returns").name == "returns"
     with pytest.raises(ConfigError, match=r"has several pipelines; choose .* among: fraud, returns"):
         loaded.pipeline()
@@ -245,7 +245,7 @@ def test_of_several_pipelines_one_must_be_named_and_the_choice_is_told(project):
 
 
 def test_this_repository_is_a_project_with_the_flights_in_it():
-    loaded = load(find(Path(__file__).parent))
+    loaded = load_project(find_project(Path(__file__).parent))
     assert loaded.pipeline("flight_delays").labels.topic == "flight_labels"
     assert loaded.feature_repo.name == "feature_repo"
 
@@ -260,8 +260,8 @@ def test_a_project_in_a_parent_directory_of_another_owner_is_not_imported(projec
     with pytest.raises(
         ConfigError, match=r"must be owned by you or root .* were not imported\. If you trust it"
     ):
-        find(deep)
-    assert find(project) == project  # going there is the word that it is trusted
+        find_project(deep)
+    assert find_project(project) == project  # going there is the word that it is trusted
 
 
 @pytest.mark.parametrize("path", ["", "pyproject.toml"])
@@ -270,6 +270,6 @@ def test_a_project_in_a_parent_directory_that_anybody_can_write_is_not_imported(
     deep.mkdir()
     (project / path).chmod(0o777)
     with pytest.raises(ConfigError, match=r"writable by nobody else, got .* with mode 0777"):
-        find(deep)
+        find_project(deep)
     (project / path).chmod(0o775)  # a group is made by somebody with the right to
-    assert find(deep) == project
+    assert find_project(deep) == project

@@ -15,7 +15,7 @@ reference starts. A column has drifted if the difference is both significant and
 
 With a period, such as a day, each window is compared with reference rows of the same phases, so a window of
 nights is no drift. Nulls are ignored here; data quality covers them. The prediction is a column like any
-other: a detector of its own over it finds prediction drift.
+other: a separate detector over it finds prediction drift.
 """
 
 from flows.core.drift.features.detector import FeatureDrift

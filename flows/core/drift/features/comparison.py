@@ -19,7 +19,7 @@ from flows.core.drift.statistics import Integers
 
 
 class ColumnGroup:
-    """The columns `watched`, whose windows fill in the same time `fill` (ms): their reference and window.
+    """The reference and the window of the columns `watched`, whose windows all take `fill` ms to fill.
 
     A full reference joins the comparison at the start of the next window, so all columns are compared over
     the same window.

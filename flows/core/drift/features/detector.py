@@ -10,10 +10,8 @@ import numpy as np
 from flows.core.drift.columns import NOT_COMPARED, ColumnKind
 from flows.core.drift.features.comparison import ColumnGroup
 from flows.core.drift.features.policy import ComparedWindow, DriftedColumn, FeatureAlarm, FeaturePolicy
-from flows.core.drift.levels import Cleared, Gate, Level, Position
+from flows.core.drift.levels import NAMED, Cleared, Gate, Level, Position
 from flows.core.drift.statistics import Integers
-
-_NAMED = 5
 
 
 class FeatureDrift:
@@ -113,7 +111,7 @@ class FeatureDrift:
 
     def _judge(self, time: int, position: Position) -> list[FeatureAlarm | Cleared]:
         furthest, policy = self._compare(), self._policy
-        self.furthest = tuple(furthest[:_NAMED])
+        self.furthest = tuple(furthest[:NAMED])
         moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
         since, width, self._width = self._since, self._width, 0
         psi = dict.fromkeys(self._columns) | {each.column: each.psi for each in furthest}

@@ -1,4 +1,4 @@
-"""What is declared for feature drift, and what is found."""
+"""The settings of feature drift, and its findings."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

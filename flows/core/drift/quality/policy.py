@@ -1,4 +1,4 @@
-"""What is declared for data quality, and what is found."""
+"""The settings of data quality, and its findings."""
 
 from typing import Literal, NamedTuple
 

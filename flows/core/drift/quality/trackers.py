@@ -1,4 +1,4 @@
-"""What is counted for data quality: the rate of events, and the bad values of each column."""
+"""Counts for data quality: the rate of events, and the bad values of each column."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence

@@ -28,7 +28,7 @@ from flows.core.features.windows.methods import methods
 Value = int | float | str | None
 Outcome = Literal["added", "duplicate", "late"]
 
-_LONG_AGO = -(2**62)
+LONG_AGO = -(2**62)
 _NO_IDS: list[str] = []
 _HEAD = Struct("<qqI")
 
@@ -68,8 +68,8 @@ class WindowState:
         self.ids: list[str] = [] if layout.excludes_own else _NO_IDS
         self.seen: dict[str, int] = {}  # id to time
         self.base = 0  # number of records dropped so far
-        self.newest = _LONG_AGO  # the newest time seen, of a record or a question
-        self.newest_record = _LONG_AGO
+        self.newest = LONG_AGO  # the newest time seen, of a record or a question
+        self.newest_record = LONG_AGO
 
     def add(self, time: int, record_id: str, values: Sequence[Any]) -> Outcome:
         """Add a record; one with a known id, or later than the lateness, changes nothing."""

@@ -15,9 +15,8 @@ import orjson
 
 from flows.core.features.plan import View
 from flows.core.features.windows.partials import Partial, kind_of, partial
-from flows.core.features.windows.sliding import Outcome, Value
+from flows.core.features.windows.sliding import LONG_AGO, Outcome, Value
 
-_LONG_AGO = -(2**62)
 _HEAD = Struct("<qq")
 
 
@@ -61,7 +60,7 @@ class TileState:
         self._tiles: dict[int, list[Partial]] = {}
         self._order: list[int] = []  # tile numbers, sorted
         self._seen: dict[str, int] = {}
-        self._newest = self.newest_record = _LONG_AGO
+        self._newest = self.newest_record = LONG_AGO
         self._answered: int | None = None  # the last tile of the cached answers
         self._answers: list[list[Partial]] = []  # by window
 

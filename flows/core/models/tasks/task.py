@@ -21,7 +21,7 @@ class ErrorMeasure(Protocol):
 
 
 class Task(ABC):
-    """The operations of a task. A task has no state of its own."""
+    """The operations of a task. A task has no state."""
 
     name: TaskName
     target: type[Field]  # the type of the label field that holds the truth
@@ -62,7 +62,7 @@ class Task(ABC):
 
     @abstractmethod
     def metric_input(self, score: Any, truth: Any) -> Any:
-        """Return what River's metrics over scores take as `y_pred` beside `truth`; None to skip it."""
+        """Return the `y_pred` for River's metrics over scores; None to skip the event."""
 
     @abstractmethod
     def loss(self, score: Any, truth: Any) -> float:

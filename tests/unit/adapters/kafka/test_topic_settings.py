@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from flows.adapters.kafka.topic_settings import Role, judge
+from flows.adapters.kafka.topic_settings import TopicRole, judge
 from flows.adapters.kafka.topics import COMPACTED, ROOMY, TOPIC
 
 DEFAULTS = {
@@ -17,8 +17,8 @@ DEFAULTS = {
 }
 
 
-@pytest.mark.parametrize("role", get_args(Role))
-def test_topics_that_the_engine_makes_are_right(role: Role) -> None:
+@pytest.mark.parametrize("role", get_args(TopicRole))
+def test_topics_that_the_engine_makes_are_right(role: TopicRole) -> None:
     settings = TOPIC | (COMPACTED if role == "models" else {}) | ({} if role == "input" else ROOMY)
     assert judge(role, settings) == ([], [])
     assert judge(role, {}) == ([], [])
@@ -56,7 +56,7 @@ COMPACT = {"cleanup.policy": "compact"}
     ],
 )
 def test_settings_that_make_results_wrong_are_faults_and_those_that_spoil_something_warnings(
-    role: Role, settings: dict[str, str], faults: list[str], warnings: list[str]
+    role: TopicRole, settings: dict[str, str], faults: list[str], warnings: list[str]
 ) -> None:
     verdict = judge(role, settings)
     for found, wanted in ((verdict.faults, faults), (verdict.warnings, warnings)):

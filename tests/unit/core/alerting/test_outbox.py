@@ -209,8 +209,8 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header, seconds):
 )
 def test_a_filter_wants_what_is_in_each_of_its_sets_and_an_empty_one_wants_all(wanted, takes):
     chosen = AlertFilter(**{name: frozenset(values) for name, values in wanted.items()})
-    assert chosen.takes(signal(1)) is takes
-    assert chosen.takes(replace(signal(1), status="resolved")) is takes
+    assert chosen.matches(signal(1)) is takes
+    assert chosen.matches(replace(signal(1), status="resolved")) is takes
 
 
 def test_more_alerts_than_may_wait_end_as_failed_and_those_that_wait_are_not_touched():

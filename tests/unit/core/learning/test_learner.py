@@ -20,7 +20,7 @@ from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
 from flows.core.learning import learner as module
 from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure, Policy, RoleChange
-from flows.core.models.model import Model, ModelMessage, Prediction, first_model
+from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.models.snapshots import Sealer
 from flows.core.models.tasks import TASKS
 from flows.core.stream.broker import Record
@@ -53,7 +53,7 @@ def estimator() -> Any:
 
 def learner(champion: Any = None, policy: Policy = POLICY) -> Learner:
     make = lambda: metrics.ROCAUC(n_thresholds=20) + metrics.LogLoss()  # noqa: E731
-    return Learner("p", policy, NAMES, first_model(champion or estimator()), Evaluation(make))
+    return Learner("p", policy, NAMES, Model("v1", champion or estimator()), Evaluation(make))
 
 
 def prediction(event_id: str, score: Any = 0.5, time: int = START, **more: Any) -> Prediction:
@@ -94,7 +94,7 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
             order.append("learn")
 
     monkeypatch.setattr(module, "ConceptDrift", Detector)
-    learning = Learner("p", POLICY, NAMES, first_model(Pupil()), Evaluation(Metric))
+    learning = Learner("p", POLICY, NAMES, Model("v1", Pupil()), Evaluation(Metric))
     join(learning, "a", truth=False, score=0.25)
     detected = ("detect", 0.0625, False, START, Position("labels", 0, 0))
     assert order == ["evaluate", "evaluate", "evaluate", detected, "learn"]
@@ -444,7 +444,7 @@ ANOMALY = TASKS["anomaly"]
 
 
 def watching() -> Learner:
-    model = first_model(Detector(), ANOMALY)
+    model = Model("v1", Detector(), task=ANOMALY)
     return Learner("p", POLICY, NAMES, model, Evaluation(ANOMALY.metrics, ANOMALY))
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from river import datasets, linear_model, preprocessing, tree
 
-from flows.backtest.report import roc_auc
+from flows.backtest.summary import roc_auc
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
 from flows.core.learning.learner import Learner, LearnerEvent, Outlier, Policy
 from flows.core.learning.outliers import LABEL, RENEWED, OutlierFilter, Outliers, OutlierValue, Ranges
 from flows.core.learning.training import train
-from flows.core.models.model import Model, ModelMessage, Prediction, first_model
+from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.models.snapshots import Sealer
 from flows.core.models.tasks import TASKS
 from flows.core.stream.broker import Record
@@ -58,7 +58,7 @@ SEALER = Sealer(b"s" * 32, [Notebook()])
 def learner(model: Any, outliers: Outliers = "skip", task: str = "binary", block: int = 500) -> Learner:
     policy = Policy(10**9, 0.002, 1000, 0, 0.01, 50_000, block, outliers=outliers)
     kind = TASKS[task]
-    return Learner("p", policy, NAMES, first_model(model, kind), Evaluation(kind.metrics, kind))
+    return Learner("p", policy, NAMES, Model("v1", model, task=kind), Evaluation(kind.metrics, kind))
 
 
 def prediction(number: int, features: Sequence[Any], score: Any = 0.5, **shadows: Any) -> Prediction:

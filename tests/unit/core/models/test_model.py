@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import linear_model, preprocessing, tree
 
-from flows.core.models.model import Lineup, Model, first_model
+from flows.core.models.model import Lineup, Model
 from flows.core.models.tasks import UNDECIDED
 
 
@@ -39,7 +39,7 @@ def test_a_score_is_the_probability_that_the_target_is_true():
 
 def test_a_classifier_of_river_that_has_seen_no_label_is_undecided():
     assert Model("v1", tree.HoeffdingTreeClassifier()).score({"a": 1.0}) == UNDECIDED == 0.5
-    assert first_model(linear_model.LogisticRegression()).score({"a": 1.0}) == 0.5
+    assert Model("v1", linear_model.LogisticRegression()).score({"a": 1.0}) == 0.5
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
@@ -49,7 +49,7 @@ def test_a_score_that_is_no_finite_number_is_an_error(value):
 
 
 def test_a_scaler_that_one_infinity_poisoned_is_told_by_its_score():
-    model = first_model(preprocessing.StandardScaler() | linear_model.LogisticRegression())
+    model = Model("v1", preprocessing.StandardScaler() | linear_model.LogisticRegression())
     for value in (1.0, 1e300, 2.0, 3.0):
         model.learn({"a": value}, True)
     with pytest.raises(ArithmeticError):
@@ -58,7 +58,7 @@ def test_a_scaler_that_one_infinity_poisoned_is_told_by_its_score():
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 def test_a_feature_that_is_no_finite_number_is_neither_scored_nor_learned(value):
-    model = first_model(preprocessing.StandardScaler() | linear_model.LogisticRegression())
+    model = Model("v1", preprocessing.StandardScaler() | linear_model.LogisticRegression())
     model.learn({"a": 1.0, "b": 2.0}, True)
     before = model.score({"a": 1.0, "b": 3.0})
     with pytest.raises(ArithmeticError, match=f"feature 'b' is {value}"):
@@ -68,7 +68,7 @@ def test_a_feature_that_is_no_finite_number_is_neither_scored_nor_learned(value)
 
 
 def test_learning_counts_the_labels_and_says_what_went_wrong():
-    model = first_model(linear_model.LogisticRegression())
+    model = Model("v1", linear_model.LogisticRegression())
     assert model.learn({"a": 1.0}, True) is None
     assert model.learned == 1
     assert isinstance(model.learn({"a": "a string"}, True), TypeError)
@@ -76,7 +76,7 @@ def test_learning_counts_the_labels_and_says_what_went_wrong():
 
 
 def test_the_first_model_has_learned_nothing():
-    model = first_model(linear_model.LogisticRegression())
+    model = Model("v1", linear_model.LogisticRegression())
     assert (model.version, model.learned) == ("v1", 0)
 
 

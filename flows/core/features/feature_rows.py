@@ -9,11 +9,10 @@ from flows.core.features.batch import Row
 from flows.core.features.plan import KEY_NAMES, KEY_TYPES, Aggregate, Dtype, View
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.checker import EXACT, check
-from flows.core.stream.fields import Field, Text
+from flows.core.stream.fields import INT64, Field, Text
 from flows.core.stream.times import is_milliseconds
 from flows.errors import InvalidRecord
 
-_INT64 = range(-(2**63), 2**63)
 _KINDS: dict[Dtype, tuple[type, ...]] = {
     "int": (int, type(None)),
     "float": (float, int, type(None)),
@@ -83,7 +82,7 @@ class ViewCheck:
     def _fitted(self, aggregate: Aggregate, value: Any) -> Any:
         if aggregate.dtype == "float" and type(value) in (int, bool):
             return float(value)
-        if aggregate.dtype == "int" and type(value) is int and value in _INT64:
+        if aggregate.dtype == "int" and type(value) is int and value in INT64:
             return value
         if aggregate.dtype == "int" and type(value) is int:
             raise self._invalid(f"feature {aggregate.name!r} must fit into 64 bits, got {value}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from signals import CONCEPT_ALARM as SIGNAL
 
-from flows.backtest.report import (
+from flows.backtest.summary import (
     backtest_failure,
     backtest_summary,
     backtest_warning,

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.features.batch import Row
+from flows.core.features.feature_rows import RowCheck, decode, encode
 from flows.core.features.plan import Aggregate, View
-from flows.core.features.rows import RowCheck, decode, encode
 from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
 
