@@ -40,16 +40,19 @@ from flows.settings import SETTINGS
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [
     ROOT / "README.md",
     CONTRIBUTING,
     *sorted((ROOT / "docs").glob("*.md")),
+    *HOW_TO,
     *DECISIONS,
     *EXAMPLES,
 ]
-HOW_TO, REFERENCE, ARCHITECTURE, GUARANTEES, RUNBOOK = (
-    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "guarantees", "runbook")
+PIPELINE = ROOT / "docs" / "how-to" / "pipeline.md"
+REFERENCE, ARCHITECTURE, GUARANTEES, RUNBOOK = (
+    ROOT / "docs" / f"{name}.md" for name in ("reference", "architecture", "guarantees", "runbook")
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
@@ -177,7 +180,7 @@ def test_the_reasons_of_dead_letters_are_those_of_the_code():
 
 
 def test_the_functions_of_features_are_those_of_the_code():
-    sentence = re.search(r"the functions ([^;]*);", HOW_TO.read_text())
+    sentence = re.search(r"the functions ([^;]*);", PIPELINE.read_text())
     assert sentence
     assert set(re.findall(r"`([a-z_]+)`", sentence[1])) == set(FUNCTIONS)
 
