@@ -1,4 +1,4 @@
-"""The server of health and webhooks, over real sockets of clients that misbehave."""
+"""The HTTP server of health and webhooks, with clients that misbehave."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""Topics that exist already: their settings are read from Kafka and judged before anything runs."""
+"""Existing topics: `apply` reads and checks their settings."""
 
 from typing import get_args
 

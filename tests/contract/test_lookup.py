@@ -1,4 +1,4 @@
-"""One suite for the table behind the lookups: SQLite and a real Redis, written by Feast itself."""
+"""The contract of lookups, on SQLite and a real Redis that Feast wrote."""
 
 import logging
 import os

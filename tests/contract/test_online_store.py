@@ -1,4 +1,4 @@
-"""One suite for the online stores: SQLite, and a real Redis."""
+"""The contract of online stores, on SQLite and a real Redis."""
 
 import shutil
 import socket

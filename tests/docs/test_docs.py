@@ -1,4 +1,4 @@
-"""What the documentation says is true: its tables, its code, its commands, its links."""
+"""The documentation is true: its tables, code, commands and links."""
 
 import html
 import os

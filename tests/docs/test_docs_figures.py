@@ -1,4 +1,4 @@
-"""Figures, defaults and trees in the documentation are those of the code."""
+"""Figures, defaults and trees in the documentation equal those of the code."""
 
 import ast
 import importlib

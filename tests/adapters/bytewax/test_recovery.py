@@ -1,4 +1,4 @@
-"""What a crash leaves in Bytewax's recovery store, and that it is not taken for state."""
+"""Removal of the unfinished snapshots that a crash leaves in Bytewax's recovery store."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""A state that the recovery store would not take."""
+"""A state that is too large for the recovery store."""
 
 import bytewax.operators as op
 import pytest

@@ -1,4 +1,4 @@
-"""Nothing that is known after a flight's scheduled departure reaches its prediction, and why that matters."""
+"""Nothing known only after a flight's scheduled departure reaches its prediction; the effect of a leak."""
 
 import shutil
 from collections.abc import Iterator, Sequence

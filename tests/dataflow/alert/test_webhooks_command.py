@@ -1,4 +1,4 @@
-"""`driftline webhooks`: what it posts, and what it says came of it."""
+"""`driftline webhooks`: the requests that it posts, and the result that it prints."""
 
 import base64
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`driftline dead-letters`: what it lists, shows and sends again."""
+"""`driftline dead-letters`: list, show and replay."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The training set: what was served beside its label, the same whether Feast joins it or not."""
+"""The training set: served features joined with labels, equal with and without Feast's join."""
 
 from collections.abc import Sequence
 from dataclasses import replace

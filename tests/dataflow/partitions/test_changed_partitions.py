@@ -1,4 +1,4 @@
-"""The declared `partitions` are changed while topics and states of before are there."""
+"""A change of the declared `partitions` with existing topics and states."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""A predict flow that starts with a backfill's seed answers as one that read the history itself."""
+"""A predict flow that starts from a seed predicts like one that read the history."""
 
 import sqlite3
 from collections.abc import Sequence

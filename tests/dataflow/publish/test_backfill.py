@@ -1,4 +1,4 @@
-"""Features from history: parquet files as the records of topics, and what a backfill makes of records."""
+"""Backfill: parquet files as the records of topics, and the features computed from them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

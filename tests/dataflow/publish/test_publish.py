@@ -1,4 +1,4 @@
-"""Publishing in event-time order on the embedded log, with flows that read on each time they are asked."""
+"""Publishing in event-time order, on the embedded log, with simulated flows."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing

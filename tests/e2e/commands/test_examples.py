@@ -1,4 +1,4 @@
-"""The examples of docs/examples, and a pipeline that declares everything, by the command as users give it."""
+"""The projects of docs/examples, and a pipeline that declares every field, run by the command."""
 
 import shutil
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""A person's mistake is one clear line on standard error that says what to do, never a stack trace."""
+"""A mistake of the user is one line on standard error that says what to do, without a traceback."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""`driftline publish`: what it refuses, what it waits for, and how a replay is served."""
+"""`driftline publish`: what it refuses, what it waits for, and a whole replay."""
 
 import shutil
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Engine, publisher and reader on a Kafka with TLS, SCRAM and ACLs, with the least ACLs of docs/how-to/deployment.md."""
+"""Engine, publisher and reader on a Kafka with TLS, SCRAM and the ACLs of docs/how-to/deployment.md."""
 
 import re
 import time

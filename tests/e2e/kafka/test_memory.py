@@ -1,4 +1,4 @@
-"""What a flow takes of memory while Kafka hardly answers and has 270 MB of large records for it."""
+"""The memory of a flow while a slow Kafka has a backlog of 270 MB of large records."""
 
 import os
 import re

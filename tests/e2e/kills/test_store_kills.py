@@ -1,4 +1,4 @@
-"""`kill -9` of Redis, and of the flows that feed the stores: the online store ends as after a run without."""
+"""`kill -9` of Redis and the flows that feed it: the online store equals that of a run without kills."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Kafka's error codes decide what a person reads."""
+"""The errors for Kafka's error codes."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException

@@ -1,4 +1,4 @@
-"""The prequential evaluation, against River's metrics fed directly."""
+"""The prequential evaluation, compared with River's metrics."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The three steps of the feature engine against a full recomputation, over several entities."""
+"""The feature engine's three steps, compared with a full recomputation, over several entities."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What may be used of a table beside the stream, and what takes its place."""
+"""The freshness rule of batch views, and the reasons of nulls."""
 
 from collections import Counter
 from dataclasses import replace

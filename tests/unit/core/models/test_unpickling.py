@@ -1,4 +1,4 @@
-"""A signed pickle reaches the classes that the declared model is made of, and no other code."""
+"""A signed pickle reaches only the classes of the declared model."""
 
 import operator
 import pickle

@@ -1,4 +1,4 @@
-"""The slope that the soak judges by, on series whose slope is known."""
+"""The slope estimator of the soak test, on series with a known slope."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exact windows and tiles against an oracle that keeps every record and adds up afresh for every question."""
+"""Exact and tiled windows, compared with an oracle that recomputes from all records."""
 
 import statistics
 from collections.abc import Callable, Iterator
