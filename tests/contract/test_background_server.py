@@ -36,7 +36,7 @@ def connect(server):
 
 
 def is_closed(client):
-    """Whether the server has closed the connection, without waiting for it."""
+    """Return whether the server has closed the connection, without waiting."""
     client.setblocking(False)
     try:
         return client.recv(1) == b""

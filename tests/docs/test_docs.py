@@ -123,12 +123,12 @@ def blocks() -> list[Block]:
 
 
 def files() -> dict[str, str]:
-    """The titled blocks: whole files."""
+    """Return the blocks with a title, which are whole files."""
     return {block.title: block.body for block in blocks() if block.title}
 
 
 def table(page: Path, name: str) -> list[list[str]]:
-    """The rows, without the head, of the table between the page's comments of this name."""
+    """Return the rows, without the head, of the table between the comments with this name."""
     text = page.read_text()
     part = text[text.index(f"<!-- {name}: checked") : text.index(f"<!-- {name}: end -->")]
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in part.splitlines()[3:]]
@@ -428,7 +428,7 @@ class Shop(NamedTuple):
     environment: dict[str, str]
 
     def run(self, command: str, **variables: str) -> str:
-        """What the command prints; the test fails with what it complains of."""
+        """Return the output of the command; fail with its standard error if it fails."""
         program, *arguments = shlex.split(command)
         done = subprocess.run(
             [BIN / program, *arguments],
@@ -445,7 +445,7 @@ class Shop(NamedTuple):
         return [orjson.loads(line) for line in self.run(command).splitlines()]
 
     def records(self, kind: str) -> list[Any]:
-        """The values on one of the pipeline's own topics of the embedded log."""
+        """Return the values on one of the pipeline's own topics of the embedded log."""
         with closing(self._log()) as log:
             partition = TopicPartition(f"late_orders.{kind}", 0)
             end = log.offsets(partition.topic)[0][1]
@@ -453,7 +453,7 @@ class Shop(NamedTuple):
             return [orjson.loads(record.value or b"") for records in batches for record in records]
 
     def is_read(self, flow: str, kind: str) -> bool:
-        """Whether the flow has read all that stands on the topic."""
+        """Return whether the flow has read the whole topic."""
         topic = f"late_orders.{kind}"
         with closing(self._log()) as log:
             return log.committed(f"driftline.late_orders.{flow}", topic).get(0, 0) == log.offsets(topic)[0][1]
@@ -474,7 +474,7 @@ class Shop(NamedTuple):
 
 
 def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
-    """The how-to's project with this feature service, applied."""
+    """Return the how-to's project with this feature service, after `driftline apply`."""
     for title, body in files().items():
         (directory / title).parent.mkdir(exist_ok=True)
         (directory / title).write_text(body.replace('service="late_orders"', f'service="{service}"'))
@@ -487,7 +487,7 @@ def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The how-to's project, applied."""
+    """Return the how-to's project, after `driftline apply`."""
     return applied_shop(tmp_path_factory.mktemp("shop"))
 
 

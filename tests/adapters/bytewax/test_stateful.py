@@ -14,7 +14,7 @@ from flows.errors import StateTooLarge
 
 
 class Keeper:
-    """Keeps all that it gets."""
+    """Keeps all its input."""
 
     def __init__(self, state: bytes | None) -> None:
         self.kept = state or b""

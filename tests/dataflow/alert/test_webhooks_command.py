@@ -31,7 +31,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def said(project: Project, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Give a `driftline webhooks` command in this process, since starting one takes seconds."""
+    """Return a function that runs `driftline webhooks` in this process, because a start takes seconds."""
     monkeypatch.chdir(project.directory)
 
     def give(*arguments: str, **settings: str) -> Result:

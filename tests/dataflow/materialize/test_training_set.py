@@ -42,7 +42,7 @@ def flights(number: int) -> list[Outgoing]:
 
 
 def served(project: Project, records: Sequence[Outgoing]) -> None:
-    """Let the predictor answer, and the stores take what it served."""
+    """Run the predict flow, and materialize its output."""
     from flows.materialize import build  # imports Feast
 
     project.apply_feast()

@@ -16,7 +16,7 @@ INPUTS = ("flights", "departures", "arrivals", "flight_labels")
 
 
 def declare(project: Project, partitions: int) -> Engine:
-    """The engine of the pipeline with so many partitions, as commands see it too."""
+    """Return the engine of the pipeline with this number of partitions, as commands see it."""
     (project.directory / "three.py").write_text(MODULE.replace("partitions=3", f"partitions={partitions}"))
     return project.engine(partitions=partitions)
 

@@ -33,7 +33,7 @@ AGAIN = [  # what only one who knows the history can tell: a duplicate, and a re
 
 
 class Stores:
-    """Takes what a backfill writes, in the place of Feast's stores."""
+    """Records the writes of a backfill, instead of Feast's stores."""
 
     def __init__(self) -> None:
         self.offline: list[Row] = []
@@ -51,7 +51,7 @@ class Stores:
 
 
 def backfill(running: Engine, files: Sequence[str] = ()) -> Stores:
-    """What `driftline backfill --seed` does, without Feast."""
+    """Run `driftline backfill --seed` without Feast."""
     plan, stores = running.state.plan(), Stores()
     with closing(running.open_broker()) as broker:
         history = history_of(running.pipeline, broker, files)

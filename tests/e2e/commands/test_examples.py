@@ -116,7 +116,7 @@ def all_is_read(broker: Broker, running: Engine, example: Example) -> bool:
 
 
 def answer(project: Project, *command: str) -> Any:
-    """What a command prints as JSON."""
+    """Return the JSON that a command prints."""
     outcome = project.run(*command)
     assert outcome.returncode == 0, outcome.stderr
     return orjson.loads(outcome.stdout)

@@ -29,7 +29,7 @@ WRONG = {"sasl_password": "wrong"}
 
 
 def documented() -> list[Acl]:
-    """The rows of the page's table; `INPUT` and `PIPELINE` stand there as they are."""
+    """Return the rows of the page's table, with `INPUT` and `PIPELINE` unreplaced."""
     text = PAGE.read_text()
     part = text[text.index("<!-- acls: checked by") : text.index("<!-- acls: end -->")]
     row = re.compile(r"^\| (\w+) \| (\w+) \| (topic|group) `(\S+)` \|", re.MULTILINE)

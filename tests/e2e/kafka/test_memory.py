@@ -43,7 +43,7 @@ def memory(pid: int, name: str) -> int:
 
 @contextmanager
 def hardly_answering(pid: int, stands: float, runs: float) -> Iterator[None]:
-    """The process stands still for so long, then runs for so long (s), and so on: all it says comes late."""
+    """Freeze the process and let it run alternately, for these times (s), so that its responses are late."""
     end = threading.Event()
 
     def work() -> None:

@@ -28,7 +28,7 @@ def health(protocol: str = "sasl_ssl") -> Health:
 
 
 def told(reason: KafkaError, *reported: KafkaError, protocol: str = "sasl_ssl") -> str:
-    """What a failed question is turned into."""
+    """Return the text of the error for a failed request."""
     one = health(protocol)
     with (
         pytest.raises(BrokerError) as caught,
