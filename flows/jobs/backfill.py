@@ -128,7 +128,7 @@ def check_cold(state: PipelineState) -> None:
     if folder.exists():
         raise ConfigError(
             f"--seed needs a predict flow without state, but {state.pipeline} has state in {folder}; "
-            "start over (see 'Start over' in docs/how-to.md), or leave --seed out"
+            "start over (see 'Start over' in docs/how-to/operations.md), or leave --seed out"
         )
 
 

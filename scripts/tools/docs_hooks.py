@@ -1,4 +1,4 @@
-"""MkDocs hooks: make links into the repository work on the site as they do on GitHub.
+"""MkDocs hooks: make links into the repository work on the site as they do on GitHub; keep short names whole.
 
 Pages outside `docs/`, such as README.md, get a place on the site. Any other linked file, such as a module,
 becomes a page under `source/` that shows its text.
@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)\s#]+)")
+SHORT_CODE = re.compile(r"<code>(?=[^<]{1,28}</code>)")
 FENCE_TITLE = re.compile(r"^(```\w+ title=)(\S+)$", re.MULTILINE)
 
 
@@ -41,6 +42,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return posixpath.relpath(_place(target), here or ".")
 
     return FENCE_TITLE.sub(r'\1"\2"', LINK.sub(on_site, markdown))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Return the page with a class on short inline code, so that it is not broken at a hyphen."""
+    return SHORT_CODE.sub('<code class="name">', html)
 
 
 def _targets(file: File) -> Iterator[str]:

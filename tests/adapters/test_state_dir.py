@@ -1,4 +1,4 @@
-"""The state directory is its owner's only, and what somebody else could have written there is not trusted."""
+"""The state directory is private, and files that others could have written are not trusted."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs the contract tests of brokers on both of them."""
+"""Runs the contract tests of brokers on the embedded log and on Kafka."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

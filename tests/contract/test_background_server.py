@@ -1,4 +1,4 @@
-"""The server of health and webhooks, over real sockets of clients that misbehave."""
+"""The HTTP server of health and webhooks, with clients that misbehave."""
 
 import logging
 import socket
@@ -36,7 +36,7 @@ def connect(server):
 
 
 def is_closed(client):
-    """Whether the server has closed the connection, without waiting for it."""
+    """Return whether the server has closed the connection, without waiting."""
     client.setblocking(False)
     try:
         return client.recv(1) == b""

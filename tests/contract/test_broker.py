@@ -1,4 +1,4 @@
-"""What the engine relies on, proved on the embedded log and on a real Kafka."""
+"""The contract of a broker, on the embedded log and on a real Kafka."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""Topics that exist already: their settings are read from Kafka and judged before anything runs."""
+"""Existing topics: `apply` reads and checks their settings."""
 
 from typing import get_args
 
@@ -21,7 +21,7 @@ def test_topics_that_a_broker_made_for_the_engine_are_right(broker: Broker, new_
 
 
 def remake(project: Project, address: str, topic: str, **config: str) -> list[str]:
-    """What `make` says when somebody else has made the topic so."""
+    """Return the warnings of `make` for an existing topic with these settings."""
     running = project.engine()
     settings = {name.replace("_", "."): value for name, value in config.items()}
     with project.broker() as broker:

@@ -1,4 +1,4 @@
-"""One suite for the table behind the lookups: SQLite and a real Redis, written by Feast itself."""
+"""The contract of lookups, on SQLite and a real Redis that Feast wrote."""
 
 import logging
 import os
@@ -142,7 +142,7 @@ def weather(time, wind, origin="JFK", hour=12, flights=3, sky="rain"):
 
 
 def write(repo, *rows, view="weather"):
-    """What a job of the user does with a table that it has just computed."""
+    """Write a table and let Feast materialize it, as a job of the user does."""
     open_store(*repo).write_to_online_store(view, pd.DataFrame(rows))
 
 
@@ -254,7 +254,7 @@ def test_a_store_that_is_away_gives_nulls_and_its_return_values_and_warns_once_a
 
 
 def take_away(repo, request):
-    """Let the store be away; the function that brings it back with what it had."""
+    """Stop the store; return a function that starts it again with its data."""
     if repo[1] == YAMLS["sqlite"]:
         rename_tables(repo, "driftline_{}", "{}_away")
         return lambda: rename_tables(repo, "{}_away", "driftline_{}")

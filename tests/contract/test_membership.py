@@ -1,4 +1,4 @@
-"""One engine runs a flow on a Kafka: others refuse, and its successor does not wait."""
+"""One engine runs a flow on a Kafka: another is refused, and a successor does not wait."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""One suite for the online stores: SQLite, and a real Redis."""
+"""The contract of online stores, on SQLite and a real Redis."""
 
 import shutil
 import socket
@@ -110,7 +110,7 @@ def row(time, values=VALUES, view="origin_departures", key="JFK"):
 
 
 def counting(n):
-    """Values that can be told from others'."""
+    """Return values that differ for each key and count."""
     return [n, *VALUES[1:]]
 
 

@@ -1,4 +1,4 @@
-"""The demo's receiver, fed by the real sender and by hand-made requests."""
+"""The demo's webhook receiver, with the real sender and with synthetic requests."""
 
 import base64
 import http.client

@@ -1,4 +1,4 @@
-"""When a flow of several processes has ended, and how; what becomes of one that hangs."""
+"""The end of a flow with several processes, its exit code, and a flow that hangs."""
 
 import signal
 import subprocess

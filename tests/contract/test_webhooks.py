@@ -107,13 +107,13 @@ class Outcome(NamedTuple):
 
 
 def posted(to, waits, message=MESSAGE, **options):
-    """What came of one attempt at the clock's time."""
+    """Return the outcome of one attempt at the clock's time."""
     options = {"allow_private": True, "timeout": 5.0} | options
     return Sender(clock=lambda: waits.now, **options).post(to, message)
 
 
 def deliver(to, waits, jitter=lambda: 1.0, retries=None, **options):
-    """Deliver one alert to its end."""
+    """Deliver one alert until it is accepted or given up."""
     outbox = Outbox(retries or RetryPolicy())
     outbox.put([ALERT])
     options = {"allow_private": True, "timeout": 5.0} | options
@@ -133,7 +133,7 @@ def signature_by_the_specification(key, webhook_id, timestamp, body):
 
 
 def is_verified(request, key, now=NOW):
-    """Whether a receiver with this key takes the request; made from the text of the specification."""
+    """Return whether a receiver with this key accepts the request, according to the specification."""
     _, headers, body = request
     if abs(int(headers["webhook-timestamp"]) - now) > 300:
         return False

@@ -1,4 +1,4 @@
-"""The schemas in docs/schemas, and the AsyncAPI document that is made of them."""
+"""The schemas in docs/schemas, and the AsyncAPI document generated from them."""
 
 import json
 import re

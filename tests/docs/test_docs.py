@@ -1,4 +1,4 @@
-"""What the documentation says is true: its tables, its code, its commands, its links."""
+"""The documentation is true: its tables, code, commands and links."""
 
 import html
 import os
@@ -40,16 +40,19 @@ from flows.settings import SETTINGS
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [
     ROOT / "README.md",
     CONTRIBUTING,
     *sorted((ROOT / "docs").glob("*.md")),
+    *HOW_TO,
     *DECISIONS,
     *EXAMPLES,
 ]
-HOW_TO, REFERENCE, ARCHITECTURE, GUARANTEES, RUNBOOK = (
-    ROOT / "docs" / f"{name}.md" for name in ("how-to", "reference", "architecture", "guarantees", "runbook")
+PIPELINE = ROOT / "docs" / "how-to" / "pipeline.md"
+REFERENCE, ARCHITECTURE, GUARANTEES, RUNBOOK = (
+    ROOT / "docs" / f"{name}.md" for name in ("reference", "architecture", "guarantees", "runbook")
 )
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
@@ -120,12 +123,12 @@ def blocks() -> list[Block]:
 
 
 def files() -> dict[str, str]:
-    """The titled blocks: whole files."""
+    """Return the blocks with a title, which are whole files."""
     return {block.title: block.body for block in blocks() if block.title}
 
 
 def table(page: Path, name: str) -> list[list[str]]:
-    """The rows, without the head, of the table between the page's comments of this name."""
+    """Return the rows, without the head, of the table between the comments with this name."""
     text = page.read_text()
     part = text[text.index(f"<!-- {name}: checked") : text.index(f"<!-- {name}: end -->")]
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in part.splitlines()[3:]]
@@ -177,7 +180,7 @@ def test_the_reasons_of_dead_letters_are_those_of_the_code():
 
 
 def test_the_functions_of_features_are_those_of_the_code():
-    sentence = re.search(r"the functions ([^;]*);", HOW_TO.read_text())
+    sentence = re.search(r"the functions ([^;]*);", PIPELINE.read_text())
     assert sentence
     assert set(re.findall(r"`([a-z_]+)`", sentence[1])) == set(FUNCTIONS)
 
@@ -425,7 +428,7 @@ class Shop(NamedTuple):
     environment: dict[str, str]
 
     def run(self, command: str, **variables: str) -> str:
-        """What the command prints; the test fails with what it complains of."""
+        """Return the output of the command; fail with its standard error if it fails."""
         program, *arguments = shlex.split(command)
         done = subprocess.run(
             [BIN / program, *arguments],
@@ -442,7 +445,7 @@ class Shop(NamedTuple):
         return [orjson.loads(line) for line in self.run(command).splitlines()]
 
     def records(self, kind: str) -> list[Any]:
-        """The values on one of the pipeline's own topics of the embedded log."""
+        """Return the values on one of the pipeline's own topics of the embedded log."""
         with closing(self._log()) as log:
             partition = TopicPartition(f"late_orders.{kind}", 0)
             end = log.offsets(partition.topic)[0][1]
@@ -450,7 +453,7 @@ class Shop(NamedTuple):
             return [orjson.loads(record.value or b"") for records in batches for record in records]
 
     def is_read(self, flow: str, kind: str) -> bool:
-        """Whether the flow has read all that stands on the topic."""
+        """Return whether the flow has read the whole topic."""
         topic = f"late_orders.{kind}"
         with closing(self._log()) as log:
             return log.committed(f"driftline.late_orders.{flow}", topic).get(0, 0) == log.offsets(topic)[0][1]
@@ -471,7 +474,7 @@ class Shop(NamedTuple):
 
 
 def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
-    """The how-to's project with this feature service, applied."""
+    """Return the how-to's project with this feature service, after `driftline apply`."""
     for title, body in files().items():
         (directory / title).parent.mkdir(exist_ok=True)
         (directory / title).write_text(body.replace('service="late_orders"', f'service="{service}"'))
@@ -484,7 +487,7 @@ def applied_shop(directory: Path, service: str = "late_orders") -> Shop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """The how-to's project, applied."""
+    """Return the how-to's project, after `driftline apply`."""
     return applied_shop(tmp_path_factory.mktemp("shop"))
 
 

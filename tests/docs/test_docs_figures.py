@@ -1,4 +1,4 @@
-"""Figures, defaults and trees in the documentation are those of the code."""
+"""Figures, defaults and trees in the documentation equal those of the code."""
 
 import ast
 import importlib
@@ -22,7 +22,7 @@ UNITS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedel
 
 
 def value_of(name: str) -> Any:
-    """The value of a constant, of a default in a class, or of a setting."""
+    """Return the value of a constant, of a default in a class, or of a setting."""
     if name.startswith("DRIFTLINE_"):
         default = next(s.default for s in SETTINGS if s.name == name)
         return float(default) if "." in default else int(default)
@@ -36,7 +36,7 @@ def value_of(name: str) -> Any:
 
 
 def written(value: Any, unit: str = "") -> str:
-    """The value as the pages write it.
+    """Return the value as the pages write it.
 
     >>> written(50_000), written(3_600_000, "ms"), written(10.0), written(timedelta(days=7))
     ('50,000', 'an hour', '10', '7 days')

@@ -1,4 +1,4 @@
-"""What another version stored is refused in one line, with the exit code of a mistake and no traceback."""
+"""Data of another version are refused in one line, with exit code 2 and no traceback."""
 
 import base64
 import json

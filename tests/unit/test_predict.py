@@ -1,4 +1,4 @@
-"""The step of the predict flow that puts the parts of each batch together."""
+"""The step of the predict flow that joins the parts of each batch."""
 
 from flows.core.features.batch import EntityKey, Part
 from flows.core.features.by_entity import BatchGatherer, EntityPart, SplitBatch

@@ -1,4 +1,4 @@
-"""The settings: every variable, its default, what is refused, and what is never shown."""
+"""The settings: variables, defaults, refused values, and secrets that are never shown."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a crash leaves in Bytewax's recovery store, and that it is not taken for state."""
+"""Removal of the unfinished snapshots that a crash leaves in Bytewax's recovery store."""
 
 import os
 import pickle
@@ -26,7 +26,7 @@ Items = Iterable[list[str]]
 
 
 class Numbers(FixedPartitionedSource):
-    """Gives what it was told, a list in each epoch, on from where its state stands."""
+    """A source that emits the given lists, one per epoch, and resumes from its state."""
 
     def __init__(self, batches: Items) -> None:
         self._batches = batches
@@ -57,7 +57,7 @@ class Crash(Exception):
 
 
 def execution(directory: Path, batches: Items) -> list[str]:
-    """Run a flow whose one state is all that it has ever been given; what that was at its start."""
+    """Run a flow whose only state is its whole input; return the state at its start."""
     resumed: list[str] = []
 
     class All(StatefulLogic):
@@ -83,13 +83,13 @@ def execution(directory: Path, batches: Items) -> list[str]:
 
 
 def crashed(directory: Path, batches: Items) -> None:
-    """The same, but for its end."""
+    """Run the same without the end of the last epoch."""
     with suppress(BytewaxRuntimeError):
         execution(directory, [*batches, ["crash"]])
 
 
 def leave_unfinished(directory: Path, state: list[str], beyond: int) -> None:
-    """What a crash leaves between the storing of a snapshot and the end of its epoch."""
+    """Write the snapshot that a crash leaves before its epoch ends."""
     with closing(sqlite3.connect(directory / "part-0.sqlite3")) as part, part:
         (frontier,) = part.execute("SELECT max(worker_frontier) FROM fronts").fetchone()
         part.execute(
@@ -99,7 +99,7 @@ def leave_unfinished(directory: Path, state: list[str], beyond: int) -> None:
 
 
 def twice_resumed(directory: Path, mend: Callable[[Path], None]) -> list[str]:
-    """The state after a crash that left a snapshot, an idle execution behind it, and another start."""
+    """Return the state after a crash that left a snapshot, an idle execution, and another start."""
     prepare(directory, 1)
     execution(directory, [["a"], ["b"]])
     leave_unfinished(directory, ["a", "b", "never finished"], beyond=2)
@@ -114,7 +114,7 @@ def test_a_snapshot_of_an_epoch_that_did_not_finish_is_never_resumed_from(tmp_pa
 
 
 def test_bytewax_itself_takes_it_for_the_state(tmp_path: Path) -> None:
-    """Once this fails Bytewax has mended it, and `forget_unfinished` can go."""
+    """If this fails, Bytewax has fixed it, and `forget_unfinished` can be removed."""
     assert twice_resumed(tmp_path / "state", lambda _: None) == ["a", "b", "never finished"]
 
 

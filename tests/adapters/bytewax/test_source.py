@@ -1,4 +1,4 @@
-"""A slot of a source on the embedded log: when it rests."""
+"""One slot of the source on the embedded log: reading, pausing, waking."""
 
 import time
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A state that the recovery store would not take."""
+"""A state that is too large for the recovery store."""
 
 import bytewax.operators as op
 import pytest
@@ -14,7 +14,7 @@ from flows.errors import StateTooLarge
 
 
 class Keeper:
-    """Keeps all that it gets."""
+    """Keeps all its input."""
 
     def __init__(self, state: bytes | None) -> None:
         self.kept = state or b""

@@ -1,4 +1,4 @@
-"""What a recovery store tells of the slots that wrote it."""
+"""The slots and offsets that a recovery store has."""
 
 import pickle
 import sqlite3

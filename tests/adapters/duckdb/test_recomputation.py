@@ -1,4 +1,4 @@
-"""The recomputation in SQL: it agrees with the engine on everything, and notices everything else."""
+"""The recomputation in SQL agrees with the engine, and finds every changed value."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

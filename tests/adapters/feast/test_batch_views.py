@@ -1,4 +1,4 @@
-"""Plain Feast feature views become lookups; what cannot be one is refused with advice."""
+"""Plain Feast feature views become lookups; unsupported ones are refused with advice."""
 
 import subprocess
 import sys

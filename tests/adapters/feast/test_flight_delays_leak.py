@@ -1,4 +1,4 @@
-"""Nothing that is known after a flight's scheduled departure reaches its prediction, and why that matters."""
+"""Nothing known only after a flight's scheduled departure reaches its prediction; the effect of a leak."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ BATCH = 2_000
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> FeaturePlan:
-    """The plan as it is declared in the shipped feature repository."""
+    """Return the plan of the shipped feature repository."""
     repo = tmp_path_factory.mktemp("project") / "feature_repo"
     shutil.copytree(SHIPPED, repo, ignore=shutil.ignore_patterns("__pycache__"))
     apply(repo, "feature_store.yaml")
@@ -62,7 +62,7 @@ def item(record: Outgoing) -> Update | Question:
 
 
 def inputs(plan: FeaturePlan, records: TableDataset) -> dict[str, dict[str, Any]]:
-    """What the model gets for each flight, by its id, computed by the engine's own steps."""
+    """Return the model's input for each flight, by id, computed by the engine's steps."""
     entities: dict[EntityKey, EntityFeatures] = {}
     items = [item(record) for record in records if record.topic != "flight_labels"]
     result: dict[str, dict[str, Any]] = {}

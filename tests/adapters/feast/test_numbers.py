@@ -1,4 +1,4 @@
-"""Whatever numbers the events hold, all readers and stores take what the engine makes of them."""
+"""Whatever numbers the events have, every reader and store accepts the engine's output."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ def offline(folder):
 
 
 def rows(folder):
-    """All rows that a reader of the parts sees, in event order."""
+    """Return all rows of the parts, in event-time order."""
     table = duckdb.read_parquet(f"{folder}/**/*.parquet")
     return table.project("shop, epoch_ms(event_timestamp) AS time, n, m").order("time").fetchall()
 
@@ -284,7 +284,7 @@ YAML = "feature_store.yaml"
 
 @pytest.fixture
 def flights(tmp_path):
-    """The shipped repository with its offline store: (Feast's store, the plan, ours)."""
+    """Return Feast's store, the plan, and the engine's offline store of the shipped repository."""
     from flows.adapters.feast.compiler import compile_plan
     from flows.adapters.feast.repo import apply, offline_folders, open_store
 
@@ -296,7 +296,7 @@ def flights(tmp_path):
 
 
 def history(store, features, asked, column="origin"):
-    """What Feast answers to (key, time) pairs, in their order."""
+    """Return Feast's rows for (key, time) pairs, in their order."""
     import pandas as pd
 
     frame = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Large models go by reference: whole or not at all, checked before they are unpickled, and few are kept."""
+"""Artifacts of large models: written atomically, verified before unpickling, and bounded in number."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What only Kafka can do wrong, and how it is told."""
+"""Faults that only Kafka has, and their errors."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Transactions of others on Kafka: reading ends at the last stable offset, and nothing waits behind it."""
+"""Transactions of other producers on Kafka: reading ends at the last stable offset and does not block."""
 
 import logging
 import time

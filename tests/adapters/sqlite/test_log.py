@@ -1,4 +1,4 @@
-"""What only the embedded log promises: whole batches, one file, several processes."""
+"""Promises of the embedded log only: atomic batches, one file, several processes."""
 
 import signal
 import sqlite3

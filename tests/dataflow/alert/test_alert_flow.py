@@ -1,4 +1,4 @@
-"""The alert flow: each drift signal reaches the webhook, or is a dead letter that says why."""
+"""The alert flow: each drift signal reaches the webhook or becomes a dead letter with the reason."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -1,4 +1,4 @@
-"""`driftline webhooks`: what it posts, and what it says came of it."""
+"""`driftline webhooks`: the requests that it posts, and the result that it prints."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def said(project: Project, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Give a `driftline webhooks` command in this process, since starting one takes seconds."""
+    """Return a function that runs `driftline webhooks` in this process, because a start takes seconds."""
     monkeypatch.chdir(project.directory)
 
     def give(*arguments: str, **settings: str) -> Result:

@@ -1,4 +1,4 @@
-"""`driftline dead-letters`: what it lists, shows and sends again."""
+"""`driftline dead-letters`: list, show and replay."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ BROKEN = Outgoing("flights", b'\xff[red]"', b"k", timestamp=NOON, headers=(("tra
 
 @pytest.fixture
 def said(project: Project, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Give a `driftline dead-letters` command in this process, since starting one takes seconds."""
+    """Return a function that runs `driftline dead-letters` in this process: a start takes seconds."""
     monkeypatch.chdir(project.directory)
 
     def give(*arguments: str) -> Result:

@@ -1,4 +1,4 @@
-"""Records of 1996, as those of the field's best known streams are, through a backtest and the flows."""
+"""Records of 1996, as in well-known public streams, in a backtest and in the flows."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Somebody's transaction stays open on the topics of a project: predictions go on, and every command ends."""
+"""A transaction stays open on a project's topic: predictions continue, and every command ends."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ten thousand bad records on every topic that the engine reads: each is a dead letter, and nothing stops."""
+"""Ten thousand bad records on every topic: each becomes a dead letter, and no flow stops."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Every message that is published is as its schema in docs/schemas says: real ones, checked by jsonschema."""
+"""Published messages match the schemas in docs/schemas."""
 
 from collections.abc import Iterator, Mapping
 from email.message import Message

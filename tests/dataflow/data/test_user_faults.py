@@ -1,4 +1,4 @@
-"""A fault of the user's own code in a live flow: a dead letter that names the line, and one traceback."""
+"""An error in the user's code in a live flow: a dead letter with the line, and one traceback."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""The records of all flights of the year: 1.3 million, so not in the unit lane."""
+"""The records of all flights of the year: 1.3 million, too many for the unit lane."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""A model that outgrows a message: on both brokers it goes by reference, and the flows go on."""
+"""A model larger than a message: it is published by reference, on both brokers."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The learn flow: what it says on its topics is what the core says when it is driven by hand."""
+"""The learn flow: its output equals that of the core on the same records."""
 
 import io
 import pickle

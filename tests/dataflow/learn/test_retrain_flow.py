@@ -1,4 +1,4 @@
-"""The retrain flow: a drift signal is answered with a model that learned what came since the change."""
+"""The retrain flow: it trains a candidate for a drift signal on the labels since the change."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Pipelines of the tasks beside the binary one, from the event to the retrained model, on their topics."""
+"""Multiclass, regression and anomaly pipelines, from the event to the retrained model."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The materialize flow: feature rows reach what any Feast client reads, also when a store was away."""
+"""The materialize flow: feature rows reach Feast's stores, also after an outage of a store."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""The training set: what was served beside its label, the same whether Feast joins it or not."""
+"""The training set: served features joined with labels, equal with and without Feast's join."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ def flights(number: int) -> list[Outgoing]:
 
 
 def served(project: Project, records: Sequence[Outgoing]) -> None:
-    """Let the predictor answer, and the stores take what it served."""
+    """Run the predict flow, and materialize its output."""
     from flows.materialize import build  # imports Feast
 
     project.apply_feast()

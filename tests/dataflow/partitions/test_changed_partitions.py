@@ -1,4 +1,4 @@
-"""The declared `partitions` are changed while topics and states of before are there."""
+"""A change of the declared `partitions` with existing topics and states."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ INPUTS = ("flights", "departures", "arrivals", "flight_labels")
 
 
 def declare(project: Project, partitions: int) -> Engine:
-    """The engine of the pipeline with so many partitions, as commands see it too."""
+    """Return the engine of the pipeline with this number of partitions, as commands see it."""
     (project.directory / "three.py").write_text(MODULE.replace("partitions=3", f"partitions={partitions}"))
     return project.engine(partitions=partitions)
 

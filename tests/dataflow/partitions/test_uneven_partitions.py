@@ -1,4 +1,4 @@
-"""Topics with unlike numbers of partitions, read by fewer workers than there are slots and by more."""
+"""Topics with different numbers of partitions, read by fewer and by more workers than slots."""
 
 from collections import Counter
 from functools import partial

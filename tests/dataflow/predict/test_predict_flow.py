@@ -1,4 +1,4 @@
-"""The predict flow: from the records on its topics to the predictions, feature rows and dead letters."""
+"""The predict flow: from its input topics to predictions, feature rows and dead letters."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""The predict flow with batch views: what the predictions carry, and what is counted."""
+"""The predict flow with batch views: the served values and the counted nulls."""
 
 import logging
 import sqlite3

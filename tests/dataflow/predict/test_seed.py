@@ -1,4 +1,4 @@
-"""A predict flow that starts with a backfill's seed answers as one that read the history itself."""
+"""A predict flow that starts from a seed predicts like one that read the history."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ AGAIN = [  # what only one who knows the history can tell: a duplicate, and a re
 
 
 class Stores:
-    """Takes what a backfill writes, in the place of Feast's stores."""
+    """Records the writes of a backfill, instead of Feast's stores."""
 
     def __init__(self) -> None:
         self.offline: list[Row] = []
@@ -51,7 +51,7 @@ class Stores:
 
 
 def backfill(running: Engine, files: Sequence[str] = ()) -> Stores:
-    """What `driftline backfill --seed` does, without Feast."""
+    """Run `driftline backfill --seed` without Feast."""
     plan, stores = running.state.plan(), Stores()
     with closing(running.open_broker()) as broker:
         history = history_of(running.pipeline, broker, files)

@@ -1,4 +1,4 @@
-"""Features from history: parquet files as the records of topics, and what a backfill makes of records."""
+"""Backfill: parquet files as the records of topics, and the features computed from them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -239,7 +239,7 @@ def test_at_equal_times_the_sources_of_several_files_come_before_the_events(tmp_
 
 
 class Stores:
-    """Takes what a backfill writes, in the place of Feast's stores."""
+    """Records the writes of a backfill, instead of Feast's stores."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []

@@ -1,4 +1,4 @@
-"""Publishing in event-time order on the embedded log, with flows that read on each time they are asked."""
+"""Publishing in event-time order, on the embedded log, with simulated flows."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -229,7 +229,7 @@ def test_flows_that_never_move_end_the_publisher_with_the_flow_and_the_topic(
 
 
 class Serving:
-    """Stands in for the models in service: one needs a second look."""
+    """A fake of the models in service, of which one is found only at the second look."""
 
     def __init__(self, flows: Flows) -> None:
         self.flows = flows
@@ -251,7 +251,7 @@ def test_the_models_in_service_stay_within_the_bound_too(flows):
 
 
 class Clock:
-    """Stands in for the time module: sleeping moves it on."""
+    """A fake of the time module, advanced by sleeping."""
 
     def __init__(self) -> None:
         self.now = 50.0
@@ -365,7 +365,7 @@ def _at_own_time(record: Outgoing) -> Outgoing:
 
 
 def labelled(delays: Iterable[int]) -> list[Outgoing]:
-    """An event each minute, and its label after so many seconds."""
+    """Return an event each minute, and its label after this many seconds."""
     rows = []
     for number, delay in enumerate(delays):
         for topic, second in (("sales", 60 * number), ("chargebacks", 60 * number + delay)):

@@ -1,4 +1,4 @@
-"""A producer over an outage: what was not acknowledged is looked for, and the rest sent again."""
+"""A producer in an outage: it reads which records are on the topics, and resends the missing ones."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing

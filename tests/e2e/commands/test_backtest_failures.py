@@ -1,4 +1,4 @@
-"""A backtest whose records cannot be used says why, with the user's own line, and does not end well."""
+"""A backtest without usable records exits with 1, and shows the reason and the user's line."""
 
 from pathlib import Path
 

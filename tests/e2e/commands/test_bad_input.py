@@ -1,4 +1,4 @@
-"""Nothing that a producer sends stops the flows: what cannot be used is a dead letter, and counted."""
+"""No input record stops the flows: unusable ones become dead letters."""
 
 import re
 import urllib.request

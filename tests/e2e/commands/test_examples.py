@@ -1,4 +1,4 @@
-"""The examples of docs/examples, and a pipeline that declares everything, by the command as users give it."""
+"""The projects of docs/examples, and a pipeline that declares every field, run by the command."""
 
 import shutil
 from contextlib import ExitStack
@@ -116,7 +116,7 @@ def all_is_read(broker: Broker, running: Engine, example: Example) -> bool:
 
 
 def answer(project: Project, *command: str) -> Any:
-    """What a command prints as JSON."""
+    """Return the JSON that a command prints."""
     outcome = project.run(*command)
     assert outcome.returncode == 0, outcome.stderr
     return orjson.loads(outcome.stdout)

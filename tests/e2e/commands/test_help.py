@@ -1,4 +1,4 @@
-"""The `driftline` command itself: it starts without the engine, and its help says what the code does."""
+"""The `driftline` command: it starts without the engine, and its help is correct."""
 
 import subprocess
 import sys

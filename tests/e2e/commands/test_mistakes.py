@@ -1,4 +1,4 @@
-"""A person's mistake is one clear line on standard error that says what to do, never a stack trace."""
+"""A mistake of the user is one line on standard error that says what to do, without a traceback."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ Told = Callable[..., str]
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
-    """Give a command in this process, since starting one takes seconds; the one line that it says."""
+    """Return a function that runs a command in this process and returns the one line of its error."""
 
     def tell(project: Project, *arguments: str, code: int = MISTAKE, **settings: object) -> str:
         for name in [name for name in os.environ if name.startswith("DRIFTLINE_")]:

@@ -1,4 +1,4 @@
-"""The flows as processes: health, shutdown, and Bytewax's own way to run them."""
+"""The flows as processes: health, shutdown, and Bytewax's own command."""
 
 import sys
 import urllib.error

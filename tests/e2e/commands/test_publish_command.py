@@ -1,4 +1,4 @@
-"""`driftline publish`: what it refuses, what it waits for, and how a replay is served."""
+"""`driftline publish`: what it refuses, what it waits for, and a whole replay."""
 
 import shutil
 from collections import Counter
@@ -23,7 +23,7 @@ Said = Callable[..., Result]
 
 @pytest.fixture
 def said(project: Project, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Give a `driftline publish` command in this process, since starting one takes seconds."""
+    """Return a function that runs `driftline publish` in this process, because a start takes seconds."""
     monkeypatch.chdir(project.directory)
     return lambda *arguments: CliRunner().invoke(app, ["publish", *arguments])
 

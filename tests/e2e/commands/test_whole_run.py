@@ -1,4 +1,4 @@
-"""Real flights through all five flows, as `driftline run` and `driftline publish` take them."""
+"""Real flights through all five flows, with `driftline run` and `driftline publish`."""
 
 import orjson
 import pytest

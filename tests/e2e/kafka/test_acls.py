@@ -1,4 +1,4 @@
-"""Engine, publisher and reader on a Kafka with TLS, SCRAM and ACLs, with the least ACLs of docs/how-to.md."""
+"""Engine, publisher and reader on a Kafka with TLS, SCRAM and the ACLs of docs/how-to/deployment.md."""
 
 import re
 import time
@@ -20,7 +20,7 @@ from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec, read_r
 from flows.errors import AccessDenied, BrokerError
 from flows.pipeline import OUTPUTS
 
-PAGE = DOCS / "how-to.md"
+PAGE = DOCS / "how-to" / "deployment.md"
 USERS = ("engine", "publisher", "reader")
 INPUTS = ("flights", "departures", "arrivals", "flight_labels")
 OWN = "flight_delays.predictions"
@@ -29,7 +29,7 @@ WRONG = {"sasl_password": "wrong"}
 
 
 def documented() -> list[Acl]:
-    """The rows of the page's table; `INPUT` and `PIPELINE` stand there as they are."""
+    """Return the rows of the page's table, with `INPUT` and `PIPELINE` unreplaced."""
     text = PAGE.read_text()
     part = text[text.index("<!-- acls: checked by") : text.index("<!-- acls: end -->")]
     row = re.compile(r"^\| (\w+) \| (\w+) \| (topic|group) `(\S+)` \|", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Several processes for one flow, on one host or on two: killed, and of another number after a restart."""
+"""A flow with several processes, on one host or two: kills, and another number after a restart."""
 
 import os
 import signal

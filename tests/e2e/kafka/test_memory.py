@@ -1,4 +1,4 @@
-"""What a flow takes of memory while Kafka hardly answers and has 270 MB of large records for it."""
+"""The memory of a flow while a slow Kafka has a backlog of 270 MB of large records."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def memory(pid: int, name: str) -> int:
 
 @contextmanager
 def hardly_answering(pid: int, stands: float, runs: float) -> Iterator[None]:
-    """The process stands still for so long, then runs for so long (s), and so on: all it says comes late."""
+    """Freeze the process and let it run alternately, for these times (s), so that its responses are late."""
     end = threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Partitions that are added to the topics of a run on Kafka."""
+"""Partitions added to topics while the flows run on Kafka."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""What needs nothing of Driftline's: a plain Kafka producer and consumer, and a plain Feast client."""
+"""Plain clients without Driftline: a Kafka producer and consumer, and a Feast client."""
 
 import json
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Two engines on one Kafka by mistake, each with a state directory of its own as on another machine."""
+"""Two engines with separate state directories on one Kafka."""
 
 import os
 import signal

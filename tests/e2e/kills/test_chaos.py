@@ -1,4 +1,4 @@
-"""scripts/chaos in its short form; and its verifier, which must notice when a guarantee is switched off."""
+"""The short form of scripts/chaos; its verifier must fail when a guarantee is switched off."""
 
 import shutil
 import sqlite3

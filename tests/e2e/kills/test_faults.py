@@ -1,4 +1,4 @@
-"""What happens to a whole run: a shutdown under load, a broker that is killed."""
+"""Faults of a whole run: a shutdown under load, a broker that is killed."""
 
 from collections import Counter
 from collections.abc import Callable

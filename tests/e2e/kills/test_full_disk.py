@@ -1,4 +1,4 @@
-"""A disk that is full: of the flows' state, the registry, the plans, the log, the offline store."""
+"""A full disk of the state, the registry, the plans, the log or the offline store."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""`kill -9` of Redis, and of the flows that feed the stores: the online store ends as after a run without."""
+"""`kill -9` of Redis and the flows that feed it: the online store equals that of a run without kills."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def clean(applied: Project, flights: list[Outgoing], tmp_path_factory: pytest.Te
 
 
 def contents_of_a_clean_run(clean: Project, project: Project, store: dict[str, str]) -> tuple[object, object]:
-    """What the store has after it; Redis is empty again afterwards."""
+    """Return the content of the store after the block, and empty Redis."""
     from flows.materialize import build  # imports Feast
 
     clean = clean.copy_to(project.directory.with_name("clean")).with_settings(**store)
@@ -117,7 +117,7 @@ class Run:
 def contents_of_a_run(
     project: Project, store: dict[str, str], happens: Callable[[Run], None]
 ) -> tuple[object, object]:
-    """What the store has after a run of the two flows in which this happens."""
+    """Return the content of the store after a run of the two flows with this fault."""
     project = project.with_settings(HTTP_PORT=0, BATCH=20, EPOCH_SECONDS=0.1, **store)
     project.apply_feast()
     with project.flows("predict", "materialize") as running, project.broker() as broker:

@@ -1,4 +1,4 @@
-"""The report of a backtest: a real one, as Chromium shows it, and what is noted for it."""
+"""The report of a real backtest in Chromium, and the recorded values."""
 
 import random
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The report's page: what Chromium makes of it, and what stands in it."""
+"""The report's HTML page: its content, and its rendering in Chromium."""
 
 import html
 import math

@@ -1,4 +1,4 @@
-"""The repository of shops with an on-demand view beside the stream view."""
+"""A feature repository of shops with an on-demand view and a stream view."""
 
 import sys
 from functools import partial

@@ -39,7 +39,7 @@ TARGET: dict[str, Field] = {"binary": Flag(), "multiclass": Text(), "regression"
 
 
 def served(x: Mapping[str, Any]) -> dict[str, Any]:
-    """The features without what tells River the times."""
+    """Return the features without River's times."""
     return {name: value for name, value in x.items() if not name.startswith("_")}
 
 

@@ -1,4 +1,4 @@
-"""Figures and tables of a run."""
+"""The figures and tables of a backtest's report."""
 
 from math import isnan
 from types import SimpleNamespace

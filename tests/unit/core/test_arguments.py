@@ -1,4 +1,4 @@
-"""The rules for declared values, each with what it accepts and refuses."""
+"""The rules for declared values: what each accepts and refuses."""
 
 from datetime import timedelta
 

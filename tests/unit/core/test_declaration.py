@@ -1,4 +1,4 @@
-"""What is declared wrongly is refused where it is declared, with the file, the line and what to write."""
+"""A wrong declaration is refused with the file, the line and the correction."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Generated functions: what a traceback shows of them."""
+"""Generated functions in tracebacks."""
 
 import traceback
 

@@ -1,4 +1,4 @@
-"""Faults of the user's own code: their place, their traceback, and that each line is logged once."""
+"""Errors in the user's code: place, traceback, and one log entry per line."""
 
 import logging
 from collections.abc import Callable

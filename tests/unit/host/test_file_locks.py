@@ -1,4 +1,4 @@
-"""Locks on files: who excludes whom, and that a block's end releases."""
+"""File locks: mutual exclusion, and release at the end of the block."""
 
 from pathlib import Path
 from threading import Event, Thread

@@ -1,4 +1,4 @@
-"""How long a command waits: it says why after some seconds, and gives up in the end."""
+"""A command that waits gives the reason after some seconds, and stops after its timeout."""
 
 import pytest
 

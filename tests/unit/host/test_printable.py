@@ -1,4 +1,4 @@
-"""Texts of records on a terminal: no control character reaches it."""
+"""Text of records on a terminal, without control characters."""
 
 import json
 

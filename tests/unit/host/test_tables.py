@@ -1,4 +1,4 @@
-"""Tables are readable at 80 columns and in a pipe, and no text of a producer reaches the terminal raw."""
+"""Tables fit 80 columns and pipes, and escape the text of records."""
 
 import io
 import logging

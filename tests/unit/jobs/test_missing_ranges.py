@@ -1,4 +1,4 @@
-"""Which numbers without a declared range a model depends on."""
+"""The numbers without a declared range that a model depends on."""
 
 from typing import Any
 

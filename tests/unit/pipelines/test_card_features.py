@@ -1,4 +1,4 @@
-"""The row transforms of the cards, by tables."""
+"""The row transforms of card_fraud, by tables."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The card transactions as topics: made up or of a file, their order, and what a wrong file is told."""
+"""The card transactions as records: synthetic or from a file, their order, and errors for a wrong file."""
 
 from collections import Counter
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What the flight_delays declaration gives its model."""
+"""The model input of flight_delays."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""The flights as topics: their times, their labels, their order, and what the module says about its data."""
+"""The flights as records: their times, labels and order, and the claims of the module's docstring."""
 
 from importlib.metadata import PackageNotFoundError
 from itertools import pairwise

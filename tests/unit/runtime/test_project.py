@@ -1,4 +1,4 @@
-"""A project is found from within, and what is wrong with it is one clear line."""
+"""A project is found from its subdirectories, and each fault of it is one line."""
 
 import os
 import re

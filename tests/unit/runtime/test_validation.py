@@ -1,4 +1,4 @@
-"""Keys as the pipeline and Feast declare them: 1 and "1" are neither one entity nor two by chance."""
+"""Key types in the pipeline and in Feast must agree."""
 
 from dataclasses import replace
 from typing import Any

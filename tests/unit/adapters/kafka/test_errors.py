@@ -1,4 +1,4 @@
-"""Kafka's error codes decide what a person reads."""
+"""The errors for Kafka's error codes."""
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -28,7 +28,7 @@ def health(protocol: str = "sasl_ssl") -> Health:
 
 
 def told(reason: KafkaError, *reported: KafkaError, protocol: str = "sasl_ssl") -> str:
-    """What a failed question is turned into."""
+    """Return the text of the error for a failed request."""
     one = health(protocol)
     with (
         pytest.raises(BrokerError) as caught,

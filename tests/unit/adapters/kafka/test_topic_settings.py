@@ -1,4 +1,4 @@
-"""What the settings of a topic that exists already are judged to be."""
+"""The warnings and refusals for settings of existing topics."""
 
 from typing import get_args
 

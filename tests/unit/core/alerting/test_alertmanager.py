@@ -1,4 +1,4 @@
-"""Alerts as Alertmanager posts them."""
+"""Alerts in the format of Alertmanager's webhooks."""
 
 from dataclasses import replace
 

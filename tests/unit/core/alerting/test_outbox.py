@@ -1,4 +1,4 @@
-"""What becomes of a delivery, by the rules alone: no HTTP, and time is a number."""
+"""The delivery rules of the outbox, without HTTP or a clock."""
 
 import pickle
 from dataclasses import replace

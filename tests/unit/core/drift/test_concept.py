@@ -1,4 +1,4 @@
-"""The concept drift detectors, against River's own fed directly and a record of every error and time."""
+"""The concept drift detectors, compared with River's own and with a full record of the errors."""
 
 import pickle
 import random

@@ -1,4 +1,4 @@
-"""Feature drift, against scipy on the raw windows and on streams of which it is known what they do."""
+"""Feature drift, compared with scipy on the raw windows and on streams with known drift."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The watch over a pipeline: what is served and judged, told as signals of the right kind."""
+"""The drift monitor: predictions and labels become signals of the right kind."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence

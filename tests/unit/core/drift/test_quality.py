@@ -1,4 +1,4 @@
-"""Data quality, against counts over the raw rows of each interval."""
+"""Data quality, compared with counts over the raw rows of each interval."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Calibration, against NumPy over all labels at once."""
+"""Calibration, compared with NumPy over all labels."""
 
 import math
 

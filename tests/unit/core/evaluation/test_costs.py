@@ -1,4 +1,4 @@
-"""The threshold of least cost, against pricing every label anew at every threshold."""
+"""The threshold of least cost, compared with the cost of every threshold."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The prequential evaluation, against River's metrics fed directly."""
+"""The prequential evaluation, compared with River's metrics."""
 
 import random
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_several_metrics_are_joined_by_a_plus_sign_and_each_is_judged_as_it_woul
 
 
 def test_a_class_that_an_answer_leaves_out_has_probability_0_clipped_as_river_clips_it():
-    """For the model and both baselines, since the first label and of late; labels are judged as before."""
+    """For the model and both baselines, in the cumulative and the rolling metrics."""
     task = TASKS["multiclass"]
     evaluation = Evaluation(task.metrics, task)
     baselines = Baselines(task)
@@ -141,7 +141,7 @@ COUNTRIES = ("A", "B")
 
 
 def assessed(observed: list[Row], task: str = "binary", **declared: Any) -> Evaluation:
-    """A label a minute; the events are from two countries in turn."""
+    """Assess a label a minute; the events alternate between two countries."""
     evaluation = Evaluation(TASKS[task].metrics, TASKS[task], **declared)
     for n, (score, majority, no_change, truth) in enumerate(observed):
         served = Prediction("a", 0, score, "v1", {}, [0, COUNTRIES[n % 2]])

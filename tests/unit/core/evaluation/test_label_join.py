@@ -1,4 +1,4 @@
-"""The label join: early, late, twice, never, and how much it keeps."""
+"""The label join: early, late, repeated and missing labels, and its bounds."""
 
 import sys
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Windows and fading memory, against recomputation over the whole stream and River's own rolling metrics."""
+"""Rolling windows and fading means, compared with recomputation and River's rolling metrics."""
 
 import math
 

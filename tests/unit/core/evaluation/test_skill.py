@@ -1,4 +1,4 @@
-"""Skill against the baselines, against the kappa statistics by their definitions."""
+"""Skill, compared with the kappa statistics by their definitions."""
 
 import math
 

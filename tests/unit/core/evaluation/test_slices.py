@@ -1,4 +1,4 @@
-"""Rates of slices and how far they are apart, against plain counting over all labels."""
+"""Rates of slices and their gaps, compared with plain counts over all labels."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The three steps of the feature engine against a full recomputation, over several entities."""
+"""The feature engine's three steps, compared with a full recomputation, over several entities."""
 
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ class Engine:
         return self.entities.setdefault(key, EntityFeatures(key, self.plan.views_of(key.entity), 1_000))
 
     def resume(self) -> None:
-        """Go on from what a recovery store would have kept."""
+        """Resume from the state that a recovery store would have."""
         self.entities = {
             key: EntityFeatures(key, self.plan.views_of(key.entity), 1_000, entity.snapshot())
             for key, entity in self.entities.items()
@@ -65,7 +65,7 @@ class Engine:
 
 
 def recompute(log: list[Item], plan: FeaturePlan) -> list[list[Value]]:
-    """The vector of every question, from all that stands before it in the log, and itself."""
+    """Return the vector of every event, from all records before it in the log and itself."""
     return [
         [value for view in plan.views for value in answer(view, item, log[: position + 1])]
         for position, item in enumerate(log)

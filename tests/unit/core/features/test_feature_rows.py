@@ -1,4 +1,4 @@
-"""Feature rows on their topic: one record for each view that a batch touched."""
+"""Feature rows on their topic: one record per view with new data in a batch."""
 
 import orjson
 import pytest

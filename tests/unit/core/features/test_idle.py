@@ -1,4 +1,4 @@
-"""The index of idle keys: each is named once, and not before its time."""
+"""The index of idle keys: each key is returned once, and not before it is idle."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""The predictor's intake: everything that comes in goes out again, as an item or as a dead letter."""
+"""The intake: each record becomes an item or a dead letter."""
 
 from collections import Counter
 

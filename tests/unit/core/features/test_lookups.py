@@ -1,4 +1,4 @@
-"""What may be used of a table beside the stream, and what takes its place."""
+"""The freshness rule of batch views, and the reasons of nulls."""
 
 from collections import Counter
 from dataclasses import replace
@@ -77,7 +77,7 @@ def test_a_value_is_used_from_its_own_time_until_its_freshness_ends(stored, outc
 def test_no_question_ever_gets_a_value_from_outside_its_window_and_each_null_is_counted_once(
     asked_at, freshness, rows, away, key
 ):
-    """The value stored for each key is its time, so what was served tells where it came from."""
+    """The value stored for each key is its time, so a served value shows its origin."""
     lookup = Lookup("v", (Input("k", "string"),), (Output("at", "int"),), freshness)
     table = FixedTable({("v", (k,)): Stored(time, [time]) for k, time in rows.items()}, {(k,) for k in away})
     vectors = [[]]

@@ -1,4 +1,4 @@
-"""The microseconds of questions: each its own and within its millisecond, in any order and after restarts."""
+"""Moments: unique and within their millisecond, in any order and after restarts."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Row transforms: run on a batch, and one event's fault is no other's."""
+"""Row transforms on a batch: an error of one event does not affect others."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The contest between champion and challenger, against a Bayes factor from SciPy and over many seeds."""
+"""The contest between champion and challenger, compared with a Bayes factor by SciPy, over many seeds."""
 
 import math
 from math import log

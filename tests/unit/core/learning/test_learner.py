@@ -1,4 +1,4 @@
-"""The learner: one label after the other is judged, watched, learned and compared."""
+"""The learner: each label is scored, tested for drift, learned, and used in the contest."""
 
 import random
 import re

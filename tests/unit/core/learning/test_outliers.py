@@ -1,4 +1,4 @@
-"""Outliers: one event costs a model nothing, what is only rare is learned, and so is a world that moved."""
+"""Outliers: a single one does not harm a model; rare values and lasting changes are learned."""
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence

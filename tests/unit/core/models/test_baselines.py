@@ -1,4 +1,4 @@
-"""The baselines of each task, against the labels so far."""
+"""The baselines of each task, compared with the labels so far."""
 
 from collections import Counter
 from statistics import mean

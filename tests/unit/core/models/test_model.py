@@ -1,4 +1,4 @@
-"""Models in service, and the line-up that the models topic makes."""
+"""Models in service, and the line-up from the models topic."""
 
 from math import inf, nan
 from typing import Any

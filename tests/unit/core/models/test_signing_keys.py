@@ -1,4 +1,4 @@
-"""Keys for one purpose each: HKDF-SHA256 as RFC 5869 has it."""
+"""One key per purpose, by HKDF-SHA256 (RFC 5869)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Snapshots: what is not ours is not read, what is ours comes back equal."""
+"""Snapshots: signed ones are restored, all others are refused."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""What is stored holds names of ours that outlive a move of the code, and no module path of ours."""
+"""Stored data have stable names of the engine's classes, and no module path."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""The four tasks: which estimators and targets fit, and how an answer is judged."""
+"""The four tasks: valid estimators and targets, and the loss of a prediction."""
 
 from math import inf, log, nan
 from typing import Any

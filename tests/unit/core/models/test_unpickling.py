@@ -1,4 +1,4 @@
-"""A signed pickle reaches the classes that the declared model is made of, and no other code."""
+"""A signed pickle reaches only the classes of the declared model."""
 
 import operator
 import pickle
@@ -32,7 +32,7 @@ def calling(module: str, name: str, *arguments: Any) -> bytes:
 
 
 def rolling(held: Any) -> Any:
-    """River's `Rolling` around anything, as a pickle can make it: its own check is passed by."""
+    """Return River's `Rolling` around any object, as a pickle can create it without its check."""
     made = utils.Rolling.__new__(utils.Rolling)
     made.__dict__["obj"] = held
     return made

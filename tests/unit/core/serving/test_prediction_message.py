@@ -1,4 +1,4 @@
-"""Predictions on their topic: what is served is what is read."""
+"""Prediction messages: a written message is read back unchanged."""
 
 import orjson
 import pytest

@@ -1,4 +1,4 @@
-"""The predictor: scores a batch with the models in service, which may change within it."""
+"""The predictor: it scores a batch with the models in service, which may change within the batch."""
 
 from math import nan
 from typing import Any

@@ -1,4 +1,4 @@
-"""What was served as rows of the offline store: a prediction sorted out by view again."""
+"""Served features as rows of the offline store, by view."""
 
 from itertools import chain
 

@@ -1,4 +1,4 @@
-"""Bytes to a checked payload: every kind of bad record, each with its reason."""
+"""Decoding: every kind of bad record is refused with its reason."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Fields: what they read from a record, and the kind that a key gets from its entity."""
+"""Fields: the values that they accept, and the type of a key from its entity."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Formats of other systems, by what the details of dead letters call them."""
+"""Formats of other systems, and the details of their dead letters."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The merge by event time, against a heap that sees all partitions at once."""
+"""The merge by event time, compared with a heap over all partitions."""
 
 from collections import defaultdict
 from heapq import heapify, heappop

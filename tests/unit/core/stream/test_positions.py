@@ -1,4 +1,4 @@
-"""Positions of a read-committed consumer: what is backlog, and what a transaction holds back."""
+"""Positions of a read-committed consumer: backlog, and records held back by a transaction."""
 
 from flows.core.stream.broker import TopicPartition
 from flows.core.stream.positions import Positions

@@ -1,4 +1,4 @@
-"""The publisher numbers the models' messages, and keeps what large models cost in bounds."""
+"""The model publisher: sequence numbers, and the bounded cost of large models."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""The slope that the soak judges by, on series whose slope is known."""
+"""The slope estimator of the soak test, on series with a known slope."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scripts.tools.slope import slope
 
 
 def series(growth: float, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ten hours of memory as it is: neighbours alike, and now and then something large for a moment."""
+    """Return ten hours of realistic memory: autocorrelated, with occasional short peaks."""
     rng, hours = np.random.default_rng(seed), np.linspace(0, 10, 2400)
     spikes = np.where(rng.random(2400) < 0.05, 100.0, 0.0)
     return hours, 300 + growth * hours + rng.normal(0, noise, 2400) + spikes

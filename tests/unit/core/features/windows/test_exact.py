@@ -1,4 +1,4 @@
-"""Exact arithmetic, against fractions."""
+"""Exact arithmetic, compared with fractions."""
 
 from fractions import Fraction
 from statistics import variance as sample_variance

@@ -1,4 +1,4 @@
-"""Partial aggregates: merged and stored ones give what one pass over all values gives."""
+"""Partial aggregates: merged and restored ones equal a single pass over all values."""
 
 import json
 

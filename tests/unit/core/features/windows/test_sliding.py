@@ -1,4 +1,4 @@
-"""Exact windows and tiles against an oracle that keeps every record and adds up afresh for every question."""
+"""Exact and tiled windows, compared with an oracle that recomputes from all records."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def _drop_expired_records_early() -> Iterator[None]:
 
 
 class Oracle:
-    """Every record ever taken in, and the plainest way to aggregate them."""
+    """Keeps every record, and aggregates in the plainest way."""
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -127,7 +127,7 @@ def assert_equal(view: View, answer: list[Value], expected: list[Value]) -> None
 
 
 def run(view: View, operations: list, state: State | None = None) -> State:
-    """Drive both, and hold every answer and every outcome against the oracle."""
+    """Run both, and compare every result with the oracle."""
     state, oracle = state or fresh(view), Oracle(view)
     for operation in operations:
         state = apply(view, operation, state, oracle)
