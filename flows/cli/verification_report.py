@@ -53,7 +53,7 @@ def print_verification(console: Console, run: Verification, results: Sequence[Vi
         _print_rows(console, r)
 
 
-_VERIFIED = ("rows", "equal", "explained", "mismatches", "as in Feast", "not so")
+_VERIFIED = ("rows", "equal", "explained", "mismatches", "equal in Feast", "unequal")
 
 
 def _verified(r: ViewResult) -> tuple[Any, ...]:
