@@ -219,7 +219,7 @@ def _number(name: str, values: Mapping[str, str], low: float, high: float) -> fl
     except ValueError:
         number = nan
     if not low <= number <= high:
-        raise ConfigError(f"{name} must be a number from {low:g} to {high:g}, got {values[name]!r}")
+        raise ConfigError(f"{name} must be a number from {low:.15g} to {high:.15g}, got {values[name]!r}")
     return number
 
 

@@ -88,9 +88,10 @@ def _report(running: "Engine", plan: "FeaturePlan", made: "Made") -> None:
     name = running.pipeline.name
     for remark in made.remarks:
         note(f"{name}: {remark}")
-    views = len(plan.views) + len(plan.lookups)
+    number = len(plan.views) + len(plan.lookups)
+    views = "1 view" if number == 1 else f"{number} views"
     note(
-        f"{name}: {len(plan.names)} features in {views} views (plan {plan.hash}), "
+        f"{name}: {len(plan.names)} features in {views} (plan {plan.hash}), "
         f"{len(made.created)} topics created"
     )
     if warning := missing_ranges_warning(running.pipeline, plan):

@@ -87,6 +87,6 @@ def _report(results: Sequence["Redelivery"], as_json: bool) -> None:
     if as_json:
         print_json([result._asdict() for result in results])
     else:
-        print_table(console(), ("endpoint", "url", "alerts", "taken", "last answer"), results)
+        print_table(console(), ("endpoint", "url", "alerts", "accepted", "last answer"), results)
     if any(result.taken < result.alerts for result in results):
         raise typer.Exit(EXIT_FAULT)

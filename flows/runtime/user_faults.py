@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from types import TracebackType
 from typing import NamedTuple
 
 from flows.core.user_code import CodePlace, describe, is_ours, place_of
@@ -11,12 +12,18 @@ _MOST = 1000  # failing lines that are logged
 
 def trace(error: BaseException) -> str:
     """Return the traceback of `error` from the first frame outside the engine on; "" if there is none."""
-    step = error.__traceback__
-    while step is not None and is_ours(step.tb_frame):
-        step = step.tb_next
+    step = _first_step(error)
     if step is None:
         return ""
     return "".join(traceback.format_exception(type(error), error, step)).rstrip()
+
+
+def _first_step(error: BaseException) -> TracebackType | None:
+    """Return the part of the traceback of `error` from the first frame outside the engine on."""
+    step = error.__traceback__
+    while step is not None and is_ours(step.tb_frame):
+        step = step.tb_next
+    return step
 
 
 class UserFault(NamedTuple):
@@ -53,8 +60,10 @@ class FaultLog:
         if known in self._logged or len(self._logged) >= _MOST:
             return
         self._logged.add(known)
+        step = _first_step(error)
         self._log.error(
-            "%s; each such record becomes a dead letter, and this is logged once\n%s",
+            "%s; each such record becomes a dead letter, and this is logged once%s",
             describe(error),
-            trace(error) or "The traceback has no line of your own: check the values that the model got.",
+            "" if step else "; no line of your own raised it: check the values that the model got",
+            exc_info=step and (type(error), error, step),
         )

@@ -538,7 +538,7 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
     wait_until(lambda: shop.is_read("materialize", "predictions"), 30)
     table = shop.run("driftline verify features")
     assert "warehouse_parcels" in table
-    assert table.count("2,001") == 3  # rows, equal, as in Feast
+    assert table.count("2,001") == 3  # rows, equal, equal in Feast
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0, (shop.directory / "run.log").read_text()
 

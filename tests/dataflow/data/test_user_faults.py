@@ -38,7 +38,7 @@ def test_the_predict_flow_tells_of_the_users_line_once(
     assert len(details(project)) == FLIGHTS
     place = f"(test_user_faults.py, line {prepare.__code__.co_firstlineno + 1}, in prepare)"
     assert set(details(project)) == {f"the model cannot score it: KeyError: 'no such feature' {place}"}
-    (told,) = [record.getMessage() for record in caplog.records]
+    (told,) = [logging.Formatter().format(record) for record in caplog.records]
     assert told.startswith(f"KeyError: 'no such feature' {place}; ")
     assert "Traceback (most recent call last):\n" in told
 
@@ -53,6 +53,6 @@ def test_the_learn_flow_tells_of_the_users_line_once(
         run_flow(running, "learn")
     assert len(details(project)) == FLIGHTS
     assert all("OSError: no room to learn (test_user_faults.py, line " in said for said in details(project))
-    (told,) = [record.getMessage() for record in caplog.records]
+    (told,) = [logging.Formatter().format(record) for record in caplog.records]
     assert "in learn_one" in told
     assert "Traceback (most recent call last):\n" in told

@@ -11,6 +11,7 @@ from river import compose, linear_model, preprocessing
 
 from flows.core.models.model import Model
 from flows.core.user_code import describe, place_of
+from flows.host.printable import PrintableFormatter
 from flows.runtime.user_faults import FaultLog, fault_of, trace
 
 SOURCE = """
@@ -83,9 +84,11 @@ def test_each_failing_line_is_logged_once_with_its_traceback(module, caplog):
             log(scored(module.prepare))
             log(scored(module.also))
             log(scored(dict, nan))
-    said = [record.getMessage() for record in caplog.records]
+    said = [PrintableFormatter("%(message)s").format(record) for record in caplog.records]
     assert len(said) == 3
     assert said[0].startswith("NameError: name 'itmes' is not defined (late_orders.py, line 3, in prepare); ")
     assert 'late_orders.py", line 3, in prepare' in said[0]
     assert 'late_orders.py", line 7, in also' in said[1]
+    assert "logged once\nTraceback (most recent call last):\n  File " in said[0]
     assert "no line of your own" in said[2]
+    assert "Traceback" not in said[2]
