@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flows.core.evaluation.costs import Costs
     from flows.core.stream.broker import Outgoing
     from flows.core.stream.fields import Flag, Key, Number, Text, Time
+    from flows.core.stream.times import iso
     from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
 
 __all__ = [
@@ -26,12 +27,14 @@ __all__ = [
     "Stream",
     "Text",
     "Time",
+    "iso",
 ]
 
 _HOMES = {
     "flows.core.evaluation.costs": ("Costs",),
     "flows.core.stream.broker": ("Outgoing",),
     "flows.core.stream.fields": ("Flag", "Key", "Number", "Text", "Time"),
+    "flows.core.stream.times": ("iso",),
     "flows.pipeline": ("DriftPolicy", "Pipeline", "RetrainPolicy", "Stream"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import orjson
 from river import datasets
 
-from flows import Outgoing
-from flows.core.stream.times import iso
+from flows import Outgoing, iso
 
 MORNING, HOUR = 1_740_812_400_000, 3_600_000  # 1 March 2025, 07:00 UTC, and an hour, in milliseconds
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import orjson
 from river import datasets
 
-from flows import Outgoing
-from flows.core.stream.times import iso
+from flows import Outgoing, iso
 
 START, SECOND = 1_740_787_200_000, 1000  # 1 March 2025, and a second, in milliseconds
 

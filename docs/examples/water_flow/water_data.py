@@ -9,8 +9,7 @@ from itertools import pairwise
 import orjson
 from river import datasets
 
-from flows import Outgoing
-from flows.core.stream.times import iso
+from flows import Outgoing, iso
 
 HOUR, REPORTED = 3_600_000, 1_800_000  # an hour, and the delay of its measurement, in milliseconds
 STEADY = 0.1  # litres per second

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import orjson
 from river import datasets
 
-from flows import Outgoing
-from flows.core.stream.times import iso
+from flows import Outgoing, iso
 
 START, SECOND = 1_740_787_200_000, 1000  # 1 March 2025, and a second, in milliseconds
 COLUMNS = ("empty_server_form_handler", "popup_window", "https", "request_from_other_domain")
