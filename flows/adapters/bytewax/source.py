@@ -25,6 +25,9 @@ from flows.errors import OffsetExpired
 SlotBatch = tuple[str, list[Record]]
 
 _COMMIT_EVERY = 0.01  # seconds
+# Seconds after which unchanged offsets are committed again: a commit may fail or arrive after a later one, and
+# Kafka forgets the offsets of an idle group after a week.
+RECOMMIT_EVERY = 10.0
 _CHECK_EVERY = 2.0  # seconds between checks of the lag and of new partitions
 _ALWAYS_AWAKE = datetime.fromtimestamp(0, UTC)
 _BUFFER_BATCHES = 4  # batches buffered per partition before it is paused
@@ -132,7 +135,8 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._merge = EventTimeMerge(list(offsets))
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}  # empty, so that a resumed offset is committed too
-        self._rest_until = self._commit_at = self._check_at = 0.0  # by the monotonic clock
+        # by the monotonic clock
+        self._rest_until = self._commit_at = self._recommit_at = self._check_at = 0.0
 
     def next_batch(self) -> Iterable[SlotBatch]:
         self._commit()
@@ -203,9 +207,10 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             return
         self._commit_at = now + _COMMIT_EVERY
         self._skip_control_records()
-        if self._committed != self._offsets:
+        if self._committed != self._offsets or now >= self._recommit_at:
             self._consumer.commit(self._offsets)
             self._committed = dict(self._offsets)
+            self._recommit_at = now + RECOMMIT_EVERY
 
     def _skip_control_records(self) -> None:
         """Advance the offsets past records that no poll returns, such as the end of a transaction."""

@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from harness import wait_until
 
+from flows.adapters.bytewax import source as source_module
 from flows.adapters.bytewax.source import MergedSource, SourceSettings
 from flows.adapters.sqlite.log import LogBroker
-from flows.core.stream.broker import Outgoing, TopicSpec
+from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec
 from flows.core.stream.drain import Drain
 from flows.core.stream.merge import size_of
 from flows.errors import OffsetExpired
@@ -96,3 +98,28 @@ def test_what_a_slot_holds_of_large_records_is_bounded_also_where_one_topic_wait
             most = max(most, slot.buffered_bytes())
     assert read == [(topic, offset) for topic in "abc" for offset in range(count)]
     assert 8 * 2**20 < most <= 3 * 8 * 2**20 + 16 * 2**20
+
+
+def test_an_idle_source_repairs_offsets_that_a_late_commit_has_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "RECOMMIT_EVERY", 0.05)
+
+    def open_log() -> LogBroker:
+        return LogBroker(tmp_path / "log.db")
+
+    with closing(open_log()) as log, closing(log.producer()) as producer:
+        log.create_topics([TopicSpec("events")])
+        producer.send([Outgoing("events", b"{}", timestamp=1) for _ in range(3)])
+    source = MergedSource(open_log, SourceSettings("group", ["events"], batch=10), Telemetry(), Drain())
+    with closing(source.build_part("records", "0", None)) as slot, closing(open_log()) as log:
+
+        def committed() -> dict[int, int]:
+            list(slot.next_batch())
+            return log.committed("group", "events")
+
+        wait_until(lambda: committed() == {0: 3})
+        begin = {TopicPartition("events", 0): 0}
+        with closing(log.consumer("group", begin)) as late:
+            late.commit(begin)
+        wait_until(lambda: committed() == {0: 3})
