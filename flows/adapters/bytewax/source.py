@@ -25,8 +25,8 @@ from flows.errors import OffsetExpired
 SlotBatch = tuple[str, list[Record]]
 
 _COMMIT_EVERY = 0.01  # seconds
-# Seconds after which unchanged offsets are committed again: a commit may fail or arrive after a later one, and
-# Kafka forgets the offsets of an idle group after a week.
+# Seconds after which unchanged offsets are committed again: a commit may fail or arrive after a later one,
+# and Kafka forgets the offsets of an idle group after a week.
 RECOMMIT_EVERY = 10.0
 _CHECK_EVERY = 2.0  # seconds between checks of the lag and of new partitions
 _ALWAYS_AWAKE = datetime.fromtimestamp(0, UTC)
