@@ -5,10 +5,12 @@ A `send` is one transaction, so readers see it as a whole over all its topics. S
 recent transactions.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from flows.adapters.sqlite.log_consumer import LogConsumer
+from flows.adapters.sqlite.log_consumer import LONGEST_STEP, LogConsumer
 from flows.adapters.sqlite.log_file import (
     bounds,
     create_log,
@@ -80,6 +82,13 @@ class LogBroker:
         with explained(self._path):
             return [bounds(self._connection, id_) for id_ in self._ids(topic)]
 
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        return {
+            TopicPartition(topic, number): end
+            for topic in topics
+            for number, (_, end) in enumerate(self.offsets(topic))
+        }
+
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
         """Return the first offset at or after `timestamp` (ms); scans the partition from its start."""
         with explained(self._path):
@@ -103,6 +112,15 @@ class LogBroker:
 
     def producer(self) -> LogProducer:
         return LogProducer(self._path)
+
+    def wait(self, consumers: Sequence[Any], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        with explained(self._path):
+            while not any(each.has_news() for each in consumers):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                time.sleep(min(LONGEST_STEP, left))
 
     def uncommitted(self) -> "LogBroker":
         return self  # the log has no open transactions that span sends

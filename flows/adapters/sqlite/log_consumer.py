@@ -103,8 +103,16 @@ class LogConsumer:
     def close(self) -> None:
         self._connection.close()
 
-    def _log_changed(self) -> bool:
+    def has_news(self) -> bool:
+        """Return whether the log changed since the last poll, or holds records that it did not return."""
+        return self._data_version() != self._version or bool(self._behind())
+
+    def _data_version(self) -> int:
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _log_changed(self) -> bool:
+        version = self._data_version()
         changed = version != self._version
         self._version = version
         return changed

@@ -22,6 +22,15 @@ class LogProducer:
         self._connection = open_log(path)
         self._turns = itertools.count()
 
+    def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
+        self.send(records if partition is None else [r._replace(partition=partition) for r in records])
+
+    def outstanding(self) -> int:
+        return 0
+
+    def flush(self) -> None:
+        """Do nothing: each write is a finished transaction."""
+
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         try:
             with transaction(self._connection, "IMMEDIATE"):
