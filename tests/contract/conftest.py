@@ -41,7 +41,7 @@ def new_topic(broker: Broker) -> Callable[[int], str]:
 
 @pytest.fixture
 def remove_before(broker_url: str) -> Callable[[TopicPartition, int], None]:
-    """Return a function that removes the records of a partition below an offset, like retention."""
+    """Return a function that removes the batches of a partition below an offset, like retention."""
 
     def from_kafka(partition: TopicPartition, offset: int) -> None:
         admin = AdminClient({"bootstrap.servers": broker_url.removeprefix("kafka://")})
@@ -52,7 +52,7 @@ def remove_before(broker_url: str) -> Callable[[TopicPartition, int], None]:
         connection = sqlite3.connect(broker_url.removeprefix("file://"))
         with connection:
             connection.execute(
-                "DELETE FROM records WHERE offset < ? AND partition_id ="
+                "DELETE FROM batches WHERE last < ? AND partition_id ="
                 " (SELECT id FROM partitions WHERE topic = ? AND partition = ?)",
                 (offset, *partition),
             )

@@ -429,7 +429,8 @@ def test_an_offset_that_retention_removed_is_a_loud_error(
     broker: Broker, new_topic: NewTopic, remove_before: Callable[[TopicPartition, int], None]
 ) -> None:
     partition = TopicPartition(new_topic(2), 1)
-    send(broker, numbered(partition.topic, 10, partition=1))
+    for records in (6, 4):
+        send(broker, numbered(partition.topic, records, partition=1))
     remove_before(partition, 6)
     assert broker.offsets(partition.topic) == [(0, 0), (6, 10)]
     consumer = broker.consumer("g", {partition: 2})

@@ -1,26 +1,28 @@
 """The embedded log: a broker in one SQLite file, for one machine and several processes.
 
-A `send` is one transaction, so readers see it as a whole over all its topics. SQLite runs in WAL mode with
-`synchronous=NORMAL`: a killed process loses nothing that was acknowledged; a power failure may lose the most
-recent transactions.
+A `write` or `send` is one transaction, so readers see it as a whole over all its topics. SQLite runs in WAL
+mode with `synchronous=NORMAL`: a killed process loses nothing that was acknowledged; a power failure may lose
+the most recent transactions.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.adapters.sqlite.log_consumer import LONGEST_STEP, LogConsumer
+from flows.adapters.sqlite.log_batch import offset_since
+from flows.adapters.sqlite.log_consumer import LogConsumer
 from flows.adapters.sqlite.log_file import (
     bounds,
     create_log,
     explained,
     open_log,
+    partition_ends,
     partition_id,
     partition_ids,
     transaction,
 )
 from flows.adapters.sqlite.log_producer import LogProducer
+from flows.adapters.sqlite.log_waiters import wait_for
 from flows.core.stream.broker import TopicPartition, TopicSpec
 from flows.errors import UnknownTopic
 
@@ -51,7 +53,7 @@ class LogBroker:
         with explained(self._path), transaction(self._connection, "IMMEDIATE"):
             known = partition_ids(self._connection)
             ids = [(id_,) for topic in topics for id_ in known.get(topic, ())]
-            self._connection.executemany("DELETE FROM records WHERE partition_id = ?", ids)
+            self._connection.executemany("DELETE FROM batches WHERE partition_id = ?", ids)
             self._connection.executemany("DELETE FROM groups WHERE partition_id = ?", ids)
             self._connection.executemany("DELETE FROM partitions WHERE id = ?", ids)
 
@@ -83,10 +85,15 @@ class LogBroker:
             return [bounds(self._connection, id_) for id_ in self._ids(topic)]
 
     def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        with explained(self._path):
+            ends = partition_ends(self._connection)
+        for topic in topics:
+            if topic not in ends:
+                raise UnknownTopic(topic)
         return {
             TopicPartition(topic, number): end
             for topic in topics
-            for number, (_, end) in enumerate(self.offsets(topic))
+            for number, (_, end) in enumerate(ends[topic])
         }
 
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
@@ -94,33 +101,33 @@ class LogBroker:
         with explained(self._path):
             id_ = partition_id(partition_ids(self._connection), partition)
             found = self._connection.execute(
-                "SELECT offset FROM records"
-                " WHERE partition_id = ? AND timestamp >= ? ORDER BY offset LIMIT 1",
+                "SELECT first, records FROM batches"
+                " WHERE partition_id = ? AND newest >= ? ORDER BY last LIMIT 1",
                 (id_, timestamp),
             ).fetchone()
-            return int(found[0]) if found else bounds(self._connection, id_)[1]
+            return offset_since(found[0], found[1], timestamp) if found else bounds(self._connection, id_)[1]
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         with explained(self._path):
             offsets = dict(
-                self._connection.execute("SELECT partition_id, offset FROM groups WHERE name = ?", (group,))
+                self._connection.execute(
+                    "SELECT partition, offset FROM groups JOIN partitions ON id = partition_id"
+                    " WHERE name = ? AND topic = ?",
+                    (group, topic),
+                )
             )
-            return {number: offsets[id_] for number, id_ in enumerate(self._ids(topic)) if id_ in offsets}
+            if not offsets:
+                self._ids(topic)  # raises `UnknownTopic`
+            return offsets
+
+    def wait(self, consumers: Sequence[Any], timeout: float) -> None:
+        wait_for([consumer.waiter for consumer in consumers], timeout)
 
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> LogConsumer:
         return LogConsumer(self._path, group, start)
 
     def producer(self) -> LogProducer:
         return LogProducer(self._path)
-
-    def wait(self, consumers: Sequence[Any], timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        with explained(self._path):
-            while not any(each.has_news() for each in consumers):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return
-                time.sleep(min(LONGEST_STEP, left))
 
     def uncommitted(self) -> "LogBroker":
         return self  # the log has no open transactions that span sends

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from flows.adapters.sqlite.log_batch import unpack
 from flows.adapters.sqlite.log_file import (
     bounds,
     explained,
@@ -17,15 +18,13 @@ from flows.adapters.sqlite.log_file import (
     partition_ids,
     transaction,
 )
-from flows.adapters.sqlite.log_headers import unpack_headers
+from flows.adapters.sqlite.log_waiters import Waiter, wait_for
 from flows.core.stream.broker import Record, TopicPartition
 from flows.errors import OffsetExpired, UnknownTopic
 
 logger = logging.getLogger("driftline.log")
 
-POLL_BYTES = 16 * 2**20  # bytes of records that one poll returns at most, or a single larger record
-STEP = 0.001  # seconds between the first two checks for new records while a poll waits
-LONGEST_STEP = 0.01  # seconds between later checks
+POLL_BYTES = 16 * 2**20  # bytes of batches after which one poll reads no further one
 
 
 @dataclass(slots=True)
@@ -58,10 +57,11 @@ class LogConsumer:
             ids = partition_ids(self._connection)
             self._cursors = {tp: _Cursor(tp, partition_id(ids, tp), offset) for tp, offset in start.items()}
             self._turns = deque(self._cursors.values())
+            self.waiter = Waiter(path, [cursor.id for cursor in self._turns])
             self._update_ends()
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
-        deadline, step = time.monotonic() + timeout, STEP
+        deadline = time.monotonic() + timeout
         with explained(self._path):
             while True:
                 if (self._log_changed() or self._behind()) and (records := self._read(limit)):
@@ -69,8 +69,7 @@ class LogConsumer:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return []
-                time.sleep(min(step, left))
-                step = min(2 * step, LONGEST_STEP)
+                wait_for([self.waiter], left)
 
     def has_backlog(self, partition: TopicPartition) -> bool:
         cursor = self._cursors[partition]
@@ -101,6 +100,7 @@ class LogConsumer:
             )
 
     def close(self) -> None:
+        self.waiter.close()
         self._connection.close()
 
     def has_news(self) -> bool:
@@ -144,24 +144,27 @@ class LogConsumer:
         return records
 
     def _read_partition(self, cursor: _Cursor, limit: int, size: int) -> list[Record]:
-        """Return up to `limit` records; stop after the record with which they reach `size` bytes."""
-        topic, partition = cursor.partition
+        """Return up to `limit` records; stop after the batch with which they reach `size` bytes."""
+        if limit == 0:
+            return []
+        records: list[Record] = []
         rows = self._connection.execute(
-            "SELECT offset, timestamp, key, value, headers FROM records"
-            " WHERE partition_id = ? AND offset >= ? ORDER BY offset LIMIT ?",
-            (cursor.id, cursor.position, limit),
+            "SELECT first, records FROM batches WHERE partition_id = ? AND last >= ? ORDER BY last",
+            (cursor.id, cursor.position),
         )
-        records = []
-        for offset, timestamp, key, value, packed in rows:
-            headers = unpack_headers(packed) if packed else ()
-            records.append(Record(topic, partition, offset, timestamp, key, value, headers))
-            size -= len(value or b"") + len(packed or b"")
-            if size <= 0:
+        for first, packed in rows:
+            if first > cursor.position:
+                break
+            start = cursor.position - first
+            batch = unpack(cursor.partition, first, packed)[start : start + limit - len(records)]
+            records += batch
+            cursor.position += len(batch)
+            size -= len(packed)
+            if len(records) == limit or size <= 0:
                 break
         rows.close()
-        if limit and (not records or records[0].offset != cursor.position):
+        if not records:
             raise self._expired(cursor)
-        cursor.position += len(records)
         return records
 
     def _expired(self, cursor: _Cursor) -> OffsetExpired:

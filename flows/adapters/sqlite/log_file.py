@@ -11,11 +11,11 @@ from flows.errors import BrokerError, UnknownPartition, UnknownTopic
 from flows.host.state_dir import make_private
 
 APPLICATION = 0x44524654  # "DRFT" in the file header distinguishes a log from other SQLite files
-FORMAT = 1
+FORMAT = 2
 BUSY = 30.0  # seconds that a writer waits for other writers
 
 SCHEMA = f"""
-PRAGMA page_size = 16384;
+PRAGMA page_size = 8192;
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
@@ -26,15 +26,14 @@ CREATE TABLE partitions (
     next INTEGER NOT NULL DEFAULT 0,
     UNIQUE (topic, partition)
 );
-CREATE TABLE records (
+CREATE TABLE batches (
     partition_id INTEGER NOT NULL,
-    offset INTEGER NOT NULL,
-    timestamp INTEGER NOT NULL,
-    key BLOB,
-    value BLOB,
-    headers BLOB,
-    PRIMARY KEY (partition_id, offset)
-) WITHOUT ROWID;
+    last INTEGER NOT NULL, -- the offset of its last record
+    first INTEGER NOT NULL,
+    newest INTEGER NOT NULL, -- the largest timestamp in it
+    records BLOB NOT NULL,
+    PRIMARY KEY (partition_id, last)
+);
 CREATE TABLE groups (
     name TEXT NOT NULL,
     partition_id INTEGER NOT NULL,
@@ -108,15 +107,20 @@ def transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
         raise
 
 
+def partition_ends(connection: sqlite3.Connection) -> dict[str, list[tuple[int, int]]]:
+    """Return the id and the end offset of each topic's partitions, in the order of their numbers."""
+    ends: dict[str, list[tuple[int, int]]] = {}
+    rows: Iterable[tuple[str, int, int]] = connection.execute(
+        "SELECT topic, id, next FROM partitions ORDER BY topic, partition"
+    )
+    for topic, id_, end in rows:
+        ends.setdefault(topic, []).append((id_, end))
+    return ends
+
+
 def partition_ids(connection: sqlite3.Connection) -> dict[str, list[int]]:
     """Return the ids of each topic's partitions, in the order of their numbers."""
-    ids: dict[str, list[int]] = {}
-    rows: Iterable[tuple[str, int]] = connection.execute(
-        "SELECT topic, id FROM partitions ORDER BY topic, partition"
-    )
-    for topic, id_ in rows:
-        ids.setdefault(topic, []).append(id_)
-    return ids
+    return {topic: [id_ for id_, _ in ends] for topic, ends in partition_ends(connection).items()}
 
 
 def partition_id(ids: Mapping[str, list[int]], partition: TopicPartition) -> int:
@@ -132,7 +136,8 @@ def partition_id(ids: Mapping[str, list[int]], partition: TopicPartition) -> int
 def bounds(connection: sqlite3.Connection, id_: int) -> tuple[int, int]:
     """Return the first offset of a partition and the one after its last."""
     first, end = connection.execute(
-        "SELECT (SELECT min(offset) FROM records WHERE partition_id = id), next FROM partitions WHERE id = ?",
+        "SELECT (SELECT first FROM batches WHERE partition_id = id ORDER BY last LIMIT 1), next"
+        " FROM partitions WHERE id = ?",
         (id_,),
     ).fetchone()
     return end if first is None else first, end

@@ -3,19 +3,22 @@
 import itertools
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from zlib import crc32
 
-from flows.adapters.sqlite.log_file import open_log, partition_ids, transaction
-from flows.adapters.sqlite.log_headers import pack_headers
+from flows.adapters.sqlite.log_batch import pack, split
+from flows.adapters.sqlite.log_file import open_log, partition_ends, transaction
+from flows.adapters.sqlite.log_waiters import wake
 from flows.core.stream.broker import Outgoing, TopicPartition
 from flows.errors import DeliveryError, UnknownPartition, UnknownTopic
 
+_Partitions = Mapping[str, Sequence[tuple[int, int]]]  # the id and the end offset of each, by topic
+
 
 class LogProducer:
-    """Appends to the log at `path`; each `send` is one transaction."""
+    """Appends to the log at `path`; each `write` and each `send` is one transaction."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,59 +26,69 @@ class LogProducer:
         self._turns = itertools.count()
 
     def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
-        self.send(records if partition is None else [r._replace(partition=partition) for r in records])
+        self._write(records, partition)
 
     def outstanding(self) -> int:
         return 0
 
     def flush(self) -> None:
-        """Do nothing: each write is a finished transaction."""
+        """Return at once, since every write is acknowledged."""
 
     def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+        return self._write(records, None)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _write(self, records: Sequence[Outgoing], partition: int | None) -> dict[TopicPartition, int]:
         try:
             with transaction(self._connection, "IMMEDIATE"):
-                return self._append(records)
+                partitions = partition_ends(self._connection)
+                ends = self._append(partitions, self._by_partition(partitions, records, partition))
         except sqlite3.Error as error:
             raise DeliveryError(
                 f"the log {self._path} did not accept {len(records)} records: {error}; "
                 "check that its disk has space and that no other program keeps the file locked"
             ) from error
+        wake(self._path, [partitions[topic][number][0] for topic, number in ends])
+        return ends
 
-    def close(self) -> None:
-        self._connection.close()
-
-    def _append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
-        following: dict[int, int] = dict(self._connection.execute("SELECT id, next FROM partitions"))
-        ids = partition_ids(self._connection)
+    def _append(
+        self, partitions: _Partitions, records: Mapping[TopicPartition, Sequence[Outgoing]]
+    ) -> dict[TopicPartition, int]:
+        """Append the records of each partition; return where they end."""
         now = time.time_ns() // 1_000_000
-        written: dict[int, TopicPartition] = {}
-        rows = []
-        for record in records:
-            number, id_ = self._choose(ids, record)
-            offset = following[id_]
-            following[id_] = offset + 1
-            written[id_] = TopicPartition(record.topic, number)
-            timestamp = now if record.timestamp is None else record.timestamp
-            headers = pack_headers(record.headers) if record.headers else None
-            rows.append((id_, offset, timestamp, record.key, record.value, headers))
-        rows.sort(key=itemgetter(0))  # rows that are neighbours in the file are written together
-        self._connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", rows)
-        self._connection.executemany(
-            "UPDATE partitions SET next = ? WHERE id = ?", [(following[id_], id_) for id_ in written]
-        )
-        return {partition: following[id_] for id_, partition in written.items()}
+        ends, rows, updates = {}, [], []
+        for partition, of_partition in records.items():
+            id_, end = partitions[partition.topic][partition.partition]
+            for batch in split(of_partition):
+                first, end = end, end + len(batch)
+                rows.append((id_, end - 1, first, *pack(batch, now)))
+            updates.append((end, id_))
+            ends[partition] = end
+        self._connection.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", rows)
+        self._connection.executemany("UPDATE partitions SET next = ? WHERE id = ?", updates)
+        return ends
 
-    def _choose(self, topics: Mapping[str, list[int]], record: Outgoing) -> tuple[int, int]:
-        """Return the number and the id of the partition for `record`."""
-        ids = topics.get(record.topic)
-        if ids is None:
-            raise UnknownTopic(record.topic)
-        if record.partition is not None:
-            number = record.partition
-        elif record.key:
-            number = crc32(record.key) % len(ids)
-        else:
-            number = next(self._turns) % len(ids)
-        if not 0 <= number < len(ids):
-            raise UnknownPartition(record.topic, number, len(ids))
-        return number, ids[number]
+    def _by_partition(
+        self, partitions: _Partitions, records: Iterable[Outgoing], partition: int | None
+    ) -> dict[TopicPartition, list[Outgoing]]:
+        """Return the records of each partition, in order; `partition` is that of all, if given."""
+        grouped: defaultdict[tuple[str, int], list[Outgoing]] = defaultdict(list)
+        for record in records:
+            topic, _, key, number, _, _ = record
+            if partition is not None:
+                number = partition
+            elif number is None:
+                number = self._choose(key, len(partitions.get(topic, "?")))
+            grouped[topic, number].append(record)
+        for topic, number in grouped:
+            if topic not in partitions:
+                raise UnknownTopic(topic)
+            if not 0 <= number < len(partitions[topic]):
+                raise UnknownPartition(topic, number, len(partitions[topic]))
+        return {TopicPartition(*place): of_partition for place, of_partition in grouped.items()}
+
+    def _choose(self, key: bytes | None, partitions: int) -> int:
+        """Return the number of the partition for a record with this key."""
+        return (crc32(key) if key else next(self._turns)) % partitions
