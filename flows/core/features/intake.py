@@ -1,14 +1,15 @@
 """The intake of the predict flow: records become checked questions and updates, or dead letters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from flows.core.features.batch import Question, Update
 from flows.core.features.moments import Moments
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import REPLAYED, dead_letter
-from flows.core.stream.decode import Decoded, Decoder
+from flows.core.stream.decode import Decoder
 from flows.core.stream.recent_ids import RecentIds
 from flows.errors import InvalidRecord
 
@@ -52,7 +53,7 @@ class Intake:
         known = state or {"seen": {}, "newest": {}, "next": {}, "moments": [0]}
         self._topics = {
             topic: _Topic(
-                decoder.decode,
+                decoder,
                 RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())),
                 known["newest"].get(topic, 0),
                 topic if topic in streams else "",
@@ -65,19 +66,7 @@ class Intake:
 
     def take(self, records: Sequence[Record]) -> Batch:
         """Decode and check records; return them as a batch."""
-        batch = Batch([], [], [])
-        for record in records:
-            if record.topic == self._models:
-                batch.items.append(record)
-                continue
-            topic = self._topics[record.topic]
-            if topic.stream:
-                self._next[record.topic] = record.offset + 1
-            try:
-                self._admit(record, topic, batch)
-            except InvalidRecord as fault:
-                batch.dead.append(dead_letter(self._dead_letters, record, fault.reason, str(fault)))
-        return batch
+        return self._whole_batch(records) or self._one_by_one(records)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the recent ids and the newest time by topic, and the next offset of each stream."""
@@ -86,9 +75,48 @@ class Intake:
         moments = self._moments.snapshot()
         return {"seen": seen, "newest": newest, "next": self._next, "moments": moments}
 
+    def _whole_batch(self, records: Sequence[Record]) -> Batch | None:
+        """Return the batch of events that are all valid, new and in time; None for any other records."""
+        topic = self._topics.get(records[0].topic) if records else None
+        if topic is None or not topic.is_events or len({record.topic for record in records}) > 1:
+            return None
+        is_replay = any(_replay_of(record) for record in records if record.headers)
+        columns = None if is_replay else topic.decoder.decode_batch(records)
+        if columns is None or not topic.admit_batch(columns.ids, columns.times, self._lateness):
+            return None
+        ids, times, payloads = columns
+        read, moments = self._offsets_read(records, topic), self._moments.take_batch(times)
+        questions = zip(ids, times, payloads, moments, read, repeat(topic.stream))
+        return Batch([_tuple(Question, question) for question in questions], list(records), [])
+
+    def _offsets_read(self, records: Sequence[Record], topic: "_Topic") -> Iterable[tuple[int, ...]]:
+        """Return what was read of each stream when it was each event's turn; all are of `topic`."""
+        offsets = self._next
+        if not topic.stream:
+            return repeat(tuple(offsets.values()))
+        at = list(offsets).index(topic.stream)
+        before, after = (*offsets.values(),)[:at], (*offsets.values(),)[at + 1 :]
+        offsets[topic.stream] = records[-1].offset + 1
+        return [(*before, record.offset + 1, *after) for record in records]
+
+    def _one_by_one(self, records: Sequence[Record]) -> Batch:
+        batch = Batch([], [], [])
+        for record in records:
+            topic = self._topics.get(record.topic)
+            if topic is None:  # of `models`
+                batch.items.append(record)
+                continue
+            if topic.stream:
+                self._next[topic.stream] = record.offset + 1
+            try:
+                self._admit(record, topic, batch)
+            except InvalidRecord as fault:
+                batch.dead.append(dead_letter(self._dead_letters, record, fault.reason, str(fault)))
+        return batch
+
     def _admit(self, record: Record, topic: "_Topic", batch: Batch) -> None:
-        event_id, time, payload = topic.decode(record)
-        replay = _replay_of(record) if record.headers else None
+        event_id, time, payload = topic.decoder.decode(record)
+        replay = _replay_of(record)
         if (replay or event_id) in topic.seen:
             raise InvalidRecord("duplicate", f"a record with the id {event_id!r} was accepted before")
         if time > topic.newest:
@@ -124,8 +152,16 @@ def _replay_of(record: Record) -> str | None:
 class _Topic:
     """One input topic: its decoder, and what was seen of it."""
 
-    decode: Callable[[Record], Decoded]
+    decoder: Decoder
     seen: RecentIds
     newest: int  # event time (ms)
     stream: str  # the topic's name if features aggregate it, otherwise empty
     is_events: bool
+
+    def admit_batch(self, ids: Sequence[str], times: Sequence[int], lateness: int) -> bool:
+        """Remember records that are new and in time; return False, and change nothing, if some may not be."""
+        newest = max(self.newest, *times)
+        if min(times) < newest - lateness or not self.seen.add_batch(ids):
+            return False
+        self.newest = newest
+        return True

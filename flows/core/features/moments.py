@@ -1,6 +1,6 @@
 """Gives each question a unique time in microseconds, which identifies the features it was served."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Moments:
@@ -32,14 +32,33 @@ class Moments:
         before = self._newest if time == newest else time * 1000
         self._newest = min(before + 1, time * 1000 + 999)
         if time > self._look_at:
-            self._forget(time)
+            self._forget()
         return self._newest
+
+    def take_batch(self, times: Iterable[int]) -> list[int]:
+        """Return the moments of the next questions, which are asked at `times` (ms)."""
+        moments: list[int] = []
+        newest = self._newest
+        for time in times:
+            if time * 1000 > newest:  # the first question of its millisecond, as most are
+                newest = time * 1000 + 1
+                moments.append(newest)
+            else:
+                self._newest = newest
+                moments.append(self.take(time))
+                newest = self._newest
+        self._newest = newest
+        if self._newest // 1000 > self._look_at:
+            self._forget()
+        return moments
 
     def snapshot(self) -> list[int]:
         """Return the moments to resume from."""
+        self._forget()
         return [self._newest, *self._past.values()]
 
-    def _forget(self, now: int) -> None:
-        """Forget, once per lateness, the milliseconds for which every question would be late."""
+    def _forget(self) -> None:
+        """Forget the milliseconds for which every question would be late; called once per lateness."""
+        now = self._newest // 1000
         self._past = {time: moment for time, moment in self._past.items() if time >= now - self._lateness}
         self._look_at = now + self._lateness

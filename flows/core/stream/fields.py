@@ -15,7 +15,7 @@ KeyKind = Literal["text", "integer"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 
 _YEAR_2001 = 978_307_200_000
-_EARLY = 49 * 86_400_000  # a time up to 2099 is before this when read in a unit 1000 times smaller
+EARLY = 49 * 86_400_000  # a time up to 2099 is before this when read in a unit 1000 times smaller
 INT64 = range(-(2**63), 2**63)
 _NANOSECONDS: dict[TimeUnit, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -161,16 +161,9 @@ class Time:
         if kind is not int and kind is not float:
             raise ValueError(f"must be a time, got {kind_of(value)}")
         time = value if kind is int and self.unit == "ms" else _scaled(value, _NANOSECONDS[self.unit])
-        if not _EARLY <= time < YEAR_2100:
+        if not EARLY <= time < YEAR_2100:
             self._refuse_others(value, time)
         return time
-
-    def read_or_none(self, value: Any) -> int | None:
-        """Return the time in milliseconds, or None for any other value."""
-        try:
-            return milliseconds(value) if type(value) is str else self.read(value)
-        except ValueError:
-            return None
 
     def fault(self, value: Any) -> str | None:
         """Return what is wrong with `value`, or None."""

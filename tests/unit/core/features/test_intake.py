@@ -203,3 +203,34 @@ def test_a_replayed_event_is_taken_in_once_although_its_id_is_known():
 def test_what_was_taken_in_as_a_replay_is_a_duplicate_without_it():
     taker = intake()
     assert len(taker.take([replayed(b"dead:f/0/1"), event("a")]).records) == 1
+
+
+events_only = st.lists(
+    st.builds(
+        lambda event_id, time, more: timed("flights", event_id, time)._replace(headers=more),
+        st.text("abcdef", min_size=1, max_size=3),
+        st.integers(NOW - 1_500, NOW + 500),
+        st.sampled_from([(), (("published-at", b"1"),), (("replayed", b"dead:f/0/1"),)]),
+    )
+    | st.builds(record, st.just("flights"), st.sampled_from([b"{", b'{"id": 1}'])),
+    max_size=12,
+).map(lambda records: [r._replace(offset=offset) for offset, r in enumerate(records)])
+
+
+@given(st.lists(events_only), st.sampled_from([[], ["flights"], ["arrivals", "flights", "others"]]))
+def test_a_batch_of_events_is_taken_as_each_of_its_records_is(batches, streams):
+    together, alone = (
+        Intake({"flights": EVENTS}, "flights", "m", "d", streams, 1_000, None) for _ in range(2)
+    )
+    for records in batches:
+        batch, each = together.take(records), [alone.take([r]) for r in records]
+        assert batch.items == [item for part in each for item in part.items]
+        assert batch.records == [r for part in each for r in part.records]
+        assert batch.dead == [letter for part in each for letter in part.dead]
+    assert together.snapshot() == alone.snapshot()
+
+
+def test_an_id_is_forgotten_in_a_batch_as_it_is_in_the_log(monkeypatch):
+    monkeypatch.setattr("flows.core.features.intake.DUPLICATE_WINDOW", 2)
+    batch = intake().take([event(i) for i in "abcacb"])
+    assert [item.id for item in batch.items] == ["a", "b", "c", "a", "b"]

@@ -37,4 +37,21 @@ def test_what_is_too_late_is_forgotten():
     for time in range(10 * LATENESS):
         moments.take(time + 1)
         moments.take(time)
-    assert len(moments.snapshot()) <= 2 * LATENESS + 2
+    assert len(moments._past) <= 2 * LATENESS + 1
+    assert len(moments.snapshot()) <= LATENESS + 2
+
+
+@given(st.lists(st.lists(st.integers(0, 2 * LATENESS))))
+def test_a_batch_of_questions_gets_the_moments_that_each_would_get(batches):
+    together, alone, start = Moments(LATENESS), Moments(LATENESS), 1
+    for number, behind in enumerate(batches):
+        times = [start + number + LATENESS - min(each, LATENESS) for each in behind]
+        assert together.take_batch(times) == [alone.take(time) for time in times]
+    assert together.snapshot() == alone.snapshot()
+
+
+def test_what_is_too_late_is_forgotten_after_a_batch():
+    moments = Moments(LATENESS)
+    for time in range(10 * LATENESS):
+        moments.take_batch([time + 1, time])
+    assert len(moments._past) <= 2 * LATENESS + 1

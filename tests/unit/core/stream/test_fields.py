@@ -28,11 +28,6 @@ def test_a_time_of_another_unit_is_refused_with_the_unit_to_declare(unit, value,
         Time(unit=unit).read(value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, None, []])
-def test_what_is_no_time_reads_as_none_where_that_is_allowed(value):
-    assert Time().read_or_none(value) is None
-
-
 @pytest.mark.parametrize(
     ("flag", "value", "truth"),
     [

@@ -31,3 +31,15 @@ def test_asking_for_an_id_does_not_remember_it():
     recent.add("b")
     assert recent.snapshot() == ["b"]
     assert "b" in recent
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"))), st.integers(1, 6))
+def test_a_batch_of_different_new_ids_is_remembered_as_each_of_them_is(batches, limit):
+    together, alone = RecentIds(limit), RecentIds(limit)
+    for batch in batches:
+        before = together.snapshot()
+        if together.add_batch(batch):
+            assert [alone.add(item) for item in batch] == [True] * len(batch)
+        else:
+            assert len(set(batch)) < len(batch) or set(batch) & set(before)
+        assert together.snapshot() == alone.snapshot()
