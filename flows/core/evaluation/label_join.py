@@ -108,6 +108,10 @@ class LabelJoin:
             return None
         return self._joined(_unpack(label.id, packed), label)
 
+    def is_due(self, now: int) -> bool:
+        """Return whether predictions or early labels expire at `now` (ms)."""
+        return self._has_overdue(now) or (bool(self._early) and self._has_overdue_label(now))
+
     def give_up(self, now: int) -> None:
         """Drop the predictions that are older than the wait at `now` (ms)."""
         while self._has_overdue(now):
@@ -126,14 +130,15 @@ class LabelJoin:
 
     def expire(self, now: int) -> Iterator[Label]:
         """Remove and yield the labels whose prediction has not arrived within the wait."""
-        while self._early:
-            oldest = next(iter(self._early.values()))
-            if len(self._early) <= EARLY_LIMIT and oldest.time >= now - self._wait:
-                break
-            yield self._early.pop(oldest.id)
+        while self._early and self._has_overdue_label(now):
+            yield self._early.popitem(last=False)[1]
 
     def _has_overdue(self, now: int) -> bool:
         return bool(self._pending) and _time(next(iter(self._pending.values()))) < now - self._wait
+
+    def _has_overdue_label(self, now: int) -> bool:
+        oldest = next(iter(self._early.values()))
+        return len(self._early) > EARLY_LIMIT or oldest.time < now - self._wait
 
     def _joined(self, pending: Pending, label: Label) -> Joined:
         self._learned[label.id] = label.truth
