@@ -14,7 +14,8 @@ from river.metrics.base import Metrics
 
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.costs import CostCurve, Costs, ThresholdCost
-from flows.core.evaluation.label_join import Joined, Pending
+from flows.core.evaluation.label_join import Joined
+from flows.core.evaluation.pending_block import Pending
 from flows.core.evaluation.rolling import RecentItems, measure
 from flows.core.evaluation.skill import Losses, skills
 from flows.core.evaluation.slices import Slices, fairness

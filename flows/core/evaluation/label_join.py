@@ -1,14 +1,13 @@
 """The label join: joins each label once with the prediction that was served for its event."""
 
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-import orjson
-
-from flows.core.models.baselines import Score
-from flows.core.models.model import Prediction
+from flows.core.evaluation.block_store import BlockStore
+from flows.core.evaluation.learned_truths import LearnedTruths
+from flows.core.evaluation.pending import PendingPredictions
+from flows.core.evaluation.pending_block import Pending
 from flows.core.models.tasks import Truth
 from flows.core.stream.broker import Record
 from flows.core.stream.decode import Decoder
@@ -16,7 +15,6 @@ from flows.errors import InvalidRecord
 
 MAX_PENDING = 1_000_000
 EARLY_LIMIT = 200_000
-LEARNED_LIMIT = 200_000
 
 
 class Label(NamedTuple):
@@ -38,14 +36,6 @@ def valid_labels(records: Iterable[Record], decoder: Decoder, target: str) -> It
         yield Label(event_id, time, payload[target], record)
 
 
-class Pending(NamedTuple):
-    """A prediction without a label yet, and the predictions of the baselines at the same time."""
-
-    prediction: Prediction
-    majority: Score
-    no_change: Score
-
-
 class Joined(NamedTuple):
     """A label and the prediction of its event."""
 
@@ -60,17 +50,15 @@ class LabelJoin:
     """Joins predictions and labels by event id, in either order, within `wait` ms of event time.
 
     At most `limit` predictions and `EARLY_LIMIT` labels are buffered; beyond that the oldest are evicted. An
-    evicted prediction gets no default label, since its own may still arrive. Pending predictions are
-    compressed, and decompressed when their label arrives.
+    evicted prediction gets no default label, since its own may still arrive.
     """
 
     def __init__(self, wait: int, limit: int = MAX_PENDING) -> None:
         self.limit = limit
         self._wait = wait
-        # OrderedDict: finding the first item of a dict takes time for every item deleted before it.
-        self._pending: OrderedDict[str, bytes] = OrderedDict()
+        self._pending = PendingPredictions()
         self._early: OrderedDict[str, Label] = OrderedDict()
-        self._learned: OrderedDict[str, Truth] = OrderedDict()  # the truth by event id
+        self._learned = LearnedTruths()
         self.expired = 0  # predictions without a label within the wait, and evicted ones
         self.evicted = 0  # predictions beyond the limit
         self.assumed = 0  # predictions that got the default label
@@ -86,9 +74,10 @@ class LabelJoin:
         label = self._early.pop(event_id, None)
         if label is not None:
             return self._joined(pending, label)
-        self._pending[event_id] = _pack(pending)
+        self._pending.add(pending)
         while len(self._pending) > self.limit:
-            self._give_up_oldest()
+            self._pop_oldest()
+            self.expired += 1
             self.evicted += 1
         return None
 
@@ -102,16 +91,21 @@ class LabelJoin:
 
     def labelled(self, label: Label) -> Joined | None:
         """Add a label that is no repetition; return it joined unless its prediction has yet to arrive."""
-        packed = self._pending.pop(label.id, None)
-        if packed is None:
+        pending = self._pending.pop(label.id)
+        if pending is None:
             self._early[label.id] = label
             return None
-        return self._joined(_unpack(label.id, packed), label)
+        return self._joined(pending, label)
+
+    def is_due(self, now: int) -> bool:
+        """Return whether predictions or early labels expire at `now` (ms)."""
+        return self._has_overdue(now) or (bool(self._early) and self._has_overdue_label(now))
 
     def give_up(self, now: int) -> None:
         """Drop the predictions that are older than the wait at `now` (ms)."""
         while self._has_overdue(now):
-            self._give_up_oldest()
+            self._pop_oldest()
+            self.expired += 1
 
     def assume(self, now: int, truth: Truth, record: Record) -> Iterator[Joined]:
         """Join the predictions that are older than the wait at `now` (ms) with the default label `truth`.
@@ -119,47 +113,40 @@ class LabelJoin:
         The label is known at the end of the wait; `record` is the one that advanced event time to `now`.
         """
         while self._has_overdue(now):
-            pending = _unpack(*self._pending.popitem(last=False))
+            pending = self._pop_oldest()
             self.assumed += 1
             known = pending.prediction.time + self._wait
             yield self._joined(pending, Label(pending.prediction.id, known, truth, record))
 
     def expire(self, now: int) -> Iterator[Label]:
         """Remove and yield the labels whose prediction has not arrived within the wait."""
-        while self._early:
-            oldest = next(iter(self._early.values()))
-            if len(self._early) <= EARLY_LIMIT and oldest.time >= now - self._wait:
-                break
-            yield self._early.pop(oldest.id)
+        while self._early and self._has_overdue_label(now):
+            yield self._early.popitem(last=False)[1]
+
+    def store(self, store: BlockStore) -> None:
+        """Put into the store what a snapshot would otherwise contain; raises `StateError`."""
+        self._pending.store(store)
+        self._learned.store(store)
+
+    def load(self, store: BlockStore) -> None:
+        """Read what a restored snapshot does not contain; raises `StateError`."""
+        self._pending.load(store)
+        self._learned.load(store)
 
     def _has_overdue(self, now: int) -> bool:
-        return bool(self._pending) and _time(next(iter(self._pending.values()))) < now - self._wait
+        oldest = self._pending.oldest()
+        return oldest is not None and oldest.prediction.time < now - self._wait
+
+    def _has_overdue_label(self, now: int) -> bool:
+        oldest = next(iter(self._early.values()))
+        return len(self._early) > EARLY_LIMIT or oldest.time < now - self._wait
 
     def _joined(self, pending: Pending, label: Label) -> Joined:
-        self._learned[label.id] = label.truth
-        if len(self._learned) > LEARNED_LIMIT:
-            self._learned.popitem(last=False)
+        self._learned.add(label.id, label.truth)
         return Joined(pending, label)
 
-    def _give_up_oldest(self) -> None:
-        self._pending.popitem(last=False)
-        self.expired += 1
-
-
-_TIME = 8  # bytes before a packed prediction, so that expiry can read its time without unpacking
-
-
-def _pack(pending: Pending) -> bytes:
-    """Return a pending prediction in compressed form, without its id."""
-    _, time, *served = pending.prediction
-    content = orjson.dumps([*served, pending.majority, pending.no_change])
-    return time.to_bytes(_TIME, signed=True) + zlib.compress(content, level=1)
-
-
-def _unpack(event_id: str, packed: bytes) -> Pending:
-    *served, majority, no_change = orjson.loads(zlib.decompress(packed[_TIME:]))
-    return Pending(Prediction(event_id, _time(packed), *served), majority, no_change)
-
-
-def _time(packed: bytes) -> int:
-    return int.from_bytes(packed[:_TIME], signed=True)
+    def _pop_oldest(self) -> Pending:
+        oldest = self._pending.oldest()
+        assert oldest is not None
+        self._pending.pop(oldest.prediction.id)
+        return oldest

@@ -1,7 +1,5 @@
 """Candidates of the retrain flow, which become challengers."""
 
-from collections.abc import Iterator
-
 from flows.core.learning.learner import Learner, LearnerEvent, RoleChange
 from flows.core.models.model import ModelMessage
 from flows.core.models.snapshots import Sealer
@@ -21,8 +19,8 @@ class CandidateIntake:
         self._task = task
         self._sealer = sealer
 
-    def take(self, record: Record, learner: Learner) -> Iterator[LearnerEvent]:
-        """Make the candidate in `record` the learner's challenger; yields the new roles of models.
+    def take(self, record: Record, learner: Learner) -> list[LearnerEvent]:
+        """Make the candidate in `record` the learner's challenger; return the new roles of models.
 
         Raises `StaleSnapshot` for a candidate of another pipeline or task, or for an old one that was sent
         again, and `SnapshotError`.
@@ -34,7 +32,7 @@ class CandidateIntake:
                 f"{announced.role} of {announced.pipeline!r} and {announced.task!r}; it was ignored"
             )
         if announced.version in learner.lineage:  # a repetition
-            return
+            return []
         if announced.sequence <= self.sequence:
             raise StaleSnapshot(
                 f"a candidate must answer a drift signal after number {self.sequence}, got one for "
@@ -48,6 +46,5 @@ class CandidateIntake:
             announced.lineage,
             announced.sequence,
         )
-        yield from learner.challenged(message)
         self.sequence = announced.sequence
-        yield RoleChange("challenger", message.model)
+        return [*learner.challenged(message), RoleChange("challenger", message.model)]

@@ -5,7 +5,7 @@ label is fixed: evaluate the served prediction, update the drift detectors, then
 backtest run this same code.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from flows.core.drift.concept import ConceptDrift
@@ -85,8 +85,8 @@ LearnerEvent = DriftSignal | RoleChange | DeadLabel | LearningFailure | Outlier
 class Learner:
     """The learning state of one pipeline.
 
-    `names` are the feature names in the order of a prediction's features. Methods that handle an input yield
-    the events that follow from it.
+    `names` are the feature names in the order of a prediction's features. Methods that handle an input
+    return the events that follow from it.
     """
 
     def __init__(
@@ -145,88 +145,98 @@ class Learner:
         if self.outliers.action != outliers:  # an equal string of another identity would change the snapshot
             self.outliers.action = outliers
 
-    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> Iterator[LearnerEvent]:
+    def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> list[LearnerEvent]:
         """Handle a served prediction whose record is at position `place`."""
-        yield from self._advance(prediction.time, Record(*place, prediction.time, None, None, ()))
-        context = SignalContext(prediction.time, place, self.champion.version)
+        events: list[LearnerEvent] = []
+        time = prediction.time
+        if time > self.now:
+            self.now = time
+            if self._join.is_due(time):
+                self._expire(time, Record(*place, time, None, None, ()), events)
+        context = SignalContext(time, place, self.champion.version)
         value = self._task.monitored_value(prediction.score)
-        yield from self._monitor.served(prediction.features, value, context)
+        events += self._monitor.served(prediction.features, value, context)
         joined = self._join.predicted(self._baselines.pending(prediction))
         if joined is not None:
-            yield from self._evaluate_and_learn(joined)
+            self._evaluate_and_learn(joined, events)
         if not self._task.learns_from_labels:
             outlier, failures = self._learn(prediction, None)
             if outlier:
-                yield outlier
-            yield from failures
-            self._count_step(prediction.time)
+                events.append(outlier)
+            events += failures
+            self._count_step(time)
+        return events
 
-    def labelled(self, label: Label) -> Iterator[LearnerEvent]:
+    def labelled(self, label: Label) -> list[LearnerEvent]:
         """Handle a label."""
-        yield from self._advance(label.time, label.record)
+        events: list[LearnerEvent] = []
+        if label.time > self.now:
+            self.now = label.time
+            if self._join.is_due(label.time):
+                self._expire(label.time, label.record, events)
         if repetition := self._join.repetition(label):
-            yield DeadLabel(label.record, repetition, f"a label for {label.id!r} was already received")
-            return
+            detail = f"a label for {label.id!r} was already received"
+            events.append(DeadLabel(label.record, repetition, detail))
+            return events
         joined = self._join.labelled(label)
         if joined is not None:
-            yield from self._evaluate_and_learn(joined)
+            self._evaluate_and_learn(joined, events)
+        return events
 
-    def challenged(self, message: ModelMessage) -> Iterator[RoleChange]:
+    def challenged(self, message: ModelMessage) -> list[LearnerEvent]:
         """Handle a challenger from the models topic: train it from now on, and start its contest."""
         model = message.model
         if model.version in self.lineage:  # the learner's own snapshots are on the topic too
-            return
-        if self.challenger is not None:
-            yield RoleChange("retired", self.challenger)
+            return []
+        retired = self.challenger
         self.lineage[model.version] = message.lineage
         self.challenger = model
         self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
+        return [] if retired is None else [RoleChange("retired", retired)]
 
-    def _advance(self, time: int, record: Record) -> Iterator[LearnerEvent]:
-        """Advance event time to `time` (ms): expire predictions and early labels."""
-        if time <= self.now:
-            return
-        self.now = time
+    def _expire(self, time: int, record: Record, events: list[LearnerEvent]) -> None:
+        """Expire predictions and early labels; `record` advanced event time to `time` (ms)."""
         default = self._policy.default_label
         if default is None:
             self._join.give_up(time)
         else:
             for joined in self._join.assume(time, default, record):
-                yield from self._evaluate_and_learn(joined)
+                self._evaluate_and_learn(joined, events)
         for label in self._join.expire(time):
             detail = f"no prediction for {label.id!r} within the label wait"
-            yield DeadLabel(label.record, "unknown-event", detail)
+            events.append(DeadLabel(label.record, "unknown-event", detail))
 
-    def _evaluate_and_learn(self, joined: Joined) -> Iterator[LearnerEvent]:
+    def _evaluate_and_learn(self, joined: Joined, events: list[LearnerEvent]) -> None:
         prediction, label = joined.pending.prediction, joined.label
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
         context = SignalContext(label.time, position(label.record), self.champion.version)
-        yield from self._monitor.judged(error, wrong, prediction.time, prediction.features, context)
+        events += self._monitor.judged(error, wrong, prediction.time, prediction.features, context)
         outlier = None
         if self._task.learns_from_labels:
             outlier, failures = self._learn(prediction, label.truth)
             for failure in failures:
-                yield DeadLabel(label.record, "model", failure.detail, failure.error)
+                events.append(DeadLabel(label.record, "model", failure.detail, failure.error))
         if outlier is None or LABEL not in outlier.outside:
             self._baselines.learn(label.truth)
         if outlier:
-            yield outlier
-        else:  # a single extreme loss must not decide the contest
-            yield from self._update_contest(prediction, label.truth, context)
+            events.append(outlier)
+        elif self.challenger is not None:  # a single extreme loss must not decide the contest
+            self._update_contest(prediction, label.truth, context, events)
         self._count_step(label.time)
 
     def _update_contest(
-        self, prediction: Prediction, truth: Truth, context: SignalContext
-    ) -> Iterator[LearnerEvent]:
+        self, prediction: Prediction, truth: Truth, context: SignalContext, events: list[LearnerEvent]
+    ) -> None:
         for change in self._compare(prediction, truth):
-            yield change
+            events.append(change)
             if change.role == "champion":
-                yield from self._monitor.promoted(context._replace(version=change.model.version))
+                events += self._monitor.promoted(context._replace(version=change.model.version))
 
     def _count_step(self, time: int) -> None:
         self.steps += 1
-        self.learned_until = max(self.learned_until, time)
+        if time > self.learned_until:
+            self.learned_until = time
 
     def _learn(
         self, prediction: Prediction, truth: Truth | None
@@ -241,33 +251,29 @@ class Learner:
         self._monitor.learned(prediction.time)
         failures = []
         for model in (self.champion, self.challenger):
-            if model is None:
-                continue
-            error = model.learn(features, truth)
-            if error is not None:
+            error = None if model is None else model.learn(features, truth)
+            if model is not None and error is not None:
                 detail = f"model {model.version} cannot learn it: {describe(error)}"
                 failures.append(LearningFailure(detail, error))
         return outlier, failures
 
-    def _compare(self, prediction: Prediction, truth: Truth) -> Iterator[RoleChange]:
-        """Update the contest with one labelled event; yield the new roles if that decides it."""
+    def _compare(self, prediction: Prediction, truth: Truth) -> list[RoleChange]:
+        """Update the contest with one labelled event; return the new roles if that decides it."""
         if self.challenger is None or self._contest is None:
-            return
+            return []
         shadow = prediction.shadows.get(self.challenger.version)
         if shadow is None or prediction.version != self.champion.version:
-            return
+            return []
         losses = (self._task.loss(score, truth) for score in (prediction.score, shadow))
         verdict = self._contest.update(*losses)
         if verdict == "open":
-            return
+            return []
         challenger, champion = self.challenger, self.champion
         self.challenger = self._contest = None
-        if verdict == "won":
-            self.champion = challenger
-            yield RoleChange("champion", challenger)
-            yield RoleChange("retired", champion)
-        else:
-            yield RoleChange("retired", challenger)
+        if verdict == "lost":
+            return [RoleChange("retired", challenger)]
+        self.champion = challenger
+        return [RoleChange("champion", challenger), RoleChange("retired", champion)]
 
 
 def position(record: Record) -> Position:

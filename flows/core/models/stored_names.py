@@ -57,6 +57,8 @@ _PLACES = {
     "features.reference": "flows.core.drift.features.reference:ReferenceSample",
     "label": "flows.core.evaluation.label_join:Label",
     "label_join": "flows.core.evaluation.label_join:LabelJoin",
+    "label_join.learned": "flows.core.evaluation.learned_truths:LearnedTruths",
+    "label_join.pending": "flows.core.evaluation.pending:PendingPredictions",
     "learner": "flows.core.learning.learner:Learner",
     "learner.policy": "flows.core.learning.learner:Policy",
     "lineup": "flows.core.models.model:Lineup",

@@ -86,8 +86,7 @@ class LearnStep:
         out: list[Outgoing] = []
         with metrics.STAGE.labels("learn").time():
             for records in values:
-                for record in records:
-                    out += self._feed.take(record)
+                out += self._feed.take(records)
         self._gauges.show_pending()
         if time.monotonic() >= self._publish_at:
             out += self._models()

@@ -1,8 +1,5 @@
 """The label join: early, late, repeated and missing labels, and its bounds."""
 
-import sys
-import tracemalloc
-from random import Random
 from typing import Any
 
 import pytest
@@ -10,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.evaluation import label_join as module
-from flows.core.evaluation.label_join import Joined, Label, LabelJoin, Pending
+from flows.core.evaluation import learned_truths
+from flows.core.evaluation.label_join import Joined, Label, LabelJoin
+from flows.core.evaluation.pending_block import Pending
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Record
 
@@ -51,48 +50,6 @@ def test_a_second_label_is_a_duplicate_or_a_correction_before_and_after_its_pred
     assert (join.repetition(again), join.repetition(other)) == ("duplicate", "corrected")
     join.predicted(pending("a"))
     assert (join.repetition(again), join.repetition(other)) == ("duplicate", "corrected")
-
-
-finite = st.floats(allow_nan=False, allow_infinity=False)
-jsonable = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(), finite)
-
-
-@given(
-    st.builds(
-        Pending,
-        st.builds(
-            Prediction,
-            st.text(),
-            st.integers(-(2**62), 2**62),
-            finite,
-            st.text(),
-            st.dictionaries(st.text(), finite),
-            st.lists(jsonable),
-        ),
-        finite,
-        finite,
-    )
-)
-def test_what_waited_for_its_label_comes_back_to_the_last_bit(served):
-    join = LabelJoin(WAIT)
-    join.predicted(served)
-    joined = join.labelled(label(served.prediction.id))
-    assert repr(joined.pending) == repr(served)
-
-
-def test_a_million_that_wait_take_less_than_600_bytes_each():
-    """Features as of a flight, each value another, so that nothing but the digits can be compressed."""
-    random, join, count = Random(7), LabelJoin(WAIT), 4000
-    names = [f"2013-07-04-UA-{number:05}-EWR" for number in range(count)]
-    tracemalloc.start()
-    for name in names:
-        means = [random.uniform(0, 60) for _ in range(24)]
-        counts = [random.randrange(500) for _ in range(24)]
-        features = ["UA", 315, *means, *counts, *[None] * 24]
-        join.predicted(Pending(Prediction(name, 10**12, random.random(), "v1", {}, features), 0.2, 1.0))
-    taken = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert taken / count + sys.getsizeof(names[0]) < 600
 
 
 def test_a_prediction_that_comes_again_changes_nothing():
@@ -179,7 +136,7 @@ def test_more_labels_without_their_event_than_the_limit_are_given_back_oldest_fi
 
 
 def test_the_ids_of_labels_learned_are_bounded(monkeypatch):
-    monkeypatch.setattr(module, "LEARNED_LIMIT", 2)
+    monkeypatch.setattr(learned_truths, "LEARNED_LIMIT", 2)
     join = LabelJoin(WAIT)
     for event_id in "abc":
         join.predicted(pending(event_id))
@@ -244,6 +201,17 @@ def test_nothing_expires_at_its_own_time(wait):
     join.labelled(label("b", time=50))
     assert expire(join, 50) == []
     assert join.expired == 0
+
+
+def test_it_is_due_when_a_prediction_or_an_early_label_expires_and_not_before():
+    join = LabelJoin(WAIT)
+    assert not join.is_due(10 * WAIT)
+    join.predicted(pending("a", time=5))
+    assert [join.is_due(5 + WAIT), join.is_due(6 + WAIT)] == [False, True]
+    join.labelled(label("b", time=3))
+    assert [join.is_due(3 + WAIT), join.is_due(4 + WAIT)] == [False, True]
+    expire(join, 6 + WAIT)
+    assert not join.is_due(10 * WAIT)
 
 
 def test_a_default_label_is_assumed_when_the_wait_is_over_and_what_comes_then_repeats_or_corrects_it():

@@ -66,6 +66,8 @@ PINNED = [
     "features.reference",
     "label",
     "label_join",
+    "label_join.learned",
+    "label_join.pending",
     "learner",
     "learner.policy",
     "lineup",

@@ -1,12 +1,15 @@
 """Prediction messages: a written message is read back unchanged."""
 
+from collections.abc import Callable
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.models.model import Prediction
-from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, encode
+from flows.core.serving import prediction_message as module
+from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, decode_served, encode
 from flows.core.stream.broker import Outgoing, Record
 from flows.errors import InvalidRecord
 
@@ -100,3 +103,58 @@ def test_what_is_no_prediction_is_an_invalid_record(value):
 def test_an_id_as_long_as_a_declaration_may_allow_is_read_back():
     long = SERVED._replace(id="x" * 10_000)
     assert decode(in_log(encode("p", 0, long, "plan", Asked()))) == long
+
+
+UNUSUAL = [
+    {"other": 1},
+    {"score": {"a": 0.5, "b": 1}, "shadows": {"v2": {}}},
+    {"score": {"a": True}},
+    {"score": True},
+    {"score": 2**63},
+    {"score": 1e151},
+    {"score": -1e150},
+    {"shadows": {"v2": {"a": "b"}}},
+    {"features": [2**64 - 1, [1], {"a": None}, False]},
+    {"time": 1_357_035_300_123},
+    {"time": "2013-01-01T11:15:00.123+01:00"},
+    {"time": "2013-01-01T10:15:00.123"},
+    {"time": "2113-01-01T10:15:00.123Z"},
+    {"model": ""},
+    {"plan": 1, "keys": {}, "at": "no", "moment": -1},
+    {"keys": [1, "a", None], "at": [0], "moment": 2**62},
+    {"keys": [1.5]},
+    {"keys": [2**63]},
+    {"plan": "x" * 257},
+    {"moment": 2**62 + 1},
+    {"moment": 1.0},
+]
+WRITTEN = [orjson.dumps(GOOD | change) for change in UNUSUAL] + [
+    b"",
+    b"[]",
+    orjson.dumps(GOOD) + b" x",
+    orjson.dumps(GOOD).replace(b'"v1"', b'"v\xff"'),
+    orjson.dumps(GOOD).replace(b':"plan"', b':"pl\xff"'),
+    orjson.dumps(GOOD).replace(b'"v1"', b'"\\ud800"'),
+    orjson.dumps(GOOD).replace(b"-7.25", b"NaN"),
+    orjson.dumps(GOOD).replace(b"-7.25", b"1e400"),
+    orjson.dumps(GOOD).replace(b"-7.25", b"1" * 400),
+    orjson.dumps(GOOD).replace(b"-7.25", b"-0"),
+    orjson.dumps(GOOD).replace(b"{", b'{"id": "another", ', 1),
+    orjson.dumps(GOOD).replace(b"-7.25", b"[" * 2000 + b"]" * 2000),
+]
+
+
+@pytest.mark.parametrize("value", WRITTEN)
+@pytest.mark.parametrize("read", [decode, decode_served])
+def test_the_fast_way_to_read_a_message_accepts_what_the_slow_one_does_and_no_more(read, value, monkeypatch):
+    record = Record("p", 0, 0, 0, None, value, ())
+    fast = outcome(read, record)
+    monkeypatch.setattr(module, "_parse_message", lambda _: int("not a message"))
+    assert fast == outcome(read, record)
+
+
+def outcome(read: Callable[[Record], object], record: Record) -> str:
+    try:
+        return repr(read(record))
+    except InvalidRecord as fault:
+        return f"{fault.reason}: {fault}"

@@ -1,0 +1,106 @@
+"""The truths learned most recently, by event id, so that a repeated label is recognised."""
+
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from flows.core.evaluation.block_store import (
+    UNSTORED,
+    BlockStore,
+    StoredBlock,
+    load_blocks,
+    store_blocks,
+)
+from flows.core.models.tasks import Truth
+
+LEARNED_LIMIT = 200_000
+ROWS = 1024  # truths in a block
+
+
+class LearnedTruths:
+    """The last `LEARNED_LIMIT` truths.
+
+    Blocks repeat them in the form in which they are stored, so that a snapshot writes only new ones. The
+    state has the addresses of the blocks that are in a store, and the content of all others.
+    """
+
+    def __init__(self) -> None:
+        self._truths: OrderedDict[str, Truth] = OrderedDict()
+        self._blocks: deque[StoredBlock] = deque()
+        self._forgotten = 0  # truths of the oldest block
+        self._rest = 0  # truths after the last block
+        self._released: list[int] = []  # addresses no longer in use
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._truths
+
+    def get(self, event_id: str) -> Truth | None:
+        """Return the truth that was learned for an event, if it is known."""
+        return self._truths.get(event_id)
+
+    def add(self, event_id: str, truth: Truth) -> None:
+        """Add the truth of an event that has none; forget the oldest one beyond the limit."""
+        self._truths[event_id] = truth
+        self._rest += 1
+        if self._rest == ROWS:
+            self._blocks.append(StoredBlock(_packed(self._last())))
+            self._rest = 0
+        if len(self._truths) > LEARNED_LIMIT:
+            self._forget_oldest()
+
+    def store(self, store: BlockStore) -> None:
+        """Store the new blocks, so that a snapshot need not contain them; raises `StateError`."""
+        store_blocks(self._blocks, store)
+        store.release(self._released)
+        self._released = []
+
+    def load(self, store: BlockStore) -> None:
+        """Read the blocks of a restored state; raises `StateError`."""
+        load_blocks(self._blocks, store)
+        self._index(self._last())
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        blocks = [block.content if block.address == UNSTORED else block.address for block in self._blocks]
+        return blocks, self._forgotten, orjson.dumps(self._last())
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        blocks, forgotten, last = state
+        LearnedTruths.__init__(self)
+        self._forgotten = forgotten
+        self._blocks += [
+            StoredBlock(each) if isinstance(each, bytes) else StoredBlock(b"", each) for each in blocks
+        ]
+        rest = orjson.loads(last)
+        self._rest = len(rest)
+        self._truths |= rest
+        if all(block.address == UNSTORED for block in self._blocks):
+            self._index(rest)
+
+    def _index(self, rest: Iterable[tuple[str, Truth]]) -> None:
+        pairs = [pair for block in self._blocks for pair in orjson.loads(zlib.decompress(block.content))]
+        self._truths = OrderedDict(pairs[self._forgotten :])
+        self._truths |= rest
+
+    def _last(self) -> list[tuple[str, Truth]]:
+        """Return the truths after the last block."""
+        last = list(islice(reversed(self._truths.items()), self._rest))
+        return last[::-1]
+
+    def _forget_oldest(self) -> None:
+        self._truths.popitem(last=False)
+        if not self._blocks:
+            self._rest -= 1
+            return
+        self._forgotten += 1
+        if self._forgotten == ROWS:
+            self._forgotten = 0
+            if (address := self._blocks.popleft().address) != UNSTORED:
+                self._released.append(address)
+
+
+def _packed(truths: Iterable[tuple[str, Truth]]) -> bytes:
+    return zlib.compress(orjson.dumps(list(truths)), level=1)
