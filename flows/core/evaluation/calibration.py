@@ -3,12 +3,11 @@
 The counts of two sets of labels can be added, so slices, windows and processes can be merged.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from math import fsum, nan
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-_N = TypeVar("_N", int, float)
+import numpy as np
 
 
 class Bin(NamedTuple):
@@ -49,8 +48,7 @@ class Calibration:
     """The reliability diagram of the scores of a binary target, in `bins` of equal width.
 
     >>> calibration = Calibration(bins=2)
-    >>> for score, truth in [(0.2, False), (0.4, True), (0.9, True), (1.0, True)]:
-    ...     calibration.update(score, truth)
+    >>> calibration.update_many([0.2, 0.4, 0.9, 1.0], [False, True, True, True])
     >>> for row in calibration.table():
     ...     print(row.labels, round(row.score, 3), row.share)
     2 0.3 0.5
@@ -61,37 +59,39 @@ class Calibration:
 
     def __init__(self, bins: int = 10) -> None:
         self._edges = [n / bins for n in range(1, bins)]  # between the bins
-        self._counts = [0] * bins
-        self._scores = [0.0] * bins  # sums of scores
-        self._truths = [0] * bins  # numbers of true labels
-        self._squares = [0.0] * bins  # sums of (score - truth)²
+        self._counts = np.zeros(bins, dtype=np.int64)
+        self._scores = np.zeros(bins)  # sums of scores
+        self._truths = np.zeros(bins, dtype=np.int64)  # numbers of true labels
+        self._squares = np.zeros(bins)  # sums of (score - truth)²
 
-    def update(self, score: float, truth: bool) -> None:
-        """Add the probability (0 to 1) that was served for an event, and its truth."""
-        index = bisect_right(self._edges, score)
-        self._counts[index] += 1
-        self._scores[index] += score
-        self._truths[index] += truth
-        self._squares[index] += (score - truth) ** 2
+    def update_many(self, scores: Sequence[float], truths: Sequence[bool]) -> None:
+        """Add the probabilities (0 to 1) that were served for some events, and their truths."""
+        bins = np.searchsorted(self._edges, scores, side="right")
+        # `add.at` adds one by one, so the sums do not depend on how labels are divided into calls.
+        np.add.at(self._counts, bins, 1)
+        np.add.at(self._scores, bins, scores)
+        np.add.at(self._truths, bins, truths)
+        np.add.at(self._squares, bins, [(s - t) ** 2 for s, t in zip(scores, truths, strict=True)])
 
     def __add__(self, other: "Calibration") -> "Calibration":
         """Return the calibration over the labels of both; raises `ValueError` for another number of bins."""
         both = Calibration(len(self._counts))
-        both._counts = _sums(self._counts, other._counts)
-        both._scores = _sums(self._scores, other._scores)
-        both._truths = _sums(self._truths, other._truths)
-        both._squares = _sums(self._squares, other._squares)
+        both._counts = self._counts + other._counts
+        both._scores = self._scores + other._scores
+        both._truths = self._truths + other._truths
+        both._squares = self._squares + other._squares
         return both
 
     @property
     def labels(self) -> int:
         """The number of labels added."""
-        return sum(self._counts)
+        return int(self._counts.sum())
 
     def table(self) -> list[Bin]:
         """Return all bins in order, including empty ones."""
         lows, highs = (0.0, *self._edges), (*self._edges, 1.0)
-        rows = zip(lows, highs, self._counts, self._scores, self._truths, strict=True)
+        columns = (self._counts.tolist(), self._scores.tolist(), self._truths.tolist())
+        rows = zip(lows, highs, *columns, strict=True)
         return [
             Bin(low, high, count, _mean(score, count), _mean(truth, count))
             for low, high, count, score, truth in rows
@@ -103,13 +103,12 @@ class Calibration:
         The expected calibration error (Naeini, Cooper and Hauskrecht, 2015). It does not measure
         discrimination: a model that always serves the overall share has an error of 0.
         """
-        rows = zip(self._scores, self._truths, strict=True)
-        return _mean(fsum(abs(score - truth) for score, truth in rows), self.labels)
+        return _mean(fsum(np.abs(self._scores - self._truths)), self.labels)
 
     def brier(self) -> Brier:
         """Return the Brier score and its decomposition; NaN without labels."""
         labels = self.labels
-        overall = _mean(sum(self._truths), labels)
+        overall = _mean(int(self._truths.sum()), labels)
         filled = [row for row in self.table() if row.labels]
         score = _mean(fsum(self._squares), labels)
         reliability = _mean(fsum(row.labels * (row.score - row.share) ** 2 for row in filled), labels)
@@ -117,10 +116,6 @@ class Calibration:
         uncertainty = overall * (1.0 - overall)
         within = score - (reliability - resolution + uncertainty)
         return Brier(score, reliability, resolution, uncertainty, within)
-
-
-def _sums(some: Sequence[_N], others: Sequence[_N]) -> list[_N]:
-    return [a + b for a, b in zip(some, others, strict=True)]
 
 
 def _mean(total: float, count: int) -> float:

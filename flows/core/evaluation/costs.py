@@ -1,9 +1,9 @@
 """The decision threshold with the least cost, given the declared costs of false positives and negatives."""
 
-from bisect import bisect_left
-from collections.abc import Iterable
-from itertools import accumulate
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Costs(NamedTuple):
@@ -53,8 +53,7 @@ class CostCurve:
     same bins can be added.
 
     >>> curve = CostCurve(bins=10)
-    >>> for score, truth in [(0.05, False), (0.25, True), (0.35, False), (0.95, True)]:
-    ...     curve.update(score, truth)
+    >>> curve.update_many([0.05, 0.25, 0.35, 0.95], [False, True, False, True])
     >>> summary = curve.summary(Costs(false_positive=1, false_negative=4))
     >>> summary.best.threshold, summary.best.cost, summary.half.cost, summary.never, summary.always
     (0.2, 0.25, 1.0, 2.0, 0.5)
@@ -63,28 +62,29 @@ class CostCurve:
     def __init__(self, bins: int = 100) -> None:
         self._edges = [n / bins for n in range(bins + 1)]
         # The first count is for scores of 0, each other one for scores up to that edge.
-        self._false = [0] * (bins + 1)
-        self._true = [0] * (bins + 1)
+        self._false = np.zeros(bins + 1, dtype=np.int64)
+        self._true = np.zeros(bins + 1, dtype=np.int64)
 
-    def update(self, score: float, truth: bool) -> None:
-        """Add the probability (0 to 1) that was served for an event, and its truth."""
-        counts = self._true if truth else self._false
-        counts[bisect_left(self._edges, score, hi=len(self._edges) - 1)] += 1
+    def update_many(self, scores: Sequence[float], truths: Sequence[bool]) -> None:
+        """Add the probabilities (0 to 1) that were served for some events, and their truths."""
+        at, true = np.searchsorted(self._edges[:-1], scores), np.array(truths, dtype=bool)
+        self._false += np.bincount(at[~true], minlength=len(self._edges))
+        self._true += np.bincount(at[true], minlength=len(self._edges))
 
     def __add__(self, other: "CostCurve") -> "CostCurve":
         """Return the curve over the labels of both; raises `ValueError` for another number of bins."""
         both = CostCurve(len(self._edges) - 1)
-        both._false = [a + b for a, b in zip(self._false, other._false, strict=True)]
-        both._true = [a + b for a, b in zip(self._true, other._true, strict=True)]
+        both._false = self._false + other._false
+        both._true = self._true + other._true
         return both
 
     def threshold_costs(self, costs: Costs) -> list[ThresholdCost]:
         """Return the cost of each threshold, in order; empty without labels."""
-        labels = sum(self._false) + sum(self._true)
+        labels = int(self._false.sum() + self._true.sum())
         if not labels:
             return []
-        false_negatives = accumulate(self._true)
-        false_positives = (sum(self._false) - below for below in accumulate(self._false))
+        false_negatives = self._true.cumsum().tolist()
+        false_positives = (self._false.sum() - self._false.cumsum()).tolist()
         return [
             ThresholdCost(edge, _cost(costs, positives, negatives) / labels)
             for edge, positives, negatives in zip(self._edges, false_positives, false_negatives, strict=True)
@@ -98,7 +98,7 @@ class CostCurve:
         thresholds = self.threshold_costs(costs)
         if not thresholds:
             return None
-        false, true = sum(self._false), sum(self._true)
+        false, true = int(self._false.sum()), int(self._true.sum())
         best = min(thresholds, key=lambda each: (each.cost, abs(each.threshold - costs.threshold)))
         return CostSummary(
             best,

@@ -4,9 +4,8 @@ Prequential: each label judges the prediction that was made before the label was
 baselines predict at the same time as the model, from the labels known by then.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +14,9 @@ from river.metrics.base import Metrics
 from flows.core.evaluation.calibration import Calibration
 from flows.core.evaluation.costs import CostCurve, Costs, ThresholdCost
 from flows.core.evaluation.label_join import Joined
+from flows.core.evaluation.metric_updates import Answers, update_many
 from flows.core.evaluation.pending_block import Pending
-from flows.core.evaluation.rolling import RecentItems, measure
+from flows.core.evaluation.rolling import RecentItems
 from flows.core.evaluation.skill import Losses, skills
 from flows.core.evaluation.slices import Slices, fairness
 from flows.core.models.baselines import Score
@@ -27,9 +27,13 @@ PREDICTORS = ("model", "majority", "no-change")
 RECENT = 1000  # labels
 PERIOD = 86_400_000  # ms
 KEPT = 2000  # labels; all of them are stored in each snapshot of the learner
+BLOCK = 500  # labels that are evaluated together; a smaller block costs more, a larger one is a longer pause
 FADING = 0.999  # the fading factor: a memory of about 1,000 labels
 
 Values = dict[str, dict[str, float]]  # by predictor and name of the metric
+
+# the time (ms), the truth, the scores of the predictors, and the values of the slices' columns, if known
+_Label = tuple[int, Truth, tuple[Score, Score, Score], list[Any] | None]
 
 
 class Baselines:
@@ -55,6 +59,9 @@ class Evaluation:
     calibration, by slice and, if `costs` are given, by the cost of each threshold. `slices` maps a column to
     its index among a prediction's features.
 
+    Labels are evaluated in blocks, and before anything is read or stored. Where a block ends does not affect
+    the results.
+
     State: that of the metrics, at most `KEPT` labels with three scores each, and counts: 40 numbers for
     calibration, 202 for the costs, four for each value of a slice's column (at most 51).
     """
@@ -69,85 +76,108 @@ class Evaluation:
         self._task = task
         self._fresh = metrics()  # copied for each window, since a snapshot cannot hold a function
         self._metrics = {predictor: metrics() for predictor in PREDICTORS}
-        # Some metrics take the predicted label, others the score.
-        self._metrics_take_labels = getattr(self._fresh, "requires_labels", False)
         self._recent: RecentItems[tuple[Truth, tuple[Score, ...]]] = RecentItems(KEPT)
         self._losses = {name: Losses(PREDICTORS, FADING) for name in task.loss_names}
         is_binary = isinstance(task, Binary)
-        self.calibration = Calibration() if is_binary else None
-        self.slices = Slices(tuple(slices)) if is_binary and slices else None
-        self._slices_at = tuple(slices.values())
+        self._calibration = Calibration() if is_binary else None
+        self._slices = Slices(tuple(slices)) if is_binary and slices else None
+        self._slices_at = tuple(slices.values()) if is_binary else ()
+        self._fewest = max(self._slices_at, default=-1) + 1  # features of a prediction that is in slices
         self._costs = costs
         self._curve = CostCurve() if is_binary and costs else None
+        self._block: list[_Label] = []
         self.labels = 0
 
     def update(self, joined: Joined) -> None:
         """Evaluate the served score of a labelled event."""
-        pending, label = joined.pending, joined.label
-        truth, scores = label.truth, (pending.prediction.score, pending.majority, pending.no_change)
-        for metric, score in zip(self._metrics.values(), scores, strict=True):
-            answer = self._answer(score, truth)
-            if answer is not None:
-                metric.update(truth, answer)
-        losses = zip(*[self._task.losses(score, truth) for score in scores], strict=True)
-        for each, of_predictors in zip(self._losses.values(), losses, strict=True):
-            each.update(of_predictors)
-        if self.calibration is not None:
-            self._count(pending.prediction, bool(truth))
-        self._recent.add(label.time, (truth, scores))
+        (prediction, majority, no_change), label = joined
+        features = prediction.features
+        values = [features[at] for at in self._slices_at] if len(features) >= self._fewest else None
+        self._block.append((label.time, label.truth, (prediction.score, majority, no_change), values))
         self.labels += 1
+        if len(self._block) >= BLOCK:
+            self._evaluate_block()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration of a binary model."""
+        self._evaluate_block()
+        return self._calibration
+
+    @property
+    def slices(self) -> Slices | None:
+        """The error rates of a binary model by slice."""
+        self._evaluate_block()
+        return self._slices
 
     def values(self) -> Values:
         """Return the value of each metric for each predictor, over all labels."""
+        self._evaluate_block()
         return {predictor: _values(metric) for predictor, metric in self._metrics.items()}
 
     def recent(self) -> Values:
         """Return the value of each metric for each predictor, over the last `RECENT` labels."""
+        self._evaluate_block()
         return self._over(self._recent.last(RECENT))
 
     def assessment(self) -> dict[str, Any]:
         """Return all other evaluation results as plain data for JSON, where NaN becomes null.
 
-        It computes the metrics of two windows, which costs as much as thousands of labels.
+        It computes the metrics of two windows.
         """
+        self._evaluate_block()
         day = self._recent.within(PERIOD)
         return {
             "recent": {"labels": min(RECENT, self.labels), "metrics": self.recent()},
             "period": {"labels": len(day.items), "whole": day.whole, "metrics": self._over(day.items)},
             "losses": {name: _losses_json(losses) for name, losses in self._losses.items()},
-            "calibration": None if self.calibration is None else _calibration_json(self.calibration),
-            "slices": {} if self.slices is None else _slices_json(self.slices),
+            "calibration": None if self._calibration is None else _calibration_json(self._calibration),
+            "slices": {} if self._slices is None else _slices_json(self._slices),
             "costs": self._cost_summary(),
         }
 
-    def _count(self, prediction: Prediction, truth: bool) -> None:
-        score: Any = prediction.score
-        if self.calibration is not None:
-            self.calibration.update(score, truth)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without a block, so that it does not depend on when it is stored."""
+        self._evaluate_block()
+        return self.__dict__
+
+    def _evaluate_block(self) -> None:
+        if not self._block:
+            return
+        times, truths, rows, values = zip(*self._block, strict=True)
+        self._block = []
+        columns = list(zip(*rows, strict=True))
+        for metric, scores in zip(self._metrics.values(), columns, strict=True):
+            update_many(metric, Answers(self._task, truths, scores))
+        by_predictor = [self._task.losses(scores, truths) for scores in columns]
+        for losses, of_predictors in zip(self._losses.values(), zip(*by_predictor, strict=True), strict=True):
+            losses.update_many(of_predictors)
+        if self._calibration is not None:
+            self._calibration.update_many(columns[0], truths)
         if self._curve is not None:
-            self._curve.update(score, truth)
-        if self.slices is not None and len(prediction.features) > max(self._slices_at):
-            values = [prediction.features[at] for at in self._slices_at]
-            self.slices.update(values, self._task.predicted_label(score), truth)
+            self._curve.update_many(columns[0], truths)
+        if self._slices is not None:
+            self._count_slices(self._slices, columns[0], truths, values)
+        self._recent.extend(times, list(zip(truths, rows, strict=True)))
+
+    def _count_slices(
+        self, slices: Slices, scores: Sequence[Any], truths: Sequence[Any], values: Sequence[Any]
+    ) -> None:
+        known = [row for row in zip(values, scores, truths, strict=True) if row[0] is not None]
+        if known:
+            values, scores, truths = zip(*known, strict=True)
+            answers = list(map(self._task.predicted_label, scores))
+            slices.update_many(zip(*values, strict=True), answers, truths)
 
     def _over(self, judged: Sequence[tuple[Truth, tuple[Score, ...]]]) -> Values:
-        fresh = partial(deepcopy, self._fresh)
-        return {
-            predictor: _values(measure(fresh, self._answers((truth, s[n]) for truth, s in judged)))
-            for n, predictor in enumerate(PREDICTORS)
-        }
-
-    def _answer(self, score: Score, truth: Truth) -> Any:
-        """Return the score in the form that the metrics take; None if the model gave no answer."""
-        if self._metrics_take_labels:
-            return self._task.predicted_label(score)
-        return self._task.metric_input(score, truth)
-
-    def _answers(self, scored: Iterable[tuple[Truth, Score]]) -> Iterator[tuple[Truth, Any]]:
-        for truth, score in scored:
-            answer = self._answer(score, truth)
-            if answer is not None:
-                yield truth, answer
+        truths = [truth for truth, _ in judged]
+        columns = zip(*(scores for _, scores in judged), strict=True) if judged else [()] * len(PREDICTORS)
+        found = {}
+        for predictor, scores in zip(PREDICTORS, columns, strict=True):
+            metric = deepcopy(self._fresh)
+            update_many(metric, Answers(self._task, truths, scores))
+            found[predictor] = _values(metric)
+        return found
 
     def _cost_summary(self) -> dict[str, Any] | None:
         summary = self._curve.summary(self._costs) if self._curve and self._costs else None

@@ -16,8 +16,6 @@ River has none of these. Its `metrics.CohenKappa` compares with chance; a pipeli
 from collections.abc import Mapping, Sequence
 from math import nan
 
-from flows.core.evaluation.rolling import FadingMean
-
 
 def skill(loss: float, baseline: float) -> float:
     """Return 1 for a model without loss, 0 for one as good as the baseline, less than 0 for a worse one.
@@ -41,11 +39,16 @@ def skills(losses: Mapping[str, float], model: str) -> dict[str, float]:
 
 
 class Losses:
-    """The mean loss of each predictor, over all labels and with a fading factor `alpha` (see `FadingMean`).
+    """The mean loss of each predictor, over all labels and with a fading factor `alpha`.
+
+    In a fading mean, each label weighs `alpha` times as much as the next one. This is the fading estimator of
+    Gama, Sebastião and Rodrigues ("On evaluating stream learning algorithms", 2013): two numbers instead of a
+    window, with a memory of about `1 / (1 - alpha)` labels. It needs a loss of single labels, such as an
+    error, a squared error or a log loss. The area under the ROC curve is defined over pairs of labels, so it
+    is computed over a window instead. Losses must be finite, since others would never fade.
 
     >>> errors = Losses(("model", "no-change"), alpha=0.5)
-    >>> for losses in ((0.0, 0.0), (0.0, 1.0)):
-    ...     errors.update(losses)
+    >>> errors.update_many([[0.0, 0.0], [0.0, 1.0]])
     >>> errors.means()
     {'model': 0.0, 'no-change': 0.5}
     >>> round(errors.fading()["no-change"], 3)
@@ -53,16 +56,19 @@ class Losses:
     """
 
     def __init__(self, predictors: Sequence[str], alpha: float) -> None:
+        self._alpha = alpha
         self._count = 0
+        self._weight = 0.0  # of all labels, faded
         self._sums = dict.fromkeys(predictors, 0.0)
-        self._fading = {name: FadingMean(alpha) for name in predictors}
+        self._faded = dict.fromkeys(predictors, 0.0)
 
-    def update(self, losses: Sequence[float]) -> None:
-        """Add the losses of all predictors for one label, in the order of the predictors."""
-        self._count += 1
-        for name, loss in zip(self._sums, losses, strict=True):
-            self._sums[name] += loss
-            self._fading[name].update(loss)
+    def update_many(self, losses: Sequence[Sequence[float]]) -> None:
+        """Add the losses of each predictor for some labels."""
+        for name, of_predictor in zip(self._sums, losses, strict=True):
+            self._add(name, of_predictor)
+        self._count += len(losses[0])
+        for _ in losses[0]:
+            self._weight = 1.0 + self._alpha * self._weight
 
     def means(self) -> dict[str, float]:
         """Return the mean loss over all labels, NaN before the first label."""
@@ -70,4 +76,11 @@ class Losses:
 
     def fading(self) -> dict[str, float]:
         """Return the fading mean, NaN before the first label."""
-        return {name: mean.get() for name, mean in self._fading.items()}
+        return {name: faded / self._weight if self._weight else nan for name, faded in self._faded.items()}
+
+    def _add(self, name: str, losses: Sequence[float]) -> None:
+        alpha, total, faded = self._alpha, self._sums[name], self._faded[name]
+        for loss in losses:
+            total += loss
+            faded = loss + alpha * faded
+        self._sums[name], self._faded[name] = total, faded

@@ -4,6 +4,7 @@ A group is one value of a declared column, such as a carrier or a country. Rates
 so each rate needs a minimum count of the labels that it is a share of.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isnan, nan
 from typing import Any, NamedTuple
@@ -49,8 +50,7 @@ class Slices:
     groups can only reduce the differences. `minimum` is the minimum count for a rate.
 
     >>> slices = Slices(("country",), minimum=2)
-    >>> for country, answer in [("A", True), ("A", True), ("B", False), ("B", True)]:
-    ...     slices.update([country], answer, truth=True)
+    >>> slices.update_many([["A", "A", "B", "B"]], [True, True, False, True], [True, True, True, True])
     >>> for row in slices.rates("country"):
     ...     print(row.value, row.labels, row.positive, row.true_positive, row.false_positive)
     A 2 1.0 1.0 nan
@@ -67,14 +67,18 @@ class Slices:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns, in the order of the values that `update` takes."""
+        """The columns, in the order that `update_many` takes."""
         return tuple(self._counts)
 
-    def update(self, values: Sequence[Any], answer: bool, truth: bool) -> None:
-        """Add the predicted and the true label of an event with these values in the columns."""
-        cell = 2 * truth + answer
-        for groups, value in zip(self._counts.values(), values, strict=True):
-            self._group(groups, str(value))[cell] += 1
+    def update_many(
+        self, columns: Iterable[Iterable[Any]], answers: Sequence[bool], truths: Sequence[bool]
+    ) -> None:
+        """Add the predicted and the true labels of some events, and their values in each column."""
+        cells = [2 * truth + answer for truth, answer in zip(truths, answers, strict=True)]
+        for groups, values in zip(self._counts.values(), columns, strict=True):
+            # In the order of first appearance, in which values become groups.
+            for (value, cell), count in Counter(zip(map(str, values), cells, strict=True)).items():
+                self._group(groups, value)[cell] += count
 
     def rates(self, column: str) -> list[SliceRates]:
         """Return the groups of a column, the one with the most labels first."""

@@ -47,7 +47,6 @@ _PLACES = {
     "evaluation.baselines": "flows.core.evaluation.evaluation:Baselines",
     "evaluation.losses": "flows.core.evaluation.skill:Losses",
     "evaluation.slices": "flows.core.evaluation.slices:Slices",
-    "fading_mean": "flows.core.evaluation.rolling:FadingMean",
     "features": "flows.core.drift.features.detector:FeatureDrift",
     "features.compared": "flows.core.drift.features.policy:ComparedWindow",
     "features.comparison": "flows.core.drift.features.comparison:WindowComparison",

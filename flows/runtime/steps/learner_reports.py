@@ -9,7 +9,7 @@ from flows.core.stream.broker import Outgoing
 from flows.runtime.steps.learner_gauges import LearnerGauges
 
 _MEASURE_EVERY = 0.5  # seconds between metrics; they cost more than a model
-ASSESS_EVERY = 5.0  # seconds between assessments; one takes a tenth of a second
+ASSESS_EVERY = 5.0  # seconds between assessments; one takes several milliseconds
 
 
 class LearnerReports:

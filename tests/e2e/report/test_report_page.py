@@ -39,12 +39,9 @@ def made_report(seed: int = 1) -> Report:
     for _ in range(8000):
         chance = rng.betavariate(1, 2.5)
         truth = rng.random() < chance**1.3
-        calibration.update(chance, truth)
-        slices.update(
-            [rng.choice(CARRIERS), rng.choice(["JFK", "LGA", "EWR"])],
-            chance > 0.4,
-            truth,
-        )
+        calibration.update_many([chance], [truth])
+        groups = rng.choice(CARRIERS), rng.choice(["JFK", "LGA", "EWR"])
+        slices.update_many([[group] for group in groups], [chance > 0.4], [truth])
     psi = {
         f"origin_departures__mean_delay_{n}h": [
             math.nan
@@ -181,8 +178,7 @@ def test_a_mark_outside_the_time_of_a_chart_is_in_the_list_only():
 
 def test_a_bin_without_labels_is_neither_a_dot_nor_a_row():
     calibration = Calibration()
-    for score, truth in [(0.15, False), (0.15, True), (0.85, True)]:
-        calibration.update(score, truth)
+    calibration.update_many([0.15, 0.15, 0.85], [False, True, True])
     shown = Reliability(calibration.table(), calibration.expected_error(), calibration.brier())
     text = render(Report("sparse", {}, calibration=shown))
     assert Page(text).tags["circle"] == 2

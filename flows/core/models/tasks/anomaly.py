@@ -1,6 +1,6 @@
 """Anomaly detection without labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -50,6 +50,9 @@ class Anomaly(Task):
 
     def metric_input(self, score: Mapping[str, float], truth: bool) -> float:
         return score["score"]
+
+    def numbers(self, scores: Sequence[Mapping[str, float]]) -> list[float]:
+        return [score["score"] for score in scores]
 
     def loss(self, score: Mapping[str, float], truth: bool) -> float:
         return float(self.predicted_label(score) != truth)

@@ -1,9 +1,10 @@
 """Binary and multiclass classification: probabilities, log loss, Brier scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
 from typing import Any
 
+import numpy as np
 from river import base, metrics
 
 from flows.core.models.baselines import Baseline, ClassBaseline, Score, ShareBaseline
@@ -56,8 +57,10 @@ class Binary(Task):
     def loss(self, score: float, truth: bool) -> float:
         return log_loss(score if truth else 1.0 - score)
 
-    def losses(self, score: float, truth: bool) -> tuple[float, ...]:
-        return float((score > 0.5) != truth), (score - truth) * (score - truth)
+    def losses(self, scores: Sequence[float], truths: Sequence[bool]) -> tuple[Sequence[float], ...]:
+        served, true = np.array(scores, dtype=float), np.array(truths, dtype=float)
+        gaps = served - true
+        return ((served > 0.5) != true).astype(float).tolist(), (gaps * gaps).tolist()
 
     def error_measure(self) -> ErrorMeasure:
         return _SquaredError()
@@ -109,6 +112,9 @@ class Multiclass(Task):
         if not score:
             return None
         return score if truth in score else {**score, truth: 0.0}
+
+    def numbers(self, scores: Sequence[Mapping[str, float]]) -> None:
+        return None
 
     def loss(self, score: Mapping[str, float], truth: str) -> float:
         return log_loss(score.get(truth, 0.0))

@@ -1,7 +1,9 @@
 """Regression by squared error."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from river import base, metrics, stats
 
 from flows.core.models.baselines import Baseline, MeanBaseline
@@ -34,8 +36,9 @@ class Regression(Task):
     def loss(self, score: float, truth: float) -> float:
         return (score - truth) * (score - truth)
 
-    def losses(self, score: float, truth: float) -> tuple[float, ...]:
-        return abs(score - truth), (score - truth) * (score - truth)
+    def losses(self, scores: Sequence[float], truths: Sequence[float]) -> tuple[Sequence[float], ...]:
+        gaps = np.array(scores, dtype=float) - np.array(truths, dtype=float)
+        return np.abs(gaps).tolist(), (gaps * gaps).tolist()
 
     def error_measure(self) -> ErrorMeasure:
         return _ScaledError()

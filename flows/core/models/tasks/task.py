@@ -1,7 +1,7 @@
 """The interface of a task, and what it reads from an estimator."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from flows.core.models.baselines import Baseline, Score
@@ -64,13 +64,18 @@ class Task(ABC):
     def metric_input(self, score: Any, truth: Any) -> Any:
         """Return the `y_pred` for River's metrics over scores; None to skip the event."""
 
+    def numbers(self, scores: Sequence[Any]) -> Sequence[float] | None:
+        """Return these scores as single numbers, which metrics also take; None if they have several."""
+        return scores
+
     @abstractmethod
     def loss(self, score: Any, truth: Any) -> float:
         """Return the loss by which a challenger is compared with the champion."""
 
-    def losses(self, score: Any, truth: Any) -> tuple[float, ...]:
-        """Return the published losses, one for each of `loss_names`; no answer counts as a wrong one."""
-        return (float(self.predicted_label(score) != truth),)
+    def losses(self, scores: Sequence[Any], truths: Sequence[Any]) -> tuple[Sequence[float], ...]:
+        """Return the published losses of these scores for each of `loss_names`; no answer counts as wrong."""
+        labels = map(self.predicted_label, scores)
+        return ([float(label != truth) for label, truth in zip(labels, truths, strict=True)],)
 
     @abstractmethod
     def error_measure(self) -> ErrorMeasure:

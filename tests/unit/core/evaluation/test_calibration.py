@@ -16,8 +16,7 @@ rows = st.lists(st.tuples(st.floats(0, 1) | edges, st.booleans()), min_size=1, m
 
 def calibration(labels: list[tuple[float, bool]], bins: int = 10) -> Calibration:
     taken = Calibration(bins)
-    for score, truth in labels:
-        taken.update(score, truth)
+    taken.update_many([score for score, _ in labels], [truth for _, truth in labels])
     return taken
 
 
@@ -90,6 +89,16 @@ def test_the_expected_error_is_the_mean_distance_of_scores_and_shares(labels):
     assert calibration(labels).expected_error() == pytest.approx(expected, abs=1e-12)
 
 
+@given(rows, st.integers(0, 120))
+def test_the_sums_are_those_of_one_label_after_the_other_to_the_last_digit(labels, cut):
+    split, single = calibration(labels[:cut]), calibration([])
+    split.update_many([score for score, _ in labels[cut:]], [truth for _, truth in labels[cut:]])
+    for score, truth in labels:
+        single.update_many([score], [truth])
+    assert split.brier() == single.brier()
+    assert repr(split.table()) == repr(single.table())
+
+
 @given(rows, rows)
 def test_two_stretches_of_labels_add_up_to_both(first, second):
     both, whole = calibration(first) + calibration(second), calibration(first + second)
@@ -99,7 +108,7 @@ def test_two_stretches_of_labels_add_up_to_both(first, second):
 
 
 def test_of_different_bins_there_is_no_sum():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="broadcast"):
         calibration([(0.5, True)], bins=10) + calibration([(0.5, True)], bins=20)
 
 

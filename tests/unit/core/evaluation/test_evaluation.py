@@ -11,7 +11,7 @@ import pytest
 from river import metrics
 
 from flows.core.evaluation.costs import Costs
-from flows.core.evaluation.evaluation import KEPT, PREDICTORS, Baselines, Evaluation
+from flows.core.evaluation.evaluation import BLOCK, KEPT, PREDICTORS, Baselines, Evaluation
 from flows.core.evaluation.label_join import Joined, Label, Pending
 from flows.core.models.model import Prediction
 from flows.core.models.snapshots import Sealer
@@ -143,11 +143,16 @@ COUNTRIES = ("A", "B")
 def assessed(observed: list[Row], task: str = "binary", **declared: Any) -> Evaluation:
     """Assess a label a minute; the events alternate between two countries."""
     evaluation = Evaluation(TASKS[task].metrics, TASKS[task], **declared)
-    for n, (score, majority, no_change, truth) in enumerate(observed):
-        served = Prediction("a", 0, score, "v1", {}, [0, COUNTRIES[n % 2]])
-        pending = Pending(served, majority, no_change)
-        evaluation.update(Joined(pending, Label("a", n * MINUTE, truth, RECORD)))
+    for n, row in enumerate(observed):
+        add(evaluation, n, row)
     return evaluation
+
+
+def add(evaluation: Evaluation, n: int, row: Row) -> None:
+    score, majority, no_change, truth = row
+    served = Prediction("a", 0, score, "v1", {}, [0, COUNTRIES[n % 2]])
+    pending = Pending(served, majority, no_change)
+    evaluation.update(Joined(pending, Label("a", n * MINUTE, truth, RECORD)))
 
 
 def test_the_last_labels_are_measured_as_if_there_had_been_no_others():
@@ -241,13 +246,35 @@ def test_an_assessment_is_ready_for_json_also_before_the_first_label():
         assert b"NaN" not in orjson.dumps(evaluation.assessment())
 
 
+@pytest.mark.parametrize("name", ["values", "recent", "assessment"])
+def test_reading_and_storing_change_neither_the_results_nor_the_stored_state(name):
+    """A block of labels is evaluated early when something is read."""
+    sealer, observed = Sealer(b"s" * 32), rows(BLOCK + 250)
+    read = assessed([], slices={"country": 1}, costs=Costs(1, 4))
+    for n, row in enumerate(observed):
+        add(read, n, row)
+        if n % 41 == 0:
+            getattr(read, name)()
+        if n % 97 == 0:
+            sealer.seal_state(read)
+    unread = assessed(observed, slices={"country": 1}, costs=Costs(1, 4))
+    stored = [sealer.open_state(sealer.seal_state(each)) for each in (read, unread)]
+    assert len({orjson.dumps([each.values(), each.assessment()]) for each in (read, unread, *stored)}) == 1
+
+
+def test_calibration_and_slices_are_those_of_all_labels_at_any_time():
+    evaluation = assessed(rows(3), slices={"country": 1})
+    assert evaluation.calibration.labels == 3
+    add(evaluation, 3, rows(1)[0])
+    assert evaluation.calibration.labels == 4
+    assert sum(row.labels for row in evaluation.slices.rates("country")) == 4
+
+
 def test_an_evaluation_goes_on_from_its_snapshot_as_if_nothing_had_been():
     sealer, observed = Sealer(b"s" * 32), rows(300)
     declared = {"slices": {"country": 1}, "costs": Costs(1, 4)}
     resumed = sealer.open_state(sealer.seal_state(assessed(observed[:200], **declared)))
     straight = assessed(observed, **declared)
-    for n, (score, majority, no_change, truth) in enumerate(observed[200:], 200):
-        served = Prediction("a", 0, score, "v1", {}, [0, COUNTRIES[n % 2]])
-        label = Label("a", n * MINUTE, truth, RECORD)
-        resumed.update(Joined(Pending(served, majority, no_change), label))
+    for n, row in enumerate(observed[200:], 200):
+        add(resumed, n, row)
     assert orjson.dumps(resumed.assessment()) == orjson.dumps(straight.assessment())

@@ -1,24 +1,20 @@
-"""Rolling windows and fading means, compared with recomputation and River's rolling metrics."""
+"""Rolling windows, compared with recomputation."""
 
-import math
-
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from river import metrics, utils
 
-from flows.core.evaluation.rolling import FadingMean, RecentItems, measure
+from flows.core.evaluation.rolling import RecentItems
 from flows.core.models.snapshots import Sealer
 
 arrivals = st.lists(st.integers(0, 60), max_size=60)
 
 
 def taken(times: list[int], limit: int) -> RecentItems[int]:
-    """The items are their own numbers."""
+    """The items are their own numbers; they come in blocks of seven."""
     recent: RecentItems[int] = RecentItems(limit)
-    for number, time in enumerate(times):
-        recent.add(time, number)
+    for start in range(0, len(times), 7):
+        block = times[start : start + 7]
+        recent.extend(block, range(start, start + len(block)))
     return recent
 
 
@@ -56,62 +52,10 @@ def test_no_more_is_kept_than_the_limit():
     assert len(recent.last(1000)) == len(recent.within(10_000).items) == 7
 
 
-@pytest.mark.parametrize("metric", [metrics.Accuracy, metrics.F1, metrics.CohenKappa, metrics.MCC])
-def test_a_metric_of_answers_over_the_last_labels_is_the_one_that_rivers_rolling_window_gives(metric):
-    rng = np.random.default_rng(3)
-    assert_as_river_does(metric, rng.random(300) < 0.4, rng.random(300) < 0.5)
-
-
-@pytest.mark.parametrize("metric", [metrics.LogLoss, metrics.ROCAUC, metrics.MAE, metrics.RMSE])
-def test_a_metric_of_numbers_over_the_last_labels_is_the_one_that_rivers_rolling_window_gives(metric):
-    rng = np.random.default_rng(4)
-    assert_as_river_does(metric, rng.random(300) < 0.4, rng.random(300))
-
-
-def assert_as_river_does(metric, truths: np.ndarray, answers: np.ndarray) -> None:
-    theirs, recent = utils.Rolling(metric, window_size=50), RecentItems[tuple](50)
-    for number, row in enumerate(zip(truths.tolist(), answers.tolist(), strict=True)):
-        theirs.update(*row)
-        recent.add(number, row)
-    assert measure(metric, recent.last(50)).get() == pytest.approx(theirs.get(), abs=1e-9)
-
-
-def test_a_huge_value_leaves_nothing_behind_when_it_has_left_the_window():
-    recent: RecentItems[tuple[float, float]] = RecentItems(10)
-    for number in range(30):
-        recent.add(number, (1e30 if number == 5 else 1.0, 0.5))
-    assert measure(metrics.MSE, recent.last(10)).get() == 0.25
-
-
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.floats(0.5, 0.9999))
-def test_the_fading_mean_weighs_each_loss_alpha_times_the_next(losses, alpha):
-    fading = FadingMean(alpha)
-    for loss in losses:
-        fading.update(loss)
-    weights = alpha ** np.arange(len(losses))[::-1]
-    assert fading.get() == pytest.approx(np.average(losses, weights=weights), rel=1e-9, abs=1e-12)
-
-
-def test_the_fading_mean_forgets_after_the_labels_that_its_alpha_says():
-    fading = FadingMean(0.99)
-    for number in range(2000):
-        fading.update(float(number < 1000))
-    assert fading.get() == pytest.approx(0.99**1000, rel=1e-3)
-    fading.update(1.0)
-    assert fading.get() == pytest.approx(0.01, rel=0.01)
-
-
-def test_a_mean_of_no_label_is_no_number():
-    assert math.isnan(FadingMean(0.9).get())
-
-
 def test_what_is_kept_survives_a_snapshot():
-    recent, fading = taken([5, 3, 9, 4], limit=3), FadingMean(0.9)
-    fading.update(1.0)
-    sealer = Sealer(b"s" * 32)
-    kept, faded = sealer.open_state(sealer.seal_state((recent, fading)))
+    recent, sealer = taken([5, 3, 9, 4], limit=3), Sealer(b"s" * 32)
+    kept = sealer.open_state(sealer.seal_state(recent))
     for each in (recent, kept):
-        each.add(8, 4)
+        each.extend([8], [4])
     assert kept.within(10) == recent.within(10)
     assert kept.within(10).whole is False
-    assert faded.get() == 1.0

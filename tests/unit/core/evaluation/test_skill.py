@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.evaluation.rolling import FadingMean
 from flows.core.evaluation.skill import Losses, skill, skills
 from flows.core.models.snapshots import Sealer
 
@@ -59,14 +58,29 @@ def test_where_the_baseline_leaves_nothing_to_save_or_nothing_is_known_it_is_no_
 def test_each_predictors_mean_and_fading_mean_are_those_of_its_own_losses(rows):
     names = ("model", "majority", "no-change")
     losses = Losses(names, alpha=0.9)
-    alone = [FadingMean(0.9) for _ in names]
-    for row in rows:
-        losses.update(row)
-        for mean, loss in zip(alone, row, strict=True):
-            mean.update(loss)
+    losses.update_many(list(zip(*rows, strict=True)))
     assert list(losses.means().values()) == pytest.approx(np.mean(rows, axis=0).tolist())
-    assert losses.fading() == {name: mean.get() for name, mean in zip(names, alone, strict=True)}
+    weights = 0.9 ** np.arange(len(rows))[::-1]
+    fading = np.average(rows, axis=0, weights=weights).tolist()
+    assert list(losses.fading().values()) == pytest.approx(fading, rel=1e-9, abs=1e-12)
     assert set(skills(losses.means(), "model")) == {"majority", "no-change"}
+
+
+@given(st.lists(st.floats(0, 100), max_size=60), st.integers(0, 60))
+def test_the_division_of_labels_into_blocks_changes_no_digit(column, cut):
+    whole, split = Losses(("model",), alpha=0.999), Losses(("model",), alpha=0.999)
+    whole.update_many([column])
+    split.update_many([column[:cut]])
+    split.update_many([column[cut:]])
+    assert repr((split.means(), split.fading())) == repr((whole.means(), whole.fading()))
+
+
+def test_the_fading_mean_forgets_after_the_labels_that_its_alpha_says():
+    losses = Losses(("model",), alpha=0.99)
+    losses.update_many([[float(number < 1000) for number in range(2000)]])
+    assert losses.fading()["model"] == pytest.approx(0.99**1000, rel=1e-3)
+    losses.update_many([[1.0]])
+    assert losses.fading()["model"] == pytest.approx(0.01, rel=0.01)
 
 
 def test_before_the_first_label_every_mean_is_no_number():
@@ -77,6 +91,6 @@ def test_before_the_first_label_every_mean_is_no_number():
 
 def test_what_is_counted_survives_a_snapshot():
     sealer, losses = Sealer(b"s" * 32), Losses(("model", "no-change"), alpha=0.9)
-    losses.update((0.25, 0.5))
+    losses.update_many([[0.25], [0.5]])
     kept = sealer.open_state(sealer.seal_state(losses))
     assert (kept.means(), kept.fading()) == (losses.means(), losses.fading())

@@ -16,8 +16,10 @@ rows = st.lists(st.tuples(st.sampled_from("abcde"), st.booleans(), st.booleans()
 
 def counted(labels, minimum: int = 1, most: int = 50) -> list[SliceRates]:
     slices = Slices(("group",), minimum, most)
-    for value, answer, truth in labels:
-        slices.update([value], answer, truth)
+    for block in (labels[:30], labels[30:]):
+        if block:
+            values, answers, truths = zip(*block, strict=True)
+            slices.update_many([values], answers, truths)
     return slices.rates("group")
 
 
@@ -59,8 +61,7 @@ def test_the_largest_group_comes_first_and_equal_ones_by_name():
 
 def test_columns_are_counted_apart():
     slices = Slices(("carrier", "origin"), minimum=1)
-    slices.update(["UA", None], True, False)
-    slices.update(["UA", "JFK"], False, False)
+    slices.update_many([["UA", "UA"], [None, "JFK"]], [True, False], [False, False])
     assert slices.columns == ("carrier", "origin")
     assert [(row.value, row.labels, row.error) for row in slices.rates("carrier")] == [("UA", 2, 0.5)]
     assert [(row.value, row.error) for row in slices.rates("origin")] == [("JFK", 0.0), ("None", 1.0)]
@@ -107,7 +108,7 @@ def test_a_mixture_of_groups_never_makes_them_look_further_apart(labels):
 
 def test_what_is_counted_survives_a_snapshot():
     sealer, slices = Sealer(b"s" * 32), Slices(("group",), minimum=1)
-    slices.update(["a"], True, False)
+    slices.update_many([["a"]], [True], [False])
     kept = sealer.open_state(sealer.seal_state(slices))
-    kept.update(["a"], True, True)
+    kept.update_many([["a"]], [True], [True])
     assert kept.rates("group") == [SliceRates("a", 2, 1.0, 1.0, 1.0, 0.5)]

@@ -17,7 +17,7 @@ from flows.core.drift.concept import ConceptAlarm, ConceptDrift
 from flows.core.drift.levels import Position
 from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.evaluation.evaluation import Evaluation
-from flows.core.evaluation.label_join import Label
+from flows.core.evaluation.label_join import Joined, Label
 from flows.core.learning import learner as module
 from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure, Policy, RoleChange
 from flows.core.models.model import Model, ModelMessage, Prediction
@@ -79,9 +79,9 @@ def join(learning: Learner, event_id: str, truth: bool = True, **served: Any) ->
 def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is_learned_last(monkeypatch):
     order = []
 
-    class Metric(metrics.LogLoss):
-        def update(self, *arguments: Any) -> None:
-            order.append("evaluate")
+    class Judge(Evaluation):
+        def update(self, joined: Joined) -> None:
+            order.append(("evaluate", joined.pending.prediction.score))
 
     class Detector(ConceptDrift):
         def update(
@@ -94,10 +94,10 @@ def test_each_label_judges_the_served_score_first_then_feeds_the_detector_and_is
             order.append("learn")
 
     monkeypatch.setattr(module, "ConceptDrift", Detector)
-    learning = Learner("p", POLICY, NAMES, Model("v1", Pupil()), Evaluation(Metric))
+    learning = Learner("p", POLICY, NAMES, Model("v1", Pupil()), Judge(metrics.LogLoss))
     join(learning, "a", truth=False, score=0.25)
     detected = ("detect", 0.0625, False, START, Position("labels", 0, 0))
-    assert order == ["evaluate", "evaluate", "evaluate", detected, "learn"]
+    assert order == [("evaluate", 0.25), detected, "learn"]
 
 
 def test_what_is_learned_is_what_was_served_whichever_of_prediction_and_label_comes_first():

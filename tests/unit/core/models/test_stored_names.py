@@ -56,7 +56,6 @@ PINNED = [
     "evaluation.baselines",
     "evaluation.losses",
     "evaluation.slices",
-    "fading_mean",
     "features",
     "features.compared",
     "features.comparison",
