@@ -1,6 +1,6 @@
 """The `driftline` command: the group of all commands, and how an error ends it.
 
-Importing the engine takes two seconds, since River comes with it. So the modules of the commands import
+Importing the engine takes half a second, since River comes with it. So the modules of the commands import
 neither the engine nor its jobs: each command imports what it runs.
 """
 
@@ -10,8 +10,7 @@ import typer
 
 from flows import settings
 from flows.cli import backtest, dead_letters, features, publish, run, topics, verify, webhooks
-from flows.cli.output import print_error, warn
-from flows.errors import DriftlineError
+from flows.cli.output import exit_code_of, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,20 +27,10 @@ app.add_typer(dead_letters.commands, name="dead-letters")
 
 
 def main() -> None:
-    """Run the command; print a `DriftlineError` as one line that says what to do."""
+    """Run the command, and exit with its code."""
     for warning in settings.unknown():
         warn(warning)
-    try:
-        app()
-    except DriftlineError as error:
-        print_error(str(error))
-        sys.exit(_exit_code(error))
-
-
-def _exit_code(error: DriftlineError) -> int:
-    from flows.runtime.runner import EXIT_FAULT, EXIT_MISTAKE, MISTAKES
-
-    return EXIT_MISTAKE if isinstance(error, MISTAKES) else EXIT_FAULT
+    sys.exit(exit_code_of(app))
 
 
 if __name__ == "__main__":

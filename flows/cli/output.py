@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from flows.errors import DriftlineError
 from flows.host.printable import printable, printable_json
 
 err = Console(stderr=True)
@@ -16,6 +17,18 @@ err = Console(stderr=True)
 def print_error(text: str) -> None:
     """Print an error as one line."""
     err.print(Text.assemble(("driftline:", "red"), f" {printable(text)}"), soft_wrap=True)
+
+
+def exit_code_of(command: Callable[[], object]) -> int:
+    """Run `command` and return 0, or print its `DriftlineError` as one line and return the exit code."""
+    try:
+        command()
+    except DriftlineError as error:
+        from flows.runtime.runner import EXIT_FAULT, EXIT_MISTAKE, MISTAKES
+
+        print_error(str(error))
+        return EXIT_MISTAKE if isinstance(error, MISTAKES) else EXIT_FAULT
+    return 0
 
 
 def warn(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.options import PipelineOption, examples
-from flows.cli.output import err, note, warn
+from flows.cli.output import err, exit_code_of, note, warn
 from flows.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -112,21 +112,17 @@ def run(
     may change from run to run.
     """
     from flows.runtime.engine import load_engine
-    from flows.runtime.locks import await_free
-    from flows.runtime.runner import FLOWS, check_sole
+    from flows.runtime.runner import FLOWS, prepare
     from flows.runtime.supervisor import Supervisor
 
     chosen = dict.fromkeys(_known(flows or FLOWS, FLOWS), 1)
     running = load_engine(pipeline)
-    _check(running)
     _check_processes(running, processes)
     if "predict" in chosen:
         chosen["predict"] = processes
-    await_free(running.state, chosen)
-    for flow in chosen:
-        check_sole(running, flow)
-    environment = {"DRIFTLINE_PIPELINE": running.pipeline.name}
-    supervisor = Supervisor(chosen, environment, lambda line: err.print(line, highlight=False))
+    prepare(running, chosen)
+    _check_apart(running.pipeline.name, list(chosen))
+    supervisor = Supervisor(chosen, running.pipeline.name, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     raise typer.Exit(supervisor.run())
@@ -140,16 +136,34 @@ def _known(flows: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     return flows
 
 
-def _check(running: "Engine") -> None:
+def _check_apart(pipeline: str, flows: Sequence[str]) -> None:
+    """Check in another process, since the threads of a Kafka client do not survive the forks of this one."""
+    from flows.host.children import Children
+
+    if code := Children().run("checks", _checked, pipeline, flows):
+        raise typer.Exit(code)
+
+
+def _checked(pipeline: str, flows: Sequence[str]) -> int:
+    return exit_code_of(lambda: _check(pipeline, flows))
+
+
+def _check(pipeline: str, flows: Sequence[str]) -> None:
     """Raise `DriftlineError` for a mistake that would make each flow fail when it starts."""
     from flows.host import state_dir
-    from flows.runtime.runner import check_topics
+    from flows.runtime.engine import load_engine
+    from flows.runtime.locks import await_free
+    from flows.runtime.runner import check_sole, check_topics
     from flows.runtime.webhook_targets import webhook_targets
 
+    running = load_engine(pipeline)
     state_dir.make(running.settings.state_dir)
     running.state.plan()
     check_topics(running)
     webhook_targets(running.settings.webhooks, running.project.pipelines)
+    await_free(running.state, flows)
+    for flow in flows:
+        check_sole(running, flow)
 
 
 def _check_processes(running: "Engine", processes: int) -> None:

@@ -1,5 +1,6 @@
 """Opens the broker at an address, and the engine's group on Kafka."""
 
+import importlib
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,12 @@ from flows.errors import ConfigError
 KAFKA = re.compile(r"kafka://((?:[^\s,/@]+:\d+)(?:,[^\s,/@]+:\d+)*)/?")
 CREDENTIALS = re.compile(r"(?<=//).*@")
 FILE = re.compile(r"file://(/.*[^/])")
+
+
+def prepare(url: str) -> None:
+    """Import the adapter of the broker at `url`, for the processes forked from this one; open nothing."""
+    adapter = "flows.adapters.kafka.broker" if KAFKA.fullmatch(url) else "flows.adapters.sqlite.log"
+    importlib.import_module(adapter)
 
 
 def open_broker(url: str, kafka_options: Mapping[str, str]) -> Broker:

@@ -8,9 +8,8 @@ import logging
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
 from typing import NamedTuple
@@ -39,7 +38,6 @@ FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
 DUMP_STACKS = signal.SIGQUIT  # makes a flow write the stack of each of its threads to standard error
 BACKGROUND = ("materialize", "retrain")  # run at low priority, so that predictions are not delayed
 
-SUPERVISED = "--supervised"
 _PORTS = 10  # between the HTTP ports of two processes of one flow
 
 EXIT_FAULT = 1  # the flow crashed; a restart may help
@@ -65,29 +63,25 @@ class ProcessPlace(NamedTuple):
         """
         return f"{flow}-{self.number}" if self.addresses else flow
 
-    def arguments(self) -> list[str]:
-        """Return the arguments of the command that runs the process."""
-        return ["--process", str(self.number), "--addresses", *self.addresses] if self.addresses else []
-
 
 SINGLE = ProcessPlace()
 
 
-def run(flow: str, place: ProcessPlace) -> int:
+def run(flow: str, place: ProcessPlace, pipeline: str) -> int:
     """Run `flow` until it has drained, and return its exit code.
 
     Raises a `DriftlineError` if a person has to act.
     """
-    engine = load_engine()
+    engine = load_engine(pipeline)
     settings = engine.settings
     state_dir.make(settings.state_dir)
     drain_on_signals(engine.drain)
     check_topics(engine)
-    module = importlib.import_module(f"flows.{flow}")  # only this flow: importing Feast takes seconds
+    if flow in BACKGROUND:
+        os.nice(10)  # before the import, which may take seconds
+    module = importlib.import_module(f"flows.{flow}")
     metrics.PROCESS_INFO.labels(engine.pipeline.name, flow).set(1)
     tune_garbage_collection()
-    if flow in BACKGROUND:
-        os.nice(10)
     with (
         _lock(engine, flow, place),
         sole_engine(engine, flow, place),
@@ -95,6 +89,18 @@ def run(flow: str, place: ProcessPlace) -> int:
     ):
         execute(engine, flow, module.build(engine), place)
     return EXIT_AGAIN if engine.telemetry.has_grown else 0
+
+
+def prepare(engine: Engine, flows: Iterable[str]) -> None:
+    """Import what the flows need, so that the processes forked from this one share it.
+
+    The materialize flow imports Feast, which takes seconds, so that flow imports it by itself.
+    """
+    broker_url.prepare(engine.settings.broker)
+    for flow in flows:
+        if flow != "materialize":
+            importlib.import_module(f"flows.{flow}")
+    gc.freeze()  # a collection would write to, and so copy, each page that it scans
 
 
 def tune_garbage_collection() -> None:
@@ -170,16 +176,6 @@ def _end_at_once(reason: str) -> None:
     os._exit(EXIT_MISTAKE)
 
 
-def drain_with_parent() -> None:
-    """Drain when the supervisor dies: its end of the pipe to standard input is then closed."""
-
-    def wait() -> None:
-        os.read(sys.stdin.fileno(), 1)  # not sys.stdin: its lock would outlive the interpreter
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def check_topics(engine: Engine, topics: Sequence[str] = ()) -> None:
     """Raise `UnknownTopic` unless `driftline apply` has created the topics, by default all.
 
@@ -189,8 +185,8 @@ def check_topics(engine: Engine, topics: Sequence[str] = ()) -> None:
         broker.existing(topics or engine.pipeline.topics)
 
 
-def main(flow: str, place: ProcessPlace) -> int:
-    """Run `flow` and return the process's exit code.
+def main(flow: str, place: ProcessPlace, pipeline: str = "") -> int:
+    """Run `flow`, by default of the pipeline that the settings name, and return the process's exit code.
 
     A mistake of the user is logged as one line, a crash with its stack trace.
     """
@@ -199,7 +195,7 @@ def main(flow: str, place: ProcessPlace) -> int:
     handler.setFormatter(PrintableFormatter(f"%(asctime)s {flow}: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
-        return run(flow, place)
+        return run(flow, place, pipeline)
     except Exception as error:
         cause = _driftline_error(error)
         if cause is None:
@@ -235,7 +231,6 @@ def _driftline_error(error: BaseException | None) -> DriftlineError | None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m flows.runtime.runner", description="Run one flow.")
     parser.add_argument("flow", choices=FLOWS)
-    parser.add_argument(SUPERVISED, action="store_true", help="drain when standard input ends")
     parser.add_argument("--process", type=int, default=0, help="the number of this process of the flow")
     parser.add_argument("--addresses", nargs="+", default=(), help="host:port of each process, in order")
     return parser.parse_args()
@@ -243,6 +238,4 @@ def _arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     arguments = _arguments()
-    if arguments.supervised:
-        drain_with_parent()
     sys.exit(main(arguments.flow, ProcessPlace(arguments.process, tuple(arguments.addresses))))

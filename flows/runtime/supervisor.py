@@ -7,15 +7,15 @@ them, so the others are killed and all resume from their stored state.
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 
 from flows.core.stream.drain import Drain
-from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, SINGLE, SUPERVISED, ProcessPlace
+from flows.host.children import Children
+from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, SINGLE, ProcessPlace, main
 
 GRACE = 30.0  # seconds that a flow gets to drain
 _DUMPING = 1.0  # seconds that a flow gets to write its stacks
@@ -26,7 +26,7 @@ _HEALTHY_AFTER = 60.0  # seconds of running after which the wait is reset
 @dataclass
 class _Child:
     flow: str
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[BaseProcess] = field(default_factory=list)
     started: float = 0.0
     wait: float = _FIRST_WAIT
     restart_at: float | None = None
@@ -36,7 +36,7 @@ class _Child:
 
         Returns `EXIT_AGAIN` only after all processes have ended with it, since each of them does.
         """
-        codes = [code for process in self.processes if (code := process.poll()) is not None]
+        codes = [code for process in self.processes if (code := process.exitcode) is not None]
         if EXIT_MISTAKE in codes:
             return EXIT_MISTAKE
         if codes == [EXIT_AGAIN] * len(self.processes):
@@ -47,21 +47,17 @@ class _Child:
         """Kill the processes that still run."""
         for process in self.processes:
             process.kill()
-            process.wait()
+            process.join()
 
 
 class Supervisor:
-    """Runs each of `flows` in the given number of processes, with `environment` added to this process's.
+    """Runs flows of a pipeline, each in the given number of processes; `say` gets a line for each event."""
 
-    `say` gets a line for each event.
-    """
-
-    def __init__(
-        self, flows: Mapping[str, int], environment: Mapping[str, str], say: Callable[[str], None]
-    ) -> None:
-        self._environment = {**os.environ, **environment}
+    def __init__(self, flows: Mapping[str, int], pipeline: str, say: Callable[[str], None]) -> None:
+        self._pipeline = pipeline
         self._say = say
         self._drain = Drain()
+        self._starter = Children()
         self._flows = flows
         self._children: list[_Child] = []
 
@@ -88,13 +84,8 @@ class Supervisor:
         child.processes = [self._open(child.flow, place) for place in places]
         child.started, child.restart_at = time.monotonic(), None
 
-    def _open(self, flow: str, place: ProcessPlace) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "flows.runtime.runner", flow, SUPERVISED, *place.arguments()]
-        # The pipe closes when this process ends, even if it is killed. In a new session Ctrl-C does not reach
-        # the flow; this process drains it.
-        process = subprocess.Popen(  # noqa: S603 (our own module)
-            command, env=self._environment, stdin=subprocess.PIPE, start_new_session=True
-        )
+    def _open(self, flow: str, place: ProcessPlace) -> BaseProcess:
+        process = self._starter.start(place.name_of(flow), main, flow, place, self._pipeline)
         self._say(f"{place.name_of(flow)} started (pid {process.pid})")
         return process
 
@@ -124,23 +115,22 @@ class Supervisor:
         """Drain all flows; return 0 if each one did within the grace period."""
         processes = [(child.flow, process) for child in self._children for process in child.processes]
         for _, process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            if process.exitcode is None:
+                process.terminate()
         deadline = time.monotonic() + GRACE
         codes = [self._wait_for(flow, process, deadline) for flow, process in processes]
         # a flow that has not started yet dies of the signal, and loses nothing
         return 0 if all(code in (0, EXIT_AGAIN, -signal.SIGTERM) for code in codes) else 1
 
-    def _wait_for(self, flow: str, process: subprocess.Popen[bytes], deadline: float) -> int:
-        try:
-            return process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+    def _wait_for(self, flow: str, process: BaseProcess, deadline: float) -> int | None:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.exitcode is None:
             self._say(f"{flow} did not drain within {GRACE:g} s; killed. Its stacks:")
-            process.send_signal(DUMP_STACKS)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_DUMPING)  # it continues after the dump
+            os.kill(process.pid or 0, DUMP_STACKS)
+            process.join(_DUMPING)  # it continues after the dump
             process.kill()
-            return process.wait()
+            process.join()
+        return process.exitcode
 
 
 def cluster(processes: int) -> Sequence[ProcessPlace]:

@@ -300,8 +300,9 @@ def _wait_until_gone(pids: Iterable[int]) -> None:
 
 
 def is_flow(pid: int) -> bool:
-    """Return whether the process is a flow; the system may have reused its id."""
+    """Return whether the process is a flow and has not ended; the system may have reused its id."""
     try:
-        return b"flows.runtime.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return name.partition("-")[0] in FLOWS and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
         return False

@@ -1,11 +1,15 @@
-"""The hot flows load River without `scipy.stats`, which is loaded on first use."""
+"""The hot flows load River without SciPy, which is loaded on first use."""
 
 import subprocess
 import sys
 
 import pytest
 
-LOADS = "import sys; import flows.predict, flows.learn, flows.pipelines.flight_delays as _; "
+LOADS = (
+    "import sys; import flows.predict, flows.learn, flows.alert, flows.retrain, flows.runtime.runner; "
+    "import flows.pipelines.flight_delays as _; "
+)
+HEAVY = ("scipy", "pandas", "pyarrow", "feast", "duckdb", "sqlalchemy")
 USES = {
     "geometric mean": """
 from river import metrics
@@ -30,17 +34,51 @@ for value in [0.0] * 200 + [1.0] * 200:
     found = found or detector.drift_detected
 assert found
 """,
+    "reader of ARFF files": """
+import io
+from river import stream
+rows = io.StringIO("@relation a\\n@attribute x numeric\\n@attribute y numeric\\n@data\\n1,2\\n")
+assert list(stream.iter_arff(rows, target="y")) == [({"x": 1.0}, 2.0)]
+""",
+    "naive Bayes": """
+from river import naive_bayes
+model = naive_bayes.GaussianNB()
+for value in (0.0, 0.1, 1.0, 1.1): model.learn_one({"x": value}, value > 0.5)
+assert model.predict_one({"x": 1.05}) is True
+""",
+    "outer product of a covariance": """
+import numpy as np
+from river.utils.math import sherman_morrison
+matrix = np.eye(2, order="F")
+sherman_morrison(matrix, np.array([1.0, 0.0]), np.array([1.0, 0.0]))
+assert matrix[0, 0] == 0.5, matrix
+""",
     "the module itself": "import scipy.stats; assert scipy.stats.norm.cdf(0) == 0.5",
 }
 
 
-def run(program: str) -> None:
+def run(program: str) -> str:
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout
 
 
-def test_the_hot_flows_start_without_loading_it() -> None:
-    run(LOADS + "assert not {'scipy.stats', 'sqlalchemy'} & sys.modules.keys()")
+def test_the_hot_flows_start_without_loading_it_or_a_data_frame() -> None:
+    run(LOADS + f"assert not {set(HEAVY)} & {{name.partition('.')[0] for name in sys.modules}}")
+
+
+def test_the_area_under_a_roc_curve_is_rivers_to_the_last_digit_and_needs_no_scipy() -> None:
+    update = """
+from random import Random
+from river import metrics
+draw, area = Random(1), metrics.ROCAUC()
+for _ in range(1000):
+    truth = draw.random() < 0.3
+    area.update(truth, {True: draw.gauss(0.6 if truth else 0.4, 0.2)})
+"""
+    ours = LOADS + update + "print(area.get().hex(), 'scipy' in sys.modules)"
+    rivers = "import sys; " + update + "print(area.get().hex(), 'scipy' not in sys.modules)"
+    assert run(ours) == run(rivers)
 
 
 def test_the_detector_of_feature_drift_loads_it_only_when_a_window_is_judged() -> None:

@@ -1,32 +1,32 @@
 """The end of a flow with several processes, its exit code, and a flow that hangs."""
 
+import faulthandler
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import wait_until
 
+from flows.host.children import Children
 from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE
 from flows.runtime.supervisor import Supervisor, _Child
 
-HANGS = """
-import faulthandler, pathlib, sys, time
-faulthandler.register(int(sys.argv[1]))
-def in_a_hang():
-    pathlib.Path("hangs").touch()
+
+def in_a_hang(hangs: Path) -> int:
+    faulthandler.register(DUMP_STACKS)
+    hangs.touch()
     time.sleep(600)
-in_a_hang()
-"""
+    return 0
 
 
 class Process:
     def __init__(self, code: int | None) -> None:
         self._code = code
 
-    def poll(self) -> int | None:
+    @property
+    def exitcode(self) -> int | None:
         return self._code
 
 
@@ -50,12 +50,13 @@ def test_a_flow_has_ended_with_its_first_crash_and_in_order_when_all_its_process
 
 
 def test_a_flow_that_does_not_drain_tells_where_it_stood_before_it_is_killed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    process = subprocess.Popen([sys.executable, "-c", HANGS, str(int(DUMP_STACKS))])
+    children = Children()
+    process = children.start("learn", in_a_hang, tmp_path / "hangs")
     wait_until((tmp_path / "hangs").exists)
     said: list[str] = []
-    assert Supervisor({}, {}, said.append)._wait_for("learn", process, deadline=0.0) == -signal.SIGKILL
+    supervisor = Supervisor({}, "", said.append)
+    assert supervisor._wait_for("learn", process, deadline=0.0) == -signal.SIGKILL
     assert said == ["learn did not drain within 30 s; killed. Its stacks:"]
     assert "in in_a_hang" in capfd.readouterr().err

@@ -17,7 +17,7 @@ Told = Callable[..., str]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+def told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Told:
     """Return a function that runs a command in this process and returns the one line of its error."""
 
     def tell(project: Project, *arguments: str, code: int = MISTAKE, **settings: object) -> str:
@@ -31,7 +31,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.setattr(sys, "path", sys.path.copy())
         with pytest.raises(SystemExit) as end:
             main()
-        said = capsys.readouterr()
+        said = capfd.readouterr()
         return one_line(end.value.code, said.out, said.err, code)
 
     return tell

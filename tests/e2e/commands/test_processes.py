@@ -1,12 +1,19 @@
 """The flows as processes: health, shutdown, and Bytewax's own command."""
 
+import re
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
-from harness import PATIENCE, Project, free_ports, is_flow, wait_until
+from harness import PATIENCE, Project, free_ports, is_flow, lag, wait_until
 from made_flights import NOON, event, traffic
+
+from flows.runtime.runner import FLOWS
+
+HOT = ("predict", "learn", "alert", "retrain")
+HEAVY = ("scipy", "pandas", "pyarrow", "feast", "duckdb", "sklearn")
 
 
 def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
@@ -34,6 +41,36 @@ def test_each_flow_tells_its_health_on_loopback_only(project: Project) -> None:
             assert f'driftline_process_info{{flow="{flow}",pipeline="flight_delays"}} 1.0' in metrics
             with pytest.raises(OSError, match="refused"):
                 get(at, "/healthz", host="127.0.0.2")  # whoever listens on all interfaces answers there too
+        assert running.stop() == 0, running.said()
+
+
+def proportional_memory(pid: int) -> int:
+    """Return the MB of a process; of a page that n processes share it has an n-th."""
+    (kilobytes,) = re.findall(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+    return int(kilobytes) // 1024
+
+
+def loaded(pid: int) -> set[str]:
+    """Return the packages with native code that a process has loaded."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return set(re.findall(r"/site-packages/([^/]+)/", maps))
+
+
+def test_the_hot_flows_load_no_data_frames_and_the_five_flows_take_half_a_gigabyte(project: Project) -> None:
+    records = traffic(200)
+    with project.with_settings(HTTP_PORT=0).flows() as running, project.broker() as broker:
+        engine = project.engine()
+        project.send(records[: len(records) // 2])
+        wait_until(lambda: running.pids().keys() >= set(FLOWS), PATIENCE)
+        wait_until(lambda: len(project.values("metrics")) > 0, PATIENCE)
+        project.send(records[len(records) // 2 :])
+        wait_until(lambda: not any(lag(broker, engine, flow) for flow in FLOWS), PATIENCE)
+        pids = running.pids()
+        assert not {flow: found for flow in HOT if (found := loaded(pids[flow]) & set(HEAVY))}
+        assert "pyarrow" in loaded(pids["materialize"])  # such a package would be seen
+        memory = {flow: proportional_memory(pid) for flow, pid in pids.items()}
+        assert all(memory[flow] <= 150 for flow in HOT), memory
+        assert sum(memory.values()) + proportional_memory(running.process.pid) <= 500, memory
         assert running.stop() == 0, running.said()
 
 
