@@ -41,5 +41,9 @@ BYTEWAX = Peer(
     ("bytewax==0.21.1", "confluent-kafka==2.16.1", "orjson==3.13.0", RIVER),
     ("-m", "bytewax.run", "stock_bytewax"),
 )
-FAUST = Peer("Faust", ("faust-streaming==0.15.3", RIVER), ("faust_app.py",))
+FAUST = Peer(
+    "Faust",
+    ("faust-streaming==0.15.3", "uvloop==0.22.1", "orjson==3.13.0", "cramjam==2.11.0", RIVER),
+    ("faust_app.py",),
+)
 PEERS = (QUIX, BYTEWAX, FAUST)
