@@ -26,7 +26,7 @@ from scripts.benchmarks.harness import report
 from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.ten_numbers import BENCH
 from scripts.benchmarks.parts import drift, generated, outliers
-from scripts.benchmarks.suites import peers
+from scripts.benchmarks.suites import peers, smoke
 
 console = Console()
 
@@ -39,7 +39,10 @@ class Suite(NamedTuple):
     runs: int
 
 
-SUITES: Mapping[str, Suite] = {"peers": Suite(peers.measure, 150_000, 3)}
+SUITES: Mapping[str, Suite] = {
+    "smoke": Suite(smoke.measure, 60_000, 1),
+    "peers": Suite(peers.measure, 200_000, 3),
+}
 TABLES: Mapping[str, Callable[[], int]] = {
     "drift": drift.main,
     "generated": generated.main,

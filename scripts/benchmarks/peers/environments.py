@@ -34,7 +34,6 @@ class Peer:
         return python
 
 
-BARE = Peer("bare loop", (RIVER, "orjson==3.13.0"), ("bare.py",))
 QUIX = Peer("Quix Streams", ("quixstreams==3.28.1", RIVER), ("quix.py",))
 BYTEWAX = Peer(
     "stock Bytewax",

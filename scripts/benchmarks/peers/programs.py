@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from itertools import count
@@ -12,13 +13,15 @@ import psutil
 from flows.core.stream.broker import Broker, TopicSpec
 from scripts.benchmarks.harness.processes import Rate, rate, running
 from scripts.benchmarks.harness.site import PROGRESS_SECONDS
-from scripts.benchmarks.peers.environments import BARE, HERE, Peer
+from scripts.benchmarks.peers.environments import HERE, Peer
+
+BARE = "bare loop"
 
 
 def bare_rate(file: Path, environment: Mapping[str, str]) -> Rate:
     """Return the rates that the bare loop prints."""
     chosen = {**os.environ, "EVENTS": str(file), **environment}
-    command = [*BARE.command()]
+    command = [sys.executable, "bare.py"]
     found = subprocess.run(command, cwd=HERE, env=chosen, capture_output=True, text=True, check=True)
     cpu, wall = map(float, found.stdout.split())
     return Rate(cpu, wall)

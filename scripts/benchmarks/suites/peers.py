@@ -12,8 +12,8 @@ from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import CPU, WALL, Figure
 from scripts.benchmarks.harness.processes import Rate
 from scripts.benchmarks.harness.ten_numbers import BENCH, EVENTS
-from scripts.benchmarks.peers.environments import BARE, FAUST, PEERS
-from scripts.benchmarks.peers.programs import Programs, bare_rate
+from scripts.benchmarks.peers.environments import FAUST, PEERS
+from scripts.benchmarks.peers.programs import BARE, Programs, bare_rate
 from scripts.faults.servers import kafka
 
 PREDICT, COMPILED, LEARN = "predict, River's scorer", "predict, compiled scorer", "learn"
@@ -49,7 +49,7 @@ def measure(events: int, runs: int) -> Iterator[Figure]:
     for (work_name, name), rates in theirs.items():
         mine = ours[work_name]
         yield Figure(work_name, name, CPU, [rate.cpu for rate in mine], [rate.cpu for rate in rates])
-        if name != BARE.name:
+        if name != BARE:
             yield Figure(work_name, name, WALL, [rate.wall for rate in mine], [rate.wall for rate in rates])
 
 
@@ -78,7 +78,7 @@ class _Bench:
 
     def theirs(self, work: Work) -> Iterator[tuple[str, Rate]]:
         """Yield the rates of the bare loop and of the peers."""
-        yield BARE.name, bare_rate(self._file, work.environment)
+        yield BARE, bare_rate(self._file, work.environment)
         for peer in PEERS:
             number = self._count // FAUST_SHARE if peer is FAUST else self._count
             yield peer.name, self._programs.rate(peer, number, work.environment)
