@@ -26,7 +26,7 @@ from scripts.benchmarks.harness import report
 from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.ten_numbers import BENCH
 from scripts.benchmarks.parts import drift, generated, outliers
-from scripts.benchmarks.suites import peers, smoke
+from scripts.benchmarks.suites import latency, peers, smoke
 
 console = Console()
 
@@ -42,6 +42,7 @@ class Suite(NamedTuple):
 SUITES: Mapping[str, Suite] = {
     "smoke": Suite(smoke.measure, 60_000, 1),
     "peers": Suite(peers.measure, 200_000, 3),
+    "latency": Suite(latency.measure, 20_000, 2),
 }
 TABLES: Mapping[str, Callable[[], int]] = {
     "drift": drift.main,
