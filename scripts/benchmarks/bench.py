@@ -14,6 +14,7 @@ The results are stored in .driftline/bench as JSON.
 """
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,13 +23,13 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from scripts.benchmarks.harness import report
+from scripts.benchmarks.harness import page, report, targets
 from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.ten_numbers import BENCH
 from scripts.benchmarks.parts import drift, generated, outliers
-from scripts.benchmarks.suites import latency, peers, smoke
+from scripts.benchmarks.suites import at_rest, forest, latency, peers, scale, smoke, startup, windows
 
-console = Console()
+console = Console(width=max(Console().width, 140))
 
 
 class Suite(NamedTuple):
@@ -43,6 +44,11 @@ SUITES: Mapping[str, Suite] = {
     "smoke": Suite(smoke.measure, 60_000, 1),
     "peers": Suite(peers.measure, 200_000, 3),
     "latency": Suite(latency.measure, 20_000, 2),
+    "at-rest": Suite(at_rest.measure, 1_000, 1),
+    "startup": Suite(startup.measure, 10, 3),
+    "windows": Suite(windows.measure, 100_000, 3),
+    "forest": Suite(forest.measure, 6_000, 2),
+    "scale": Suite(scale.measure, 200_000, 3),
 }
 TABLES: Mapping[str, Callable[[], int]] = {
     "drift": drift.main,
@@ -54,13 +60,14 @@ TABLES: Mapping[str, Callable[[], int]] = {
 def main() -> int:
     """Run the chosen benchmark or command, and return the exit code."""
     options = _options()
-    if options.benchmark in TABLES:
+    if options.benchmark in COMMANDS:
+        COMMANDS[options.benchmark](*options.files)
+    elif options.benchmark in TABLES:
         return TABLES[options.benchmark]()
-    if options.benchmark == "compare":
-        old, new = map(load, options.files)
-        console.print(report.compare(old, new))
-        return 0
-    run(options.benchmark, options)
+    elif options.benchmark == "all":
+        run_all()
+    else:
+        run(options.benchmark, options)
     return 0
 
 
@@ -68,17 +75,49 @@ def run(name: str, options: argparse.Namespace) -> None:
     """Run one benchmark, print its figures and store them."""
     suite, began = SUITES[name], time.monotonic()
     figures = list(suite.measure(options.events or suite.events, options.runs or suite.runs))
-    file = BENCH / f"{name}.json"
-    save({name: figures}, file, time.monotonic() - began)
+    save({name: figures}, _file(name), time.monotonic() - began)
     console.print(report.table(name, figures))
-    console.print(f"stored in {file}", highlight=False)
+    console.print(f"stored in {_file(name)}", highlight=False)
+
+
+def run_all() -> None:
+    """Run each benchmark in a process of its own, store all figures in one file, and print the targets."""
+    began = time.monotonic()
+    for name in SUITES:
+        subprocess.run([sys.executable, "-m", "scripts.benchmarks.bench", name], check=True)
+    benchmarks = {name: load(_file(name)).benchmarks[name] for name in SUITES}
+    document = save(benchmarks, _file("all"), time.monotonic() - began)
+    console.print(targets.table(document.figures()))
+    console.print(f"stored in {_file('all')}", highlight=False)
+
+
+def compare(old: Path, new: Path) -> None:
+    """Print what moved between two stored results, and a line for each figure that became worse."""
+    before, after = load(old), load(new)
+    console.print(report.compare(before, after))
+    for line in report.falls(before, after):
+        console.print(line, highlight=False)
+
+
+def write_page(results: Path) -> None:
+    """Store the results as those of the documentation, and generate its tables from them."""
+    generated_page = page.generate(page.PAGE.read_text(), load(results))
+    page.RESULTS.write_bytes(results.read_bytes())
+    page.PAGE.write_text(generated_page)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {"compare": compare, "page": write_page}
+
+
+def _file(name: str) -> Path:
+    return BENCH / f"{name}.json"
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("benchmark", choices=[*SUITES, *TABLES, "compare"])
+    parser.add_argument("benchmark", choices=[*SUITES, "all", *TABLES, *COMMANDS])
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="stored results")
     parser.add_argument("--events", type=int, metavar="N", help="events of a benchmark")
     parser.add_argument("--runs", type=int, metavar="N", help="rounds of a benchmark")

@@ -14,7 +14,7 @@ import psutil
 
 from flows.core.stream.broker import Broker, Outgoing
 from flows.runtime.engine import Engine, load_engine
-from scripts.benchmarks.harness.processes import Rate, rate, running
+from scripts.benchmarks.harness.processes import WARM, Rate, rate, running
 
 PROGRESS_SECONDS = 2  # between two stored states of a flow, as between two commits of a peer
 COMMAND = (sys.executable, "-m", "flows.cli.app")
@@ -64,7 +64,7 @@ class Site:
         """Delete the state of the flows, and the records that they have written."""
         for flow in flows:
             shutil.rmtree(self.engine.state.recovery_dir(flow), ignore_errors=True)
-        self.recreate([self.engine.pipeline.topic(kind) for flow in flows for kind in _WRITES[flow]])
+        self.recreate([self.engine.pipeline.topic(kind) for flow in flows for kind in _WRITES.get(flow, ())])
 
     def recreate(self, topics: Sequence[str]) -> None:
         """Delete all records of topics of the pipeline."""
@@ -93,10 +93,12 @@ class Site:
         pipeline = self.engine.pipeline
         return sum(self.broker.committed(pipeline.group("learn"), pipeline.labels.topic).values())
 
-    def predict_rate(self, count: int, environment: Mapping[str, str] | None = None) -> Rate:
+    def predict_rate(
+        self, count: int, environment: Mapping[str, str] | None = None, warm: float = WARM
+    ) -> Rate:
         """Return the rate of the predict flow, which has `count` events to predict."""
         with self.run("predict", environment=environment) as program:
-            return rate(program, self.predicted, count)
+            return rate(program, self.predicted, count, warm)
 
     def learn_rate(self, count: int, environment: Mapping[str, str] | None = None) -> Rate:
         """Return the rate of the learn flow, which has `count` labels to learn."""

@@ -5,7 +5,7 @@ what those cost. The flights' loop gets the features that were served.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,10 +13,11 @@ import orjson
 
 from flows.core.stream.broker import TopicPartition, read_range
 from scripts.benchmarks.harness import ten_numbers
-from scripts.benchmarks.harness.figures import CPU, Figure
+from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.harness.site import Site
 from scripts.benchmarks.harness.ten_numbers import BENCH
 from scripts.benchmarks.peers.programs import BARE, bare_rate
+from scripts.benchmarks.suites.in_turns import Work, in_turns
 from scripts.tools.fresh import fresh_folder
 
 FOLDER = BENCH / "smoke"
@@ -38,15 +39,18 @@ def _ten_numbers(events: int, runs: int) -> Iterator[Figure]:
         site.forget("predict", "learn")
         return site.predict_rate(events, {"BENCH_MODEL": model}).cpu
 
-    works: dict[str, tuple[str, Callable[[], float]]] = {
-        "ten numbers: predict, River's scorer": ("0", lambda: predict("other")),
-        "ten numbers: predict, compiled scorer": ("0", lambda: predict("linear")),
-        "ten numbers: learn": ("1", lambda: site.learn_rate(events, {"BENCH_MODEL": "linear"}).cpu),
+    def learn() -> float:
+        return site.learn_rate(events, {"BENCH_MODEL": "linear"}).cpu
+
+    def bare(learn: str) -> float:
+        return bare_rate(file, {"LEARN": learn}).cpu
+
+    works = {
+        "ten numbers: predict, River's scorer": Work(lambda: predict("other"), lambda: bare("0")),
+        "ten numbers: predict, compiled scorer": Work(lambda: predict("linear"), lambda: bare("0")),
+        "ten numbers: learn": Work(learn, lambda: bare("1")),
     }
-    bare = {
-        name: lambda learn=learn: bare_rate(file, {"LEARN": learn}).cpu for name, (learn, _) in works.items()
-    }
-    yield from in_turns({name: ours for name, (_, ours) in works.items()}, bare, runs)
+    yield from in_turns(works, BARE, runs)
 
 
 def _flights(events: int, runs: int) -> Iterator[Figure]:
@@ -63,21 +67,8 @@ def _flights(events: int, runs: int) -> Iterator[Figure]:
         site.forget("learn")
         return site.learn_rate(events).cpu
 
-    ours = {"flights: learn": learn, "flights: predict": predict}
-    yield from in_turns(ours, {"flights: learn": loop.learn, "flights: predict": loop.predict}, runs)
-
-
-def in_turns(
-    ours: dict[str, Callable[[], float]], theirs: dict[str, Callable[[], float]], runs: int
-) -> Iterator[Figure]:
-    """Yield the figures of works that take turns with their bare loops."""
-    rates: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in ours}
-    for _ in range(runs):
-        for name, (mine, bare) in rates.items():
-            mine.append(ours[name]())
-            bare.append(theirs[name]())
-    for name, (mine, bare) in rates.items():
-        yield Figure(name, BARE, CPU, mine, bare)
+    works = {"flights: learn": Work(learn, loop.learn), "flights: predict": Work(predict, loop.predict)}
+    yield from in_turns(works, BARE, runs)
 
 
 class FlightLoop:
