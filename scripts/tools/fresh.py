@@ -16,11 +16,7 @@ def fresh_project(directory: Path) -> Engine:
 
     Deletes the previous content of `directory` and makes it the working directory.
     """
-    shutil.rmtree(directory, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "feature_repo", directory / "feature_repo")
-    (directory / "driftline.toml").write_text(
-        'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.flight_delays"]\n'
-    )
+    fresh_folder(directory, "flight_delays")
     os.chdir(directory)
     running = load_engine()
     broker = running.open_broker()
@@ -28,3 +24,13 @@ def fresh_project(directory: Path) -> Engine:
     broker.close()
     subprocess.run([sys.executable, "-m", "flows.cli.app", "apply"], check=True)
     return running
+
+
+def fresh_folder(directory: Path, pipeline: str) -> Path:
+    """Replace `directory` by the files of a project with one of the ready pipelines, and return it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(REPOSITORY / "feature_repo", directory / "feature_repo")
+    (directory / "driftline.toml").write_text(
+        f'feature_repo = "feature_repo"\npipelines = ["flows.pipelines.{pipeline}"]\n'
+    )
+    return directory

@@ -34,12 +34,15 @@ class Peer:
         return python
 
 
-BARE = Peer("bare loop", (RIVER, "orjson==3.13.0"), ("bare.py",))
 QUIX = Peer("Quix Streams", ("quixstreams==3.28.1", RIVER), ("quix.py",))
 BYTEWAX = Peer(
     "stock Bytewax",
     ("bytewax==0.21.1", "confluent-kafka==2.16.1", "orjson==3.13.0", RIVER),
     ("-m", "bytewax.run", "stock_bytewax"),
 )
-FAUST = Peer("Faust", ("faust-streaming==0.15.3", RIVER), ("faust_app.py",))
+FAUST = Peer(
+    "Faust",
+    ("faust-streaming==0.15.3", "uvloop==0.22.1", "orjson==3.13.0", "cramjam==2.11.0", RIVER),
+    ("faust_app.py",),
+)
 PEERS = (QUIX, BYTEWAX, FAUST)

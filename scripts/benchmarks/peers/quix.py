@@ -1,13 +1,13 @@
 """Quix Streams, as in its documentation: a dataframe on a topic of JSON."""
 
 from quixstreams import Application
-from work import ANSWERS, BROKER, EVENTS, work
+from work import ANSWERS, BROKER, EVENTS, PROGRESS_SECONDS, work
 
 app = Application(
     broker_address=BROKER,
     consumer_group=f"quix-{ANSWERS}",
     auto_offset_reset="earliest",
-    commit_interval=1.0,
+    commit_interval=PROGRESS_SECONDS,
     producer_extra_config={"linger.ms": 5, "enable.idempotence": True},
     loglevel="WARNING",
 )

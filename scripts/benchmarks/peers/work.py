@@ -3,15 +3,15 @@
 import os
 from typing import Any
 
-from river import linear_model, preprocessing
+from model import NAMES, trained_model
 
 BROKER = os.environ.get("BROKER", "")
 EVENTS = os.environ.get("EVENTS", "")
 ANSWERS = os.environ.get("ANSWERS", "")
 LEARN = os.environ.get("LEARN") == "1"
-NAMES = [f"f{number}" for number in range(10)]
+PROGRESS_SECONDS = float(os.environ.get("PROGRESS_SECONDS", "2"))  # between two commits of offsets
 
-model = preprocessing.StandardScaler() | linear_model.LogisticRegression()
+model = trained_model()
 
 
 def work(event: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from flows.core.stream.broker import Record
 from flows.core.stream.decode import Decoder
 from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.core.stream.times import iso
-from scripts.benchmarks.by_hand import DAY, LATENESS, ByHand, Windows
+from scripts.benchmarks.parts.by_hand import DAY, LATENESS, ByHand, Windows
 
 BATCH = 1000
 TOUCHED = 10_000  # entities whose events are measured, at each size

@@ -21,7 +21,7 @@ from flows.core.features.windows import exact
 from flows.core.features.windows.methods import Needs
 from flows.core.features.windows.sliding import Value, WindowState, windows_of
 from flows.core.stream.broker import Record
-from scripts.benchmarks.features import BATCH, LATENESS, PLAN, Engine, transactions
+from scripts.benchmarks.parts.features import BATCH, LATENESS, PLAN, Engine, transactions
 
 EVENTS, RUNS = 20_000, 9
 START = 1_522_540_800_000  # 2018-04-01

@@ -16,7 +16,7 @@ from rich.table import Table
 from flows.core.evaluation.label_join import Label, LabelJoin, Pending
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Record
-from scripts.benchmarks.features import resident
+from scripts.benchmarks.parts.features import resident
 
 START = 1_356_998_400_000  # 2013-01-01
 RECORD = Record("labels", 0, 0, START, None, b"", ())
