@@ -31,12 +31,24 @@ class _Quiet(NamedTuple):
     until: float
 
 
-class Idle(threading.local):
-    """Lets the sources of one worker sleep, at most `longest` seconds, while none of them has records.
+class Idle:
+    """Lets the workers of a flow sleep, at most `longest` seconds.
 
-    A worker is a thread, and each thread has its own state. A worker that gets records from other workers
-    must not sleep: Bytewax cannot wake it.
+    A worker that gets records from other workers must not sleep: Bytewax cannot wake it.
     """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._workers: dict[int, WorkerIdle] = {}
+
+    def of_worker(self) -> "WorkerIdle":
+        """Return what the sources, the sinks and the steps of this thread, which is a worker, share."""
+        # not a `threading.local`, which a thread of Bytewax loses between two calls
+        return self._workers.setdefault(threading.get_ident(), WorkerIdle(self._longest))
+
+
+class WorkerIdle:
+    """Lets the sources of one worker sleep while none of them has records."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from flows.adapters.bytewax.idle import Idle
+from flows.adapters.bytewax.idle import Idle, WorkerIdle
 from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
 from flows.core.stream.broker import Broker, Outgoing, Producer, Record, TopicPartition, read_range
@@ -62,7 +62,7 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
             for record_id in _ids_between(broker, partition, offset, ends[partition])
         }
         output = SlotOutput(broker, broker.producer(), offsets)
-        return SlotSink(int(for_part), output, written, self._observer, self._idle)
+        return SlotSink(int(for_part), output, written, self._observer, self._idle.of_worker())
 
 
 class SlotOutput(NamedTuple):
@@ -80,7 +80,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
     """
 
     def __init__(
-        self, slot: int, output: SlotOutput, written: set[RecordId], observer: FlowObserver, idle: Idle
+        self, slot: int, output: SlotOutput, written: set[RecordId], observer: FlowObserver, idle: WorkerIdle
     ) -> None:
         self._slot = slot
         self._broker, self._producer, self._offsets = output

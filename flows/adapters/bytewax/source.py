@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from flows.adapters.bytewax.idle import SHORT, Idle
+from flows.adapters.bytewax.idle import SHORT, Idle, WorkerIdle
 from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
 from flows.adapters.bytewax.source_watch import CHECK_EVERY, ClockWatch, TopicWatch
@@ -98,7 +98,9 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         watch = TopicWatch(self._open_broker, counts, offsets, self._observer, self._drain)
         self._observer.assigned()
         input_ = SlotInput(broker, consumer, offsets, watch)
-        return SlotSource(for_part, input_, self._settings, self._observer, self._drain, self._idle)
+        return SlotSource(
+            for_part, input_, self._settings, self._observer, self._drain, self._idle.of_worker()
+        )
 
     def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
         """Return the partitions of a slot; a missing topic counts as one partition, and fails when read."""
@@ -134,7 +136,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         settings: SourceSettings,
         observer: FlowObserver,
         drain: Drain,
-        idle: Idle,
+        idle: WorkerIdle,
     ) -> None:
         self._slot = slot
         self._broker, self._consumer, self._offsets, self._watch = input_

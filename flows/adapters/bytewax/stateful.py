@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from flows.adapters.bytewax.idle import Idle
+from flows.adapters.bytewax.idle import Idle, WorkerIdle
 from flows.errors import StateTooLarge
 
 LARGEST = 999_000_000  # bytes; Bytewax stores a state as one SQLite value, which may have a billion
@@ -68,7 +68,7 @@ class _ExpiringLogic(_Logic):
 
 
 class _TimedLogic(_Logic):
-    def __init__(self, step_id: str, worker: TimedWorker, idle: Idle) -> None:
+    def __init__(self, step_id: str, worker: TimedWorker, idle: WorkerIdle) -> None:
         super().__init__(step_id, worker)
         self._timed = worker
         self._idle = idle
@@ -107,4 +107,4 @@ def timed_stateful(
 
     `idle` is that of the flow's source, which must not sleep past a timer.
     """
-    return op.stateful_batch(step_id, up, lambda state: _TimedLogic(step_id, make(state), idle))
+    return op.stateful_batch(step_id, up, lambda state: _TimedLogic(step_id, make(state), idle.of_worker()))
