@@ -34,11 +34,12 @@ def dataflow(
         metrics.WEBHOOK_DISABLED.labels(target.endpoint.name).set(0)
 
     flow = Dataflow("alert")
-    signals = op.input("signals", flow, io.source("alert", [pipeline.topic("drift")], idle=0.05))
+    signals = op.input("signals", flow, io.source("alert", [pipeline.topic("drift")]))
     undelivered = timed_stateful(
         "deliver",
         signals,
         lambda state: DeliverStep(targets, sender, sealer, io.drain, dead_letters, state),
+        io.idle,
     )
     op.output("publish", undelivered, io.sink(OUTPUTS))
     return flow

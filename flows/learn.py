@@ -31,7 +31,7 @@ def dataflow(
     flow = Dataflow("learn")
     records = op.input("records", flow, io.source("learn", topics))
     learned = timed_stateful(
-        "learn", records, lambda state: LearnStep(pipeline, plan, io, sealer, model_seconds, state)
+        "learn", records, lambda state: LearnStep(pipeline, plan, io, sealer, model_seconds, state), io.idle
     )
     op.output("publish", learned, io.sink(OUTPUTS))
     return flow

@@ -34,7 +34,7 @@ def dataflow(pipeline: Pipeline, plan: FeaturePlan, io: FlowIO, stores: FeatureS
     large = replace(io, batch=_BATCHES * io.batch)
 
     flow = Dataflow("materialize")
-    records = op.input("records", flow, large.source("materialize", topics, idle=0.02, pace=_PACE))
+    records = op.input("records", flow, large.source("materialize", topics, pace=_PACE))
     batches = op.map_value("decode", records, DecodeStep(pipeline, plan))
     op.output("stores", op.map("of_all", batches, _batch_of), StoreSink(plan, stores, io.drain))
     op.output("publish", op.map_value("dead", batches, _dead_of), io.sink(OUTPUTS))

@@ -22,7 +22,7 @@ OUTPUTS = ("models", "dead-letters")
 def dataflow(pipeline: Pipeline, plan: FeaturePlan, io: FlowIO, sealer: Sealer) -> Dataflow:
     """Return the dataflow; it reads past labels and features over its own connections."""
     flow = Dataflow("retrain")
-    source = io.source("retrain", [pipeline.topic("drift")], idle=0.05)
+    source = io.source("retrain", [pipeline.topic("drift")])
     signals = op.input("signals", flow, source)
     candidates = op.map_value("retrain", signals, RetrainStep(pipeline, plan, sealer, io.open_broker))
     op.output("publish", candidates, io.sink(OUTPUTS))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bytewax.dataflow import Dataflow
 
+from flows.adapters.bytewax.idle import SHORT, Idle
 from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.fsspec.artifacts import artifact_store
 from flows.core.models.snapshots import Sealer
@@ -30,7 +31,8 @@ from flows.settings import Settings, load_settings
 class Engine:
     """One pipeline of a project, with the parts that its flows are built from.
 
-    `drain` ends the sources of a flow in this process; `telemetry` observes its sources and sinks.
+    `drain` ends the sources of a flow in this process; `telemetry` observes its sources and sinks; `idle`
+    lets it sleep while it has nothing to do.
     """
 
     project: Project
@@ -38,6 +40,7 @@ class Engine:
     pipeline: Pipeline
     drain: Drain = field(default_factory=Drain)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    idle: Idle = field(default_factory=lambda: Idle(SHORT))  # the flow may be one of several workers
 
     @cached_property
     def state(self) -> PipelineState:
@@ -52,7 +55,8 @@ class Engine:
     @cached_property
     def io(self) -> FlowIO:
         """The sources and sinks."""
-        return FlowIO(self.pipeline, self.open_broker, self.settings.batch, self.drain, self.telemetry)
+        batch = self.settings.batch
+        return FlowIO(self.pipeline, self.open_broker, batch, self.drain, self.telemetry, self.idle)
 
     def open_broker(self) -> Broker:
         """Return a new connection to the broker; raises `BrokerError`."""

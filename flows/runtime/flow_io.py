@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.adapters.bytewax.idle import Idle
 from flows.adapters.bytewax.sink import TopicSink
 from flows.adapters.bytewax.source import MergedSource, SourceSettings
 from flows.core.stream.broker import Broker
@@ -16,7 +17,7 @@ class FlowIO:
     """Input and output of the flows of one pipeline.
 
     `batch` is the largest number of records in a batch. `drain` ends the sources; `telemetry` observes the
-    sources and sinks.
+    sources and sinks; `idle` lets the flow sleep while it has nothing to do.
     """
 
     pipeline: Pipeline
@@ -24,6 +25,7 @@ class FlowIO:
     batch: int
     drain: Drain
     telemetry: Telemetry
+    idle: Idle
 
     def source(
         self,
@@ -32,7 +34,6 @@ class FlowIO:
         broadcast: Sequence[str] = (),
         *,
         start: Mapping[str, int] | None = None,
-        idle: float = 0.003,
         pace: float = 0.0,
     ) -> MergedSource:
         """Return the source of a flow; the arguments are those of `SourceSettings`."""
@@ -44,15 +45,14 @@ class FlowIO:
             self.pipeline.decoders(),
             source_slots(self.pipeline, flow),
             self.batch,
-            idle,
             pace,
         )
-        return MergedSource(self.open_broker, settings, self.telemetry, self.drain)
+        return MergedSource(self.open_broker, settings, self.telemetry, self.drain, self.idle)
 
     def sink(self, kinds: Sequence[str]) -> TopicSink:
         """Return a sink that writes the pipeline's own topics of these kinds."""
         topics = [self.pipeline.topic(kind) for kind in kinds]
-        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.telemetry)
+        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.telemetry, self.idle)
 
     def waits_for(self) -> str | None:
         """Return why the flow is not ready, None if it is: the answer to `/readyz`."""

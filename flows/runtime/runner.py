@@ -11,10 +11,12 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
 from flows.adapters.bytewax import recovery
+from flows.adapters.bytewax.idle import ALONE, Idle
 from flows.adapters.prometheus import metrics
 from flows.adapters.prometheus.health_server import health_server
 from flows.errors import (
@@ -72,7 +74,7 @@ def run(flow: str, place: ProcessPlace, pipeline: str) -> int:
 
     Raises a `DriftlineError` if a person has to act.
     """
-    engine = load_engine(pipeline)
+    engine = load_engine(pipeline) if place.addresses else replace(load_engine(pipeline), idle=Idle(ALONE))
     settings = engine.settings
     state_dir.make(settings.state_dir)
     drain_on_signals(engine.drain)

@@ -1,18 +1,25 @@
 """Bytewax sink over a broker.
 
-A partition of the sink writes what the same-numbered slot produced. Its state is the end offset of each of
-its output partitions. On resume it reads the ids behind those offsets, and does not repeat those records.
+A partition of the sink writes what the same-numbered slot produced. Its state is an offset in each of its
+output partitions: records of later epochs are behind it. On resume it reads the ids from there on, and does
+not repeat those records.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from typing import NamedTuple
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from flows.adapters.bytewax.idle import Idle, WorkerIdle
 from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
 from flows.core.stream.broker import Broker, Outgoing, Producer, Record, TopicPartition, read_range
+from flows.errors import BrokerAway
 
 RecordId = tuple[str, bytes]  # topic and id
 
@@ -25,12 +32,18 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
     """
 
     def __init__(
-        self, open_broker: Callable[[], Broker], topics: Sequence[str], slots: int, observer: FlowObserver
+        self,
+        open_broker: Callable[[], Broker],
+        topics: Sequence[str],
+        slots: int,
+        observer: FlowObserver,
+        idle: Idle,
     ) -> None:
         self._open_broker = open_broker
         self._topics = topics
         self._slots = slots
         self._observer = observer
+        self._idle = idle
 
     def list_parts(self) -> list[str]:
         return [str(slot) for slot in range(self._slots)]
@@ -39,44 +52,61 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
         return int(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSink:
-        broker = self._open_broker()
+        broker = self._open_broker().uncommitted()
         partitions = [TopicPartition(topic, int(for_part)) for topic in self._topics]
         offsets = {p: start_offset(broker, p, resume_state or {}) for p in partitions}
+        ends = broker.ends(self._topics)
         written = {
             record_id
             for partition, offset in offsets.items()
-            for record_id in _ids_since(broker, partition, offset)
+            for record_id in _ids_between(broker, partition, offset, ends[partition])
         }
-        return SlotSink(int(for_part), broker.producer(), offsets, written, self._observer)
+        output = SlotOutput(broker, broker.producer(), offsets)
+        return SlotSink(int(for_part), output, written, self._observer, self._idle.of_worker())
+
+
+class SlotOutput(NamedTuple):
+    """What a slot writes to: a producer, and an offset in each partition that is after what was stored."""
+
+    broker: Broker
+    producer: Producer
+    offsets: dict[TopicPartition, int]
 
 
 class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
-    """One slot's output; the broker acknowledges a batch before its epoch can close.
+    """One slot's output. The broker acknowledges all of it before its epoch can close, in `snapshot`.
 
     `written` are the ids of records that were written after the stored state, each to be skipped once.
     """
 
     def __init__(
-        self,
-        slot: int,
-        producer: Producer,
-        offsets: dict[TopicPartition, int],
-        written: set[RecordId],
-        observer: FlowObserver,
+        self, slot: int, output: SlotOutput, written: set[RecordId], observer: FlowObserver, idle: WorkerIdle
     ) -> None:
         self._slot = slot
-        self._producer = producer
-        self._offsets = offsets
+        self._broker, self._producer, self._offsets = output
         self._written = written
         self._observer = observer
+        self._idle = idle
+        self._unacknowledged: deque[Sequence[Outgoing]] = deque()
+        self._count = 0  # of the records in these batches
 
     def write_batch(self, values: list[list[Outgoing]]) -> None:
-        records = [record._replace(partition=self._slot) for batch in values for record in batch]
+        records = values[0] if len(values) == 1 else list(chain.from_iterable(values))
         if self._written:
             records = [record for record in records if not self.is_written(record)]
-        if records:
-            self._offsets.update(self._producer.send(records))
-            self._observer.written(records)
+        if not records:
+            return
+        if self._unacknowledged:
+            self._acknowledge()
+        self._producer.write(records, self._slot)
+        self._unacknowledged.append(records)
+        self._count += len(records)
+        self._idle.watch(self, self)
+
+    def is_unfinished(self) -> bool:
+        """Return whether records are not acknowledged yet."""
+        self._acknowledge()
+        return self._count > 0
 
     def is_written(self, record: Outgoing) -> bool:
         """Return whether the record was written before the restart, and forget its id."""
@@ -87,17 +117,32 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         return True
 
     def snapshot(self) -> Offsets:
+        self._producer.flush()
+        self._acknowledge()
+        with suppress(BrokerAway):  # the offsets of an earlier epoch only mean that a resume reads more ids
+            ends = self._broker.ends(list({topic for topic, _ in self._offsets}))
+            self._offsets = {partition: ends[partition] for partition in self._offsets}
         return to_stored(self._offsets)
 
     def close(self) -> None:
+        self._idle.watch(self, None)
         self._producer.close()
+        self._broker.close()
+
+    def _acknowledge(self) -> None:
+        """Report the batches that the broker acknowledged: it does so in order, or nearly."""
+        outstanding = self._producer.outstanding()
+        while self._unacknowledged and self._count - len(self._unacknowledged[0]) >= outstanding:
+            records = self._unacknowledged.popleft()
+            self._count -= len(records)
+            self._observer.written(records)
+        if not self._unacknowledged:
+            self._idle.watch(self, None)
 
 
-def _ids_since(broker: Broker, partition: TopicPartition, offset: int) -> Iterator[RecordId]:
-    """Yield the ids of the records from `offset` on, also of those behind another's open transaction."""
-    uncommitted = broker.uncommitted()
-    _, end = uncommitted.offsets(partition.topic)[partition.partition]
-    for records in read_range(uncommitted, partition, offset, end):
+def _ids_between(broker: Broker, partition: TopicPartition, start: int, stop: int) -> Iterator[RecordId]:
+    """Yield the ids of the records in a range, also of those behind another's open transaction."""
+    for records in read_range(broker, partition, start, stop):
         for record in records:
             if record_id := _id_of(record):
                 yield record.topic, record_id

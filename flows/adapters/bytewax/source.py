@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
+from typing import NamedTuple
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from flows.adapters.bytewax.idle import SHORT, Idle, WorkerIdle
 from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
-from flows.adapters.bytewax.source_watch import ClockWatch, TopicWatch
+from flows.adapters.bytewax.source_watch import CHECK_EVERY, ClockWatch, TopicWatch
 from flows.core.stream.broker import Broker, Consumer, Record, TopicPartition
 from flows.core.stream.decode import Decoder
 from flows.core.stream.drain import Drain
@@ -28,7 +31,6 @@ _COMMIT_EVERY = 0.01  # seconds
 # Seconds after which unchanged offsets are committed again: a commit may fail or arrive after a later one,
 # and Kafka forgets the offsets of an idle group after a week.
 RECOMMIT_EVERY = 10.0
-_CHECK_EVERY = 2.0  # seconds between checks of the lag and of new partitions
 _ALWAYS_AWAKE = datetime.fromtimestamp(0, UTC)
 _BUFFER_BATCHES = 4  # batches buffered per partition before it is paused
 _BUFFER_BYTES = 8 * 2**20  # buffered per partition before it is paused
@@ -48,8 +50,8 @@ class SourceSettings:
     from its offset in `start` ("topic/partition"), or else from its oldest record. Records without a
     timestamp are merged by their event time, which the `decoders` of their topics return.
 
-    `batch` is the largest number of records in a batch. An empty poll waits for `idle` seconds. After a batch
-    that was not full the source rests for `pace` seconds, so that sinks get fewer and larger batches.
+    `batch` is the largest number of records in a batch. After a batch that was not full the source rests for
+    `pace` seconds, so that sinks get fewer and larger batches.
     """
 
     group: str
@@ -59,7 +61,6 @@ class SourceSettings:
     decoders: Mapping[str, Decoder] = field(default_factory=dict)
     slots: int = 1
     batch: int = 1000
-    idle: float = 0.003
     pace: float = 0.0
 
 
@@ -76,11 +77,13 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         settings: SourceSettings,
         observer: FlowObserver,
         drain: Drain,
+        idle: Idle,
     ) -> None:
         self._open_broker = open_broker
         self._settings = settings
         self._observer = observer
         self._drain = drain
+        self._idle = idle
 
     def list_parts(self) -> list[str]:
         return [str(slot) for slot in range(self._settings.slots)]
@@ -90,10 +93,14 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         counts = broker.topics()
         stored = resume_state or self._settings.start
         offsets = {p: start_offset(broker, p, stored) for p in self._partitions(counts, int(for_part))}
-        topics = TopicWatch(broker, {p.topic: counts[p.topic] for p in offsets}, self._observer)
         consumer = broker.consumer(self._settings.group, offsets)
+        counts = {partition.topic: counts[partition.topic] for partition in offsets}
+        watch = TopicWatch(self._open_broker, counts, offsets, self._observer, self._drain)
         self._observer.assigned()
-        return SlotSource(for_part, consumer, offsets, topics, self._settings, self._observer, self._drain)
+        input_ = SlotInput(broker, consumer, offsets, watch)
+        return SlotSource(
+            for_part, input_, self._settings, self._observer, self._drain, self._idle.of_worker()
+        )
 
     def _partitions(self, counts: Mapping[str, int], slot: int) -> list[TopicPartition]:
         """Return the partitions of a slot; a missing topic counts as one partition, and fails when read."""
@@ -110,56 +117,61 @@ class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
         return shared + own
 
 
+class SlotInput(NamedTuple):
+    """What a slot reads: its consumer, the next offset of each partition, and the watch of its topics."""
+
+    broker: Broker
+    consumer: Consumer
+    offsets: dict[TopicPartition, int]
+    watch: TopicWatch
+
+
 class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
     """One slot: reads its partitions with one consumer and emits what the merge releases."""
 
     def __init__(
         self,
         slot: str,
-        consumer: Consumer,
-        offsets: dict[TopicPartition, int],
-        topics: TopicWatch,
+        input_: SlotInput,
         settings: SourceSettings,
         observer: FlowObserver,
         drain: Drain,
+        idle: WorkerIdle,
     ) -> None:
         self._slot = slot
-        self._consumer = consumer
-        self._offsets = offsets
-        self._topics = topics
+        self._broker, self._consumer, self._offsets, self._watch = input_
         self._settings = settings
         self._batch = settings.batch
         self._observer = observer
         self._drain = drain
+        self._idle = idle
         self._clock = ClockWatch()
-        self._merge = EventTimeMerge(list(offsets))
+        self._merge = EventTimeMerge(self._offsets)
         self._paused: set[TopicPartition] = set()
         self._committed: dict[TopicPartition, int] = {}  # empty, so that a resumed offset is committed too
         # by the monotonic clock
         self._rest_until = self._commit_at = self._recommit_at = self._check_at = 0.0
+        idle.add_slot(self)
 
     def next_batch(self) -> Iterable[SlotBatch]:
-        self._commit()
-        self._check()
-        rest = self._rest_until - time.monotonic()
-        if rest > 0:
-            time.sleep(min(rest, self._settings.idle))
+        now = time.monotonic()
+        self._commit(now)
+        self._check(now)
         if self._drain.is_set():
             raise StopIteration
-        records = [] if rest > 0 else self._poll(wait=0.0) or self._poll(wait=self._settings.idle)
+        rests = now < self._rest_until
+        records = [] if rests else self._read()
+        if not records and self._sleep(rests) and not rests:
+            records = self._read()
         if not records:
             return [(self._slot, [])] if self._clock.was_set_back() else []
-        if len(records) < self._batch:
-            self._rest_until = time.monotonic() + self._settings.pace
-        for record in records:
-            self._offsets[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        self._observer.read(records)
         return [(self._slot, records)]
 
     def next_awake(self) -> datetime:
         return _ALWAYS_AWAKE  # by the wall clock: any later time would stall the flow when that is set back
 
     def snapshot(self) -> Offsets:
+        self._idle.end_epoch(self)
         return to_stored(self._offsets)
 
     def buffered_bytes(self) -> int:
@@ -167,20 +179,41 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         return sum(self._merge.buffered_bytes(partition) for partition in self._offsets)
 
     def close(self) -> None:
+        self._idle.remove_slot(self)
+        self._watch.close()
         self._commit_at = 0.0
-        self._commit()
+        self._commit(time.monotonic())
         self._consumer.close()
+        self._broker.close()
 
-    def _poll(self, wait: float) -> list[Record]:
+    def _read(self) -> list[Record]:
+        """Return the next batch, and advance the offsets; the slot has no records if it is empty."""
         try:
-            records = self._consumer.poll(self._batch, wait)
+            polled = self._consumer.poll(self._batch, 0.0)
         except OffsetExpired as error:
             raise OffsetExpired(f"{error}. {_EXPIRED}") from error
-        self._merge.add(
-            clamp_future_timestamps(records, time.time_ns() // 1_000_000, self._settings.decoders)
-        )
-        self._apply_backpressure()
-        return self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
+        if polled:
+            now = time.time_ns() // 1_000_000
+            self._merge.add(clamp_future_timestamps(polled, now, self._settings.decoders))
+        records = self._merge.take(self._batch, _BATCH_BYTES, self._consumer.has_backlog)
+        if self._paused or not self._merge.is_empty():
+            self._apply_backpressure()
+        if records:
+            self._offsets.update(self._merge.taken)
+            self._idle.has_records()
+            self._observer.read(records)
+            if self._settings.pace and len(records) < self._batch:
+                self._rest_until = time.monotonic() + self._settings.pace
+        return records
+
+    def _sleep(self, rests: bool) -> bool:
+        """Sleep while the worker has nothing to do; return whether it has slept."""
+        until = self._rest_until if rests else inf
+        if self._committed != self._offsets:
+            until = min(until, self._commit_at)
+        if not self._merge.is_empty():
+            until = min(until, time.monotonic() + SHORT)  # another poll may show that no record is waited for
+        return self._idle.rest(self, self._broker, None if rests else self._consumer, until)
 
     def _apply_backpressure(self) -> None:
         """Pause the partitions that are ahead of the others, so that memory stays bounded.
@@ -200,9 +233,8 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._consumer.resume(list(self._paused - full))
             self._paused = full
 
-    def _commit(self) -> None:
+    def _commit(self, now: float) -> None:
         """Commit the offsets of the group; Bytewax has taken the earlier batches by the time of this call."""
-        now = time.monotonic()
         if now < self._commit_at:
             return
         self._commit_at = now + _COMMIT_EVERY
@@ -218,13 +250,11 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             if not self._merge.buffered(partition):
                 self._offsets[partition] = self._consumer.position(partition)
 
-    def _check(self) -> None:
-        """Report the lag and open transactions; drain the flow if a topic got more partitions."""
-        now = time.monotonic()
+    def _check(self, now: float) -> None:
+        """Report open transactions; raise if a topic is gone."""
         if now < self._check_at:
             return
-        self._check_at = now + _CHECK_EVERY
+        self._check_at = now + CHECK_EVERY
+        self._watch.raise_failure()
         for partition, offset in self._offsets.items():
             self._observer.held_back(partition, offset, self._consumer.held_back(partition))
-        if self._topics.have_grown(self._offsets):
-            self._drain.set()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
+from flows.adapters.bytewax.idle import Idle, WorkerIdle
 from flows.errors import StateTooLarge
 
 LARGEST = 999_000_000  # bytes; Bytewax stores a state as one SQLite value, which may have a billion
@@ -67,9 +68,10 @@ class _ExpiringLogic(_Logic):
 
 
 class _TimedLogic(_Logic):
-    def __init__(self, step_id: str, worker: TimedWorker) -> None:
+    def __init__(self, step_id: str, worker: TimedWorker, idle: WorkerIdle) -> None:
         super().__init__(step_id, worker)
         self._timed = worker
+        self._idle = idle
 
     def on_notify(self) -> tuple[Iterable[Any], bool]:
         return self._timed.wake(), StatefulBatchLogic.RETAIN
@@ -78,7 +80,9 @@ class _TimedLogic(_Logic):
         return self._timed.wake(), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
-        return self._timed.due()
+        due = self._timed.due()
+        self._idle.set_timer(self, due)
+        return due
 
 
 def stateful(step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], Worker]) -> KeyedStream[Any]:
@@ -97,7 +101,10 @@ def expiring_stateful(
 
 
 def timed_stateful(
-    step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], TimedWorker]
+    step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], TimedWorker], idle: Idle
 ) -> KeyedStream[Any]:
-    """Return a step like that of `stateful` with timers; for few keys, as Bytewax scans all timers."""
-    return op.stateful_batch(step_id, up, lambda state: _TimedLogic(step_id, make(state)))
+    """Return a step like that of `stateful` with timers; for few keys, as Bytewax scans all timers.
+
+    `idle` is that of the flow's source, which must not sleep past a timer.
+    """
+    return op.stateful_batch(step_id, up, lambda state: _TimedLogic(step_id, make(state), idle.of_worker()))

@@ -9,6 +9,7 @@ import pytest
 from harness import wait_until
 
 from flows.adapters.bytewax import source as source_module
+from flows.adapters.bytewax.idle import SHORT, Idle
 from flows.adapters.bytewax.source import MergedSource, SourceSettings
 from flows.adapters.sqlite.log import LogBroker
 from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec
@@ -27,7 +28,7 @@ def test_a_source_with_a_pace_rests_when_it_has_caught_up_and_not_before(tmp_pat
         producer.send([Outgoing("events", b"{}", timestamp=1) for _ in range(25)])
     drain = Drain()
     source = MergedSource(
-        open_log, SourceSettings("group", ["events"], batch=10, pace=0.3), Telemetry(), drain
+        open_log, SourceSettings("group", ["events"], batch=10, pace=0.3), Telemetry(), drain, Idle(SHORT)
     )
     with closing(source.build_part("records", "0", None)) as slot, closing(open_log().producer()) as producer:
         assert [len(records) for _ in range(3) for _, records in slot.next_batch()] == [10, 10, 5]
@@ -46,7 +47,7 @@ def test_a_stored_offset_that_is_not_in_the_log_is_told_with_what_to_do(tmp_path
     with closing(open_log()) as log:
         log.create_topics([TopicSpec("events")])
     settings = SourceSettings("group", ["events"], batch=10)
-    source = MergedSource(open_log, settings, Telemetry(), Drain())
+    source = MergedSource(open_log, settings, Telemetry(), Drain(), Idle(SHORT))
     advice = r"offset 5 of events\[0\] .* 0 to 0 of it.* stop all flows and remove the pipeline's folder"
     slot = source.build_part("records", "0", {"events/0": 5})
     with closing(slot), pytest.raises(OffsetExpired, match=advice):
@@ -64,6 +65,7 @@ def test_a_clock_that_is_set_back_wakes_the_steps_once_and_nothing_waits_for_it(
         SourceSettings("group", ["events"], batch=10),
         Telemetry(),
         drain,
+        Idle(SHORT),
     )
     with closing(source.build_part("records", "0", None)) as slot:
         assert list(slot.next_batch()) == []
@@ -87,7 +89,7 @@ def test_what_a_slot_holds_of_large_records_is_bounded_also_where_one_topic_wait
         for topic, first in (("a", 0), ("b", 10_000), ("c", 20_000)):  # b and c wait for all of a
             producer.send([Outgoing(topic, bytes(record), timestamp=first + n) for n in range(count)])
     source = MergedSource(
-        open_log, SourceSettings("group", ["a", "b", "c"], batch=1000), Telemetry(), Drain()
+        open_log, SourceSettings("group", ["a", "b", "c"], batch=1000), Telemetry(), Drain(), Idle(SHORT)
     )
     read, most = list[tuple[str, int]](), 0
     with closing(source.build_part("records", "0", None)) as slot:
@@ -111,7 +113,9 @@ def test_an_idle_source_repairs_offsets_that_a_late_commit_has_reset(
     with closing(open_log()) as log, closing(log.producer()) as producer:
         log.create_topics([TopicSpec("events")])
         producer.send([Outgoing("events", b"{}", timestamp=1) for _ in range(3)])
-    source = MergedSource(open_log, SourceSettings("group", ["events"], batch=10), Telemetry(), Drain())
+    source = MergedSource(
+        open_log, SourceSettings("group", ["events"], batch=10), Telemetry(), Drain(), Idle(SHORT)
+    )
     with closing(source.build_part("records", "0", None)) as slot, closing(open_log()) as log:
 
         def committed() -> dict[int, int]:

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Producer as Client
 from harness import wait_until
 
+from flows.adapters.bytewax.idle import SHORT, Idle
 from flows.adapters.bytewax.sink import TopicSink
 from flows.adapters.bytewax.source import MergedSource, SourceSettings
 from flows.adapters.kafka.broker import KafkaBroker
@@ -168,6 +169,7 @@ def slots(kafka: str, topics: list[str], watch: Telemetry) -> MergedSource:
         SourceSettings(f"group-{topics[0]}", topics, batch=100),
         watch,
         Drain(),
+        Idle(SHORT),
     )
 
 
@@ -209,7 +211,7 @@ def test_the_lag_behind_the_end_of_a_transaction_is_0_and_a_flow_resumes_there(
     source = slots(kafka, [partition.topic], Lags())
     with closing(source.build_part("records", "0", None)) as slot:
         assert [r.value for r in until_some(slot)] == [b"committed"]
-        wait_until(lambda: list(slot.next_batch()) == [] and lags[-1] == 0)
+        wait_until(lambda: list(slot.next_batch()) == [] and lags[-1:] == [0])
         wait_until(
             lambda: (
                 list(slot.next_batch()) == []
@@ -232,7 +234,7 @@ def test_a_sink_finds_what_it_has_written_behind_somebody_s_open_transaction(
     broker: KafkaBroker, kafka: str, partition: TopicPartition, open_transaction: Open
 ) -> None:
     open_transaction(partition, b"open")
-    sink = TopicSink(lambda: KafkaBroker(kafka, {}), [partition.topic], 1, Telemetry())
+    sink = TopicSink(lambda: KafkaBroker(kafka, {}), [partition.topic], 1, Telemetry(), Idle(SHORT))
     record = Outgoing(partition.topic, b"prediction", headers=(("id", b"1"),))
     for _ in range(2):  # the second time as after a crash, before the first state was stored
         with closing(sink.build_part("publish", "0", {f"{partition.topic}/0": 1})) as part:
