@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from flows.adapters.kafka import topics as kafka_topics
 from flows.adapters.kafka.client import CLIENT, open_client, open_group_client
-from flows.adapters.kafka.consumer import KafkaConsumer
+from flows.adapters.kafka.consumer import KafkaConsumer, await_any
 from flows.adapters.kafka.errors import MOVING, principal
 from flows.adapters.kafka.groups import GroupOffsets
 from flows.adapters.kafka.health import Health
@@ -68,6 +68,11 @@ class KafkaBroker:
         end = self._list_offsets(partitions, OffsetSpec.latest())
         return [(first[partition], end[partition]) for partition in partitions]
 
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        counts = self.existing(topics)
+        partitions = [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
+        return self._list_offsets(partitions, OffsetSpec.latest())
+
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
         self._check_exists([partition])
         found = self._list_offsets([partition], OffsetSpec.for_timestamp(timestamp))[partition]
@@ -86,7 +91,10 @@ class KafkaBroker:
         return KafkaConsumer(self._settings, self._health.for_another_client(), group, start, ends)
 
     def producer(self) -> KafkaProducer:
-        return KafkaProducer(self._settings, self._health.for_another_client())
+        return KafkaProducer(self._settings, self._health.for_another_client(), self.uncommitted().ends)
+
+    def wait(self, consumers: Sequence[Any], timeout: float) -> None:
+        await_any(consumers, timeout)
 
     def members(self, group: str) -> list[tuple[str, str]]:
         """Return the client id and the address of each member of the group.

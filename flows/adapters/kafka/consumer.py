@@ -2,6 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from sys import intern
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Assigned
@@ -19,13 +22,16 @@ CONSUMER = {
     # with the default, a consumer reads at most `queued.min.messages` a second
     "fetch.queue.backoff.ms": "2",
     # a resumed partition waits for the fetch in progress
-    "fetch.wait.max.ms": "20",
+    "fetch.wait.max.ms": "100",
     # a pause discards what was prefetched
     "queued.min.messages": "20000",
     "queued.max.messages.kbytes": "16384",
     # how long a commit waits for the group coordinator, and `close` for the commit; the group is never joined
     "session.timeout.ms": "6000",
 }
+LONGEST_WAIT = 0.2  # seconds that a background wait delays `close`
+_WAITS = ThreadPoolExecutor(max_workers=256, thread_name_prefix="wait")
+_new = tuple.__new__  # skips the checks of a named tuple's constructor
 
 
 class KafkaConsumer:
@@ -47,6 +53,8 @@ class KafkaConsumer:
         self._commits = False
         self._group_denial: AccessDenied | None = None
         self._positions = Positions(start, ends)
+        self._first: list[Message] = []  # what a wait received
+        self._wait: Future[None] | None = None  # in progress in another thread
         required = {
             "group.id": group,
             "enable.auto.commit": False,
@@ -60,16 +68,30 @@ class KafkaConsumer:
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         deadline = time.monotonic() + timeout
-        records = self._take(limit, 0)
+        records = self._take(limit)
         while not records and (left := deadline - time.monotonic()) > 0:
-            # consume() waits until it has as many as requested, so wait for one, then take what is there
-            records = self._take(1, left)
-            if records and limit > 1:
-                records += self._take(limit - 1, 0)
+            self.await_message(left)
+            records = self._take(limit)
         self._health.raise_if_hopeless()
         if self._health.misses_topic:
             self._check_topics()
         return records
+
+    def await_message(self, timeout: float) -> None:
+        """Wait until the next poll may return records, at most `timeout` seconds."""
+        if self._wait is not None:
+            futures.wait([self._wait], timeout)
+        elif not self._first:
+            self._first = self._client.consume(1, timeout)  # waits until it has as many as requested
+
+    def begin_wait(self) -> Future[None]:
+        """Wait for a message in another thread; until it is done, polls return no records."""
+        if self._wait is None:
+            self._wait = _WAITS.submit(self._await_in_background)
+        return self._wait
+
+    def _await_in_background(self) -> None:
+        self._first = self._first or self._client.consume(1, LONGEST_WAIT)
 
     def has_backlog(self, partition: TopicPartition) -> bool:
         return self._positions.has_backlog(partition, self._high(partition))
@@ -102,6 +124,8 @@ class KafkaConsumer:
             self._committed(error.args[0], [])
 
     def close(self) -> None:
+        if self._wait is not None:
+            futures.wait([self._wait])
         self._client.close()
 
     def _high(self, partition: TopicPartition) -> int:
@@ -109,36 +133,43 @@ class KafkaConsumer:
         high: int = self._client.get_watermark_offsets(Assigned(*partition), cached=True)[1]
         return high
 
-    def _take(self, limit: int, timeout: float) -> list[Record]:
-        messages = self._client.consume(limit, timeout)
+    def _take(self, limit: int) -> list[Record]:
+        if self._wait is not None:
+            if not self._wait.done():
+                return []
+            self._wait.result()
+            self._wait = None
+        messages, self._first = self._first, []
+        if len(messages) < limit:
+            messages += self._client.consume(limit - len(messages), 0)
         records = self._accept(messages)
         if len(messages) < limit:
             self._positions.emptied()
         return records
 
     def _accept(self, messages: Sequence[Message]) -> list[Record]:
-        records = []
-        positions = self._positions.next
+        """Return the records, and advance the positions, once for each run of records of one partition."""
+        records: list[Record] = []
+        topic, number, offset = "", -1, -1
         for message in messages:
             error = message.error()
             if error is not None:
+                self._advance(topic, number, offset)
+                offset = -1
                 self._handle(error, message)
                 continue
-            partition = TopicPartition(message.topic(), message.partition())
+            if number != message.partition() or topic != message.topic():
+                self._advance(topic, number, offset)
+                topic, number = intern(message.topic()), message.partition()
             offset = message.offset()
-            positions[partition] = offset + 1
-            headers = message.headers()
-            records.append(
-                Record(
-                    *partition,
-                    offset,
-                    message.timestamp()[1],
-                    message.key(),
-                    message.value(),
-                    tuple(headers) if headers else (),
-                )
-            )
+            records.append(_record(topic, number, offset, message))
+        self._advance(topic, number, offset)
         return records
+
+    def _advance(self, topic: str, number: int, offset: int) -> None:
+        """Set the position after a run of records; a negative offset means that there were none."""
+        if offset >= 0:
+            self._positions.next[TopicPartition(topic, number)] = offset + 1
 
     def _handle(self, error: KafkaError, message: Message) -> None:
         code = error.code()
@@ -193,3 +224,28 @@ class KafkaConsumer:
             f"offset {self._positions.next[partition]} of {topic}[{number}] is not in Kafka, which holds "
             f"offsets {first} to {end} of it: retention removed records, or the topic was recreated"
         )
+
+
+def await_any(consumers: Sequence[KafkaConsumer], timeout: float) -> None:
+    """Return when one of the consumers may have records, at the latest after `timeout` seconds."""
+    if len(consumers) == 1:
+        consumers[0].await_message(timeout)
+    else:
+        waits = [consumer.begin_wait() for consumer in consumers]
+        futures.wait(waits, timeout, futures.FIRST_COMPLETED)
+
+
+def _record(topic: str, number: int, offset: int, message: Message) -> Record:
+    headers = message.headers()
+    return _new(
+        Record,
+        (
+            topic,
+            number,
+            offset,
+            message.timestamp()[1],
+            message.key(),
+            message.value(),
+            tuple(headers) if headers else (),
+        ),
+    )

@@ -1,7 +1,9 @@
 """Idempotent Kafka producer."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from operator import itemgetter
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -17,21 +19,33 @@ QUEUE = 32 * 2**10  # KiB that a producer buffers at most; librdkafka's default 
 PRODUCER = {
     "compression.type": "lz4",
     "delivery.timeout.ms": "120000",
+    "linger.ms": "0",
     "message.max.bytes": "1500000",  # a dead letter is larger than its record, which may be 1 MiB
 }
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 IN_DOUBT = PURGED | {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT}
 
+NEVER = 2**63
+
+Ends = dict[TopicPartition, int]
+
 
 class KafkaProducer:
-    """Writes idempotently; each record of a `send` has its own delivery report."""
+    """Writes idempotently; only a record that is not acknowledged has a delivery report.
 
-    def __init__(self, settings: Mapping[str, str], health: Health) -> None:
+    `ends` returns where the logs of topics end.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, str], health: Health, ends: Callable[[Sequence[str]], Ends]
+    ) -> None:
         self._health = health
+        self._find_ends = ends
         self._counts: dict[str, int] = {}
-        self._ends: dict[TopicPartition, int] = {}
+        self._written = 0  # records since none was outstanding
+        self._oldest = NEVER  # the smallest timestamp (ms) of these
         self._failures: list[str] = []
-        self._topic = ""  # of the first record of the last `send`
+        self._topic = ""  # of the first record of the last write
         self._too_large = False
         self._are_in_doubt = True  # whether the failed records may be in the log all the same
         self._has_written = False
@@ -39,18 +53,61 @@ class KafkaProducer:
             "enable.idempotence": True,
             "acks": "all",
             "partitioner": "consistent_random",  # CRC-32 of the key; a random partition without a key
-            "on_delivery": self._delivered,
+            "delivery.report.only.error": True,
+            "on_delivery": self._failed,
         }
         chosen = {**PRODUCER, **settings}
         self.queue_kbytes = _queue_kbytes(chosen["message.max.bytes"])
         queue = {"queue.buffering.max.kbytes": self.queue_kbytes}
         self._client = open_client(Producer, {**queue, **chosen, **required}, health)
 
-    def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
-        self._topic = records[0].topic if records else ""
+    def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
+        if not records:
+            return
+        self._topic = records[0].topic
+        with self._explained():
+            self._check_topics(records, partition)
+            self._serve()
+            self._written += len(records)
+            self._oldest = min(self._oldest, _oldest(records))
+            for record in records:
+                self._enqueue(record, partition)
+
+    def outstanding(self) -> int:
+        with self._explained():
+            return self._serve()
+
+    def flush(self) -> None:
+        with self._explained():
+            self._drain()
+            self._serve()
+
+    def send(self, records: Sequence[Outgoing]) -> Ends:
+        self.write(records)
+        self.flush()
+        return self._ends_of({(record.topic, record.partition) for record in records})
+
+    def close(self) -> None:
+        with self._explained():
+            self._drain()
+
+    def _ends_of(self, targets: Set[tuple[str, int | None]]) -> Ends:
+        """Return the ends of the targets, of all partitions of a topic whose target has no partition."""
+        ends = self._find_ends(list({topic for topic, _ in targets}))
+        keyed = {topic for topic, number in targets if number is None}
+        return {each: end for each, end in ends.items() if each in targets or each.topic in keyed}
+
+    def _drain(self) -> None:
+        # in steps, so that Python can handle signals in between
+        while self._client.flush(0.5):
+            self._check_connection()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn a failure of the client into a `BrokerError`."""
         try:
             with self._health.fatal_explained("WRITE", self._topic):
-                return self._send(records)
+                yield
         except SystemError as crash:
             if "cimpl" not in str(crash):
                 raise
@@ -58,57 +115,62 @@ class KafkaProducer:
                 raise self._health.ended() from crash
             raise self._health.refused_at_first(self._topic) from crash
 
-    def _send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
-        self._check_topics(records)
+    def _serve(self) -> int:
+        """Handle delivery reports, and return how many records are outstanding; raise for failed ones."""
         self._client.poll(0)
-        self._health.lost_connection = False
-        self._ends = {}
-        self._failures = []
-        self._too_large = False
-        self._are_in_doubt = True
-        try:
-            for record in records:
-                self._enqueue(record)
-        finally:
-            self._drain(records)
-        self._health.raise_if_hopeless("WRITE", self._topic)
+        self._check_connection()
         if self._failures:
-            raise self._failure(len(records))
-        return self._ends
+            raise self._failure()
+        outstanding = len(self._client)
+        if not outstanding:
+            self._has_written |= self._written > 0
+            self._written, self._oldest = 0, NEVER
+            self._health.lost_connection = False
+        return outstanding
 
-    def close(self) -> None:
-        with self._health.fatal_explained("WRITE", self._topic):
-            self._drain(())
+    def _check_connection(self) -> None:
+        self._health.raise_if_hopeless("WRITE", self._topic)
+        if self._health.lost_connection and _may_be_written_twice(self._oldest):
+            self._client.purge()
 
-    def _failure(self, sent: int) -> DeliveryError:
+    def _failure(self) -> DeliveryError:
+        """Return the error for the failed records, and forget them."""
         text = (
-            f"{len(self._failures)} of {sent} records were not acknowledged by Kafka at "
+            f"{len(self._failures)} of {self._written} records were not acknowledged by Kafka at "
             f"{self._health.servers}; the first: {self._failures[0]}"
         )
-        if self._too_large:
-            return RecordTooLarge(text)
-        return Unacknowledged(text) if self._are_in_doubt else DeliveryError(text)
+        kind = RecordTooLarge if self._too_large else Unacknowledged if self._are_in_doubt else DeliveryError
+        self._failures, self._written, self._too_large, self._are_in_doubt = [], 0, False, True
+        return kind(text)
 
-    def _check_topics(self, records: Sequence[Outgoing]) -> None:
-        targets = {(record.topic, record.partition or 0) for record in records}
+    def _check_topics(self, records: Sequence[Outgoing], partition: int | None) -> None:
+        """Raise unless the topics and partitions exist; looks up only topics that are not known yet."""
+        if partition is None:
+            targets = {(record.topic, record.partition or 0) for record in records}
+        else:
+            targets = {(topic, partition) for topic in set(map(itemgetter(0), records))}
         if not {topic for topic, _ in targets} <= self._counts.keys():
             self._counts = kafka_topics.visible(self._client, self._health)
         partitions = [TopicPartition(*target) for target in targets]
         kafka_topics.check_exists(self._client, self._health, self._counts, partitions)
 
-    def _enqueue(self, record: Outgoing) -> None:
+    def _enqueue(self, record: Outgoing, partition: int | None) -> None:
+        topic, value, key, own, timestamp, headers = record
+        if partition is None:
+            partition = -1 if own is None else own
         while True:
             try:
                 self._client.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    -1 if record.partition is None else record.partition,
-                    timestamp=_timestamp(record.timestamp),
-                    headers=list(record.headers) if record.headers else None,
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    timestamp=_timestamp(timestamp),
+                    headers=list(headers) if headers else None,
                 )
             except BufferError:
                 self._client.poll(0.1)
+                self._check_connection()
             except KafkaException as error:
                 if error.args[0].fatal():
                     raise
@@ -116,38 +178,33 @@ class KafkaProducer:
             else:
                 return
 
-    def _drain(self, records: Sequence[Outgoing]) -> None:
-        # in steps, so that Python can handle signals in between
-        while self._client.flush(0.5):
-            self._health.raise_if_hopeless("WRITE", self._topic)
-            if self._health.lost_connection and _may_be_written_twice(records):
-                self._client.purge()
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        topic, number, offset = message.topic(), message.partition(), message.offset()
-        if error is not None and error.code() in DENIED:
+    def _failed(self, error: KafkaError | None, message: Message) -> None:
+        """Record a record that was not acknowledged (`on_delivery`)."""
+        topic = message.topic()
+        if error is None:
+            return
+        if error.code() in DENIED:
             self._health.deny(self._health.denial(error, "WRITE", topic=topic))
-        elif error is not None:
-            size = len(message.value() or b"")
-            self._too_large |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
-            self._failures.append(f"{size} bytes to topic {topic!r}: {_reason(error)}")
-            self._are_in_doubt &= error.code() in IN_DOUBT
-        elif offset is None or offset < 0:
-            self._failures.append(f"a record to topic {topic!r} was acknowledged without its offset")
-        else:
-            self._has_written = True
-            self._ends[TopicPartition(topic, number)] = offset + 1
+            return
+        size = len(message.value() or b"")
+        self._too_large |= error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        self._failures.append(f"{size} bytes to topic {topic!r}: {_reason(error)}")
+        self._are_in_doubt &= error.code() in IN_DOUBT
 
 
-def _may_be_written_twice(records: Sequence[Outgoing]) -> bool:
-    """Return whether a restarted broker may append `records` again if their acknowledgement was lost.
+def _oldest(records: Sequence[Outgoing]) -> int:
+    """Return the smallest timestamp of the records that have one."""
+    return min(filter(None, map(itemgetter(4), records)), default=NEVER)
+
+
+def _may_be_written_twice(oldest: int) -> bool:
+    """Return whether a restarted broker may append records again if their acknowledgement was lost.
 
     A broker detects a retry by the last sequence number of the idempotent producer. On start-up it drops that
     number if the producer's last record is older than `producer.id.expiration.ms` (a day), by the record's
     timestamp, which is old in a replay. The sender must then check which records are on the topic.
     """
-    oldest = min((record.timestamp for record in records if record.timestamp), default=None)
-    return oldest is not None and time.time() * 1000 - oldest > REMEMBERED
+    return time.time() * 1000 - oldest > REMEMBERED
 
 
 def _queue_kbytes(largest: str) -> int:

@@ -98,16 +98,30 @@ class Consumer(Protocol):
 
 
 class Producer(Protocol):
-    """Writes batches of records and waits for their acknowledgement."""
+    """Writes records in order, without waiting for each to be acknowledged."""
 
-    def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
-        """Write `records` in order; return once the broker has acknowledged all of them.
+    def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
+        """Enqueue `records` for `partition` of their topics, by default for the partition of each record.
 
-        Returns, for each partition written, the offset after its last record. Blocks while the queue is full.
-        Raises `DeliveryError` when a record was refused or not acknowledged in time.
+        Blocks while too much is outstanding. Raises `DeliveryError` when a record was refused or not
+        acknowledged in time, also one of an earlier call.
         """
 
-    def close(self) -> None: ...
+    def outstanding(self) -> int:
+        """Return how many records are not acknowledged yet, without waiting; raises what `write` raises."""
+
+    def flush(self) -> None:
+        """Return once the broker has acknowledged all records; raises `DeliveryError`."""
+
+    def send(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
+        """Write `records` and return once the broker has acknowledged them.
+
+        Returns the offset where each partition written ends. Without the partition of each record it may
+        also return the other partitions of a topic.
+        """
+
+    def close(self) -> None:
+        """Wait for the acknowledgements and close the connection."""
 
 
 class Broker(Protocol):
@@ -134,6 +148,9 @@ class Broker(Protocol):
     def offsets(self, topic: str) -> list[tuple[int, int]]:
         """Return the first offset and the last stable offset, where reading ends, of each partition."""
 
+    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
+        """Return the offset where reading ends, of each partition of `topics`."""
+
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
         """Return the first offset with a timestamp >= `timestamp` (ms), or the offset where reading ends."""
 
@@ -144,6 +161,12 @@ class Broker(Protocol):
         """Return a consumer that reads from these offsets; raises `UnknownTopic`."""
 
     def producer(self) -> Producer: ...
+
+    def wait(self, consumers: Sequence[Consumer], timeout: float) -> None:
+        """Return when a poll of one of `consumers` may return records, at the latest after `timeout` seconds.
+
+        May return earlier. The consumers are of this broker.
+        """
 
     def uncommitted(self) -> "Broker":
         """Return a broker whose consumers read to the high watermark, transactions included."""

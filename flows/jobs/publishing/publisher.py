@@ -2,15 +2,22 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from flows.core.serving.prediction_message import PUBLISHED_AT
-from flows.core.stream.broker import Outgoing, Producer
+from flows.core.stream.broker import Outgoing
 from flows.jobs.publishing.pace import Ends, Pace
 from flows.pipeline import Pipeline
 
 _CHUNK = 2000  # records sent at once, at most
+
+
+class RecordSender(Protocol):
+    """Writes records and waits for their acknowledgement."""
+
+    def send(self, records: Sequence[Outgoing]) -> Ends:
+        """Write `records` in order; return the offset after the last one, by partition."""
 
 
 class _HeldLabels(NamedTuple):
@@ -25,7 +32,7 @@ class _Chunk(NamedTuple):
 
 
 def publish(
-    producer: Producer, pipeline: Pipeline, records: Iterable[Outgoing], pace: Pace, step: int
+    producer: RecordSender, pipeline: Pipeline, records: Iterable[Outgoing], pace: Pace, step: int
 ) -> Iterator[list[Outgoing]]:
     """Send `records` in chunks of at most `step` ms of event time; yield the records of each send.
 
@@ -76,7 +83,7 @@ def _sorted(records: Iterable[Outgoing], pipeline: Pipeline) -> _Chunk:
     return chunk
 
 
-def _release(producer: Producer, held: deque[_HeldLabels], pace: Pace) -> Iterator[list[Outgoing]]:
+def _release(producer: RecordSender, held: deque[_HeldLabels], pace: Pace) -> Iterator[list[Outgoing]]:
     """Send the labels whose events were read, and yield them."""
     while held and pace.answered(held[0].events):
         labels = held.popleft().labels

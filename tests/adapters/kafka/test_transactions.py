@@ -142,6 +142,7 @@ def test_a_paused_partition_keeps_its_backlog_while_a_transaction_is_open(
     with closing(broker.consumer("g", {partition: 0})) as consumer:
         assert read_to_end(consumer, partition) == []
         send(broker, partition, b"behind")
+        wait_until(lambda: bool(consumer.poll(1, 0.01)) or consumer.held_back(partition) > 0)
         consumer.pause([partition])
         for _ in range(5):
             assert consumer.poll(10, 0.02) == []
