@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from scipy.stats import rankdata
 
 from flows.backtest.backtest import Backtest
 from flows.core.drift.signal import DriftSignal
@@ -28,7 +27,8 @@ def roc_auc(scores: Sequence[float], truths: Sequence[bool]) -> float:
     positive, negative = int(truth.sum()), int((~truth).sum())
     if not positive or not negative:
         return float("nan")
-    ranks = rankdata(scores)
+    _, places, ties = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[places]  # of equal scores, the mean
     return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 

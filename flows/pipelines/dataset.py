@@ -11,6 +11,8 @@ from flows import Outgoing
 
 _CHUNK = 10_000  # rows encoded as JSON at a time
 
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
+
 
 class TableDataset:
     """Records in log order, ready to publish; can be iterated several times.
@@ -43,7 +45,7 @@ def _records(topic: str, payloads: pd.DataFrame) -> Iterator[Outgoing]:
         rows = zip(*[_json_values(chunk[name]) for name in names], strict=True)
         for time, row in zip(times, rows, strict=True):
             value = orjson.dumps(dict(zip(names, row, strict=True)))
-            yield Outgoing(topic, value, key=str(row[0]).encode(), timestamp=time)
+            yield _tuple(Outgoing, (topic, value, str(row[0]).encode(), None, time, ()))
 
 
 def _json_values(column: pd.Series) -> list[Any]:

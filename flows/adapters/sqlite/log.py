@@ -121,7 +121,8 @@ class LogBroker:
             return offsets
 
     def wait(self, consumers: Sequence[Any], timeout: float) -> None:
-        wait_for([consumer.waiter for consumer in consumers], timeout)
+        if not any(consumer.is_behind() for consumer in consumers):
+            wait_for([consumer.waiter for consumer in consumers], timeout)
 
     def consumer(self, group: str, start: Mapping[TopicPartition, int]) -> LogConsumer:
         return LogConsumer(self._path, group, start)

@@ -57,14 +57,14 @@ class LogConsumer:
             ids = partition_ids(self._connection)
             self._cursors = {tp: _Cursor(tp, partition_id(ids, tp), offset) for tp, offset in start.items()}
             self._turns = deque(self._cursors.values())
-            self.waiter = Waiter(path, [cursor.id for cursor in self._turns])
             self._update_ends()
+        self.waiter = Waiter(path, [cursor.id for cursor in self._turns])
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         deadline = time.monotonic() + timeout
         with explained(self._path):
             while True:
-                if (self._log_changed() or self._behind()) and (records := self._read(limit)):
+                if (self._log_changed() or self.is_behind()) and (records := self._read(limit)):
                     return records
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -103,22 +103,15 @@ class LogConsumer:
         self.waiter.close()
         self._connection.close()
 
-    def has_news(self) -> bool:
-        """Return whether the log changed since the last poll, or holds records that it did not return."""
-        return self._data_version() != self._version or bool(self._behind())
-
-    def _data_version(self) -> int:
-        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        return version
+    def is_behind(self) -> bool:
+        """Return whether the last poll, or a pause, left records that a poll would return."""
+        return any(cursor.behind for cursor in self._turns)
 
     def _log_changed(self) -> bool:
-        version = self._data_version()
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         changed = version != self._version
         self._version = version
         return changed
-
-    def _behind(self) -> list[_Cursor]:
-        return [cursor for cursor in self._turns if cursor.behind]
 
     def _update_ends(self) -> None:
         ends: dict[int, int] = dict(self._connection.execute("SELECT id, next FROM partitions"))
@@ -136,7 +129,7 @@ class LogConsumer:
             for cursor in self._turns:
                 if cursor.position > cursor.end:
                     raise self._expired(cursor)
-            behind = self._behind()
+            behind = [cursor for cursor in self._turns if cursor.behind]
             size = POLL_BYTES // max(1, len(behind))
             for done, cursor in enumerate(behind):
                 share = ceil((limit - len(records)) / (len(behind) - done))

@@ -93,6 +93,15 @@ def test_what_is_written_between_a_poll_and_the_wait_ends_the_wait(
     assert time.monotonic() - begin < FOREVER
 
 
+def test_a_reader_that_has_not_read_all_does_not_wait(broker: LogBroker, reader: LogConsumer) -> None:
+    broker.producer().send([Outgoing("a", b"")] * 3)
+    assert len(reader.poll(1, FOREVER)) == 1
+    wait_for([reader.waiter], FOREVER)
+    begin = time.monotonic()
+    broker.wait([reader], FOREVER)
+    assert time.monotonic() - begin < FOREVER
+
+
 def test_a_write_without_a_reader_wakes_nobody(broker: LogBroker, reader: LogConsumer) -> None:
     broker.producer().send([Outgoing("b", b"")])
     assert not is_woken(reader.waiter)
