@@ -5,15 +5,19 @@
     candidates ──┘    (join, evaluate, detect drift, learn, settle contests)
 
 All learning state of a pipeline is one key, so that the label join, the models, the metrics and the detectors
-are in one snapshot. Run it with `driftline run learn`, or with `python -m bytewax.run flows.learn`.
+are in one snapshot. It refers to files for the predictions that wait long for their label, which it would
+otherwise contain again in each epoch. Run it with `driftline run learn`, or with
+`python -m bytewax.run flows.learn`.
 """
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.adapters.bytewax.stateful import timed_stateful
+from flows.core.evaluation.block_store import BlockStore
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.snapshots import Sealer
+from flows.host.block_files import BlockFiles
 from flows.pipeline import Pipeline
 from flows.runtime.engine import Engine, entry_point
 from flows.runtime.flow_io import FlowIO
@@ -23,7 +27,12 @@ OUTPUTS = ("models", "metrics", "drift", "dead-letters")
 
 
 def dataflow(
-    pipeline: Pipeline, plan: FeaturePlan, io: FlowIO, sealer: Sealer, model_seconds: float
+    pipeline: Pipeline,
+    plan: FeaturePlan,
+    io: FlowIO,
+    sealer: Sealer,
+    model_seconds: float,
+    blocks: BlockStore,
 ) -> Dataflow:
     """Return the dataflow, which publishes models every `model_seconds` at most."""
     topics = [pipeline.topic("models"), pipeline.labels.topic, pipeline.topic("predictions")]
@@ -31,7 +40,10 @@ def dataflow(
     flow = Dataflow("learn")
     records = op.input("records", flow, io.source("learn", topics))
     learned = timed_stateful(
-        "learn", records, lambda state: LearnStep(pipeline, plan, io, sealer, model_seconds, state), io.idle
+        "learn",
+        records,
+        lambda state: LearnStep(pipeline, plan, io, sealer, model_seconds, state, blocks),
+        io.idle,
     )
     op.output("publish", learned, io.sink(OUTPUTS))
     return flow
@@ -40,7 +52,8 @@ def dataflow(
 def build(engine: Engine) -> Dataflow:
     """Return the dataflow of one pipeline."""
     plan, interval = engine.state.plan(), engine.settings.model_seconds
-    return dataflow(engine.pipeline, plan, engine.io, engine.sealer(), interval)
+    blocks = BlockFiles(engine.state.blocks_dir("learn"))
+    return dataflow(engine.pipeline, plan, engine.io, engine.sealer(), interval, blocks)
 
 
 flow = entry_point(build)

@@ -47,6 +47,10 @@ class PipelineState:
         """Return the folder of Bytewax's recovery store for a flow."""
         return self.root / "state" / self.pipeline / flow
 
+    def blocks_dir(self, flow: str) -> Path:
+        """Return the folder of the files to which a flow's stored state refers."""
+        return self.root / "state" / self.pipeline / f"{flow}.blocks"
+
     def lock_file(self, process: str) -> Path:
         """Return the file that a flow, or one of its processes, locks while it runs."""
         return self.root / "state" / self.pipeline / f"{process}.lock"

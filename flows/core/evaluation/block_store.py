@@ -34,6 +34,9 @@ class BlockStore(Protocol):
     def file_of(self, address: int) -> int:
         """Return the number of the file that holds a block."""
 
+    def delete_unused(self) -> None:
+        """Delete the files that no stored snapshot can refer to; call it once for each snapshot."""
+
 
 def store_blocks(blocks: Sequence[StoredBlock], store: BlockStore) -> None:
     """Store the blocks that have no address; move those of sparse files, which can then be deleted."""

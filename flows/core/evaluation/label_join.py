@@ -124,9 +124,10 @@ class LabelJoin:
             yield self._early.popitem(last=False)[1]
 
     def store(self, store: BlockStore) -> None:
-        """Put into the store what a snapshot would otherwise contain; raises `StateError`."""
+        """Store what the next snapshot then need not contain; raises `StateError`."""
         self._pending.store(store)
         self._learned.store(store)
+        store.delete_unused()
 
     def load(self, store: BlockStore) -> None:
         """Read what a restored snapshot does not contain; raises `StateError`."""

@@ -13,6 +13,7 @@ from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Detector, Position
 from flows.core.drift.monitor import DriftMonitor, MonitorSettings, SignalContext
 from flows.core.drift.signal import DriftSignal
+from flows.core.evaluation.block_store import BlockStore
 from flows.core.evaluation.evaluation import Baselines, Evaluation
 from flows.core.evaluation.label_join import MAX_PENDING, Joined, Label, LabelJoin
 from flows.core.learning.contest import Contest
@@ -144,6 +145,14 @@ class Learner:
         self._join.limit = max_pending
         if self.outliers.action != outliers:  # an equal string of another identity would change the snapshot
             self.outliers.action = outliers
+
+    def store(self, store: BlockStore) -> None:
+        """Store what the next snapshot then need not contain; raises `StateError`."""
+        self._join.store(store)
+
+    def load(self, store: BlockStore) -> None:
+        """Read what a restored snapshot does not contain; raises `StateError`."""
+        self._join.load(store)
 
     def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> list[LearnerEvent]:
         """Handle a served prediction whose record is at position `place`."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from flows.adapters.prometheus import metrics
+from flows.core.evaluation.block_store import BlockStore
 from flows.core.features.plan import FeaturePlan
 from flows.core.learning.candidates import CandidateIntake
 from flows.core.learning.learner import Learner
@@ -44,7 +45,10 @@ class LearnState(NamedTuple):
 
 
 class LearnStep:
-    """The only key of the learn flow: drives the learner and publishes models, metrics and signals."""
+    """The only key of the learn flow: drives the learner and publishes models, metrics and signals.
+
+    With `blocks`, a snapshot refers to the bulk of the state, which is there, instead of containing it.
+    """
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class LearnStep:
         sealer: Sealer,
         model_seconds: float,
         state: bytes | None,
+        blocks: BlockStore | None = None,
     ) -> None:
         stored = (
             LearnState(*sealer.open_state(state))
@@ -64,7 +69,10 @@ class LearnStep:
         with closing(io.open_broker()) as broker:
             written = newest_sequence(broker, models_topic, sealer, stored.models_read)
         sequence = max(stored.sequence, written)
+        if blocks is not None:
+            stored.learner.load(blocks)
         self._sealer = sealer
+        self._blocks = blocks
         self._drain = io.drain
         self._learner = stored.learner
         self._learner.redeclare(pipeline.max_pending, pipeline.outliers)
@@ -111,7 +119,9 @@ class LearnStep:
         return [models + self._reports.after_pause()]
 
     def snapshot(self) -> bytes:
-        """Return the state, sealed."""
+        """Return the state, sealed; raises `StateError` if the blocks cannot be stored."""
+        if self._blocks is not None:
+            self._learner.store(self._blocks)
         state = LearnState(
             self._learner,
             self._published,

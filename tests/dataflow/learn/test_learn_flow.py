@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from metric_values import value_of
 
 from flows.adapters.prometheus import metrics as telemetry
 from flows.core.drift.signal import DriftSignal
+from flows.core.evaluation import learned_truths, pending
 from flows.core.evaluation.label_join import Label
 from flows.core.learning.learner import DeadLabel, Learner, position
 from flows.core.models.model import Model, ModelMessage, Role
@@ -24,7 +26,8 @@ from flows.core.models.snapshots import Sealer
 from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Broker, Outgoing, Record
 from flows.core.stream.decode import Decoder
-from flows.errors import SnapshotError
+from flows.errors import SnapshotError, StateError
+from flows.host import block_files
 from flows.pipeline import DriftPolicy
 from flows.runtime.engine import Engine
 from flows.runtime.learner import new_learner
@@ -223,6 +226,53 @@ def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_ru
         assert [(r.value, r.headers) for r in project.records(topic)] == [
             (r.value, r.headers) for r in clean.records(topic)
         ]
+
+
+def test_what_waits_long_is_stored_once_in_files_and_survives_crashes(
+    project: Project, applied: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = applied.copy_to(project.directory.with_name("clean")).with_settings(SECRET=SECRET)
+    clean.send(world(clean.engine(**DECLARED)))
+    run_flow(clean.engine(**DECLARED), "learn")
+
+    few_in_memory(monkeypatch)
+    project = project.with_settings(BATCH=60, EPOCH_SECONDS=0.1, MODEL_SECONDS=0.01, SECRET=SECRET)
+    running = project.engine(**DECLARED)
+    project.send(world(running))
+    for batches in (3, 5, 2):
+        with pytest.raises(RuntimeError):
+            run_flow(replace(running, telemetry=CrashAfter(batches)), "learn", until=lambda _: False)
+    run_flow(running, "learn")
+    files = list(running.state.blocks_dir("learn").iterdir())
+    assert 0 < len(files) < 20
+    assert {file.stat().st_mode & 0o77 for file in files} == {0}
+    assert project.values("metrics")[-1] == clean.values("metrics")[-1]
+    for topic in ("drift", "dead-letters"):
+        assert [(r.value, r.headers) for r in project.records(topic)] == [
+            (r.value, r.headers) for r in clean.records(topic)
+        ]
+
+
+def few_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nearly all predictions and truths be in small blocks, and files be deleted at once."""
+    monkeypatch.setattr(pending, "NEWEST", 1)
+    monkeypatch.setattr(pending, "ROWS", 2)
+    monkeypatch.setattr(learned_truths, "ROWS", 4)
+    monkeypatch.setattr(learned_truths, "LEARNED_LIMIT", 50)
+    monkeypatch.setattr(block_files, "_FILE_BYTES", 2000)
+    monkeypatch.setattr(block_files, "_SECONDS", 0.0)
+
+
+def test_a_state_whose_files_are_lost_is_refused_with_what_to_do(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_in_memory(monkeypatch)
+    running = project.engine(**DECLARED)
+    project.send(world(running, 100))
+    run_flow(running, "learn")
+    shutil.rmtree(running.state.blocks_dir("learn"))
+    with pytest.raises(StateError, match="missing or damaged; stop the flows, restore the folder"):
+        run_flow(running, "learn", until=lambda _: False)
 
 
 def observed(running: Engine) -> Observed:

@@ -39,10 +39,12 @@ LabelJoin.repetition = lambda self, label: None
 NO_GUARD_AND_PREDICTIONS_STAY = (
     NO_LABEL_GUARD
     + """
-import flows.core.evaluation.label_join as labels
 def labelled(self, label):
-    packed = self._pending.get(label.id)
-    return None if packed is None else self._joined(labels._unpack(label.id, packed), label)
+    pending = self._pending.pop(label.id)
+    if pending is None:
+        return None
+    self._pending.add(pending)
+    return self._joined(pending, label)
 LabelJoin.labelled = labelled
 """
 )

@@ -16,7 +16,15 @@ from flows.pipelines.flights_data import records
 
 EVENTS = 1000
 KILLS = 10
-LEARN = (sys.executable, "-m", "flows.runtime.runner", "learn")
+AS_IT_IS = ""
+FEW_IN_MEMORY = """
+from flows.core.evaluation import learned_truths, pending
+from flows.host import block_files
+pending.NEWEST = learned_truths.ROWS = 8
+learned_truths.LEARNED_LIMIT = 400
+block_files._FILE_BYTES, block_files._SECONDS = 4000, 0.0
+"""
+RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main('learn', SINGLE))"
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +69,11 @@ def outcome(project: Project) -> tuple[dict, list, Model]:
     return project.values("metrics")[-1], dead, model
 
 
+@pytest.mark.parametrize("patch", [AS_IT_IS, FEW_IN_MEMORY])
 def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
-    project_on_kafka: Project, applied: Project, judged: list[Outgoing]
+    project_on_kafka: Project, applied: Project, judged: list[Outgoing], patch: str
 ) -> None:
+    learn = (sys.executable, "-c", patch + RUN)
     project = project_on_kafka.with_settings(HTTP_PORT=0, BATCH=10, EPOCH_SECONDS=0.2, MODEL_SECONDS=0.01)
     engine, random = project.engine(), Random(2)
     models, interrupted = engine.pipeline.topic("models"), 0
@@ -73,14 +83,14 @@ def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
         for piece in most:
             project.send(piece)
             target = broker.offsets(models)[0][1] + random.randint(1, 12)
-            running = project.start(*LEARN)
+            running = project.start(*learn)
             try:
                 wait_until(lambda target=target: broker.offsets(models)[0][1] >= target, PATIENCE)
             finally:
                 running.kill()
             interrupted += lag(broker, engine, "learn") > 0
         project.send(last)
-        running = project.start(*LEARN)
+        running = project.start(*learn)
         try:
             wait_until(lambda: lag(broker, engine, "learn") == 0, PATIENCE)
             assert running.stop() == 0, running.said()

@@ -1,5 +1,9 @@
 """The label join: early, late, repeated and missing labels, and its bounds."""
 
+import pickle
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,6 +12,7 @@ from hypothesis import strategies as st
 
 from flows.core.evaluation import label_join as module
 from flows.core.evaluation import learned_truths
+from flows.core.evaluation import pending as pending_module
 from flows.core.evaluation.label_join import Joined, Label, LabelJoin
 from flows.core.evaluation.pending_block import Pending
 from flows.core.models.model import Prediction
@@ -249,3 +254,72 @@ def test_with_a_default_label_each_prediction_is_joined_exactly_once(arrivals, d
     joined += [each.pending.prediction.id for each in join.assume(end, False, label("x").record)]
     assert sorted(joined) == sorted({event_id for kind, event_id in arrivals if kind == "prediction"})
     assert (len(join), join.expired) == (0, 0)
+
+
+class Blocks:
+    """A store of blocks in memory, with a file for each call of `append`."""
+
+    def __init__(self) -> None:
+        self.files: dict[int, list[bytes]] = {}
+        self.used: Counter[int] = Counter()
+
+    def append(self, contents: Sequence[bytes]) -> list[int]:
+        number = len(self.files) + 1
+        self.files[number] = list(contents)
+        addresses = [number << 8 | at for at in range(len(contents))]
+        self.used.update(addresses)
+        return addresses
+
+    def read(self, address: int) -> bytes:
+        return self.files[self.file_of(address)][address & 255]
+
+    def release(self, addresses: Iterable[int]) -> None:
+        self.used.subtract(addresses)
+
+    def sparse(self) -> frozenset[int]:
+        return frozenset(number for number in self.files if number % 3 == 0)
+
+    def file_of(self, address: int) -> int:
+        return address >> 8
+
+    def delete_unused(self) -> None:
+        self.used = +self.used
+
+
+def answers(join: LabelJoin, count: int) -> list[object]:
+    """What it says of the labels of so many events."""
+    labels = [label(f"e{number}") for number in range(count)]
+    return [join.repetition(each) or join.labelled(each) for each in labels]
+
+
+def test_a_snapshot_refers_to_what_is_in_the_store_and_is_restored_from_both(monkeypatch):
+    monkeypatch.setattr(pending_module, "NEWEST", 2)
+    monkeypatch.setattr(learned_truths, "ROWS", 4)
+    store, random = Blocks(), Random(1)
+    plain, stored = LabelJoin(WAIT), LabelJoin(WAIT)
+    for number in range(400):
+        done = label(f"e{random.randrange(number + 1)}")
+        for join in (plain, stored):
+            join.predicted(pending(f"e{number}"))
+            if join.repetition(done) is None:
+                join.labelled(done)
+        if number % 50 == 49:
+            stored.store(store)
+            kept = pickle.dumps(stored)
+            stored = pickle.loads(kept)  # noqa: S301  made here
+            stored.load(store)
+    assert len(kept) < len(pickle.dumps(plain)) / 2
+    assert sum(store.used.values()) == len(+store.used)
+    assert answers(stored, 400) == answers(plain, 400)
+
+
+def test_a_store_counts_as_used_what_the_last_snapshot_refers_to(monkeypatch):
+    monkeypatch.setattr(pending_module, "NEWEST", 2)
+    store, join = Blocks(), LabelJoin(WAIT)
+    for number in range(100):
+        join.predicted(pending(f"e{number}"))
+    join.store(store)
+    assert sum(store.used.values()) > 0
+    answers(join, 100)
+    join.store(store)
+    assert sum(store.used.values()) == 0
