@@ -6,6 +6,7 @@ stability index (PSI) measures how far a column moved.
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -256,6 +257,13 @@ class SliceMeans:
             known = np.isfinite(numbers) & (codes >= 0)
             totals[at, 0] += np.bincount(codes[known], minlength=totals.shape[2])
             totals[at, 1] += np.bincount(codes[known], weights=numbers[known], minlength=totals.shape[2])
+
+
+def number_matrix(columns: Sequence[Sequence[Any]]) -> Floats:
+    """Return `floats` of each column, as the rows of a matrix."""
+    if set(map(type, chain.from_iterable(columns))) <= _NUMERIC:
+        return np.array(columns, dtype=float)
+    return np.array([floats(values) for values in columns])
 
 
 def floats(values: Sequence[Any]) -> Floats:

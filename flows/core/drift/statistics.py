@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 _LEAST_SHARE = 1e-4  # since PSI takes the logarithm of shares
 _LEAST_EXPECTED = 5.0  # effective rows in a category, as chi-square needs

@@ -1,7 +1,6 @@
 """The detector of data quality over a stream of rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from math import inf
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from flows.core.drift.levels import Cleared, Gate, Level, Position
 from flows.core.drift.quality.policy import LEAST_ROWS, Column, Finding, QualityPolicy
-from flows.core.drift.quality.trackers import CategoryTracker, ColumnTracker, NumberTracker, RateTracker
+from flows.core.drift.quality.trackers import Trackers
 
 
 class QualityAlarm(NamedTuple):
@@ -31,12 +30,8 @@ class DataQuality:
 
     def __init__(self, columns: Mapping[str, Column], policy: QualityPolicy) -> None:
         self._policy = policy
-        self._rate = RateTracker(policy)
-        self._columns: dict[int, ColumnTracker] = {  # by index in a row
-            at: (NumberTracker if column.kind == "number" else CategoryTracker)(name, column, policy)
-            for at, (name, column) in enumerate(columns.items())
-            if column.fill < inf
-        }
+        watched = {at: each for at, each in enumerate(columns.items()) if each[1].fill < inf}
+        self._trackers = Trackers(watched, policy)
         self._gate = Gate(0, policy.cool_down)
         self._interval: int | None = None  # the number of the current interval
         self._rows = 0
@@ -50,27 +45,21 @@ class DataQuality:
         An alarm or a warning clears with the first interval that has enough rows and no finding.
         """
         alarms: list[QualityAlarm | Cleared] = []
-        if self._interval is None and times:
-            self._start(times[0])
-        oldest = 0 if self._interval is None else self._interval
+        if not times:
+            return alarms
+        if self._interval is None:
+            self._interval = times[0] // self._policy.interval
+            self._trackers.start(times[0])
         numbers = np.maximum.accumulate(
-            np.maximum(np.asarray(times, dtype=np.int64) // self._policy.interval, oldest)
+            np.maximum(np.asarray(times, dtype=np.int64) // self._policy.interval, self._interval)
         )
-        for number, group in groupby(range(len(rows)), key=lambda index: int(numbers[index])):
-            indices = list(group)
-            alarms += self._advance(number, positions[indices[0]])
-            self._rows += len(indices)
-            self._rate.add(len(indices))
-            values = list(zip(*(rows[i] for i in indices), strict=True))
-            for at, column in self._columns.items():
-                if number >= column.begin:
-                    column.add(values[at])
+        starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist()]
+        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+            number = int(numbers[start])
+            alarms += self._advance(number, positions[start])
+            self._rows += end - start
+            self._trackers.add(rows[start:end], number)
         return alarms
-
-    def _start(self, time: int) -> None:
-        self._interval = time // self._policy.interval
-        for column in self._columns.values():
-            column.start(time)
 
     def _advance(self, number: int, position: Position) -> Iterator[QualityAlarm | Cleared]:
         """Complete the intervals before `number`; of a gap, the first period of empty ones is enough."""
@@ -80,10 +69,7 @@ class DataQuality:
         self._interval = number
 
     def _finish(self, interval: int, position: Position) -> Iterator[QualityAlarm | Cleared]:
-        found = self._rate.finish(interval)
-        for column in self._columns.values():
-            found += column.finish(interval)
-        findings = tuple(sorted(found, key=_severity))
+        findings = tuple(sorted(self._trackers.finish(interval), key=_severity))
         width, self._rows = self._rows, 0
         if not findings:
             if self._is_raised and width >= LEAST_ROWS:

@@ -1,43 +1,133 @@
-"""Counts for data quality: the rate of events, and the bad values of each column."""
+"""Compares each interval with the reference: the rate of events, and the bad values of each column."""
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
 
-from flows.core.drift.columns import floats
-from flows.core.drift.quality.policy import (
-    LEAST_ROWS,
-    MOST_CATEGORIES,
-    RATE,
-    Column,
-    Finding,
-    QualityPolicy,
-    level_of,
-)
-from flows.core.drift.quality.reference import QualityTracker
-from flows.core.drift.statistics import Floats
+from flows.core.drift.quality.policy import LEAST_ROWS, RATE, Column, Fault, Finding, QualityPolicy, level_of
+from flows.core.drift.quality.reference import BAD, NULL, ROWS, References
+from flows.core.drift.quality.tally import Tally
+from flows.core.drift.statistics import Flags, Integers
 
 _ERRORS = 4  # standard errors that a rise must exceed
+_MOST_WAITING = 256  # rows; more are counted together at less cost
+_RATE = -1  # the index of the rate
 
 
-class RateTracker(QualityTracker):
-    """The number of events in an interval."""
+class Trackers:
+    """Tracks the columns of a stream and the rate of events; `columns` are given by their index in a row.
 
-    faults = ("rate",)
+    From the first bad interval of a column on, a second reference is learned for it; when that is full, it
+    replaces the first one.
+    """
 
-    def __init__(self, policy: QualityPolicy) -> None:
-        super().__init__(RATE, policy)
+    def __init__(self, columns: Mapping[int, tuple[str, Column]], policy: QualityPolicy) -> None:
+        self._policy = policy
+        self._columns = list(columns.values())
+        self._tally = Tally({at: column for at, (_, column) in columns.items()})
+        self._waiting: list[Sequence[Any]] = []  # rows of the current interval
+        self._size = len(columns) + 1  # the rate is tracked like a further column, the last one
+        self._begin = np.zeros(self._size, dtype=np.int64)  # the first interval with full windows
+        self._reference = References(self._size, policy.parts)
+        self._next: References | None = None  # while any column is following
+        self._following = np.zeros(self._size, dtype=bool)  # the columns that `_next` learns
+        self._good = np.zeros(self._size, dtype=np.int64)  # consecutive intervals without a finding
 
-    def add(self, rows: int) -> None:
-        """Add this number of rows to the current interval."""
-        self._counts["rows"] += rows
+    def start(self, time: int) -> None:
+        """Set the time (ms) of the first row, from which windows begin to fill."""
+        for at, (_, column) in enumerate(self._columns):
+            self._begin[at] = ceil((time + column.fill) / self._policy.interval) if column.fill else 0
 
-    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
+    def add(self, rows: Sequence[Sequence[Any]], interval: int) -> None:
+        """Add rows to the current interval."""
+        self._waiting += rows
+        if len(self._waiting) >= _MOST_WAITING:
+            self._count(interval)
+
+    def finish(self, interval: int) -> list[Finding]:
+        """Complete an interval: learn it during the warm-up, later return its findings."""
+        if self._waiting:
+            self._count(interval)
+        counts, learnable = self._tally.take()
+        began, learning = self._begin <= interval, self._is_learning
+        self._learn(interval, learnable, began & learning)
+        judged = began & ~learning
+        judged &= ~self._learn_next(interval, learnable, judged & self._following)
+        found = list(self._findings(interval, counts, judged))
+        self._follow([at for at, _ in found], judged)
+        return [finding for _, finding in found]
+
+    @property
+    def _is_learning(self) -> Flags:
+        return self._reference.intervals < self._policy.learned
+
+    def _count(self, interval: int) -> None:
+        rows, self._waiting = self._waiting, []
+        learners = [(self._reference, self._is_learning)]
+        if self._next is not None:
+            learners.append((self._next, self._following))
+        self._tally.add(rows, self._begin[:-1] <= interval, learners)
+
+    def _learn(self, interval: int, counts: Integers, learning: Flags) -> None:
+        if learning.any():
+            self._reference.learn(interval, np.flatnonzero(learning), counts[learning])
+            self._tally.judge(self._reference, ~self._is_learning)
+
+    def _learn_next(self, interval: int, counts: Integers, learning: Flags) -> Flags:
+        """Add an interval to the second references; return which of them replaced the first ones."""
+        if self._next is None:
+            return learning
+        self._next.learn(interval, np.flatnonzero(learning), counts[learning])
+        is_full = learning & (self._next.intervals >= self._policy.learned)
+        if is_full.any():
+            self._reference.replace(np.flatnonzero(is_full), self._next)
+            self._following &= ~is_full
+            self._tally.judge(self._reference, ~self._is_learning)
+        return is_full
+
+    def _follow(self, bad: Sequence[int], judged: Flags) -> None:
+        """Start second references for the columns with findings; drop those after a period without one."""
+        self._good[judged] += 1
+        self._good[bad] = 0
+        if self._next is not None:
+            self._following &= ~(judged & (self._good >= self._policy.parts))
+            if not self._following.any():
+                self._next = None
+        starting = [at for at in dict.fromkeys(bad) if not self._following[at]]
+        if starting:
+            empty = References(self._size, self._policy.parts)
+            self._next = self._next or empty
+            self._next.replace(np.array(starting), empty)
+            self._following[starting] = True
+
+    def _findings(self, interval: int, counts: Integers, judged: Flags) -> Iterator[tuple[int, Finding]]:
         reference = self._reference.of(interval)
-        rows, expected = counts["rows"], reference["rows"] / max(1, reference["rate"])
+        if judged[_RATE]:
+            expected = int(reference[_RATE, ROWS]) / max(1, int(reference[_RATE, BAD]))
+            for finding in self._rates(int(counts[_RATE, ROWS]), expected):
+                yield self._size - 1, finding
+        judged = judged & (counts[:, ROWS] >= LEAST_ROWS)
+        if not judged[:-1].any():
+            return
+        before = reference / np.maximum(1, reference[:, [ROWS]])
+        after = counts / np.maximum(1, counts[:, [ROWS]])
+        rose = after - before >= min(self._policy.warning, self._policy.alarm)
+        for at, fault in zip(*rose[:-1, NULL:].nonzero(), strict=True):
+            if judged[at]:
+                shares = float(before[at, NULL + fault]), float(after[at, NULL + fault])
+                yield from self._risen(interval, int(at), int(NULL + fault), shares, int(counts[at, ROWS]))
+
+    def _risen(
+        self, interval: int, at: int, fault: int, shares: tuple[float, float], rows: int
+    ) -> Iterator[tuple[int, Finding]]:
+        rise = shares[1] - shares[0]
+        level = level_of(rise, self._policy.warning, self._policy.alarm)
+        if level and rise > self._chance(interval, at, fault, rows):
+            yield at, Finding(self._columns[at][0], self._fault(at, fault), level, *shares)
+
+    def _rates(self, rows: int, expected: float) -> Iterator[Finding]:
         if max(expected, rows) < LEAST_ROWS:
             return
         factor = max(expected, rows) / max(1.0, min(expected, rows))
@@ -45,116 +135,15 @@ class RateTracker(QualityTracker):
         if level:
             yield Finding(RATE, "rate", level, expected, float(rows))
 
-    def _learnable(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        return {"rows": counts["rows"], "rate": 1}  # "rate" counts the intervals
+    def _chance(self, interval: int, at: int, fault: int, now: int) -> float:
+        """Return the rise of a share that chance and the variation between intervals explain."""
+        reference = self._reference.of(interval)[at]
+        count, rows = int(reference[fault]), int(reference[ROWS])
+        share = (count + 1) / (rows + 2)  # Laplace's estimate, which is never 0
+        variance = share * (1 - share) * (1 / now + 1 / (rows + 1))
+        return _ERRORS * sqrt(variance * self._reference.dispersion(interval, at, fault))
 
-
-class ColumnTracker(QualityTracker):
-    """The rows of one column, and the bad ones among them."""
-
-    def __init__(self, name: str, column: Column, policy: QualityPolicy) -> None:
-        super().__init__(name, policy)
-        self._column = column
-        self.begin = 0  # the first interval with full windows
-
-    def start(self, time: int) -> None:
-        """Set the time (ms) of the first row, from which windows begin to fill."""
-        self.begin = ceil((time + self._column.fill) / self._policy.interval) if self._column.fill else 0
-
-    @abstractmethod
-    def add(self, values: Sequence[Any]) -> None:
-        """Add the column's values in some rows to the current interval."""
-
-    def finish(self, interval: int) -> list[Finding]:
-        return super().finish(interval) if interval >= self.begin else []
-
-    def findings(self, interval: int, counts: Mapping[str, int]) -> Iterator[Finding]:
-        """Yield the faults whose share rose."""
-        reference = self._reference.of(interval)
-        now, rows = counts["rows"], reference["rows"]
-        if now < LEAST_ROWS:
-            return
-        for fault in self.faults:
-            before, after = reference[fault] / max(1, rows), counts[fault] / now
-            level = level_of(after - before, self._policy.warning, self._policy.alarm)
-            share = (reference[fault] + 1) / (rows + 2)  # Laplace's estimate, which is never 0
-            variance = share * (1 - share) * (1 / now + 1 / (rows + 1))
-            dispersion = self._reference.dispersion(interval, fault)
-            if level and after - before > _ERRORS * sqrt(variance * dispersion):
-                yield Finding(self._name, fault, level, before, after)
-
-
-class NumberTracker(ColumnTracker):
-    """A column of numbers. Values that are not finite count as null.
-
-    A column that was constant in the reference has no learned range.
-    """
-
-    faults = ("null", "range")
-
-    def __init__(self, name: str, column: Column, policy: QualityPolicy) -> None:
-        super().__init__(name, column, policy)
-        self._declared = _default(column.low, -inf), _default(column.high, inf)
-        # "declared" counts the values outside the declared range, "range" also those outside the learned one.
-        self._counts = self._counts | {"declared": 0}
-        self._reference = self._new_reference()
-
-    def add(self, values: Sequence[Any]) -> None:
-        numbers = floats(values)
-        known = numbers[np.isfinite(numbers)]
-        self._counts["rows"] += len(values)
-        self._counts["null"] += len(values) - len(known)
-        if len(known):
-            low, high = float(known.min()), float(known.max())
-            for each in self._learning_references():
-                each.low, each.high = min(each.low, low), max(each.high, high)
-            self._counts["range"] += _count_outside(known, low, high, self._range())
-            self._counts["declared"] += _count_outside(known, low, high, self._declared)
-
-    def _range(self) -> tuple[float, float]:
-        """Return the declared bounds, and learned ones in place of missing ones."""
-        reference, (low, high) = self._reference, self._declared
-        if self._is_learning or reference.low >= reference.high:
-            return low, high
-        return _default(self._column.low, reference.low), _default(self._column.high, reference.high)
-
-    def _learnable(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        return {**counts, "range": counts["declared"]}
-
-
-class CategoryTracker(ColumnTracker):
-    """A column of categories."""
-
-    faults = ("null", "unseen")
-
-    def add(self, values: Sequence[Any]) -> None:
-        known = [str(value) for value in values if value is not None]
-        for each in self._learning_references():
-            _learn_categories(each.categories, known)
-        self._counts["rows"] += len(values)
-        self._counts["null"] += len(values) - len(known)
-        seen = self._reference.categories
-        if not self._is_learning and len(seen) <= MOST_CATEGORIES:
-            self._counts["unseen"] += sum(value not in seen for value in known)
-
-    def _learnable(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        return {**counts, "unseen": 0}
-
-
-def _learn_categories(seen: set[str], values: Sequence[str]) -> None:
-    """Add to the categories seen, up to one above the limit."""
-    for value in values:
-        if len(seen) > MOST_CATEGORIES:
-            return
-        seen.add(value)
-
-
-def _count_outside(values: Floats, low: float, high: float, bounds: tuple[float, float]) -> int:
-    """Return how many values, whose minimum and maximum are `low` and `high`, are out of bounds."""
-    if bounds[0] <= low and high <= bounds[1]:
-        return 0
-    return int(((values < bounds[0]) | (values > bounds[1])).sum())
-
-
-def _default(bound: float | None, default: float) -> float:
-    return default if bound is None else bound
+    def _fault(self, at: int, fault: int) -> Fault:
+        if fault == NULL:
+            return "null"
+        return "range" if self._columns[at][1].kind == "number" else "unseen"
