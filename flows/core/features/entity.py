@@ -31,12 +31,13 @@ class EntityFeatures:
 
         A row is as of the view's newest record, so that the last row does not depend on batch boundaries.
         """
-        return self._run_one(steps) if len(self._states) == 1 else self._run_all(steps)
+        states = self._states
+        return self._run_one(states[0], steps) if len(states) == 1 else self._run_all(states, steps)
 
-    def _run_one(self, steps: Iterable[Step]) -> Part:
+    def _run_one(self, state: TileState | WindowState, steps: Iterable[Step]) -> Part:
         """Run the steps of an entity with one view, the usual case, without the loops of `_run_all`."""
         answers: list[tuple[int, list[Value]]] = []
-        state, late, time, row, changed = self._states[0], 0, 0, ABSENT, False
+        late, time, row, changed = 0, 0, ABSENT, False
         for view, time, record_id, values, row in steps:
             if view != ABSENT:
                 late += state.add(time, record_id, values) == "late"
@@ -44,11 +45,11 @@ class EntityFeatures:
             if row != ABSENT:
                 answers.append((row, state.ask(time, record_id)))
         rows = [self._row(0, time, None if row == ABSENT else answers[-1][1])] if changed else []
-        return _tuple(Part, (self._key.entity, answers, rows, late))
+        return _tuple(Part, (self._key[0], answers, rows, late))
 
-    def _run_all(self, steps: Iterable[Step]) -> Part:
+    def _run_all(self, states: Sequence[TileState | WindowState], steps: Iterable[Step]) -> Part:
         answers: list[tuple[int, list[Value]]] = []
-        late, states, time = 0, self._states, 0
+        late, time = 0, 0
         changed: set[int] = set()
         by_view: list[list[Value]] | None = None  # answers since the last record was added
         for view, time, record_id, values, row in steps:
@@ -60,7 +61,7 @@ class EntityFeatures:
                 by_view = [state.ask(time, record_id) for state in states]
                 answers.append((row, [*chain.from_iterable(by_view)]))
         rows = [self._row(view, time, by_view[view] if by_view else None) for view in sorted(changed)]
-        return _tuple(Part, (self._key.entity, answers, rows, late))
+        return _tuple(Part, (self._key[0], answers, rows, late))
 
     @property
     def expires(self) -> int:

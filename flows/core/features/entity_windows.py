@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from flows.core.features import entity_state
-from flows.core.features.batch import EntityKey, Part
+from flows.core.features.batch import EntityKey
 from flows.core.features.by_entity import EntityPart, EntitySteps, IdleCheck
 from flows.core.features.entity import EntityFeatures
 from flows.core.features.idle import IdleIndex
 from flows.core.features.plan import FeaturePlan
+
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 SeededState = Callable[[str], bytes | None]  # the stored state of an entity by its name, None if unknown
 
@@ -19,6 +21,8 @@ class EntityWindows:
     decoded when the entity is touched. An entity without a stored state starts with that of the seed.
     """
 
+    __slots__ = ("_expired", "_features", "_idle", "_name", "_plan", "_seeded", "_stored")
+
     def __init__(
         self, plan: FeaturePlan, idle: IdleIndex, seeded: SeededState | None, stored: bytes | None
     ) -> None:
@@ -28,18 +32,23 @@ class EntityWindows:
         self._stored = stored
         self._features: EntityFeatures | None = None
         self._name = ""
-        self._expires = 0
         self._expired = False
         if stored is not None:
-            self._name, self._expires = entity_state.name_and_expiry(stored)
-            idle.put(self._name, self._expires)
+            self._name, expires = entity_state.name_and_expiry(stored)
+            idle.put(self._name, expires)
 
     def take(self, values: list[EntitySteps | IdleCheck]) -> list[EntityPart]:
         """Run the steps, and return a part for each batch that has some."""
         parts = []
         for value in values:
             if isinstance(value, EntitySteps):
-                parts.append(EntityPart(value.slot, value.number, self._run(value)))
+                slot, number, key, steps = value
+                features = self._features or self._started(key)
+                parts.append(_tuple(EntityPart, (slot, number, features.run(steps))))
+                self._expired = False
+                if not self._name:
+                    self._name = key.name
+                    self._idle.put(self._name, features.expires)
             else:
                 self._check_idle(value.time)
         return parts
@@ -52,27 +61,25 @@ class EntityWindows:
         """Return the state to store."""
         if self._features is None:
             return self._stored or b""
-        return entity_state.pack(self._name, self._expires, self._features.snapshot())
+        return entity_state.pack(self._name, self._features.expires, self._features.snapshot())
 
-    def _run(self, given: EntitySteps) -> Part:
-        if self._features is None:
-            self._features = self._restored(given.key)
-        part = self._features.run(given.steps)
-        self._expires, self._expired = self._features.expires, False
-        if not self._name:
-            self._name = given.key.name
-            self._idle.put(self._name, self._expires)
-        return part
-
-    def _restored(self, key: EntityKey) -> EntityFeatures:
+    def _started(self, key: EntityKey) -> EntityFeatures:
+        """Restore the entity's windows, or start with those of the seed or empty ones."""
         stored, self._stored = self._stored, None
         if stored is None and self._seeded:
             stored = self._seeded(key.name)
         windows = entity_state.windows(stored) if stored else None
-        return EntityFeatures(key, self._plan.views_of(key.entity), self._plan.lateness, windows)
+        self._features = EntityFeatures(key, self._plan.views_of(key.entity), self._plan.lateness, windows)
+        return self._features
 
     def _check_idle(self, now: int) -> None:
         """Expire, or schedule the next check."""
-        self._expired = self._expires <= now
+        expires = self._expires()
+        self._expired = expires <= now
         if not self._expired:
-            self._idle.put(self._name, self._expires)
+            self._idle.put(self._name, expires)
+
+    def _expires(self) -> int:
+        if self._features is None:
+            return entity_state.name_and_expiry(self._stored)[1] if self._stored else 0
+        return self._features.expires
