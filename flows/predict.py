@@ -12,6 +12,7 @@ Feast's online store. Run it with `driftline run predict`, or with `python -m by
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from flows.adapters.bytewax.routing import slot_key
 from flows.adapters.bytewax.stateful import expiring_stateful, stateful
 from flows.adapters.feast.feature_stores import FeatureStores
 from flows.adapters.sqlite.seed import Seed
@@ -59,7 +60,7 @@ def dataflow(
 
 
 def _with_slot(keyed: tuple[str, list[Record]]) -> tuple[str, tuple[str, list[Record]]]:
-    return keyed[0], keyed
+    return slot_key(keyed[0]), keyed
 
 
 def _by_slot(keyed: tuple[str, EntityPart]) -> tuple[str, EntityPart]:

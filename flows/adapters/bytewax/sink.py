@@ -18,6 +18,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from flows.adapters.bytewax.idle import Idle, WorkerIdle
 from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
+from flows.adapters.bytewax.routing import slot_of
 from flows.core.stream.broker import Broker, Outgoing, Producer, Record, TopicPartition, read_range
 from flows.errors import BrokerAway
 
@@ -49,7 +50,7 @@ class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
         return [str(slot) for slot in range(self._slots)]
 
     def part_fn(self, item_key: str) -> int:
-        return int(item_key)
+        return slot_of(item_key)
 
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> SlotSink:
         broker = self._open_broker().uncommitted()
