@@ -27,7 +27,19 @@ from scripts.benchmarks.harness import page, report, targets
 from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.ten_numbers import BENCH
 from scripts.benchmarks.parts import drift, generated, outliers
-from scripts.benchmarks.suites import at_rest, forest, latency, peers, scale, smoke, startup, windows
+from scripts.benchmarks.suites import (
+    at_rest,
+    cards,
+    flights,
+    forest,
+    growth,
+    latency,
+    peers,
+    scale,
+    smoke,
+    startup,
+    windows,
+)
 
 console = Console(width=max(Console().width, 140))
 
@@ -49,6 +61,9 @@ SUITES: Mapping[str, Suite] = {
     "windows": Suite(windows.measure, 100_000, 3),
     "forest": Suite(forest.measure, 6_000, 2),
     "scale": Suite(scale.measure, 200_000, 3),
+    "flights": Suite(flights.measure, 18_000, 1),
+    "cards": Suite(cards.measure, 20_000, 2),
+    "growth": Suite(growth.measure, 200_000, 2),
 }
 TABLES: Mapping[str, Callable[[], int]] = {
     "drift": drift.main,

@@ -59,17 +59,19 @@ FIELDS = {
 }
 
 
-def transactions(count: int, seed: int = 1) -> Iterator[Record]:
-    """Yield transactions as in the Handbook; 1 % of them are up to an hour late."""
-    rng = random.Random(seed)  # noqa: S311  made-up data
+def transactions(
+    count: int, customers: int = CUSTOMERS, terminals: int = TERMINALS, a_day: int = A_DAY
+) -> Iterator[Record]:
+    """Yield transactions as in the Handbook, `a_day` each day; 1 % of them are up to an hour late."""
+    rng = random.Random(1)  # noqa: S311  made-up data
     for number in range(count):
-        now = START + number * DAY // A_DAY
+        now = START + number * DAY // a_day
         at = now - rng.randrange(3_600_000) if rng.random() < 0.01 else now
         payload = {
             "transaction_id": f"tx{number}",
             "at": iso(at),
-            "customer_id": f"c{rng.randrange(CUSTOMERS)}",
-            "terminal_id": f"t{rng.randrange(TERMINALS)}",
+            "customer_id": f"c{rng.randrange(customers)}",
+            "terminal_id": f"t{rng.randrange(terminals)}",
             "amount": round(rng.uniform(0, 200), 2),
             "fraud": rng.random() < 0.01,
         }
