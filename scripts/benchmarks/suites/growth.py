@@ -22,7 +22,7 @@ STEP = 10  # ms between two events
 
 def measure(events: int, runs: int) -> Iterator[Figure]:
     """Yield the figures of `runs` rounds; `events` is the length of the longest run."""
-    yield from _entities(events // 10, runs)
+    yield from _entities(events // 5, runs)
     yield from _lengths_and_labels(events, runs)
 
 
