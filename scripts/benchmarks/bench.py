@@ -1,16 +1,26 @@
-"""Benchmarks. Each figure is a ratio to a baseline that is measured in turns with it, where there is one.
+"""Benchmarks. A figure is a ratio to a baseline that is measured in turns with it, where there is one.
 
-smoke     predict and learn on the embedded log, against bare loops of River; within a minute
-peers     predict and learn against a bare loop, Quix Streams, stock Bytewax and Faust on one Kafka
-all       all of the above and below, and the table of targets; stored as all.json
+smoke      predict and learn on the embedded log, against bare loops of River; within a minute
+peers      predict and learn against a bare loop, Quix Streams, stock Bytewax and Faust on one Kafka
+latency    latency and CPU time at 1,000 events/s beside the peers, also under load
+at-rest    CPU time and memory of the five flows without events
+startup    time from the start to the first prediction
+windows    the predict flow with 12 windows on 2 entities against a loop by hand
+forest     predict and learn with an adaptive random forest
+scale      two processes of the predict flow against one
+flights    all flows against an older commit (BENCH_AGAINST), each with its own scripts/demo
+cards      driftline backtest against the calls of the model alone
+growth     tenfold entities, pending labels and length of a run
+features   the feature engine alone against a loop by hand, and the online stores against Feast's push
+labels     pending predictions against plain objects
+all        all of these, each in its own process, and the table of targets
 
-labels, features  parts of the engine alone: pending predictions; windows, entities and the online stores
-drift, outliers, generated  print tables of their own
+drift, outliers, generated   print tables of their own
 
 compare OLD NEW   prints what moved between two stored results
-page RESULTS      makes docs/performance.json and the tables of docs/performance.md from stored results
+page RESULTS      makes docs/performance.json, and the tables of docs/performance.md, from stored results
 
-The results are stored in .driftline/bench as JSON.
+The results are stored in .driftline/bench/NAME.json.
 """
 
 import argparse
@@ -26,8 +36,20 @@ from rich.console import Console
 from scripts.benchmarks.harness import page, report, targets
 from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.ten_numbers import BENCH
-from scripts.benchmarks.parts import drift, generated, outliers
-from scripts.benchmarks.suites import at_rest, forest, latency, peers, scale, smoke, startup, windows
+from scripts.benchmarks.parts import drift, features, generated, labels, outliers
+from scripts.benchmarks.suites import (
+    at_rest,
+    cards,
+    flights,
+    forest,
+    growth,
+    latency,
+    peers,
+    scale,
+    smoke,
+    startup,
+    windows,
+)
 
 console = Console(width=max(Console().width, 140))
 
@@ -43,12 +65,17 @@ class Suite(NamedTuple):
 SUITES: Mapping[str, Suite] = {
     "smoke": Suite(smoke.measure, 60_000, 1),
     "peers": Suite(peers.measure, 200_000, 3),
-    "latency": Suite(latency.measure, 20_000, 2),
+    "latency": Suite(latency.measure, 15_000, 2),
     "at-rest": Suite(at_rest.measure, 1_000, 1),
     "startup": Suite(startup.measure, 10, 3),
     "windows": Suite(windows.measure, 100_000, 3),
     "forest": Suite(forest.measure, 6_000, 2),
     "scale": Suite(scale.measure, 200_000, 3),
+    "flights": Suite(flights.measure, 18_000, 1),
+    "cards": Suite(cards.measure, 20_000, 2),
+    "features": Suite(features.measure, 50_000, 3),
+    "labels": Suite(labels.measure, 200_000, 1),
+    "growth": Suite(growth.measure, 200_000, 2),
 }
 TABLES: Mapping[str, Callable[[], int]] = {
     "drift": drift.main,

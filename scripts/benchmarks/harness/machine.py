@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from scripts.benchmarks.peers.environments import PEERS
 from scripts.tools.fresh import REPOSITORY
 
@@ -25,8 +23,8 @@ def circumstances() -> dict[str, Any]:
         "clean": not _git("status", "--porcelain"),
         "machine": {
             "cpu": _processor(),
-            "cores": psutil.cpu_count(),
-            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "cores": os.cpu_count(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
             "load": [round(load, 2) for load in os.getloadavg()],
         },
         "versions": {"python": platform.python_version(), "kafka": _kafka_version(), **_packages()},

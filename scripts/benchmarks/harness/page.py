@@ -52,8 +52,9 @@ def _circumstances(document: Document) -> str:
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     peers = "; ".join(", ".join(requirements) for requirements in of["peers"].values())
     changed = "" if of["clean"] else ", with uncommitted changes"
+    load, minutes = machine["load"][0], of["seconds"] / 60
     return (
         f"Measured on {of['time'][:10]} at commit {of['commit']}{changed}: {machine['cores']} cores "
-        f"({machine['cpu']}), {machine['memory_gb']:g} GB, a load of {machine['load'][0]:g} at the end of the "
-        f"run, which took {of['seconds'] / 60:.0f} minutes. {named}. The peers: {peers}.\n"
+        f"({machine['cpu']}), {machine['memory_gb']:g} GB, a load of {load:g} at the end of the "
+        f"run, which took {minutes:.0f} minutes. {named}. The peers: {peers}.\n"
     )

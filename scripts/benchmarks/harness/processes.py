@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +55,19 @@ def rate(program: psutil.Popen, position: Callable[[], int], count: int, warm: f
     return Rate(events / cpu, events / (time.monotonic() - began))
 
 
+def segment_costs(
+    program: psutil.Popen, position: Callable[[], int], segments: Iterable[tuple[int, int]]
+) -> list[float]:
+    """Return the CPU time per event (us) in each segment (start, end) of the events, which are in order."""
+    costs = []
+    for start, end in segments:
+        wait_for(program, lambda start=start: position() >= start)
+        first, spent = position(), cpu_seconds(program)
+        wait_for(program, lambda end=end: position() >= end)
+        costs.append((cpu_seconds(program) - spent) / (position() - first) * 1e6)
+    return costs
+
+
 def wait_for(program: psutil.Popen, condition: Callable[[], bool], poll: float = _POLL) -> None:
     """Wait until the condition holds; raise `SystemExit` if the program exits or takes too long."""
     deadline = time.monotonic() + PATIENCE
@@ -68,12 +81,17 @@ def wait_for(program: psutil.Popen, condition: Callable[[], bool], poll: float =
 
 def cpu_seconds(program: psutil.Process) -> float:
     """Return the CPU seconds that the program and its living children have used."""
-    total = 0.0
+    return sum(cpu_by_process(program).values())
+
+
+def cpu_by_process(program: psutil.Process) -> dict[int, float]:
+    """Return the CPU seconds of the program and of each living descendant, by process id."""
+    seconds = {}
     for process in tree(program):
         with suppress(psutil.Error):
             times = process.cpu_times()
-            total += times.user + times.system
-    return total
+            seconds[process.pid] = times.user + times.system
+    return seconds
 
 
 def memory(process: psutil.Process) -> float:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.table import Table
 
 from flows.core.features.batch import Assembler, EntityKey, Question, Row, Splitter, Update
 from flows.core.features.entity import EntityFeatures
@@ -25,9 +24,12 @@ from flows.core.stream.broker import Record
 from flows.core.stream.decode import Decoder
 from flows.core.stream.fields import Flag, Number, Text, Time
 from flows.core.stream.times import iso
+from flows.runtime.runner import tune_garbage_collection
+from scripts.benchmarks.harness.figures import CPU, Figure
 from scripts.benchmarks.parts.by_hand import DAY, LATENESS, ByHand, Windows
 
 BATCH = 1000
+BY_HAND = "loop by hand"
 TOUCHED = 10_000  # entities whose events are measured, at each size
 START = 1_522_540_800_000  # 2018-04-01
 CUSTOMERS, TERMINALS, A_DAY = 5_000, 10_000, 9_600  # as in the Handbook
@@ -59,17 +61,19 @@ FIELDS = {
 }
 
 
-def transactions(count: int, seed: int = 1) -> Iterator[Record]:
-    """Yield transactions as in the Handbook; 1 % of them are up to an hour late."""
-    rng = random.Random(seed)  # noqa: S311  made-up data
+def transactions(
+    count: int, customers: int = CUSTOMERS, terminals: int = TERMINALS, a_day: int = A_DAY
+) -> Iterator[Record]:
+    """Yield transactions as in the Handbook, `a_day` each day; 1 % of them are up to an hour late."""
+    rng = random.Random(1)  # noqa: S311  made-up data
     for number in range(count):
-        now = START + number * DAY // A_DAY
+        now = START + number * DAY // a_day
         at = now - rng.randrange(3_600_000) if rng.random() < 0.01 else now
         payload = {
             "transaction_id": f"tx{number}",
             "at": iso(at),
-            "customer_id": f"c{rng.randrange(CUSTOMERS)}",
-            "terminal_id": f"t{rng.randrange(TERMINALS)}",
+            "customer_id": f"c{rng.randrange(customers)}",
+            "terminal_id": f"t{rng.randrange(terminals)}",
             "amount": round(rng.uniform(0, 200), 2),
             "fraud": rng.random() < 0.01,
         }
@@ -102,8 +106,19 @@ class Engine:
         return features
 
 
-def speed(warm: int, events: int, runs: int) -> Table:
-    """Return the events/s of CPU time of the loop and of the engine, for 12 windows on 2 entities.
+def measure(events: int, runs: int) -> Iterator[Figure]:
+    """Yield the figures of the engine alone and of the online stores."""
+    from scripts.benchmarks.parts import online  # not above: importing Feast takes seconds
+
+    yield from growth([10_000, 100_000, 1_000_000])  # first: memory freed before would distort it
+    tune_garbage_collection()  # as the flows do
+    yield speed(warm=360_000, events=events, runs=runs)
+    yield from online.writes()
+    yield from online.freshness(events=100)
+
+
+def speed(warm: int, events: int, runs: int) -> Figure:
+    """Return the events/s of CPU time of the engine and of the loop, for 12 windows on 2 entities.
 
     They take turns, and their vectors and rows must be equal.
     """
@@ -116,14 +131,11 @@ def speed(warm: int, events: int, runs: int) -> Table:
             measured.append(rate)
             values.append(_all_values(*results))
         _assert_equal(*values)
-    by_hand, engine = statistics.median(rates[ByHand]), statistics.median(rates[Engine])
-    table = Table("12 windows, 2 entities", "by hand", "engine", "ratio")
-    table.add_row("events/s", f"{by_hand:,.0f}", f"{engine:,.0f}", f"{engine / by_hand:.2f}")
-    return table
+    return Figure("12 windows on 2 entities, engine alone", BY_HAND, CPU, rates[Engine], rates[ByHand])
 
 
-def growth(sizes: Sequence[int]) -> Table:
-    """Return the CPU time per event and the memory per entity for each number of entities.
+def growth(sizes: Sequence[int]) -> Iterator[Figure]:
+    """Yield the CPU time per event and the memory per entity for each number of entities.
 
     At all sizes each entity has 2 records within 12 hours of event time, and each of the 10,000 measured
     events has an entity of its own. The sizes take turns, so that other load on the machine affects all of
@@ -133,18 +145,27 @@ def growth(sizes: Sequence[int]) -> Table:
     for turn in range(TOUCHED // BATCH):
         for size in measured:
             size.measure(turn)
-    memory = "live bytes/entity", "snapshot bytes/entity", "ratio"
-    table = Table("entities", "by hand, us/event", "ratio", "engine, us/event", "ratio", *memory)
-    first = measured[0]
+    unit = "us of CPU time an event"
     for size in measured:
-        by_hand, engine = map(statistics.median, (size.by_hand, size.engine))
-        ratios = by_hand / statistics.median(first.by_hand), engine / statistics.median(first.engine)
-        costs = f"{by_hand:.1f}", f"{ratios[0]:.2f}", f"{engine:.1f}", f"{ratios[1]:.2f}"
-        stored = size.snapshot_bytes()
-        table.add_row(
-            f"{len(size):,}", *costs, f"{size.live:,.0f}", f"{stored:,.0f}", f"{size.live / stored:.1f}"
+        yield Figure(f"6 windows, {len(size):,} entities", BY_HAND, unit, size.engine, size.by_hand, False)
+    few = measured[0]
+    for size in measured[1:]:
+        grown = f"{len(size):,} entities, "
+        for name, ours, before in (
+            ("engine", size.engine, few.engine),
+            (BY_HAND, size.by_hand, few.by_hand),
+        ):
+            yield Figure(grown + name, f"{len(few):,} entities", unit, ours, before, False)
+    for size in measured:
+        stored = [size.snapshot_bytes()]
+        yield Figure(
+            f"an entity in memory, {len(size):,} entities",
+            "its snapshot",
+            "bytes",
+            [size.live],
+            stored,
+            False,
         )
-    return table
 
 
 class _Size:

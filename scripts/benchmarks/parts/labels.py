@@ -7,18 +7,18 @@ card transaction. Each case runs in its own process, so that its memory can be m
 import pickle
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from typing import Any, NamedTuple
-
-from rich.table import Table
 
 from flows.core.evaluation.label_join import Label, LabelJoin, Pending
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Record
+from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.parts.features import resident
 
 START = 1_356_998_400_000  # 2013-01-01
+UNITS = {"snapshot": "bytes", "keep": "us", "join": "us"}
 RECORD = Record("labels", 0, 0, START, None, b"", ())
 
 
@@ -44,23 +44,22 @@ def _card(rng: random.Random) -> list[Any]:
 SHAPES: dict[str, Callable[[random.Random], list[Any]]] = {"flight": _flight, "card": _card}
 
 
-def table(pending: int) -> Table:
-    """Return a table with a row for each shape, measured with `pending` predictions."""
-    columns = ("memory, bytes", "as objects", "ratio", "snapshot, bytes", "to keep, us", "to join, us")
-    shown = Table(f"{pending:,} pending", *columns)
+def measure(events: int, runs: int) -> Iterator[Figure]:
+    """Yield the figures of each shape with `events` pending predictions, over `runs` rounds."""
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for shape in SHAPES:
-            cost = pool.apply(measure, (shape, pending))
-            plain = pool.apply(plain_memory, (shape, pending // 10))
-            ratio = f"{cost.memory / plain:.2f}"
-            times = f"{cost.keep:.1f}", f"{cost.join:.1f}"
-            shown.add_row(
-                shape, f"{cost.memory:,.0f}", f"{plain:,.0f}", ratio, f"{cost.snapshot:,.0f}", *times
+            costs = [pool.apply(cost, (shape, events)) for _ in range(runs)]
+            plain = [pool.apply(plain_memory, (shape, events // 10)) for _ in range(runs)]
+            name = f"pending {shape}"
+            yield Figure(
+                f"{name}, memory", "plain objects", "bytes", [each.memory for each in costs], plain, False
             )
-    return shown
+            for what in ("snapshot", "keep", "join"):
+                values = [getattr(each, what) for each in costs]
+                yield Figure(f"{name}, {what}", "", UNITS[what], values, higher_is_better=False)
 
 
-def measure(shape: str, count: int) -> Cost:
+def cost(shape: str, count: int) -> Cost:
     """Measure the label join with `count` pending predictions."""
     rng, join, before = random.Random(1), LabelJoin(10**12, count), resident()  # noqa: S311  made-up data
     keeping = 0.0

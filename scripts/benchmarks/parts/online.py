@@ -14,7 +14,6 @@ import pandas
 from feast import FeatureStore
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
-from rich.table import Table
 
 from flows.adapters.feast.online import OnlineStore
 from flows.adapters.feast.repo import apply, open_store
@@ -22,26 +21,26 @@ from flows.core.features.batch import Row
 from flows.core.stream.broker import Outgoing
 from flows.core.stream.times import iso
 from flows.runtime.engine import Engine
+from scripts.benchmarks.harness.figures import Figure
 from scripts.tools.fresh import REPOSITORY, fresh_project
 
-DIRECTORY = REPOSITORY / ".driftline" / "bench"
+DIRECTORY = REPOSITORY / ".driftline" / "bench" / "online"
 VIEW = "origin_departures"
+DIRECT = "write and read in one process"
 PUSHED = 20  # calls of Feast's push with one row each
 BATCHES, BATCH = 5, 1000  # calls, and the rows of each, as materialize writes them
 
 
-def writes() -> Table:
-    """Return the rows/s of distinct keys into SQLite and Redis, by Feast's push and by ours."""
+def writes() -> Iterator[Figure]:
+    """Yield the rows/s of distinct keys into SQLite and Redis, against Feast's push."""
     running = fresh_project(DIRECTORY)
-    table = Table("online store", "push of 1 row (rows/s)", "push of 1,000", "ours of 1,000", "ratio to each")
     with redis_server() as address:
         os.environ["DRIFTLINE_REDIS"] = address
         for name, yaml in (("SQLite", "feature_store.yaml"), ("Redis", "feature_store.redis.yaml")):
             apply(running.project.feature_repo, yaml)
             single, batch, ours = _rates(running, yaml)
-            ratios = f"{ours / single:.0f}, {ours / batch:.1f}"
-            table.add_row(name, f"{single:,.0f}", f"{batch:,.0f}", f"{ours:,.0f}", ratios)
-    return table
+            yield Figure(f"rows into {name}", "Feast's push of 1 row", "rows/s", [ours], [single])
+            yield Figure(f"rows into {name}", f"Feast's push of {BATCH:,} rows", "rows/s", [ours], [batch])
 
 
 def _rates(running: Engine, yaml: str) -> tuple[float, float, float]:
@@ -100,8 +99,8 @@ def _answers(port: int) -> bool:
         return False
 
 
-def freshness(events: int, pause: float = 0.1) -> Table:
-    """Return the seconds from publishing a departure until the row of its origin is readable.
+def freshness(events: int, pause: float = 0.1) -> Iterator[Figure]:
+    """Yield the seconds from publishing a departure until the row of its origin is readable.
 
     The record passes the predict and materialize flows. The baseline writes and reads one row directly.
     """
@@ -118,6 +117,14 @@ def freshness(events: int, pause: float = 0.1) -> Table:
         for process in flows:
             process.terminate()
             process.wait()
+    base = _write_and_read(running)
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        value = taken[round(share * (len(taken) - 1))]
+        yield Figure(f"from an event to its readable row, {name}", DIRECT, "s", [value], [base], False)
+
+
+def _write_and_read(running: Engine) -> float:
+    """Return the seconds in which one process writes a row and reads it."""
     store = running.stores.feature_store()
     online = OnlineStore(store, running.state.plan())
     values = [None for a in next(v for v in running.state.plan().views if v.name == VIEW).aggregates]
@@ -126,12 +133,7 @@ def freshness(events: int, pause: float = 0.1) -> Table:
         online.write([Row(VIEW, f"direct{number}", time.time_ns() // 1_000_000, values)])
         _counts(store, [f"direct{number}"])
 
-    base = _seconds(write_and_read, 20)
-    table = Table("freshness", "seconds", "write and read in one process (s)", "ratio")
-    for name, share in (("p50", 0.5), ("p99", 0.99)):
-        value = taken[round(share * (len(taken) - 1))]
-        table.add_row(name, f"{value:.3f}", f"{base:.4f}", f"{value / base:.0f}")
-    return table
+    return _seconds(write_and_read, 20)
 
 
 def _measure(running: Engine, events: int, pause: float) -> list[float]:
