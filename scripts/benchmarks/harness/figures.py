@@ -1,7 +1,7 @@
 """The figures of a run, stored with the machine, the versions and the commit as one JSON document."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Figure:
     baseline: str
     unit: str
     ours: Sequence[float]
-    theirs: Sequence[float] = ()
+    theirs: Sequence[float] = field(default_factory=list)
     higher_is_better: bool = True
 
     @property
