@@ -35,6 +35,7 @@ from rich.console import Console
 
 from scripts.benchmarks.harness import page, report, targets
 from scripts.benchmarks.harness.figures import Figure, load, save
+from scripts.benchmarks.harness.machine import circumstances
 from scripts.benchmarks.harness.ten_numbers import BENCH
 from scripts.benchmarks.parts import drift, features, generated, labels, outliers
 from scripts.benchmarks.suites import (
@@ -102,7 +103,7 @@ def run(name: str, options: argparse.Namespace) -> None:
     """Run one benchmark, print its figures and store them."""
     suite, began = SUITES[name], time.monotonic()
     figures = list(suite.measure(options.events or suite.events, options.runs or suite.runs))
-    save({name: figures}, _file(name), time.monotonic() - began)
+    save(circumstances(time.monotonic() - began), {name: figures}, _file(name))
     console.print(report.table(name, figures))
     console.print(f"stored in {_file(name)}", highlight=False)
 
@@ -113,7 +114,7 @@ def run_all() -> None:
     for name in SUITES:
         subprocess.run([sys.executable, "-m", "scripts.benchmarks.bench", name], check=True)
     benchmarks = {name: load(_file(name)).benchmarks[name] for name in SUITES}
-    document = save(benchmarks, _file("all"), time.monotonic() - began)
+    document = save(circumstances(time.monotonic() - began), benchmarks, _file("all"))
     console.print(targets.table(document.figures()))
     console.print(f"stored in {_file('all')}", highlight=False)
 

@@ -1,14 +1,12 @@
 """The figures of a run, stored with the machine, the versions and the commit as one JSON document."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import orjson
-
-from scripts.benchmarks.harness.machine import circumstances
 
 SCHEMA = "driftline-bench/1"
 CPU, WALL = "events/s of CPU time", "events/s"
@@ -34,7 +32,7 @@ class Figure:
     baseline: str
     unit: str
     ours: Sequence[float]
-    theirs: Sequence[float] = ()
+    theirs: Sequence[float] = field(default_factory=list)
     higher_is_better: bool = True
 
     @property
@@ -72,12 +70,13 @@ class Document(NamedTuple):
         return {figure.key: figure for figures in self.benchmarks.values() for figure in figures}
 
 
-def save(benchmarks: Mapping[str, Iterable[Figure]], file: Path, seconds: float) -> Document:
-    """Write the figures of a run that took `seconds`; return what `load` returns."""
-    found = circumstances() | {"seconds": round(seconds)}
+def save(
+    circumstances: Mapping[str, Any], benchmarks: Mapping[str, Iterable[Figure]], file: Path
+) -> Document:
+    """Write the figures of a run; return what `load` returns."""
     rows = {name: [_row(figure) for figure in figures] for name, figures in benchmarks.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
-    document = {"schema": SCHEMA, "circumstances": found, "benchmarks": rows}
+    document = {"schema": SCHEMA, "circumstances": circumstances, "benchmarks": rows}
     file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
     return load(file)
 

@@ -15,9 +15,10 @@ from scripts.tools.fresh import REPOSITORY
 PACKAGES = ("bytewax", "confluent-kafka", "river", "orjson", "msgspec", "numpy")
 
 
-def circumstances() -> dict[str, Any]:
-    """Return the circumstances of a run, ready for JSON."""
+def circumstances(seconds: float) -> dict[str, Any]:
+    """Return the circumstances of a run that took `seconds`, ready for JSON."""
     return {
+        "seconds": round(seconds),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "clean": not _git("status", "--porcelain"),

@@ -110,7 +110,7 @@ def measure(events: int, runs: int) -> Iterator[Figure]:
     """Yield the figures of the engine alone and of the online stores."""
     from scripts.benchmarks.parts import online  # not above: importing Feast takes seconds
 
-    yield from growth([10_000, 100_000, 1_000_000])  # first: memory freed before would distort it
+    yield from growth([10_000, 100_000])  # first: memory freed before would distort it
     tune_garbage_collection()  # as the flows do
     yield speed(warm=360_000, events=events, runs=runs)
     yield from online.writes()

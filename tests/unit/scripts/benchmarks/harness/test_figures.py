@@ -9,6 +9,7 @@ from scripts.benchmarks.harness import figures
 from scripts.benchmarks.harness.figures import CPU, Figure, Key, load, save
 
 PREDICT = Figure("predict", "bare loop", CPU, [10.0, 30.0, 20.0], [40.0, 40.0, 40.0])
+MACHINE = {"machine": {"cores": 2}, "seconds": 61}
 AT_REST = Figure("at rest", "", "MB", [400.0], higher_is_better=False)
 
 
@@ -22,15 +23,15 @@ def test_the_result_is_the_median_of_the_ratios_of_the_rounds():
 
 def test_what_is_stored_is_read_again(tmp_path):
     file = tmp_path / "results.json"
-    written = save({"peers": [PREDICT], "at-rest": [AT_REST]}, file, seconds=61.4)
+    written = save(MACHINE, {"peers": [PREDICT], "at-rest": [AT_REST]}, file)
     assert load(file) == written
     assert written.benchmarks == {"peers": [PREDICT], "at-rest": [AT_REST]}
     assert written.figures() == {PREDICT.key: PREDICT, Key("at rest", "", "MB"): AT_REST}
-    assert written.circumstances["seconds"] == 61
+    assert written.circumstances == MACHINE
 
 
 def test_a_stored_figure_has_its_result_for_other_readers(tmp_path):
-    save({"peers": [PREDICT]}, tmp_path / "results.json", seconds=1)
+    save(MACHINE, {"peers": [PREDICT]}, tmp_path / "results.json")
     [row] = orjson.loads((tmp_path / "results.json").read_bytes())["benchmarks"]["peers"]
     assert row["result"] == 0.5
 
