@@ -1,4 +1,4 @@
-"""Window functions that follow the window's two ends: extremes, distinct values and quantiles.
+"""Window functions that follow the window's two ends: distinct values and quantiles.
 
 A follower gets the window's current positions, adds the records that entered since the last call and removes
 those that left. When the window moves backwards, or a record is inserted into it, the follower starts over.
@@ -6,10 +6,9 @@ Positions count from the first record ever kept; `base` is the position of the o
 """
 
 from abc import ABC, abstractmethod
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from math import ceil
-from operator import ge, le
 from typing import Any
 
 from sortedcontainers import SortedList
@@ -53,49 +52,6 @@ class Follower(ABC):
 
     @abstractmethod
     def _clear(self) -> None: ...
-
-
-class _Maximum(Follower):
-    """The largest value: a queue of candidates' positions, each value smaller than the one before."""
-
-    __slots__ = ("candidates",)
-    beaten: Callable[[Any, Any], bool] = staticmethod(le)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.candidates: deque[int] = deque()
-
-    def read(self, function: str, values: Sequence[Any], base: int, own: int | None) -> Any:
-        first = self.candidates[0]
-        if first != own:
-            return values[first - base]
-        return self.best([values[p - base] for p in range(self.start, self.stop) if p != own])
-
-    def best(self, values: Sequence[Any]) -> Any:
-        return max(values)
-
-    def _enter(self, position: int, value: Any, values: Sequence[Any], base: int) -> None:
-        candidates, beaten = self.candidates, self.beaten
-        while candidates and beaten(values[candidates[-1] - base], value):
-            candidates.pop()
-        candidates.append(position)
-
-    def _leave(self, position: int, value: Any) -> None:
-        if self.candidates[0] == position:
-            self.candidates.popleft()
-
-    def _clear(self) -> None:
-        self.candidates.clear()
-
-
-class _Minimum(_Maximum):
-    """The smallest value: the queue of `_Maximum`, reversed."""
-
-    __slots__ = ()
-    beaten = staticmethod(ge)
-
-    def best(self, values: Sequence[Any]) -> Any:
-        return min(values)
 
 
 class _Distinct(Follower):
@@ -164,13 +120,11 @@ def rank(share: float, count: int) -> int:
 
 
 _KINDS: dict[str, type[Follower]] = {
-    "max": _Maximum,
-    "min": _Minimum,
     "count_distinct": _Distinct,
     "quantile": _Ordered,
 }
 
 
 def follower(kind: str) -> Follower:
-    """Return a new follower of a kind: max, min, count_distinct or quantile."""
+    """Return a new follower of a kind: count_distinct or quantile."""
     return _KINDS[kind]()

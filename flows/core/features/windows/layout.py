@@ -8,9 +8,7 @@ from typing import Any, Protocol
 from flows.core.features.plan import NUMERIC, Aggregate, View, quantile
 from flows.core.features.windows import exact
 from flows.core.features.windows.followers import Follower
-from flows.core.features.windows.methods import Feature, Needs, Sum
-
-_FOLLOWED = ("min", "max", "count_distinct")
+from flows.core.features.windows.methods import Extreme, Feature, Needs, Sum
 
 
 class Records(Protocol):
@@ -35,11 +33,14 @@ class Layout:
         self.reach = view.delay + view.longest  # how long (ms) a record may be in a window
         self.kept: list[tuple[int, bool]] = []  # columns whose values are kept, and whether they are numbers
         self.sums: list[Sum] = []
+        self.extremes: list[Extreme] = []
         self.followers: list[tuple[str, int, int]] = []  # kind, window, and index in `kept`
         self._view = view
         features = [self._feature(aggregate) for aggregate in view.aggregates]
         columns = [column for column, _ in self.kept]
-        self.needs = Needs(features, self.sums, columns, view.delay, self.reach, view.excludes_own)
+        self.needs = Needs(
+            features, self.sums, columns, self.extremes, view.delay, self.reach, view.excludes_own
+        )
         # columns whose values are not kept; a snapshot derives them from the sums
         self.only_summed = [
             n for n, (column, power) in enumerate(self.sums) if power == 1 and column not in columns
@@ -52,6 +53,9 @@ class Layout:
         if function in ("sum", "mean"):
             column = self._view.columns.index(aggregate.column)
             return Feature(window, function, _index(self.sums, Sum(column, 1)))
+        if function in ("max", "min"):
+            kept = _index(self.kept, (self._view.columns.index(aggregate.column), True))
+            return Feature(window, "extreme", _index(self.extremes, Extreme(function, kept)))
         return Feature(window, self._reader(aggregate))
 
     def _reader(self, aggregate: Aggregate) -> Read:
@@ -66,7 +70,7 @@ class Layout:
         if function in ("first", "last"):
             read = (_first if function == "first" else _last)(kept)
             return read if aggregate.dtype == "string" else _as_number(read)
-        kind = function if function in _FOLLOWED else "quantile"
+        kind = "quantile" if quantile(function) else function
         return _followed(function, _index(self.followers, (kind, aggregate.window, kept)), kept)
 
 

@@ -6,7 +6,7 @@ it. See `flows.core.generated_code` for why they are generated.
 
 >>> sums = [Sum(column=0, power=1)]
 >>> features = [Feature(3_600_000, "count"), Feature(3_600_000, "mean", 0)]
->>> needs = Needs(features, sums, kept=[], delay=0, reach=3_600_000, excludes_own=False)
+>>> needs = Needs(features, sums, kept=[], extremes=[], delay=0, reach=3_600_000, excludes_own=False)
 >>> print("\n".join(_ask(needs, lateness=10_000)))
 def ask(self, time, own_id=None):
     if time > self.newest:
@@ -28,7 +28,7 @@ def ask(self, time, own_id=None):
     return [a0, a1]
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -39,8 +39,9 @@ from flows.core.generated_code import compile_functions
 class Feature(NamedTuple):
     """How to read one feature in a window of `window` ms.
 
-    `read` is "count"; or "sum" or "mean", of the sums number `which`; or a function of the state, the
-    window's two positions, the position of the own record (-1: not in the window) and the time asked for.
+    `read` is "count"; or "sum" or "mean", of the sums number `which`; or "extreme", of the extremes number
+    `which`; or a function of the state, the window's two positions, the position of the own record (-1: not
+    in the window) and the time asked for.
     """
 
     window: int
@@ -55,6 +56,13 @@ class Sum(NamedTuple):
     power: int
 
 
+class Extreme(NamedTuple):
+    """The largest or smallest value ("max" or "min") of the kept column number `kept`."""
+
+    kind: str
+    kept: int
+
+
 class Needs(NamedTuple):
     """What the generated methods of a view need.
 
@@ -65,6 +73,7 @@ class Needs(NamedTuple):
     features: Sequence[Feature]
     sums: Sequence[Sum]
     kept: Sequence[int]
+    extremes: Sequence[Extreme]
     delay: int
     reach: int
     excludes_own: bool
@@ -75,7 +84,12 @@ def methods(needs: Needs, lateness: int, title: str) -> dict[str, Callable[..., 
 
     `title` names the view in tracebacks.
     """
-    names: dict[str, Any] = {"bisect_right": bisect_right, "ONE": exact.ONE, "UNIT": float(exact.UNIT)}
+    names: dict[str, Any] = {
+        "bisect_left": bisect_left,
+        "bisect_right": bisect_right,
+        "ONE": exact.ONE,
+        "UNIT": float(exact.UNIT),
+    }
     names |= {f"read{n}": feature.read for n, feature in enumerate(needs.features) if callable(feature.read)}
     source = "\n".join([*_add(needs, lateness), *_ask(needs, lateness)])
     return compile_functions(source, title, names)
@@ -128,16 +142,23 @@ def _ask(needs: Needs, lateness: int) -> Iterator[str]:
     yield "        stop = bisect_right(times, end)"
     yield from _unpacked("sums", len(needs.sums))
     if needs.excludes_own:
-        yield "    own = -1 if own_id is None else self.position(own_id, stop)"
-    for window in sorted({feature.window for feature in needs.features}, reverse=True):
+        yield "    own = self.position(own_id, stop) if own_id in self.seen else -1"
+    if needs.extremes:
+        yield from _unpacked("kept", len(needs.kept))
+    longest, *shorter = sorted({feature.window for feature in needs.features}, reverse=True)
+    yield f"    start = bisect_right(times, end - {longest}, start, stop)"
+    for which, (_, kept) in enumerate(needs.extremes):
+        yield f"    best{which} = self.extremes[{which}].candidates(kept{kept}, start, stop)"
+    yield from (f"    {line}" for line in _window(needs, longest))
+    for window in shorter:
+        yield f"    start = bisect_right(times, end - {window}, start, stop)"
         yield from (f"    {line}" for line in _window(needs, window))
     yield f"    return [{', '.join(f'a{number}' for number in range(len(needs.features)))}]"
 
 
 def _window(needs: Needs, window: int) -> Iterator[str]:
     inside = [(n, feature) for n, feature in enumerate(needs.features) if feature.window == window]
-    sums = sorted({feature.which for _, feature in inside} - {-1})
-    yield f"start = bisect_right(times, end - {window}, start, stop)"
+    sums = sorted({feature.which for _, feature in inside if feature.read in ("sum", "mean")})
     yield "count = stop - start"
     for which in sums:
         yield f"units{which} = sums{which}[stop] - sums{which}[start]"
@@ -150,7 +171,20 @@ def _window(needs: Needs, window: int) -> Iterator[str]:
             yield f"    units{which} -= sums{which}[own + 1] - sums{which}[own]"
     own = "own" if needs.excludes_own else "-1"
     for number, feature in inside:
-        yield f"a{number} = {_expression(number, feature, own)}"
+        if feature.read == "extreme":
+            yield from _extreme(number, feature.which, needs)
+        else:
+            yield f"a{number} = {_expression(number, feature, own)}"
+
+
+def _extreme(number: int, which: int, needs: Needs) -> Iterator[str]:
+    """Yield the source that reads a column's extreme from its candidates."""
+    kind, kept = needs.extremes[which]
+    yield f"first = best{which}[bisect_left(best{which}, start)] if count else -1"
+    yield f"a{number} = kept{kept}[first] if count else None"
+    if needs.excludes_own:
+        yield "if count and first == own:"
+        yield f"    a{number} = {kind}(kept{kept}[start:own] + kept{kept}[own + 1:stop])"
 
 
 def _expression(number: int, feature: Feature, own: str) -> str:

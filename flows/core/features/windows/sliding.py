@@ -5,8 +5,9 @@ and questions may be about the past. As long as the records of that time are kep
 recomputation.
 
 The records are sorted by time, so a window is two positions. Cumulative sums are kept with the records: the
-sum over a window is the difference of two of them, and nothing moves when a window does. Extremes, distinct
-values and quantiles follow the positions (see `followers`).
+sum over a window is the difference of two of them, and nothing moves when a window does. Extremes are read
+from the records that no later one beats (see `extremes`). Distinct values and quantiles follow the positions
+(see `followers`).
 """
 
 from array import array
@@ -21,6 +22,7 @@ import orjson
 
 from flows.core.features.plan import View
 from flows.core.features.windows import exact
+from flows.core.features.windows.extremes import Extremes
 from flows.core.features.windows.followers import Follower, follower
 from flows.core.features.windows.layout import Layout
 from flows.core.features.windows.methods import methods
@@ -43,6 +45,7 @@ class WindowState:
 
     __slots__ = (
         "base",
+        "extremes",
         "followers",
         "ids",
         "kept",
@@ -63,6 +66,7 @@ class WindowState:
         # tuples, because the empty one is shared: the memory of a cold entity is that of its objects
         self.kept: tuple[Any, ...] = tuple([array("d") if numeric else [] for _, numeric in layout.kept])
         self.sums = tuple([[0] for _ in layout.sums])  # in units; before each record and after the last
+        self.extremes: tuple[Extremes, ...] = tuple([Extremes(kind) for kind, _ in layout.extremes])
         self.followers: tuple[Follower, ...] = tuple([follower(kind) for kind, _, _ in layout.followers])
         # in the order of `times`, only if a question must find its own record
         self.ids: list[str] = [] if layout.excludes_own else _NO_IDS
@@ -156,6 +160,8 @@ class WindowState:
         for column in (*self.kept, *self.sums):
             del column[:expired]
         self.base += expired
+        for extremes in self.extremes:
+            extremes.drop(expired)
         for follows in self.followers:
             if follows.start < self.base:
                 follows.forget()
@@ -171,6 +177,8 @@ class WindowState:
             kept.insert(index, values[column])
         if self._layout.excludes_own:
             self.ids.insert(index, record_id)
+        for extremes in self.extremes:
+            extremes.insert(index)
         for follows in self.followers:
             if index + self.base < follows.stop:
                 follows.forget()
