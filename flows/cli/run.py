@@ -29,6 +29,14 @@ ProcessesOption = Annotated[
     ),
 ]
 
+TogetherOption = Annotated[
+    bool,
+    typer.Option(
+        "--together",
+        help="Run the flows as threads of one process, for small machines: less memory, on one core.",
+    ),
+]
+
 
 @commands.command(epilog=examples("driftline apply", "driftline apply --pipeline flight_delays"))
 def apply(pipeline: PipelineOption = "") -> None:
@@ -104,6 +112,7 @@ def _report(running: "Engine", plan: "FeaturePlan", made: "Made") -> None:
 def run(
     flows: FlowsArgument = None,
     processes: ProcessesOption = 1,
+    together: TogetherOption = False,
     pipeline: PipelineOption = "",
 ) -> None:
     """Run the flows until Ctrl-C, each in its own process.
@@ -115,14 +124,19 @@ def run(
     from flows.runtime.runner import FLOWS, prepare
     from flows.runtime.supervisor import Supervisor
 
-    chosen = dict.fromkeys(_known(flows or FLOWS, FLOWS), 1)
+    chosen = list(dict.fromkeys(_known(flows or FLOWS, FLOWS)))
     running = load_engine(pipeline)
+    if together and processes > 1:
+        raise ConfigError(f"--together is one process, got --processes {processes}; leave one of them out")
     _check_processes(running, processes)
-    if "predict" in chosen:
-        chosen["predict"] = processes
     prepare(running, chosen)
-    _check_apart(running.pipeline.name, list(chosen))
-    supervisor = Supervisor(chosen, running.pipeline.name, lambda line: err.print(line, highlight=False))
+    _check_apart(running.pipeline.name, chosen)
+    jobs: dict[tuple[str, ...], int] = {(flow,): 1 for flow in chosen}
+    if "predict" in chosen:
+        jobs["predict",] = processes
+    if together:
+        jobs = {tuple(chosen): 1}
+    supervisor = Supervisor(jobs, running.pipeline.name, lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     raise typer.Exit(supervisor.run())

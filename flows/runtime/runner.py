@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -34,12 +35,14 @@ from flows.pipeline import Pipeline
 from flows.runtime import broker_url
 from flows.runtime.engine import Engine, drain_on_signals, load_engine
 from flows.runtime.locks import alone, one_of, runs_here
+from flows.runtime.telemetry import Telemetry
 from flows.runtime.topics import check_slots
 
 FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
 DUMP_STACKS = signal.SIGQUIT  # makes a flow write the stack of each of its threads to standard error
 BACKGROUND = ("materialize", "retrain")  # run at low priority, so that predictions are not delayed
 
+GRACE = 30.0  # seconds that a flow gets to drain
 _PORTS = 10  # between the HTTP ports of two processes of one flow
 
 EXIT_FAULT = 1  # the flow crashed; a restart may help
@@ -56,7 +59,7 @@ class ProcessPlace(NamedTuple):
     addresses: tuple[str, ...] = ()
 
     def name_of(self, flow: str) -> str:
-        """Return the name of the process.
+        """Return the name of the process that runs a flow, or several: "predict+learn".
 
         >>> ProcessPlace().name_of("predict")
         'predict'
@@ -69,25 +72,47 @@ class ProcessPlace(NamedTuple):
 SINGLE = ProcessPlace()
 
 
-def run(flow: str, place: ProcessPlace, pipeline: str) -> int:
-    """Run `flow` until it has drained, and return its exit code.
+def run(flows: Sequence[str], place: ProcessPlace, pipeline: str) -> int:
+    """Run the flows until they have drained, and return the exit code of the process.
 
     Raises a `DriftlineError` if a person has to act.
     """
-    engine = load_engine(pipeline) if place.addresses else replace(load_engine(pipeline), idle=Idle(ALONE))
-    settings = engine.settings
-    state_dir.make(settings.state_dir)
+    engine = load_engine(pipeline)
+    state_dir.make(engine.settings.state_dir)
     drain_on_signals(engine.drain)
     check_topics(engine)
-    if flow in BACKGROUND:
+    if len(flows) > 1:
+        return _run_together(engine, flows)
+    if flows[0] in BACKGROUND:
         os.nice(10)  # before the import, which may take seconds
+    idle = engine.idle if place.addresses else Idle(ALONE)
+    return _run_one(replace(engine, idle=idle), flows[0], place)
+
+
+def _run_together(engine: Engine, flows: Sequence[str]) -> int:
+    """Run each flow in a thread; when one of them ends, drain the others.
+
+    Raises what a flow raised. Ends the process if the others do not drain: a restart is then the best help.
+    """
+    with ThreadPoolExecutor(len(flows)) as threads:
+        own = [replace(engine, telemetry=Telemetry(), idle=Idle(ALONE)) for _ in flows]
+        runs = [threads.submit(_run_one, each, flow) for each, flow in zip(own, flows, strict=True)]
+        wait(runs, return_when=FIRST_COMPLETED)
+        engine.drain.set()
+        if wait(runs, timeout=GRACE).not_done:
+            faulthandler.dump_traceback()
+            os._exit(EXIT_FAULT)
+    return max(run.result() for run in runs)
+
+
+def _run_one(engine: Engine, flow: str, place: ProcessPlace = SINGLE) -> int:
     module = importlib.import_module(f"flows.{flow}")
     metrics.PROCESS_INFO.labels(engine.pipeline.name, flow).set(1)
     tune_garbage_collection()
     with (
         _lock(engine, flow, place),
         sole_engine(engine, flow, place),
-        health_server(settings.http_host, _port(engine, flow, place), engine.io.waits_for),
+        health_server(engine.settings.http_host, _port(engine, flow, place), engine.io.waits_for),
     ):
         execute(engine, flow, module.build(engine), place)
     return EXIT_AGAIN if engine.telemetry.has_grown else 0
@@ -187,17 +212,17 @@ def check_topics(engine: Engine, topics: Sequence[str] = ()) -> None:
         broker.existing(topics or engine.pipeline.topics)
 
 
-def main(flow: str, place: ProcessPlace, pipeline: str = "") -> int:
-    """Run `flow`, by default of the pipeline that the settings name, and return the process's exit code.
+def main(flows: Sequence[str], place: ProcessPlace, pipeline: str = "") -> int:
+    """Run flows, by default of the pipeline that the settings name, and return the process's exit code.
 
     A mistake of the user is logged as one line, a crash with its stack trace.
     """
     faulthandler.register(DUMP_STACKS)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PrintableFormatter(f"%(asctime)s {flow}: %(message)s"))
+    handler.setFormatter(PrintableFormatter(f"%(asctime)s {'+'.join(flows)}: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
-        return run(flow, place, pipeline)
+        return run(flows, place, pipeline)
     except Exception as error:
         cause = _driftline_error(error)
         if cause is None:
@@ -240,4 +265,4 @@ def _arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     arguments = _arguments()
-    sys.exit(main(arguments.flow, ProcessPlace(arguments.process, tuple(arguments.addresses))))
+    sys.exit(main([arguments.flow], ProcessPlace(arguments.process, tuple(arguments.addresses))))

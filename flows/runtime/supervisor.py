@@ -1,7 +1,7 @@
 """Supervises the flows as processes: restarts a flow that crashed, and drains all of them at the end.
 
 A flow may be several processes, a Bytewax cluster on this machine. A crash of one loses the messages between
-them, so the others are killed and all resume from their stored state.
+them, so the others are killed and all resume from their stored state. A process may also run several flows.
 """
 
 import os
@@ -15,9 +15,8 @@ from multiprocessing.process import BaseProcess
 
 from flows.core.stream.drain import Drain
 from flows.host.children import Children
-from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, SINGLE, ProcessPlace, main
+from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, GRACE, SINGLE, ProcessPlace, main
 
-GRACE = 30.0  # seconds that a flow gets to drain
 _DUMPING = 1.0  # seconds that a flow gets to write its stacks
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is restarted
 _HEALTHY_AFTER = 60.0  # seconds of running after which the wait is reset
@@ -25,11 +24,15 @@ _HEALTHY_AFTER = 60.0  # seconds of running after which the wait is reset
 
 @dataclass
 class _Child:
-    flow: str
+    flows: tuple[str, ...]
     processes: list[BaseProcess] = field(default_factory=list)
     started: float = 0.0
     wait: float = _FIRST_WAIT
     restart_at: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.flows)
 
     def end(self) -> int | None:
         """Return the exit code of the flow if a process of it ended, `EXIT_MISTAKE` first.
@@ -51,9 +54,14 @@ class _Child:
 
 
 class Supervisor:
-    """Runs flows of a pipeline, each in the given number of processes; `say` gets a line for each event."""
+    """Runs flows of a pipeline; `say` gets a line for each event.
 
-    def __init__(self, flows: Mapping[str, int], pipeline: str, say: Callable[[str], None]) -> None:
+    `flows` maps the flows that one process runs to the number of such processes.
+    """
+
+    def __init__(
+        self, flows: Mapping[tuple[str, ...], int], pipeline: str, say: Callable[[str], None]
+    ) -> None:
         self._pipeline = pipeline
         self._say = say
         self._drain = Drain()
@@ -63,7 +71,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until `stop` is called; return 0, or the exit code of a flow that cannot start."""
-        self._children = [_Child(flow) for flow in self._flows]
+        self._children = [_Child(flows) for flows in self._flows]
         for child in self._children:
             self._start(child)
         while not self._drain.is_set():
@@ -80,13 +88,14 @@ class Supervisor:
         self._drain.set()
 
     def _start(self, child: _Child) -> None:
-        places = cluster(self._flows[child.flow])
-        child.processes = [self._open(child.flow, place) for place in places]
+        places = cluster(self._flows[child.flows])
+        child.processes = [self._open(child, place) for place in places]
         child.started, child.restart_at = time.monotonic(), None
 
-    def _open(self, flow: str, place: ProcessPlace) -> BaseProcess:
-        process = self._starter.start(place.name_of(flow), main, flow, place, self._pipeline)
-        self._say(f"{place.name_of(flow)} started (pid {process.pid})")
+    def _open(self, child: _Child, place: ProcessPlace) -> BaseProcess:
+        name = place.name_of(child.name)
+        process = self._starter.start(name, main, child.flows, place, self._pipeline)
+        self._say(f"{name} started (pid {process.pid})")
         return process
 
     def _supervise(self, child: _Child) -> int | None:
@@ -105,7 +114,7 @@ class Supervisor:
             if now - child.started > _HEALTHY_AFTER:
                 child.wait = _FIRST_WAIT
             child.restart_at = now + child.wait
-            self._say(f"{child.flow} ended with {code}; starting it again in {child.wait:g} s")
+            self._say(f"{child.name} ended with {code}; starting it again in {child.wait:g} s")
         elif now >= child.restart_at:
             self._start(child)
             child.wait = min(2 * child.wait, _LONGEST_WAIT)
@@ -113,19 +122,19 @@ class Supervisor:
 
     def _drain_all(self) -> int:
         """Drain all flows; return 0 if each one did within the grace period."""
-        processes = [(child.flow, process) for child in self._children for process in child.processes]
+        processes = [(child.name, process) for child in self._children for process in child.processes]
         for _, process in processes:
             if process.exitcode is None:
                 process.terminate()
         deadline = time.monotonic() + GRACE
-        codes = [self._wait_for(flow, process, deadline) for flow, process in processes]
+        codes = [self._wait_for(name, process, deadline) for name, process in processes]
         # a flow that has not started yet dies of the signal, and loses nothing
         return 0 if all(code in (0, EXIT_AGAIN, -signal.SIGTERM) for code in codes) else 1
 
-    def _wait_for(self, flow: str, process: BaseProcess, deadline: float) -> int | None:
+    def _wait_for(self, name: str, process: BaseProcess, deadline: float) -> int | None:
         process.join(max(0.0, deadline - time.monotonic()))
         if process.exitcode is None:
-            self._say(f"{flow} did not drain within {GRACE:g} s; killed. Its stacks:")
+            self._say(f"{name} did not drain within {GRACE:g} s; killed. Its stacks:")
             os.kill(process.pid or 0, DUMP_STACKS)
             process.join(_DUMPING)  # it continues after the dump
             process.kill()

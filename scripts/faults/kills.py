@@ -303,6 +303,6 @@ def is_flow(pid: int) -> bool:
     """Return whether the process is a flow and has not ended; the system may have reused its id."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
-        return name.partition("-")[0] in FLOWS and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+        return re.split("[-+]", name)[0] in FLOWS and bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
         return False

@@ -46,7 +46,7 @@ def test_a_flow_has_ended_with_its_first_crash_and_in_order_when_all_its_process
     codes: list[int | None], end: int | None
 ) -> None:
     processes: Any = [Process(code) for code in codes]
-    assert _Child("predict", processes).end() == end
+    assert _Child(("predict",), processes).end() == end
 
 
 def test_a_flow_that_does_not_drain_tells_where_it_stood_before_it_is_killed(

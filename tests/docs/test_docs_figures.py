@@ -123,7 +123,7 @@ def tree(root: type, depth: int) -> list[tuple[int, str]]:
     ]
 
 
-def test_nobody_but_the_settings_reads_the_environment_and_the_supervisor_passes_it_on() -> None:
+def test_nobody_but_the_settings_reads_the_environment() -> None:
     users = {
         file.relative_to(ROOT).as_posix()
         for file in (ROOT / "flows").rglob("*.py")
@@ -132,4 +132,4 @@ def test_nobody_but_the_settings_reads_the_environment_and_the_supervisor_passes
             for node in ast.walk(ast.parse(file.read_text()))
         )
     }
-    assert users == {"flows/settings.py", "flows/runtime/supervisor.py"}
+    assert users == {"flows/settings.py"}

@@ -91,6 +91,11 @@ def test_an_unknown_flow(told: Told, project: Project) -> None:
     assert "predict, learn, materialize, alert, retrain" in line
 
 
+def test_one_process_of_several(told: Told, project: Project) -> None:
+    line = told(project, "run", "--together", "--processes", "2")
+    assert "--together is one process, got --processes 2" in line
+
+
 def test_an_unknown_pipeline(told: Told, project: Project) -> None:
     assert "among: flight_delays" in told(project, "topics", "--pipeline", "fraud")
 

@@ -1,13 +1,15 @@
 """The flows as processes: health, shutdown, and Bytewax's own command."""
 
+import os
 import re
+import signal
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from harness import PATIENCE, Project, free_ports, is_flow, lag, wait_until
+from harness import DRIFTLINE, PATIENCE, Project, free_ports, is_flow, lag, wait_until
 from made_flights import NOON, event, traffic
 
 from flows.runtime.runner import FLOWS
@@ -110,6 +112,28 @@ def test_flows_whose_supervisor_was_killed_drain_and_end(project: Project) -> No
         wait_until(lambda: len(project.records("predictions")) == 2, PATIENCE)
         assert running.stop() == 0, running.said()
     assert [p["id"] for p in project.values("predictions")] == ["F1", "F2"]
+
+
+def test_one_process_runs_all_flows_and_a_killed_one_resumes(project: Project) -> None:
+    records = traffic(100)
+    half = len(records) // 2
+    running = project.with_settings(HTTP_PORT=0).start(DRIFTLINE, "run", "--together")
+    try:
+        project.send(records[:half])
+        wait_until(lambda: len(project.records("metrics")) > 0, PATIENCE)
+        (first,) = running.pids().values()
+        os.kill(first, signal.SIGKILL)
+        project.send(records[half:])
+        with project.broker() as broker:
+            engine = project.engine()
+            wait_until(lambda: not any(lag(broker, engine, flow) for flow in FLOWS), PATIENCE)
+        (second,) = running.pids().values()
+        assert second != first
+        assert running.stop() == 0, running.said()
+    finally:
+        running.kill()
+    assert [p["id"] for p in project.values("predictions")] == [f"F{n:05}" for n in range(100)]
+    assert project.values("metrics")[-1]["labels"] == 100
 
 
 def test_events_can_be_published_before_any_flow_runs(project: Project) -> None:

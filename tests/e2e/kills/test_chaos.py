@@ -23,7 +23,7 @@ PARTED = 300  # flights of the tests of the verifier
 
 # What is put before a flow in its process: each switches one guarantee off.
 AS_IT_IS = pytest.param("", marks=pytest.mark.long)  # then nothing is found, as by the short form
-RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main({flow!r}, SINGLE))"
+RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main([{flow!r}], SINGLE))"
 NO_SUPPRESSION = """
 from flows.adapters.bytewax.sink import SlotSink
 SlotSink.is_written = lambda self, record: False
