@@ -34,18 +34,29 @@ OTHER = "(other)"
 class ColumnComparison(NamedTuple):
     """The result of the test of one column.
 
-    `before` and `after` are the means of a number, or the shares of the `category` that moved most.
+    The p-value follows from the statistic and the effective `rows` of a number, or the degrees of `freedom`
+    of a category. `before` and `after` are the means of a number, or the shares of the `category` that moved
+    most.
     """
 
-    p_value: float
     psi: float
     statistic: float
     before: float
     after: float
+    rows: int = 0
+    freedom: int = 0
     category: str | None = None
 
+    def p_value(self) -> float:
+        """Return the p-value, which takes long to compute; 1 if the column was not compared."""
+        from scipy.stats import chi2, kstwo
 
-NOT_COMPARED = ColumnComparison(1.0, 0.0, 0.0, 0.0, 0.0)
+        if self.rows:
+            return float(kstwo.sf(self.statistic, self.rows))
+        return float(chi2.sf(self.statistic, self.freedom)) if self.freedom else 1.0
+
+
+NOT_COMPARED = ColumnComparison(0.0, 0.0, 0.0, 0.0)
 
 
 class _Shares(NamedTuple):
@@ -97,18 +108,18 @@ class _Counts:
 class NumberColumn:
     """A column of numbers, in bins between quantiles of the reference.
 
-    `values` and `phases` are those of the reference rows, of which each represents `stretch` rows.
+    `numbers` and `phases` are those of the reference rows, of which each represents `stretch` rows. Numbers
+    that are not finite do not count.
     """
 
-    def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
-        numbers = floats(values)
+    def __init__(self, numbers: Floats, phases: Integers, parts: int, stretch: float) -> None:
         finite = np.isfinite(numbers)
         self._edges = np.unique(
             np.quantile(numbers[finite], np.arange(1, BINS) / BINS, method="inverted_cdf")
             if finite.any()
             else np.zeros(0)
         )
-        bins, phases = self._bins(numbers[finite]), phases[finite]
+        bins, phases = self.bins(numbers[finite]), phases[finite]
         counts = np.zeros((parts, len(self._edges) + 1), dtype=np.int32)
         np.add.at(counts, (phases, bins), 1)
         self._counts = _Counts(counts, stretch * rows_per_independent_rank(bins, phases))
@@ -117,12 +128,15 @@ class NumberColumn:
         below = np.cumsum(counts.sum(axis=0)) - counts.sum(axis=0) / 2
         self._groups = (below / max(1, counts.sum()) * _PSI_BINS).astype(np.int64)
 
-    def add(self, values: Sequence[Any], phases: Integers) -> None:
-        """Add rows to the window."""
-        numbers = floats(values)
-        finite = np.isfinite(numbers)
-        self._counts.add(self._bins(numbers[finite]), phases[finite])
-        self._window_sums += np.bincount(phases[finite], weights=numbers[finite], minlength=len(self._sums))
+    def bins(self, numbers: Floats) -> Integers:
+        """Return the bin of each number, at most `BINS - 1`."""
+        return np.searchsorted(self._edges, numbers, side="left")
+
+    def add(self, counts: Integers, sums: Floats) -> None:
+        """Add rows to the window: their number by phase and bin, and the sums of the numbers by phase."""
+        window = self._counts.window
+        window += counts[:, : window.shape[1]]
+        self._window_sums += sums
 
     def clear(self) -> None:
         """Empty the window."""
@@ -131,24 +145,18 @@ class NumberColumn:
 
     def compare(self) -> ColumnComparison:
         """Compare the window with the reference by the Kolmogorov-Smirnov test."""
-        from scipy.stats import kstwo
-
         shares = self._counts.shares()
         if shares is None:
             return NOT_COMPARED
         distance = float(np.abs(np.cumsum(shares.window - shares.reference)).max())
         rows = shares.rows_window * shares.rows_reference / (shares.rows_window + shares.rows_reference)
-        p_value = float(kstwo.sf(distance, max(1, round(rows))))
         window, reference = (
             np.bincount(self._groups, weights=each, minlength=_PSI_BINS).astype(np.float64)
             for each in (shares.window, shares.reference)
         )
         before, after = self._means(shares.weights)
         psi = population_stability_index(window, reference)
-        return ColumnComparison(p_value, psi, distance, before, after)
-
-    def _bins(self, values: Floats) -> Integers:
-        return np.searchsorted(self._edges, values, side="left")
+        return ColumnComparison(psi, distance, before, after, rows=max(1, round(rows)))
 
     def _means(self, weights: Floats) -> tuple[float, float]:
         reference = self._sums / np.maximum(1, self._counts.reference.sum(axis=1))
@@ -172,7 +180,7 @@ class _Categories:
 
 
 class CategoryColumn:
-    """A column of categories; the arguments are those of `NumberColumn`."""
+    """A column of categories; the other arguments are those of `NumberColumn`."""
 
     def __init__(self, values: Sequence[Any], phases: Integers, parts: int, stretch: float) -> None:
         self._categories = _Categories(values)
@@ -202,42 +210,40 @@ class CategoryColumn:
         if shares is None:
             return NOT_COMPARED
         window, reference = shares.window, shares.reference
-        statistic, p_value = chi_square(window, reference, shares.rows_window, shares.rows_reference)
+        statistic, freedom = chi_square(window, reference, shares.rows_window, shares.rows_reference)
         most = int(np.abs(window - reference).argmax())
         before, after = float(reference[most]), float(window[most])
         psi = population_stability_index(window, reference)
-        return ColumnComparison(p_value, psi, statistic, before, after, self._categories.names[most])
+        name = self._categories.names[most]
+        return ColumnComparison(psi, statistic, before, after, freedom=freedom, category=name)
 
 
 class SliceMeans:
     """The means of numbers by category of a slice column, in the reference and in the window.
 
-    The slice column and the `numbers` are given by their index in a row.
+    `at` is the index of the slice column in a row. `values` are its values in the reference rows, and
+    `numbers` those of the number columns, as the rows of a matrix.
     """
 
-    def __init__(self, name: str, at: int, numbers: Sequence[int], values: Sequence[Sequence[Any]]) -> None:
+    def __init__(self, name: str, at: int, values: Sequence[Any], numbers: Floats) -> None:
+        self.at = at
         self._name = name
-        self._at = at
-        self._numbers = list(numbers)
-        self._categories = _Categories(values[at])
-        shape = (len(self._numbers), 2, len(self._categories.names))  # 2: the rows and the sum
+        self._categories = _Categories(values)
+        shape = (len(numbers), 2, len(self._categories.names))  # 2: the rows and the sum
         self._reference, self._window = np.zeros(shape), np.zeros(shape)
-        self._add_to(self._reference, values)
+        self._add_to(self._reference, values, numbers)
 
-    def add(self, values: Sequence[Sequence[Any]]) -> None:
-        """Add rows, given by column, to the window."""
-        self._add_to(self._window, values)
+    def add(self, values: Sequence[Any], numbers: Floats) -> None:
+        """Add rows to the window."""
+        self._add_to(self._window, values, numbers)
 
     def clear(self) -> None:
         """Empty the window."""
         self._window[:] = 0.0
 
     def moves(self, column: int) -> list[SliceMove]:
-        """Return the change of the number in `column` for each category; nothing for a category column."""
-        if column not in self._numbers:
-            return []
-        at = self._numbers.index(column)
-        (before_rows, before), (rows, after) = self._reference[at], self._window[at]
+        """Return the change of a number, given by its row in the matrix, for each category."""
+        (before_rows, before), (rows, after) = self._reference[column], self._window[column]
         enough = np.flatnonzero((before_rows >= LEAST_IN_SLICE) & (rows >= LEAST_IN_SLICE))
         return [
             SliceMove(
@@ -250,13 +256,13 @@ class SliceMeans:
             for code in enough
         ]
 
-    def _add_to(self, totals: Floats, values: Sequence[Sequence[Any]]) -> None:
-        codes = self._categories.codes(values[self._at])
-        for at, column in enumerate(self._numbers):
-            numbers = floats(values[column])
-            known = np.isfinite(numbers) & (codes >= 0)
-            totals[at, 0] += np.bincount(codes[known], minlength=totals.shape[2])
-            totals[at, 1] += np.bincount(codes[known], weights=numbers[known], minlength=totals.shape[2])
+    def _add_to(self, totals: Floats, values: Sequence[Any], numbers: Floats) -> None:
+        codes, (columns, _, names) = self._categories.codes(values), totals.shape
+        known = np.isfinite(numbers) & (codes >= 0)
+        cells = (np.arange(columns)[:, None] * names + codes)[known]
+        size, shape = columns * names, (columns, names)
+        totals[:, 0] += np.bincount(cells, minlength=size).reshape(shape)
+        totals[:, 1] += np.bincount(cells, weights=numbers[known], minlength=size).reshape(shape)
 
 
 def number_matrix(columns: Sequence[Sequence[Any]]) -> Floats:

@@ -6,16 +6,20 @@ from typing import Any
 import numpy as np
 
 from flows.core.drift.columns import (
+    BINS,
     CategoryColumn,
     ColumnComparison,
     ColumnKind,
     NumberColumn,
     SliceMeans,
+    number_matrix,
 )
 from flows.core.drift.features.policy import FeaturePolicy
 from flows.core.drift.features.reference import ReferenceSample
 from flows.core.drift.levels import SliceMove
-from flows.core.drift.statistics import Integers
+from flows.core.drift.statistics import Floats, Integers
+
+Result = tuple[str, ColumnComparison, tuple[SliceMove, ...]]  # the name of a column, and its slices
 
 
 class ColumnGroup:
@@ -66,7 +70,7 @@ class ColumnGroup:
             )
             self._sample = ReferenceSample(self._policy)
 
-    def compare(self) -> Iterator[tuple[str, ColumnComparison, tuple[SliceMove, ...]]]:
+    def compare(self) -> Iterator[Result]:
         """Yield the result for each column and its slices, then start a new window."""
         if self.comparison is not None:
             yield from self.comparison.results()
@@ -85,41 +89,65 @@ class WindowComparison:
         sample: ReferenceSample,
     ) -> None:
         self._policy = policy
+        self._parts = policy.phases if policy.period else 1
         names = list(columns)
+        self._names = {at: name for at, name in enumerate(names) if name in watched}
         phases = self._phases(sample.times)
         values = list(zip(*sample.rows, strict=True))
-        parts = policy.phases if policy.period else 1
-        self._columns: dict[int, NumberColumn | CategoryColumn] = {
-            at: (NumberColumn if columns[name] == "number" else CategoryColumn)(
-                values[at], phases, parts, sample.stretch
-            )
-            for at, name in enumerate(names)
-            if name in watched
+        numbered = [at for at, name in self._names.items() if columns[name] == "number"]
+        numbers = number_matrix([values[at] for at in numbered])
+        shape = (phases, self._parts, sample.stretch)
+        self._numbers = {at: NumberColumn(row, *shape) for at, row in zip(numbered, numbers, strict=True)}
+        self._categories = {
+            at: CategoryColumn(values[at], *shape) for at in self._names if at not in self._numbers
         }
-        self._names = {at: names[at] for at in self._columns}
-        numbers = [at for at in self._columns if columns[names[at]] == "number"]
-        self._slices = [SliceMeans(name, names.index(name), numbers, values) for name in slices]
+        sliced = {name: names.index(name) for name in slices if numbered}
+        self._slices = [SliceMeans(name, at, values[at], numbers) for name, at in sliced.items()]
 
     def add(self, values: Sequence[Sequence[Any]], times: Sequence[int]) -> None:
         """Add rows, given by column, to the window."""
         phases = self._phases(times)
-        for at, column in self._columns.items():
+        if self._numbers:
+            numbers = number_matrix([values[at] for at in self._numbers])
+            self._add_numbers(numbers, phases)
+            for each in self._slices:
+                each.add(values[each.at], numbers)
+        for at, column in self._categories.items():
             column.add(values[at], phases)
-        for each in self._slices:
-            each.add(values)
 
     def clear(self) -> None:
         """Start a new window."""
-        for each in (*self._columns.values(), *self._slices):
+        parts: list[NumberColumn | CategoryColumn | SliceMeans]
+        parts = [*self._numbers.values(), *self._categories.values(), *self._slices]
+        for each in parts:
             each.clear()
 
-    def results(self) -> Iterator[tuple[str, ColumnComparison, tuple[SliceMove, ...]]]:
+    def results(self) -> Iterator[Result]:
         """Yield the result for each column and its slices."""
-        for at, column in self._columns.items():
-            yield self._names[at], column.compare(), self._moved_slices(at)
+        rows = {at: row for row, at in enumerate(self._numbers)}
+        for at, name in self._names.items():
+            if at in rows:
+                yield name, self._numbers[at].compare(), self._moved_slices(rows[at])
+            else:
+                yield name, self._categories[at].compare(), ()
 
-    def _moved_slices(self, at: int) -> tuple[SliceMove, ...]:
-        moves = [move for each in self._slices for move in each.moves(at)]
+    def _add_numbers(self, numbers: Floats, phases: Integers) -> None:
+        """Count the rows of all columns at once; each row of `numbers` is a column."""
+        parts, count = self._parts, len(numbers)
+        bins = np.array(
+            [column.bins(row) for column, row in zip(self._numbers.values(), numbers, strict=True)]
+        )
+        finite = np.isfinite(numbers)
+        of_phase = np.arange(count)[:, None] * parts + phases
+        cells = (of_phase * BINS + bins)[finite]
+        counts = np.bincount(cells, minlength=count * parts * BINS).reshape(count, parts, BINS)
+        sums = np.bincount(of_phase[finite], weights=numbers[finite], minlength=count * parts)
+        sums = sums.reshape(count, parts)
+        for column, counted, total in zip(self._numbers.values(), counts, sums, strict=True):
+            column.add(counted, total)
+
+    def _moved_slices(self, row: int) -> tuple[SliceMove, ...]:
+        moves = [move for each in self._slices for move in each.moves(row)]
         return tuple(sorted(moves, key=lambda move: -abs(move.after - move.before))[:3])
 
     def _phases(self, times: Sequence[int]) -> Integers:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flows.core.drift.columns import NOT_COMPARED, ColumnKind
-from flows.core.drift.features.comparison import ColumnGroup
+from flows.core.drift.features.comparison import ColumnGroup, Result
 from flows.core.drift.features.policy import ComparedWindow, DriftedColumn, FeatureAlarm, FeaturePolicy
 from flows.core.drift.levels import NAMED, Cleared, Gate, Level, Position
 from flows.core.drift.statistics import Integers
@@ -20,11 +20,10 @@ class FeatureDrift:
     `fills` is how long (ms of event time) the windows of a column take to fill; its reference starts after
     that. A column whose windows never fill (`inf`) is not watched.
 
-    `furthest` are the five columns with the largest PSI in the last full window, drifted or not; alarms of
-    other kinds name them. `compared` has the PSI of all columns. `slices` names category columns by which the
-    means of numbers are broken down. State: at most 4,096 rows for each different fill time while the
-    reference fills; then 8 bytes for each column, phase and bin, and 32 for each number and value of a slice
-    column (at most 51).
+    Alarms of other kinds name the `furthest` columns. `compared` has the PSI of all columns. `slices` names
+    category columns by which the means of numbers are broken down. State: at most 4,096 rows for each
+    different fill time while the reference fills; then 8 bytes for each column, phase and bin, and 32 for
+    each number and value of a slice column (at most 51).
     """
 
     def __init__(
@@ -47,8 +46,13 @@ class FeatureDrift:
         self._width = 0  # rows in the window
         self._since = 0
         self._is_raised = False  # since the last window without drift
-        self.furthest: tuple[DriftedColumn, ...] = ()
+        self._results: tuple[Result, ...] = ()  # of the last full window
         self.compared: ComparedWindow | None = None
+
+    @property
+    def furthest(self) -> tuple[DriftedColumn, ...]:
+        """The five columns with the largest PSI in the last full window, drifted or not."""
+        return tuple(_drifted(self._results)[:NAMED])
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]
@@ -110,11 +114,11 @@ class FeatureDrift:
                 group.fill(rows, times, newest)
 
     def _judge(self, time: int, position: Position) -> list[FeatureAlarm | Cleared]:
-        furthest, policy = self._compare(), self._policy
-        self.furthest = tuple(furthest[:NAMED])
-        moved = tuple(m for m in furthest if m.p_value <= policy.significance and m.psi >= policy.warning)
+        self._results, policy = self._compare(), self._policy
+        moved = self._moved()
         since, width, self._width = self._since, self._width, 0
-        psi = dict.fromkeys(self._columns) | {each.column: each.psi for each in furthest}
+        known = {name: result.psi for name, result, _ in self._results if result != NOT_COMPARED}
+        psi: dict[str, float | None] = {name: known.get(name) for name in self._columns}
         self.compared = ComparedWindow(since, psi)
         if not moved:
             was_raised, self._is_raised = self._is_raised, False
@@ -129,15 +133,29 @@ class FeatureDrift:
                 group.restart()
         return [FeatureAlarm(level, moved, width, since, position)]
 
-    def _compare(self) -> list[DriftedColumn]:
-        """Return the comparable columns, the largest PSI first, and start a new window."""
-        from scipy.stats import false_discovery_control  # a slow import, so not on start-up
+    def _compare(self) -> tuple[Result, ...]:
+        """Return the result of each column, and start a new window."""
+        return tuple(each for group in self._groups if group.joined for each in group.compare())
 
-        results = [each for group in self._groups if group.joined for each in group.compare()]
-        adjusted = false_discovery_control([result.p_value for _, result, _ in results])
-        columns = [
-            DriftedColumn(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
-            for (name, r, slices), p in zip(results, adjusted, strict=True)
-            if r is not NOT_COMPARED
-        ]
-        return sorted(columns, key=lambda moved: -moved.psi)
+    def _moved(self) -> tuple[DriftedColumn, ...]:
+        """Return the columns that drifted, the largest PSI first."""
+        warning, significance = self._policy.warning, self._policy.significance
+        if all(result.psi < warning for _, result, _ in self._results):
+            return ()  # nearly always; p-values take longer than everything else
+        drifted = _drifted(self._results)
+        return tuple(each for each in drifted if each.p_value <= significance and each.psi >= warning)
+
+
+def _drifted(results: Sequence[Result]) -> list[DriftedColumn]:
+    """Return the comparable columns with their adjusted p-values, the largest PSI first."""
+    from scipy.stats import false_discovery_control  # a slow import, so not on start-up
+
+    if not results:
+        return []
+    adjusted = false_discovery_control([result.p_value() for _, result, _ in results])
+    columns = [
+        DriftedColumn(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
+        for (name, r, slices), p in zip(results, adjusted, strict=True)
+        if r != NOT_COMPARED
+    ]
+    return sorted(columns, key=lambda moved: -moved.psi)
