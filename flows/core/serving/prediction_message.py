@@ -1,16 +1,21 @@
 """Predictions as records of the predictions topic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
+from flows.core.features.batch import Question
+from flows.core.features.plan import FeaturePlan
+from flows.core.models.baselines import Score
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Headers, Outgoing, Record
 from flows.core.stream.checker import check
 from flows.core.stream.fields import Field, Number, Text, Time
 from flows.core.stream.times import iso
 from flows.errors import InvalidRecord
+
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 _ID = Text(longest=2**20)  # the longest id that a declaration can allow
 _TIME = Time()
@@ -33,29 +38,48 @@ class Asked(NamedTuple):
     moment: int = 0
 
 
-def encode(
-    topic: str, partition: int, prediction: Prediction, plan: str, asked: Asked, headers: Headers = ()
-) -> Outgoing:
-    """Return the record of a prediction; the event's id is its `id` header, so that it is written once.
+class AnsweredBatch(NamedTuple):
+    """The answers of the champion `version`, in columns; `records` are those of the questions."""
 
-    `plan` is the hash of the feature plan.
-    """
-    key = prediction.id.encode()
-    value = orjson.dumps(
-        {
-            "id": prediction.id,
-            "time": iso(prediction.time),
-            "score": prediction.score,
-            "model": prediction.version,
-            "shadows": prediction.shadows,
-            "plan": plan,
-            "keys": asked.keys,
-            "at": asked.read,
-            "moment": asked.moment,
-            "features": prediction.features,
-        }
-    )
-    return Outgoing(topic, value, key, partition, prediction.time, (("id", key), *headers))
+    questions: Sequence[Question]
+    records: Sequence[Record]
+    version: str
+    scores: Sequence[Score]
+    shadows: Sequence[Mapping[str, Score]]
+    features: Sequence[Sequence[Any]]
+
+
+def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing]:
+    """Return the records of predictions; an event's id is its `id` header, so that it is written once."""
+    dumps, version, entities, digest = orjson.dumps, batch.version, plan.entities, plan.hash
+    out = []
+    for question, record, score, shadows, features in zip(
+        batch.questions, batch.records, batch.scores, batch.shadows, batch.features, strict=True
+    ):
+        event_id, time, payload, moment, read, _ = question
+        message = dumps(
+            {
+                "id": event_id,
+                "time": iso(time),
+                "score": score,
+                "model": version,
+                "shadows": shadows,
+                "plan": digest,
+                "keys": [payload.get(entity) for entity in entities],
+                "at": read,
+                "moment": moment,
+                "features": features,
+            }
+        )
+        value = b"".join((message, b""))  # a copy: what `dumps` returns keeps its buffer's 4 KB from others
+        key = event_id.encode()
+        headers = (("id", key), *_published(record.headers)) if record.headers else (("id", key),)
+        out.append(_tuple(Outgoing, (topic, value, key, record.partition, time, headers)))
+    return out
+
+
+def _published(headers: Headers) -> Headers:
+    return tuple(header for header in headers if header[0] == PUBLISHED_AT)
 
 
 class ServedPrediction(NamedTuple):
