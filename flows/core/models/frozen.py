@@ -34,7 +34,7 @@ class FrozenModel:
         scores: list[Score | Exception] = []
         for row in rows:
             try:
-                scores.append(score(dict(zip(names, row, strict=True))))
+                scores.append(score(dict(zip(names, row))))  # noqa: B905  `strict` costs .15 us
             except Exception as error:
                 scores.append(error)
         return scores

