@@ -31,6 +31,8 @@ class Transformer:
 
         A function that fails on the batch is called for each row, so that one event does not affect others.
         """
+        if not self._steps:
+            return {}
         try:
             rows = self._extended(questions, vectors)
         except Exception:  # a transform is user code

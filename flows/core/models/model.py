@@ -1,7 +1,7 @@
 """Models in service: River estimators with a version, a task and a role."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal, NamedTuple
 
 from flows.core.models.baselines import Score
@@ -10,7 +10,7 @@ from flows.core.models.tasks import BINARY, Features, Task, Truth
 # the learner makes a candidate its challenger
 Role = Literal["champion", "challenger", "retired", "candidate"]
 
-_LARGEST = 1e150  # of a score, so that its square is finite too
+LARGEST = 1e150  # of a score, so that its square is finite too
 
 
 class Prediction(NamedTuple):
@@ -43,9 +43,13 @@ class Model:
         Raises `ArithmeticError` if a feature or the score is not finite, or the score exceeds 1e150.
         """
         _check_finite(features)
+        return self.score_finite(features)
+
+    def score_finite(self, features: Features) -> Score:
+        """Return the score for features that are known to be finite; raises as `score` does."""
         score = self.task.score(self.estimator, features)
-        for number in score.values() if isinstance(score, Mapping) else (score,):
-            if not -_LARGEST <= number <= _LARGEST:  # also true for NaN
+        for number in (score,) if isinstance(score, float) else score.values():
+            if not -LARGEST <= number <= LARGEST:  # also true for NaN
                 raise ArithmeticError(f"model {self.version} gives {number}")
         return score
 
@@ -62,6 +66,11 @@ class Model:
 
 def _check_finite(features: Features) -> None:
     """Raise `ArithmeticError` for a NaN or an infinity, which would stay in a scaler for ever."""
+    try:
+        if isfinite(sum(features.values())):  # so is each of them; this is the usual case, and fast
+            return
+    except (TypeError, OverflowError):
+        pass  # texts, nulls or large numbers
     for name, value in features.items():
         if type(value) is float and not -inf < value < inf:
             raise ArithmeticError(f"feature {name!r} is {value}")

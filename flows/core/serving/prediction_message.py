@@ -1,18 +1,23 @@
 """Predictions as records of the predictions topic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
 from msgspec import Meta
 
+from flows.core.features.batch import Question
+from flows.core.features.plan import FeaturePlan
+from flows.core.models.baselines import Score
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Headers, Outgoing, Record
 from flows.core.stream.checker import check
 from flows.core.stream.fields import Field, Number, Text, Time
 from flows.core.stream.times import iso, milliseconds
 from flows.errors import InvalidRecord
+
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 _ID = Text(longest=2**20)  # the longest id that a declaration can allow
 _TIME = Time()
@@ -36,29 +41,57 @@ class Asked(NamedTuple):
     moment: int = 0
 
 
-def encode(
-    topic: str, partition: int, prediction: Prediction, plan: str, asked: Asked, headers: Headers = ()
-) -> Outgoing:
-    """Return the record of a prediction; the event's id is its `id` header, so that it is written once.
+class AnsweredBatch(NamedTuple):
+    """The answers of the champion `version`, in columns; `records` are those of the questions."""
 
-    `plan` is the hash of the feature plan.
-    """
-    key = prediction.id.encode()
-    value = orjson.dumps(
-        {
-            "id": prediction.id,
-            "time": iso(prediction.time),
-            "score": prediction.score,
-            "model": prediction.version,
-            "shadows": prediction.shadows,
-            "plan": plan,
-            "keys": asked.keys,
-            "at": asked.read,
-            "moment": asked.moment,
-            "features": prediction.features,
-        }
-    )
-    return Outgoing(topic, value, key, partition, prediction.time, (("id", key), *headers))
+    questions: Sequence[Question]
+    records: Sequence[Record]
+    version: str
+    scores: Sequence[Score]
+    shadows: Sequence[Mapping[str, Score]]
+    features: Sequence[Sequence[Any]]
+
+
+def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing]:
+    """Return the records of predictions; an event's id is its `id` header, so that it is written once."""
+    dumps, version, digest = orjson.dumps, batch.version, plan.hash
+    keys = _keys(batch.questions, plan.entities)
+    out = []
+    for question, record, score, shadows, features, of_entities in zip(
+        batch.questions, batch.records, batch.scores, batch.shadows, batch.features, keys, strict=True
+    ):
+        event_id, time, _, moment, read, _ = question
+        message = dumps(
+            {
+                "id": event_id,
+                "time": iso(time),
+                "score": score,
+                "model": version,
+                "shadows": shadows,
+                "plan": digest,
+                "keys": of_entities,
+                "at": read,
+                "moment": moment,
+                "features": features,
+            }
+        )
+        value = b"".join((message, b""))  # a copy: what `dumps` returns keeps its buffer's 4 KB from others
+        key = event_id.encode()
+        headers = (("id", key), *_published(record.headers)) if record.headers else (("id", key),)
+        out.append(_tuple(Outgoing, (topic, value, key, record.partition, time, headers)))
+    return out
+
+
+def _keys(questions: Sequence[Question], entities: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """Return each event's keys of the entities; None for a missing one."""
+    if not entities:
+        return [()] * len(questions)
+    columns = [[question.payload.get(entity) for question in questions] for entity in entities]
+    return list(zip(*columns, strict=True))
+
+
+def _published(headers: Headers) -> Headers:
+    return tuple(header for header in headers if header[0] == PUBLISHED_AT)
 
 
 class ServedPrediction(NamedTuple):

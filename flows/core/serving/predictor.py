@@ -1,17 +1,18 @@
 """The predictor: scores the questions of a batch with the models in service, which may change within it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from flows.core.features.batch import Question
 from flows.core.features.intake import Batch
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.models.announcements import Announcement
+from flows.core.models.frozen import FrozenLineup
 from flows.core.models.model import Lineup
 from flows.core.models.snapshots import Sealer
 from flows.core.serving import prediction_message
-from flows.core.serving.scoring import EventScorer
+from flows.core.serving.scoring import InputReader
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter
 from flows.core.user_code import describe
@@ -37,12 +38,14 @@ class Predictor:
     ) -> None:
         self.lineup = lineup
         self._pipeline = pipeline
-        self._scorer = EventScorer(inputs, plan)
+        self._inputs = InputReader(inputs)
+        self._names = (*inputs, *plan.names)
+        self._models = FrozenLineup(lineup, self._names)
         self._plan = plan
         self._transformer = transformer
         self._sealer = sealer
         self._failed = failed
-        self._predictions = f"{pipeline}.predictions"
+        self._topic = f"{pipeline}.predictions"
         self._dead_letters = f"{pipeline}.dead-letters"
 
     def score(self, batch: Batch, vectors: Sequence[list[Any]]) -> list[Outgoing]:
@@ -50,19 +53,23 @@ class Predictor:
 
         `vectors` hold the features of views and lookups. A model in the batch scores the questions after it.
         """
+        questions = [item for item in batch.items if type(item) is Question]
+        faults = self._transformer.extend(questions, vectors)
+        asked = _Asked(questions, batch.records, self._features(questions, vectors))
         out = list(batch.dead)
-        faults = self._transformer.extend([q for q in batch.items if isinstance(q, Question)], vectors)
-        asked = enumerate(zip(batch.records, vectors, strict=True))
+        start = row = 0
         for item in batch.items:
-            if isinstance(item, Question):
-                row, (record, vector) = next(asked)
+            if type(item) is Question:
                 if row in faults:
-                    out.append(self._dead(record, "transform", faults[row]))
-                else:
-                    out.append(self._answer(item, record, vector))
-            elif isinstance(item, Record):
+                    out += self._answers(asked.part(start, row))
+                    out.append(self._dead(batch.records[row], "transform", faults[row]))
+                    start = row + 1
+                row += 1
+            elif type(item) is Record:
+                out += self._answers(asked.part(start, row))
                 out += self._take(item)
-        return out
+                start = row
+        return out + self._answers(asked.part(start, row))
 
     def _take(self, record: Record) -> list[Outgoing]:
         """Put a model in service; return a dead letter, and change nothing, if that is not possible."""
@@ -105,22 +112,46 @@ class Predictor:
         else:
             self.lineup.apply(announced.role, self._sealer.load(announced))
         self.lineup.advance(announced.sequence, announced.digest)
+        self._models = FrozenLineup(self.lineup, self._names)
 
-    def _answer(self, question: Question, record: Record, vector: Sequence[Any]) -> Outgoing:
-        try:
-            prediction = self._scorer.predict(question, vector, self.lineup, self._failed)
-        except Exception as fault:  # user code: one event must not stop the flow
-            return self._dead(record, "model", fault)
-        published = tuple(h for h in record.headers if h[0] == prediction_message.PUBLISHED_AT)
-        keys = [question.payload.get(entity) for entity in self._plan.entities]
-        asked = prediction_message.Asked(keys, question.read, question.moment)
-        return prediction_message.encode(
-            self._predictions, record.partition, prediction, self._plan.hash, asked, published
+    def _features(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> list[tuple[Any, ...]]:
+        read = self._inputs
+        return [
+            (*read(question.payload), *vector) for question, vector in zip(questions, vectors, strict=True)
+        ]
+
+    def _answers(self, asked: "_Asked") -> list[Outgoing]:
+        """Return a prediction for each question, or a dead letter if the champion cannot score it."""
+        scores = self._models.score(asked.features)
+        faults = {row: score for row, score in enumerate(scores) if isinstance(score, Exception)}
+        out, start = [], 0
+        for row, fault in faults.items():
+            out += self._predictions(asked.part(start, row), scores[start:row])
+            out.append(self._dead(asked.records[row], "model", fault))
+            start = row + 1
+        return out + self._predictions(asked.part(start, len(scores)), scores[start:])
+
+    def _predictions(self, asked: "_Asked", scores: Sequence[Any]) -> list[Outgoing]:
+        shadows = self._models.shadow_scores(asked.features, self._failed)
+        answered = prediction_message.AnsweredBatch(
+            asked.questions, asked.records, self._models.version, scores, shadows, asked.features
         )
+        return prediction_message.encode(self._topic, self._plan, answered)
 
     def _dead(self, record: Record, reason: Literal["model", "transform"], error: Exception) -> Outgoing:
         self._failed(error)
         return dead_letter(self._dead_letters, record, reason, detail_of(reason, error))
+
+
+class _Asked(NamedTuple):
+    """Questions, their records and what the models read for each, in columns."""
+
+    questions: Sequence[Question]
+    records: Sequence[Record]
+    features: Sequence[Sequence[Any]]
+
+    def part(self, start: int, stop: int) -> "_Asked":
+        return _Asked(self.questions[start:stop], self.records[start:stop], self.features[start:stop])
 
 
 def detail_of(reason: Literal["model", "transform"], error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Times in milliseconds since 1970 (UTC), as numbers and as ISO 8601."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from flows.core.stream.json_types import kind_of
@@ -50,5 +51,12 @@ def iso(time: int) -> str:
     >>> iso(1357035300000)
     '2013-01-01T10:15:00.000Z'
     """
-    moment = datetime.fromtimestamp(time / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _to_the_second(time // 1000) + _FRACTIONS[time % 1000]
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).replace(tzinfo=None).isoformat()
+
+
+_FRACTIONS = [f".{n:03d}Z" for n in range(1000)]

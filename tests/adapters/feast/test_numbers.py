@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
+from answered import encode as encode_prediction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +101,7 @@ def test_feature_rows_of_any_numbers_are_read_back_and_stored(view: View, raw: l
     for number, vector in part.answers:
         served = [accepted(raw)[number]["n"], *vector]
         prediction = Prediction(str(number), NOON, 0.5, "v1", {}, served)
-        out = predictions.encode("p", 0, prediction, plan.hash, Asked(("u",), (0,), NOON * 1000))
+        out = encode_prediction("p", 0, prediction, plan.hash, Asked(("u",), (0,), NOON * 1000))
         assert AnswerDecoder(plan, 1).decode(record(out.value)).faults == ()
         read = predictions.decode(record(out.value)).features
         types = [pa.float64(), *[TYPES[dtype] for dtype in plan.dtypes]]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
+from answered import encode
 from harness import Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, event, record, traffic
 from pyarrow import Table
@@ -201,7 +202,7 @@ def test_labels_of_another_kind_and_scores_of_another_task_become_dead_letters(
         [
             outcome(0, asked.truth(0)),
             outcome(1, 7 if asked.task != "regression" else "seven"),
-            predictions.encode(topic, 0, foreign, running.state.plan().hash, predictions.Asked()),
+            encode(topic, 0, foreign, running.state.plan().hash),
         ]
     )
     run_flow(running, "learn")

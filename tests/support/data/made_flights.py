@@ -3,9 +3,9 @@
 from random import Random
 
 import orjson
+from answered import encode
 
 from flows.core.models.model import Prediction
-from flows.core.serving import prediction_message as predictions
 from flows.core.stream.broker import Outgoing
 from flows.core.stream.times import iso
 from flows.runtime.engine import Engine
@@ -95,6 +95,4 @@ def served(running: Engine, flight: str, time: int, truth: bool, right: bool, ra
 
 
 def prediction(running: Engine, served: Prediction) -> Outgoing:
-    return predictions.encode(
-        running.pipeline.topic("predictions"), 0, served, running.state.plan().hash, predictions.Asked()
-    )
+    return encode(running.pipeline.topic("predictions"), 0, served, running.state.plan().hash)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import orjson
 import pytest
+from answered import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.models.model import Prediction
 from flows.core.serving import prediction_message as module
-from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, decode_served, encode
+from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, decode_served
 from flows.core.stream.broker import Outgoing, Record
 from flows.errors import InvalidRecord
 
@@ -62,10 +63,10 @@ predictions = st.builds(
 
 @given(predictions)
 def test_what_is_read_is_to_the_last_digit_what_was_served(prediction):
-    assert decode(in_log(encode("p", 0, prediction, "plan", Asked()))) == prediction
+    assert decode(in_log(encode("p", 0, prediction, "plan"))) == prediction
 
 
-GOOD = orjson.loads(encode("p", 0, SERVED, "plan", Asked()).value)
+GOOD = orjson.loads(encode("p", 0, SERVED, "plan").value)
 
 
 UNREAD = ("plan", "keys", "at", "moment")  # the learner needs none of them
@@ -102,7 +103,7 @@ def test_what_is_no_prediction_is_an_invalid_record(value):
 
 def test_an_id_as_long_as_a_declaration_may_allow_is_read_back():
     long = SERVED._replace(id="x" * 10_000)
-    assert decode(in_log(encode("p", 0, long, "plan", Asked()))) == long
+    assert decode(in_log(encode("p", 0, long, "plan"))) == long
 
 
 UNUSUAL = [

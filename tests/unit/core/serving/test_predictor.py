@@ -1,13 +1,15 @@
 """The predictor: it scores a batch with the models in service, which may change within the batch."""
 
+from dataclasses import replace
 from math import nan
 from typing import Any
 
 import orjson
 import pytest
+from river import linear_model
 
 from flows.core.features.intake import Intake
-from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Output, Transform, View
 from flows.core.features.transforms import Transformer
 from flows.core.models.model import Lineup, Model, ModelMessage
 from flows.core.models.snapshots import Sealer
@@ -139,6 +141,57 @@ def test_an_event_that_the_model_cannot_score_becomes_a_dead_letter_and_the_next
     assert b"the model cannot score it" in dict(out[0].headers)["detail"]
     assert len(failures) == 1
     assert [p.id for p in served(out)] == ["b"]
+
+
+class Moody(Constant):
+    """A classifier that fails for some prices."""
+
+    def predict_proba_one(self, features: dict[str, Any]) -> dict[bool, float]:
+        if features["price"] in self.probability:
+            raise ValueError("it is broken")
+        return {True: features["price"] / 10}
+
+
+def test_events_that_the_model_cannot_score_become_dead_letters_in_their_places():
+    lineup = Lineup(Model("v1", Moody((0, 3, 4, 7))))
+    lineup.apply("challenger", Model("v2", Moody((1, 3, 6))))
+    failures: list[Exception] = []
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, SEALER, failures.append)
+    out = run(scoring, *(event(f"{price}", offset=price, price=price) for price in range(8)))
+    assert [dict(o.headers).get("offset", o.key) for o in out] == [
+        b"0",
+        b"1",
+        b"2",
+        b"3",
+        b"4",
+        b"5",
+        b"6",
+        b"7",
+    ]
+    assert [(p.id, p.score, p.shadows) for p in served(out)] == [
+        ("1", 0.1, {}),
+        ("2", 0.2, {"v2": 0.2}),
+        ("5", 0.5, {"v2": 0.5}),
+        ("6", 0.6, {}),
+    ]
+    assert len(failures) == 6
+
+
+def negated(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    if "price" in columns and 3 in columns["price"]:
+        raise ValueError("three")
+    return {"minus": [-price for price in columns["price"]]}
+
+
+def test_an_event_whose_transform_fails_is_a_dead_letter_in_its_place_and_is_not_scored():
+    fields, outputs = (Input("price", "number"),), (Output("minus", "float"),)
+    plan = replace(PLAN, transforms=(Transform("t", "m:f", "", fields, (), outputs),))
+    lineup = Lineup(Model("v1", linear_model.LogisticRegression()))
+    scoring = Predictor("p", ("price",), plan, Transformer(plan, {"t": negated}), lineup, SEALER, [].append)
+    out = run(scoring, *(event(f"{price}", offset=price, price=price) for price in range(5)))
+    assert [p.features[-1] for p in served(out)] == [0, -1, -2, -4]
+    assert [o.topic for o in out].index("p.dead-letters") == 3
+    assert reasons(out) == ["transform"]
 
 
 @pytest.mark.parametrize("probability", [None, nan])

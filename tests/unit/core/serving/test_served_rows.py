@@ -4,12 +4,12 @@ from itertools import chain
 
 import orjson
 import pytest
+from answered import encode
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.features.plan import Aggregate, FeaturePlan, Output, Transform, View
 from flows.core.models.model import Prediction
-from flows.core.serving import prediction_message as predictions
 from flows.core.serving.prediction_message import Asked
 from flows.core.serving.served_rows import AnswerDecoder, ServedAnswer, ServedRow
 from flows.core.stream.broker import Record
@@ -41,7 +41,7 @@ def record(value):
 
 def prediction(plan=PLAN.hash, keys=("north", "Oslo"), moment=MOMENT, features=(*INPUTS, *VALUES, 1)):
     served = Prediction("1", NOON, 0.5, "v1", {}, list(features))
-    return record(predictions.encode("p.predictions", 0, served, plan, Asked(keys, (), moment)).value)
+    return record(encode("p.predictions", 0, served, plan, Asked(keys, (), moment)).value)
 
 
 def test_each_view_gets_its_features_by_key_at_the_moment_of_the_question():

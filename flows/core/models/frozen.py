@@ -1,0 +1,82 @@
+"""Models that do not learn any more, which score batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from flows.core.models.baselines import Score
+from flows.core.models.linear import LinearScorer, compiled
+from flows.core.models.model import Lineup, Model
+
+COMPILE_FROM = 8  # rows; River scores fewer of them as fast as numpy does
+
+
+class FrozenModel:
+    """A model as it is in the messages of the learner, with the names of its features.
+
+    A linear model is compiled when the first larger batch comes.
+    """
+
+    def __init__(self, model: Model, names: Sequence[str]) -> None:
+        self._model = model
+        self._names = names
+        self._linear: LinearScorer | None = None
+        self._is_compiled = False
+
+    def score(self, rows: Sequence[Sequence[Any]]) -> Sequence[Score | Exception]:
+        """Return the score of each row, or the error of the estimator, which is user code."""
+        if len(rows) >= COMPILE_FROM:
+            self._compile()
+            linear = self._linear.score(rows) if self._linear else None
+            if linear:
+                return linear
+        names, score = self._names, self._model.score_finite if _are_finite(rows) else self._model.score
+        scores: list[Score | Exception] = []
+        for row in rows:
+            try:
+                scores.append(score(dict(zip(names, row))))  # noqa: B905  `strict` costs .15 us
+            except Exception as error:
+                scores.append(error)
+        return scores
+
+    def _compile(self) -> None:
+        if not self._is_compiled:
+            self._linear = compiled(self._model, self._names)
+            self._is_compiled = True
+
+
+class FrozenLineup:
+    """The models of a line-up, frozen; `names` are their features."""
+
+    def __init__(self, lineup: Lineup, names: Sequence[str]) -> None:
+        self.version = lineup.champion.version
+        self._champion = FrozenModel(lineup.champion, names)
+        self._challengers = {v: FrozenModel(model, names) for v, model in lineup.challengers.items()}
+
+    def score(self, rows: Sequence[Sequence[Any]]) -> Sequence[Score | Exception]:
+        """Return the champion's score for each row, or the error that it raised."""
+        return self._champion.score(rows)
+
+    def shadow_scores(
+        self, rows: Sequence[Sequence[Any]], failed: Callable[[Exception], object]
+    ) -> Sequence[Mapping[str, Score]]:
+        """Return the challengers' scores for each row, by version.
+
+        A challenger that fails to score is left out, and its error is passed to `failed`.
+        """
+        shadows: list[dict[str, Score]] = [{} for _ in rows]
+        for version, model in self._challengers.items():
+            for of_row, score in zip(shadows, model.score(rows), strict=True):
+                if isinstance(score, Exception):
+                    failed(score)
+                else:
+                    of_row[version] = score
+        return shadows
+
+
+def _are_finite(rows: Sequence[Sequence[Any]]) -> bool:
+    """Return whether all features are finite numbers; False also for texts and nulls, and for a huge sum."""
+    try:
+        return isfinite(sum(map(sum, rows)))
+    except (TypeError, OverflowError):
+        return False
