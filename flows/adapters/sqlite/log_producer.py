@@ -25,7 +25,7 @@ class LogProducer:
     def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
         self.send(records if partition is None else [r._replace(partition=partition) for r in records])
 
-    def outstanding(self) -> int:
+    def outstanding(self, timeout: float = 0.0) -> int:
         return 0
 
     def flush(self) -> None:
