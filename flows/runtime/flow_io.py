@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from flows.adapters.bytewax.idle import Idle
 from flows.adapters.bytewax.sink import TopicSink
-from flows.adapters.bytewax.source import MergedSource, SourceSettings
+from flows.adapters.bytewax.source import PACE, MergedSource, SourceSettings
 from flows.core.stream.broker import Broker
 from flows.core.stream.drain import Drain
 from flows.pipeline import Pipeline
@@ -34,7 +34,7 @@ class FlowIO:
         broadcast: Sequence[str] = (),
         *,
         start: Mapping[str, int] | None = None,
-        pace: float = 0.0,
+        pace: float = PACE,
     ) -> MergedSource:
         """Return the source of a flow; the arguments are those of `SourceSettings`."""
         settings = SourceSettings(

@@ -24,6 +24,8 @@ from flows.errors import BrokerAway
 
 RecordId = tuple[str, bytes]  # topic and id
 
+_SEND = 0.001  # seconds that an idle flow waits for the acknowledgement of what it has just written
+
 
 class TopicSink(FixedPartitionedSink[list[Outgoing], Offsets]):
     """Writes the records that the slots produced to `topics`.
@@ -90,6 +92,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         self._idle = idle
         self._unacknowledged: deque[Sequence[Outgoing]] = deque()
         self._count = 0  # of the records in these batches
+        self._is_sent = True  # whether they were sent, or may wait for later ones
 
     def write_batch(self, values: list[list[Outgoing]]) -> None:
         records = values[0] if len(values) == 1 else list(chain.from_iterable(values))
@@ -98,15 +101,17 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         if not records:
             return
         if self._unacknowledged:
-            self._acknowledge()
+            self._acknowledge(self._producer.outstanding())
         self._producer.write(records, self._slot)
         self._unacknowledged.append(records)
         self._count += len(records)
+        self._is_sent = False
         self._idle.watch(self, self)
 
     def is_unfinished(self) -> bool:
-        """Return whether records are not acknowledged yet."""
-        self._acknowledge()
+        """Return whether records are not acknowledged yet; what was written since the last call is sent."""
+        self._acknowledge(self._producer.outstanding(0.0 if self._is_sent else _SEND))
+        self._is_sent = True
         return self._count > 0
 
     def is_written(self, record: Outgoing) -> bool:
@@ -119,7 +124,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
 
     def snapshot(self) -> Offsets:
         self._producer.flush()
-        self._acknowledge()
+        self._acknowledge(self._producer.outstanding())
         with suppress(BrokerAway):  # the offsets of an earlier epoch only mean that a resume reads more ids
             ends = self._broker.ends(list({topic for topic, _ in self._offsets}))
             self._offsets = {partition: ends[partition] for partition in self._offsets}
@@ -130,9 +135,8 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         self._producer.close()
         self._broker.close()
 
-    def _acknowledge(self) -> None:
-        """Report the batches that the broker acknowledged: it does so in order, or nearly."""
-        outstanding = self._producer.outstanding()
+    def _acknowledge(self, outstanding: int) -> None:
+        """Report the acknowledged batches; the broker acknowledges in order, or nearly."""
         while self._unacknowledged and self._count - len(self._unacknowledged[0]) >= outstanding:
             records = self._unacknowledged.popleft()
             self._count -= len(records)

@@ -27,7 +27,8 @@ from flows.errors import OffsetExpired
 
 SlotBatch = tuple[str, list[Record]]
 
-_COMMIT_EVERY = 0.01  # seconds
+PACE = 0.003  # seconds: a batch costs about as much as ten records in it
+_COMMIT_EVERY = 0.02  # seconds
 # Seconds after which unchanged offsets are committed again: a commit may fail or arrive after a later one,
 # and Kafka forgets the offsets of an idle group after a week.
 RECOMMIT_EVERY = 10.0
@@ -50,8 +51,8 @@ class SourceSettings:
     from its offset in `start` ("topic/partition"), or else from its oldest record. Records without a
     timestamp are merged by their event time, which the `decoders` of their topics return.
 
-    `batch` is the largest number of records in a batch. After a batch that was not full the source rests for
-    `pace` seconds, so that sinks get fewer and larger batches.
+    `batch` is the largest number of records in a batch. After a batch that was not full the next one is read
+    `pace` seconds later at the earliest, so that records that come in one by one make fewer batches.
     """
 
     group: str
@@ -61,7 +62,7 @@ class SourceSettings:
     decoders: Mapping[str, Decoder] = field(default_factory=dict)
     slots: int = 1
     batch: int = 1000
-    pace: float = 0.0
+    pace: float = PACE
 
 
 class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
@@ -159,9 +160,8 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._check(now)
         if self._drain.is_set():
             raise StopIteration
-        rests = now < self._rest_until
-        records = [] if rests else self._read()
-        if not records and self._sleep(rests) and not rests:
+        records = self._read()
+        if not records and self._sleep():
             records = self._read()
         if not records:
             return [(self._slot, [])] if self._clock.was_set_back() else []
@@ -187,7 +187,10 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         self._broker.close()
 
     def _read(self) -> list[Record]:
-        """Return the next batch, and advance the offsets; the slot has no records if it is empty."""
+        """Return the next batch, and advance the offsets; the batch is empty while the slot rests."""
+        began = time.monotonic()
+        if began < self._rest_until:
+            return []
         try:
             polled = self._consumer.poll(self._batch, 0.0)
         except OffsetExpired as error:
@@ -202,18 +205,22 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._offsets.update(self._merge.taken)
             self._idle.has_records()
             self._observer.read(records)
-            if self._settings.pace and len(records) < self._batch:
-                self._rest_until = time.monotonic() + self._settings.pace
+            if len(records) < self._batch:
+                self._rest_until = began + self._settings.pace
         return records
 
-    def _sleep(self, rests: bool) -> bool:
+    def _sleep(self) -> bool:
         """Sleep while the worker has nothing to do; return whether it has slept."""
-        until = self._rest_until if rests else inf
+        now, until, consumer = time.monotonic(), inf, None
+        if now < self._rest_until:
+            until = self._rest_until
+        else:
+            consumer = self._consumer
         if self._committed != self._offsets:
             until = min(until, self._commit_at)
         if not self._merge.is_empty():
-            until = min(until, time.monotonic() + SHORT)  # another poll may show that no record is waited for
-        return self._idle.rest(self, self._broker, None if rests else self._consumer, until)
+            until = min(until, now + SHORT)  # another poll may show that no record is waited for
+        return self._idle.rest(self, self._broker, consumer, until)
 
     def _apply_backpressure(self) -> None:
         """Pause the partitions that are ahead of the others, so that memory stays bounded.

@@ -11,6 +11,7 @@ from flows.errors import ConfigError
 CLIENT = {
     "client.id": "driftline",
     "reconnect.backoff.max.ms": "1000",
+    "socket.nagle.disable": "true",  # small requests follow one another without waiting for a reply
     # librdkafka logs every failed connection attempt; `Health` gets the same errors and logs fewer of them
     "log_level": "2",
     # otherwise a metadata request for a missing topic creates it, with the broker's defaults

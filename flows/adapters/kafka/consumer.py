@@ -65,6 +65,7 @@ class KafkaConsumer:
         }
         self._client = open_client(Consumer, {**CONSUMER, **settings, **required}, health)
         self._client.assign([Assigned(*partition, offset) for partition, offset in start.items()])
+        self._assigned = {partition: Assigned(*partition) for partition in start}
 
     def poll(self, limit: int, timeout: float) -> list[Record]:
         deadline = time.monotonic() + timeout
@@ -130,7 +131,7 @@ class KafkaConsumer:
 
     def _high(self, partition: TopicPartition) -> int:
         """Return the high watermark of the last fetch; negative before the first fetch."""
-        high: int = self._client.get_watermark_offsets(Assigned(*partition), cached=True)[1]
+        high: int = self._client.get_watermark_offsets(self._assigned[partition], cached=True)[1]
         return high
 
     def _take(self, limit: int) -> list[Record]:

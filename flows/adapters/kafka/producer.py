@@ -1,9 +1,9 @@
 """Idempotent Kafka producer."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from operator import itemgetter
+from typing import NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -19,7 +19,6 @@ QUEUE = 32 * 2**10  # KiB that a producer buffers at most; librdkafka's default 
 PRODUCER = {
     "compression.type": "lz4",
     "delivery.timeout.ms": "120000",
-    "linger.ms": "0",
     "message.max.bytes": "1500000",  # a dead letter is larger than its record, which may be 1 MiB
 }
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
@@ -42,6 +41,7 @@ class KafkaProducer:
         self._health = health
         self._find_ends = ends
         self._counts: dict[str, int] = {}
+        self._checked: set[TopicPartition] = set()  # those that exist
         self._written = 0  # records since none was outstanding
         self._oldest = NEVER  # the smallest timestamp (ms) of these
         self._failures: list[str] = []
@@ -65,22 +65,30 @@ class KafkaProducer:
         if not records:
             return
         self._topic = records[0].topic
-        with self._explained():
+        try:
             self._check_topics(records, partition)
             self._serve()
             self._written += len(records)
             self._oldest = min(self._oldest, _oldest(records))
             for record in records:
                 self._enqueue(record, partition)
+        except (KafkaException, SystemError) as error:
+            self._raise_explained(error)
 
-    def outstanding(self) -> int:
-        with self._explained():
+    def outstanding(self, timeout: float = 0.0) -> int:
+        try:
+            if timeout:
+                self._client.flush(timeout)
             return self._serve()
+        except (KafkaException, SystemError) as error:
+            self._raise_explained(error)
 
     def flush(self) -> None:
-        with self._explained():
+        try:
             self._drain()
             self._serve()
+        except (KafkaException, SystemError) as error:
+            self._raise_explained(error)
 
     def send(self, records: Sequence[Outgoing]) -> Ends:
         self.write(records)
@@ -88,8 +96,10 @@ class KafkaProducer:
         return self._ends_of({(record.topic, record.partition) for record in records})
 
     def close(self) -> None:
-        with self._explained():
+        try:
             self._drain()
+        except (KafkaException, SystemError) as error:
+            self._raise_explained(error)
 
     def _ends_of(self, targets: Set[tuple[str, int | None]]) -> Ends:
         """Return the ends of the targets, of all partitions of a topic whose target has no partition."""
@@ -102,12 +112,11 @@ class KafkaProducer:
         while self._client.flush(0.5):
             self._check_connection()
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn a failure of the client into a `BrokerError`."""
+    def _raise_explained(self, error: KafkaException | SystemError) -> NoReturn:
+        """Raise the `BrokerError` for a failure of the client."""
         try:
             with self._health.fatal_explained("WRITE", self._topic):
-                yield
+                raise error
         except SystemError as crash:
             if "cimpl" not in str(crash):
                 raise
@@ -146,13 +155,15 @@ class KafkaProducer:
     def _check_topics(self, records: Sequence[Outgoing], partition: int | None) -> None:
         """Raise unless the topics and partitions exist; looks up only topics that are not known yet."""
         if partition is None:
-            targets = {(record.topic, record.partition or 0) for record in records}
+            targets = {TopicPartition(record.topic, record.partition or 0) for record in records}
         else:
-            targets = {(topic, partition) for topic in set(map(itemgetter(0), records))}
+            targets = {TopicPartition(topic, partition) for topic in set(map(itemgetter(0), records))}
+        if targets <= self._checked:
+            return
         if not {topic for topic, _ in targets} <= self._counts.keys():
             self._counts = kafka_topics.visible(self._client, self._health)
-        partitions = [TopicPartition(*target) for target in targets]
-        kafka_topics.check_exists(self._client, self._health, self._counts, partitions)
+        kafka_topics.check_exists(self._client, self._health, self._counts, targets)
+        self._checked |= targets
 
     def _enqueue(self, record: Outgoing, partition: int | None) -> None:
         topic, value, key, own, timestamp, headers = record

@@ -9,6 +9,8 @@ import time
 from collections import Counter as CountOf
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client import (
@@ -297,8 +299,13 @@ def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:
 
 def records_read(records: Sequence[Record]) -> None:
     """Count a batch of records read by a source."""
-    for topic, number in CountOf(record.topic for record in records).items():
-        EVENTS.labels(topic).inc(number)
+    for topic, number in CountOf(map(itemgetter(0), records)).items():
+        _events_of(topic).inc(number)
+
+
+@cache
+def _events_of(topic: str) -> Counter:
+    return EVENTS.labels(topic)
 
 
 def lag(partition: TopicPartition, records: int) -> None:

@@ -28,7 +28,7 @@ class LogProducer:
     def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
         self._write(records, partition)
 
-    def outstanding(self) -> int:
+    def outstanding(self, timeout: float = 0.0) -> int:
         return 0
 
     def flush(self) -> None:

@@ -107,8 +107,11 @@ class Producer(Protocol):
         acknowledged in time, also one of an earlier call.
         """
 
-    def outstanding(self) -> int:
-        """Return how many records are not acknowledged yet, without waiting; raises what `write` raises."""
+    def outstanding(self, timeout: float = 0.0) -> int:
+        """Return how many records are not acknowledged yet; wait for those at most `timeout` seconds.
+
+        Raises what `write` raises. With a timeout, records that wait to be sent with later ones are sent.
+        """
 
     def flush(self) -> None:
         """Return once the broker has acknowledged all records; raises `DeliveryError`."""
