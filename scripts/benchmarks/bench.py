@@ -36,7 +36,7 @@ from rich.console import Console
 from scripts.benchmarks.harness import page, report, targets
 from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.machine import circumstances
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH
 from scripts.benchmarks.parts import drift, features, generated, labels, outliers
 from scripts.benchmarks.suites import (
     at_rest,

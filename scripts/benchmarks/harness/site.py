@@ -15,7 +15,9 @@ import psutil
 from flows.core.stream.broker import Broker, Outgoing
 from flows.runtime.engine import Engine, load_engine
 from scripts.benchmarks.harness.processes import WARM, Rate, rate, running
+from scripts.tools.fresh import REPOSITORY
 
+BENCH = REPOSITORY / ".driftline" / "bench"
 PROGRESS_SECONDS = 2  # between two stored states of a flow, as between two commits of a peer
 COMMAND = (sys.executable, "-m", "flows.cli.app")
 _BATCH = 1000

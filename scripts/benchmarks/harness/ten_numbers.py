@@ -8,9 +8,7 @@ import orjson
 from flows.core.stream.broker import Outgoing
 from scripts.benchmarks.harness.site import Site, fresh_folder
 from scripts.benchmarks.peers import model
-from scripts.tools.fresh import REPOSITORY
 
-BENCH = REPOSITORY / ".driftline" / "bench"
 EVENTS, LABELS = "bench_events", "bench_labels"
 LABEL_DELAY = 5_000  # ms
 PROJECT = Path(__file__).parents[1] / "projects" / "ten_numbers"

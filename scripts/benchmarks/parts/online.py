@@ -22,9 +22,10 @@ from flows.core.stream.broker import Outgoing
 from flows.core.stream.times import iso
 from flows.runtime.engine import Engine
 from scripts.benchmarks.harness.figures import Figure
-from scripts.tools.fresh import REPOSITORY, fresh_project
+from scripts.benchmarks.harness.site import BENCH
+from scripts.tools.fresh import fresh_project
 
-DIRECTORY = REPOSITORY / ".driftline" / "bench" / "online"
+DIRECTORY = BENCH / "online"
 VIEW = "origin_departures"
 DIRECT = "write and read in one process"
 PUSHED = 20  # calls of Feast's push with one row each

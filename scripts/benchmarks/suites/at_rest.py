@@ -12,8 +12,7 @@ import psutil
 from flows.runtime.runner import FLOWS
 from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.harness.processes import cpu_seconds, memory, tree, wait_for
-from scripts.benchmarks.harness.site import Site
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH, Site
 from scripts.faults.servers import kafka
 from scripts.tools.fresh import fresh_folder
 

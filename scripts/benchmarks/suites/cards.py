@@ -16,8 +16,7 @@ from typing import Any
 
 from flows.pipelines import card_fraud
 from scripts.benchmarks.harness.figures import Figure
-from scripts.benchmarks.harness.site import COMMAND, Site
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH, COMMAND, Site
 from scripts.tools.fresh import fresh_folder
 
 FOLDER = BENCH / "cards"

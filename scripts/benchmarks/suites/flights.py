@@ -19,7 +19,7 @@ import psutil
 
 from scripts.benchmarks.harness.figures import WALL, Figure
 from scripts.benchmarks.harness.processes import cpu_by_process
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH
 from scripts.tools.fresh import REPOSITORY
 
 AGAINST = os.environ.get("BENCH_AGAINST", "63b7a9a")  # a commit

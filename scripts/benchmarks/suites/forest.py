@@ -5,7 +5,7 @@ from itertools import chain
 
 from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import Figure
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH
 from scripts.benchmarks.peers.programs import BARE, bare_rate
 from scripts.benchmarks.suites.in_turns import Work, in_turns
 

@@ -10,8 +10,8 @@ from itertools import chain
 from scripts.benchmarks.harness import ten_numbers, windows
 from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.harness.processes import segment_costs
-from scripts.benchmarks.harness.site import Site
-from scripts.benchmarks.harness.ten_numbers import BENCH, LABELS
+from scripts.benchmarks.harness.site import BENCH, Site
+from scripts.benchmarks.harness.ten_numbers import LABELS
 from scripts.benchmarks.parts.features import transactions
 
 FOLDER = BENCH / "growth"

@@ -18,8 +18,8 @@ from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.harness.probe import Probe, percentile
 from scripts.benchmarks.harness.processes import cpu_seconds, running, wait_for
-from scripts.benchmarks.harness.site import Site
-from scripts.benchmarks.harness.ten_numbers import BENCH, EVENTS
+from scripts.benchmarks.harness.site import BENCH, Site
+from scripts.benchmarks.harness.ten_numbers import EVENTS
 from scripts.benchmarks.peers import model
 from scripts.benchmarks.peers.environments import PEERS
 from scripts.benchmarks.peers.programs import Programs

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import CPU, WALL, Figure
 from scripts.benchmarks.harness.processes import Rate
-from scripts.benchmarks.harness.ten_numbers import BENCH, EVENTS
+from scripts.benchmarks.harness.site import BENCH
+from scripts.benchmarks.harness.ten_numbers import EVENTS
 from scripts.benchmarks.peers.environments import FAUST, PEERS
 from scripts.benchmarks.peers.programs import BARE, Programs, bare_rate
 from scripts.faults.servers import kafka

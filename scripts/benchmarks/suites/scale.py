@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import WALL, Figure
 from scripts.benchmarks.harness.processes import rate
-from scripts.benchmarks.harness.site import Site
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH, Site
 from scripts.faults.servers import kafka
 
 FOLDER = BENCH / "scale"

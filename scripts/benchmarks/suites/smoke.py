@@ -14,8 +14,7 @@ import orjson
 from flows.core.stream.broker import TopicPartition, read_range
 from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import Figure
-from scripts.benchmarks.harness.site import Site
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH, Site
 from scripts.benchmarks.peers.programs import BARE, bare_rate
 from scripts.benchmarks.suites.in_turns import Work, in_turns
 from scripts.tools.fresh import fresh_folder

@@ -17,8 +17,8 @@ from flows.runtime.runner import FLOWS
 from scripts.benchmarks.harness import ten_numbers
 from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.harness.processes import cpu_seconds, wait_for
-from scripts.benchmarks.harness.site import Site
-from scripts.benchmarks.harness.ten_numbers import BENCH, EVENTS
+from scripts.benchmarks.harness.site import BENCH, Site
+from scripts.benchmarks.harness.ten_numbers import EVENTS
 from scripts.benchmarks.peers.environments import PEERS
 from scripts.benchmarks.peers.programs import Programs
 from scripts.faults.servers import kafka

@@ -13,7 +13,7 @@ import orjson
 from flows.core.stream.broker import Record
 from scripts.benchmarks.harness import windows
 from scripts.benchmarks.harness.figures import Figure
-from scripts.benchmarks.harness.ten_numbers import BENCH
+from scripts.benchmarks.harness.site import BENCH
 from scripts.benchmarks.parts.by_hand import ByHand
 from scripts.benchmarks.parts.features import BATCH, transactions
 from scripts.benchmarks.suites.in_turns import Work, in_turns
