@@ -231,6 +231,63 @@ def test_poll_returns_as_soon_as_a_record_is_there(
     writer.join()
 
 
+def test_a_wait_ends_when_a_record_for_any_of_the_consumers_is_there(
+    broker: Broker, new_topic: NewTopic
+) -> None:
+    topics = [new_topic(1), new_topic(1)]
+    consumers = [broker.consumer("g", {TopicPartition(topic, 0): 0}) for topic in topics]
+    for consumer in consumers:
+        assert consumer.poll(10, 0.2) == []
+    producer = broker.producer()
+    for number, topic in enumerate(topics):
+        producer.send(numbered(topic, 3))
+        records: list[Record] = []
+        deadline = time.monotonic() + 20
+        while len(records) < 3:
+            assert time.monotonic() < deadline
+            broker.wait(consumers, 30.0)
+            records += consumers[number].poll(10, 0.0)
+            assert consumers[1 - number].poll(10, 0.0) == []
+        assert [record.value for record in records] == [b"0", b"1", b"2"]
+    for each in (*consumers, producer):
+        each.close()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_wait_for_nothing_ends_in_time(broker: Broker, new_topic: NewTopic, count: int) -> None:
+    consumers = [broker.consumer("g", {TopicPartition(new_topic(1), 0): 0}) for _ in range(count)]
+    for consumer in consumers:
+        consumer.poll(10, 0.2)  # the end of the log is news to a client
+    begin = time.monotonic()
+    broker.wait(consumers, 0.1)
+    assert time.monotonic() - begin < 5.0
+    for consumer in consumers:
+        assert consumer.poll(10, 0.0) == []
+        consumer.close()
+
+
+def test_records_are_acknowledged_after_a_flush_and_the_ends_show_it(
+    broker: Broker, new_topic: NewTopic
+) -> None:
+    first, second = new_topic(2), new_topic(1)
+    with closing(broker.producer()) as producer:
+        for _ in range(3):
+            producer.write(
+                [Outgoing(first, b"a"), Outgoing(second, b"b", partition=1), Outgoing(first, b"c")], 0
+            )
+        assert producer.outstanding() >= 0
+        producer.flush()
+        assert producer.outstanding() == 0
+        assert broker.ends([first, second]) == {
+            TopicPartition(first, 0): 6,
+            TopicPartition(first, 1): 0,
+            TopicPartition(second, 0): 3,
+        }
+        producer.write([Outgoing(first, b"own", partition=1)])
+        assert producer.outstanding(20.0) == 0
+        assert broker.ends([first])[TopicPartition(first, 1)] == 1
+
+
 def test_the_backlog_is_known_before_the_first_poll(broker: Broker, new_topic: NewTopic) -> None:
     full, empty = TopicPartition(new_topic(1), 0), TopicPartition(new_topic(1), 0)
     send(broker, numbered(full.topic, 5))

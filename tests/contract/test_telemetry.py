@@ -95,7 +95,7 @@ def test_what_is_counted_is_what_is_shown(server):
     telemetry.EVENTS.labels("departures").inc(3)
     telemetry.DEAD_LETTERS.labels("schema").inc()
     telemetry.CONSUMER_LAG.labels("departures", 0).set(7)
-    telemetry.END_TO_END.observe(0.0031)
+    telemetry.END_TO_END.observe_all([0.0031])
     after = samples(server)
 
     def rise(*key):

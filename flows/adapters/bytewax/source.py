@@ -18,7 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from flows.adapters.bytewax.idle import SHORT, Idle, WorkerIdle
 from flows.adapters.bytewax.observer import FlowObserver
 from flows.adapters.bytewax.offsets import Offsets, start_offset, to_stored
-from flows.adapters.bytewax.source_watch import CHECK_EVERY, ClockWatch, TopicWatch
+from flows.adapters.bytewax.source_watch import ClockWatch, TopicWatch
 from flows.core.stream.broker import Broker, Consumer, Record, TopicPartition
 from flows.core.stream.decode import Decoder
 from flows.core.stream.drain import Drain
@@ -29,6 +29,7 @@ SlotBatch = tuple[str, list[Record]]
 
 PACE = 0.003  # seconds: a batch costs about as much as ten records in it
 _COMMIT_EVERY = 0.02  # seconds
+_CHECK_EVERY = 2.0  # seconds between reports of open transactions
 # Seconds after which unchanged offsets are committed again: a commit may fail or arrive after a later one,
 # and Kafka forgets the offsets of an idle group after a week.
 RECOMMIT_EVERY = 10.0
@@ -261,7 +262,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
         """Report open transactions; raise if a topic is gone."""
         if now < self._check_at:
             return
-        self._check_at = now + CHECK_EVERY
+        self._check_at = now + _CHECK_EVERY
         self._watch.raise_failure()
         for partition, offset in self._offsets.items():
             self._observer.held_back(partition, offset, self._consumer.held_back(partition))

@@ -10,7 +10,7 @@ from flows.core.stream.broker import Broker, TopicPartition
 from flows.core.stream.drain import Drain
 from flows.errors import AccessDenied, BrokerError, UnknownTopic
 
-CHECK_EVERY = 2.0  # seconds
+_CHECK_EVERY = 5.0  # seconds
 _TOLERANCE = 0.5  # seconds that the wall clock may be set back; timers are late by at most that
 
 
@@ -75,12 +75,12 @@ class TopicWatch:
                 with closing(self._open_broker()) as broker:
                     while not self._closed.is_set():
                         self._look(broker)
-                        self._closed.wait(CHECK_EVERY)
+                        self._closed.wait(_CHECK_EVERY)
             except (AccessDenied, UnknownTopic) as failure:
                 self._failure = failure
                 return
             except BrokerError:
-                self._closed.wait(CHECK_EVERY)
+                self._closed.wait(_CHECK_EVERY)
 
     def _look(self, broker: Broker) -> None:
         """Report the lag, and drain the flow if a topic has more partitions than at the start."""

@@ -7,9 +7,10 @@ A process runs one flow of one pipeline, so these are not labels of each metric 
 
 import time
 from collections import Counter as CountOf
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -25,8 +26,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from flows.adapters.prometheus.histogram import BulkHistogram
 from flows.core.serving.prediction_message import PUBLISHED_AT
-from flows.core.stream.broker import Outgoing, Record, TopicPartition
+from flows.core.stream.broker import Headers, Outgoing, Record, TopicPartition
 
 # Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit. It would move every metric to
 # a file, but each process here serves its own metrics from memory.
@@ -93,7 +95,7 @@ HELD_BACK = Gauge(
     ["topic", "partition"],
     registry=REGISTRY,
 )
-END_TO_END = Histogram(
+END_TO_END = BulkHistogram(
     "driftline_end_to_end_seconds",
     "From the publisher's clock (the header `published-at`) until the prediction was acknowledged.",
     buckets=_SECONDS,
@@ -320,12 +322,21 @@ def held_back(partition: TopicPartition, records: int) -> None:
 
 def records_written(records: Sequence[Outgoing]) -> None:
     """Count a batch that the broker acknowledged, and observe the latency of its predictions."""
-    now = time.time_ns() // 1000
-    for record in records:
-        headers = dict(record.headers)
-        if record.topic.endswith(".predictions"):
-            PREDICTIONS.inc()
-            with suppress(ValueError):  # a publisher may omit the header, or write something else in it
-                END_TO_END.observe((now - int(headers.get(PUBLISHED_AT) or b"")) / 1e6)
-        elif record.topic.endswith(".dead-letters"):
-            DEAD_LETTERS.labels((headers["reason"] or b"").decode()).inc()
+    for topic, of_topic in groupby(records, itemgetter(0)):
+        if topic.endswith(".predictions"):
+            headers = list(map(itemgetter(5), of_topic))
+            PREDICTIONS.inc(len(headers))
+            END_TO_END.observe_all(_since_published(headers, time.time_ns() // 1000))
+        elif topic.endswith(".dead-letters"):
+            for record in of_topic:
+                DEAD_LETTERS.labels((dict(record.headers)["reason"] or b"").decode()).inc()
+
+
+def _since_published(headers: Iterable[Headers], now: int) -> Iterator[float]:
+    """Yield the seconds from publishing until `now` (us) of the records with a valid header."""
+    for of_record in headers:
+        for name, value in of_record:
+            if name == PUBLISHED_AT:
+                with suppress(ValueError):  # a publisher may write something else in it
+                    yield (now - int(value or b"")) / 1e6
+                break

@@ -64,6 +64,18 @@ def test_a_record_that_only_the_broker_finds_too_large_is_refused_too(kafka: str
         producer.send([Outgoing(topic, b"x" * 2_000_000)])
 
 
+def test_a_refused_record_is_told_by_a_later_call_and_those_after_it_are_written(
+    kafka: str, topic: str
+) -> None:
+    producer = KafkaBroker(kafka, {"message.max.bytes": "4000000", "compression.type": "none"}).producer()
+    producer.write([Outgoing(topic, b"x" * 2_000_000)], 0)
+    with pytest.raises(RecordTooLarge, match=rf"1 of 1 .*2000000 bytes to topic '{topic}'.*too large"):
+        producer.flush()
+    producer.write([Outgoing(topic, b"x")], 0)
+    producer.flush()
+    assert producer.outstanding() == 0
+
+
 def test_a_full_queue_waits(kafka: str, topic: str) -> None:
     producer = KafkaBroker(kafka, {"queue.buffering.max.messages": "50"}).producer()
     assert producer.send([Outgoing(topic, b"")] * 2_000) == {TopicPartition(topic, 0): 2_000}

@@ -98,6 +98,17 @@ def test_what_waits_is_counted_and_nothing_is_lost_or_repeated(log, steps):
             assert reader.merge.buffered(p) == reader.read[p] - taken[p]
 
 
+@given(logs, steps)
+def test_the_next_offset_is_told_of_each_partition_that_records_were_taken_of(log, steps):
+    reader = Reader(log)
+    for partition, count, limit in steps:
+        if partition in log:
+            reader.add(partition, count)
+        records = reader.take(limit)
+        assert reader.merge.taken == {TopicPartition(r.topic, r.partition): r.offset + 1 for r in records}
+        assert reader.merge.is_empty() == (sum(map(reader.merge.buffered, log)) == 0)
+
+
 @given(logs, st.integers(1, 4))
 def test_with_every_record_buffered_a_limit_only_cuts_the_order_into_batches(log, limit):
     reader = Reader(log)
