@@ -99,7 +99,10 @@ class LabelJoin:
 
     def is_due(self, now: int) -> bool:
         """Return whether predictions or early labels expire at `now` (ms)."""
-        return self._has_overdue(now) or (bool(self._early) and self._has_overdue_label(now))
+        oldest = self._pending.oldest()
+        if oldest is not None and oldest.prediction.time < now - self._wait:
+            return True
+        return bool(self._early) and self._has_overdue_label(now)
 
     def give_up(self, now: int) -> None:
         """Drop the predictions that are older than the wait at `now` (ms)."""

@@ -2,8 +2,7 @@
 
 import zlib
 from collections import OrderedDict, deque
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -32,7 +31,7 @@ class LearnedTruths:
         self._truths: OrderedDict[str, Truth] = OrderedDict()
         self._blocks: deque[StoredBlock] = deque()
         self._forgotten = 0  # truths of the oldest block
-        self._rest = 0  # truths after the last block
+        self._newest: dict[str, Truth] = {}  # those that are in no block
         self._released: list[int] = []  # addresses no longer in use
 
     def __contains__(self, event_id: str) -> bool:
@@ -44,11 +43,10 @@ class LearnedTruths:
 
     def add(self, event_id: str, truth: Truth) -> None:
         """Add the truth of an event that has none; forget the oldest one beyond the limit."""
-        self._truths[event_id] = truth
-        self._rest += 1
-        if self._rest == ROWS:
-            self._blocks.append(StoredBlock(_packed(self._last())))
-            self._rest = 0
+        self._truths[event_id] = self._newest[event_id] = truth
+        if len(self._newest) == ROWS:
+            self._blocks.append(StoredBlock(zlib.compress(_to_json(self._newest), level=1)))
+            self._newest = {}
         if len(self._truths) > LEARNED_LIMIT:
             self._forget_oldest()
 
@@ -61,39 +59,32 @@ class LearnedTruths:
     def load(self, store: BlockStore) -> None:
         """Read the blocks of a restored state; raises `StateError`."""
         load_blocks(self._blocks, store)
-        self._index(self._last())
+        self._index()
 
     def __getstate__(self) -> tuple[Any, ...]:
         blocks = [block.content if block.address == UNSTORED else block.address for block in self._blocks]
-        return blocks, self._forgotten, orjson.dumps(self._last())
+        return blocks, self._forgotten, _to_json(self._newest)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        blocks, forgotten, last = state
+        blocks, forgotten, newest = state
         LearnedTruths.__init__(self)
         self._forgotten = forgotten
         self._blocks += [
             StoredBlock(each) if isinstance(each, bytes) else StoredBlock(b"", each) for each in blocks
         ]
-        rest = orjson.loads(last)
-        self._rest = len(rest)
-        self._truths |= rest
+        self._newest = dict(orjson.loads(newest))
         if all(block.address == UNSTORED for block in self._blocks):
-            self._index(rest)
+            self._index()
 
-    def _index(self, rest: Iterable[tuple[str, Truth]]) -> None:
+    def _index(self) -> None:
         pairs = [pair for block in self._blocks for pair in orjson.loads(zlib.decompress(block.content))]
         self._truths = OrderedDict(pairs[self._forgotten :])
-        self._truths |= rest
-
-    def _last(self) -> list[tuple[str, Truth]]:
-        """Return the truths after the last block."""
-        last = list(islice(reversed(self._truths.items()), self._rest))
-        return last[::-1]
+        self._truths |= self._newest
 
     def _forget_oldest(self) -> None:
-        self._truths.popitem(last=False)
+        oldest, _ = self._truths.popitem(last=False)
         if not self._blocks:
-            self._rest -= 1
+            del self._newest[oldest]
             return
         self._forgotten += 1
         if self._forgotten == ROWS:
@@ -102,5 +93,5 @@ class LearnedTruths:
                 self._released.append(address)
 
 
-def _packed(truths: Iterable[tuple[str, Truth]]) -> bytes:
-    return zlib.compress(orjson.dumps(list(truths)), level=1)
+def _to_json(truths: Mapping[str, Truth]) -> bytes:
+    return orjson.dumps(list(truths.items()))

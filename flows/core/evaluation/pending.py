@@ -50,17 +50,14 @@ class PendingPredictions:
 
     def pop(self, event_id: str) -> Pending | None:
         """Remove and return the prediction of an event; None if it is not pending."""
-        found = self._newest.pop(event_id, None)
-        if found is None:
-            block = self._packed.pop(event_id, None)
-            if block is None:
-                return None
-            self._keep_open(block)
-            found = block.take(event_id)
-            if not block.live:
-                self._empty(block)
-        if self._first is not None and event_id == self._first.prediction.id:
+        first = self._first
+        is_first = first is not None and first.prediction.id == event_id
+        if is_first:
             self._first = None
+        found = self._newest.pop(event_id, None)
+        if found is None and event_id in self._packed:
+            row = self._remove_row(event_id)
+            found = first if is_first else from_row(row)
         return found
 
     def oldest(self) -> Pending | None:
@@ -109,6 +106,14 @@ class PendingPredictions:
         for block in self._blocks:
             self._packed |= dict.fromkeys(ids(block.rows()), block)
             block.close()
+
+    def _remove_row(self, event_id: str) -> bytes:
+        block = self._packed.pop(event_id)
+        self._keep_open(block)
+        row = block.remove(event_id)
+        if not block.live:
+            self._empty(block)
+        return row
 
     def _find_first(self) -> Pending | None:
         while self._blocks and not self._blocks[0].live:

@@ -54,13 +54,13 @@ class PendingBlock(StoredBlock):
         """Return the first prediction that is still in the block."""
         return from_row(self.open()[(self.live & -self.live).bit_length() - 1])
 
-    def take(self, event_id: str) -> Pending:
-        """Remove and return the prediction of an event that is in the block."""
+    def remove(self, event_id: str) -> bytes:
+        """Remove and return the row of an event that is in the block."""
         begin = b"[" + orjson.dumps(event_id) + b","
         rows = self.open()
         at = next(at for at, row in enumerate(rows) if row.startswith(begin))
         self.live &= ~(1 << at)
-        return from_row(rows[at])
+        return rows[at]
 
 
 def packed(rows: Sequence[bytes]) -> PendingBlock:

@@ -89,7 +89,7 @@ class LearnerFeed:
 
     def _snapshot(self, record: Record) -> list[LearnerEvent]:
         self._models_read[record.partition] = record.offset + 1
-        if dict(record.headers).get("role") != b"candidate":
+        if ("role", b"candidate") not in record.headers:
             return []  # the learner's own snapshots are on the topic too
         return self._candidates.take(record, self._learner)
 
