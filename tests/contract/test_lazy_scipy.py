@@ -1,4 +1,4 @@
-"""The hot flows load River without SciPy, which is loaded on first use."""
+"""The hot flows load River without SciPy, and others Feast without its servers, which load on first use."""
 
 import subprocess
 import sys
@@ -88,3 +88,23 @@ def test_the_detector_of_feature_drift_loads_it_only_when_a_window_is_judged() -
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_it_is_there_when_it_is_used(use: str) -> None:
     run(LOADS + use)
+
+
+def test_feast_is_loaded_without_its_servers_and_its_sql_registry() -> None:
+    unused = {"fastapi", "starlette", "sqlalchemy"}
+    found = run(
+        "import sys, flows.adapters.feast.quick_feast; "
+        f"print({unused} & {{name.partition('.')[0] for name in sys.modules}})"
+    )
+    assert found == "set()\n"
+
+
+def test_the_servers_of_feast_are_there_when_they_are_used() -> None:
+    run("""
+import flows.adapters.feast.quick_feast, feast
+from feast.errors import FeatureViewNotFoundException
+from feast.feature_store import SqlRegistry, feature_server
+assert FeatureViewNotFoundException("view").http_status_code() == 404
+assert feature_server.start_server.__code__.co_name == "start_server"
+assert SqlRegistry.__name__ == "SqlRegistry"
+""")

@@ -58,8 +58,11 @@ def stored_by(version: str, project: Project) -> Path:
     return folder
 
 
+NEXT = {"state": 4, "plan": 3}
+
+
 def got(version: str, kind: str) -> str:
-    return BEFORE_0_2_0 if version in OLDER else f"got 'driftline-{kind}/3'"
+    return BEFORE_0_2_0 if version in OLDER else f"got 'driftline-{kind}/{NEXT[kind]}'"
 
 
 def refusal(outcome: subprocess.CompletedProcess) -> str:
