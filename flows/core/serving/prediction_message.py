@@ -90,8 +90,8 @@ def _keys(questions: Sequence[Question], entities: Sequence[str]) -> Sequence[Se
     return list(zip(*columns, strict=True))
 
 
-def _published(headers: Headers) -> Headers:
-    return tuple(header for header in headers if header[0] == PUBLISHED_AT)
+def _published(headers: Headers) -> list[tuple[str, bytes | None]]:
+    return [header for header in headers if header[0] == PUBLISHED_AT]
 
 
 class ServedPrediction(NamedTuple):

@@ -8,6 +8,8 @@ from flows.core.features.batch import Question
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.model import Lineup, Prediction
 
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
+
 
 class InputReader:
     """Reads the event fields that a model gets."""
@@ -55,4 +57,4 @@ class EventScorer:
         champion = lineup.champion
         score = champion.score(features)
         shadows = lineup.shadow_scores(features, failed)
-        return Prediction(question.id, question.time, score, champion.version, shadows, served)
+        return _tuple(Prediction, (question.id, question.time, score, champion.version, shadows, served))
