@@ -6,8 +6,7 @@ in which a page that n processes share counts as 1/n for each.
 
 import time
 from collections.abc import Iterator
-
-import psutil
+from pathlib import Path
 
 from flows.runtime.runner import FLOWS
 from scripts.benchmarks.harness.figures import Figure
@@ -46,18 +45,30 @@ def _at_rest(broker: str, events: int) -> Iterator[tuple[str, float]]:
     labels = site.end(site.engine.pipeline.labels.topic)
     with site.run() as program:
         wait_for(program, lambda: site.predicted() >= events and site.learned() >= labels)
+        wait_for(program, lambda: sum(map(len, flows_by_process(site).values())) == len(FLOWS))
         time.sleep(SETTLE)
         spent = cpu_seconds(program)
         time.sleep(IDLE)
         yield f"idle, {ALL}", (cpu_seconds(program) - spent) / IDLE * 100
-        by_process = [(_flow(process), memory(process)) for process in tree(program)]
-    yield f"memory, {ALL}", sum(megabytes for _, megabytes in by_process)
-    for flow, megabytes in by_process:
-        if flow:
-            yield f"memory, {flow}", megabytes
+        flows = flows_by_process(site)
+        memories = {process.pid: memory(process) for process in tree(program)}
+    yield f"memory, {ALL}", sum(memories.values())
+    for process_id, names in flows.items():
+        if len(names) == 1:  # not where all flows are one process
+            yield f"memory, {names[0]}", memories[process_id]
 
 
-def _flow(process: psutil.Process) -> str:
-    """Return the flow that a process runs alone, or ""."""
-    named = [argument for argument in process.cmdline() if argument in FLOWS]
-    return named[0] if len(named) == 1 else ""
+def flows_by_process(site: Site) -> dict[int, list[str]]:
+    """Return the flows that each process runs, which has locked a file for each.
+
+    The command lines do not tell: processes may be forked from one.
+    """
+    files = {flow: site.engine.state.lock_file(flow) for flow in FLOWS}
+    inodes = {flow: file.stat().st_ino for flow, file in files.items() if file.exists()}
+    found: dict[int, list[str]] = {}
+    for line in Path("/proc/locks").read_text().splitlines():
+        *_, process_id, file, _start, _end = line.split()
+        for flow, inode in inodes.items():
+            if file.endswith(f":{inode}"):
+                found.setdefault(int(process_id), []).append(flow)
+    return found
