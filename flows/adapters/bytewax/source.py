@@ -52,8 +52,9 @@ class SourceSettings:
     from its offset in `start` ("topic/partition"), or else from its oldest record. Records without a
     timestamp are merged by their event time, which the `decoders` of their topics return.
 
-    `batch` is the largest number of records in a batch. After a batch that was not full the next one is read
-    `pace` seconds later at the earliest, so that records that come in one by one make fewer batches.
+    `batch` is the largest number of records in a batch. After a batch with all that there was to read, the
+    next one is read `pace` seconds later at the earliest, so that records that come in one by one make fewer
+    batches.
     """
 
     group: str
@@ -206,7 +207,7 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._offsets.update(self._merge.taken)
             self._idle.has_records()
             self._observer.read(records)
-            if len(records) < self._batch:
+            if len(polled) < self._batch and self._merge.is_empty():
                 self._rest_until = began + self._settings.pace
         return records
 
