@@ -118,8 +118,11 @@ class SliceErrors:
         """Add the error of a label whose event has these values in the slice columns."""
         for column, value in zip(self.columns, values, strict=True):
             key = (column, str(value))
-            if key in self._windows or len(self._windows) < self.MOST:
-                self._windows.setdefault(key, ErrorWindow(limit=64)).add(error, time)
+            window = self._windows.get(key)
+            if window is None and len(self._windows) < self.MOST:
+                window = self._windows[key] = ErrorWindow(limit=64)
+            if window is not None:
+                window.add(error, time)
 
     def moved(self, since: int) -> tuple[SliceMove, ...]:
         """Return up to three slices whose error rose at `since` (ms), the largest rise first."""

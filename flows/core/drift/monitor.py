@@ -8,7 +8,7 @@ Nothing is judged too early. Features are compared once their windows are full. 
 of their prediction had full windows. Predictions are compared once the model has learned enough of those.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -54,11 +54,8 @@ class SignalContext(NamedTuple):
     version: str
 
 
-class _ServedPrediction(NamedTuple):
-    features: Sequence[Any]
-    value: float | str
-    context: SignalContext
-    is_warm: bool  # the model has completed its warm-up
+# the features, the monitored value, and whether the model had completed its warm-up
+_Served = tuple[Sequence[Any], float | str, SignalContext, bool]
 
 
 class DriftMonitor:
@@ -85,8 +82,9 @@ class DriftMonitor:
         self._fill = max((fill for fill in fills.values() if fill < inf), default=0)
         self._full_at = -inf if self._fill == 0 else inf  # the time (ms) at which all windows are full
         self._warm_up = settings.warm_up  # labels still to learn
-        self._batch: list[_ServedPrediction] = []  # for feature and prediction drift
-        self._interval: list[_ServedPrediction] = []  # for data quality
+        self._batch: list[_Served] = []  # for feature and prediction drift
+        self._interval: list[_Served] = []  # for data quality
+        self._interval_end = 0  # ms
         self._raised: dict[DriftKind, int] = {}
         self._open: dict[tuple[DriftKind, Severity], DriftSignal] = {}
 
@@ -97,57 +95,61 @@ class DriftMonitor:
 
     def served(
         self, features: Sequence[Any], value: float | str, context: SignalContext
-    ) -> Iterator[DriftSignal]:
+    ) -> Iterable[DriftSignal]:
         """Add a served prediction with this value; skip it if it is of another feature plan."""
         if self._full_at == inf:
             self._full_at = context.time + self._fill
         if not self._settings.columns or len(features) != len(self._settings.columns):
-            return
-        served = _ServedPrediction(features, value, context, self._warm_up <= 0)
+            return ()
+        served = (features, value, context, self._warm_up <= 0)
+        if not self._interval:
+            length = self._settings.quality.interval
+            self._interval_end = context.time // length * length + length
         self._batch.append(served)
         self._interval.append(served)
-        if len(self._batch) >= PREDICTION_BATCH:
-            batch, self._batch = self._batch, []
-            yield from self._check(("feature", "prediction"), batch)
-        length = self._settings.quality.interval
-        is_past = context.time // length > self._interval[0].context.time // length
-        if is_past or len(self._interval) >= PREDICTION_BATCH:
-            interval, self._interval = self._interval, []
-            yield from self._check(("quality",), interval)
+        is_past = context.time >= self._interval_end
+        if is_past or max(len(self._batch), len(self._interval)) >= PREDICTION_BATCH:
+            return self._check_served(is_past)
+        return ()
 
     def judged(
         self, error: float, wrong: bool, asked: int, features: Sequence[Any], context: SignalContext
-    ) -> Iterator[DriftSignal]:
+    ) -> Iterable[DriftSignal]:
         """Add the error of the prediction that was served at `asked` (ms) with these features."""
         if "concept" not in self._settings.kinds or asked < self._full_at:
-            return
+            return ()
         has_features = len(features) == len(self._settings.columns)
         slices = [features[index] if has_features else None for index in self._slices]
         found = self._concept.update(error, wrong, context.time, context.position, slices)
+        if found is None:
+            return ()
         if isinstance(found, Cleared):
-            yield from self._resolve("concept", context)
-        elif found is not None:
-            detection = concept_detection(found, self._detector, self._furthest(NAMED))
-            yield self._raise(detection, context)
+            return self._resolve("concept", context)
+        return [self._raise(concept_detection(found, self._detector, self._furthest(NAMED)), context)]
 
     def learned(self, asked: int) -> None:
         """Count for the warm-up that the model learned the prediction served at `asked` (ms)."""
         if asked >= self._full_at:
             self._warm_up -= 1
 
-    def promoted(self, context: SignalContext) -> Iterator[DriftSignal]:
+    def promoted(self, context: SignalContext) -> Iterable[DriftSignal]:
         """Resolve concept drift, since a better challenger was promoted."""
-        yield from self._resolve("concept", context)
+        return self._resolve("concept", context)
 
-    def _check(
-        self, kinds: Sequence[DriftKind], served: Sequence[_ServedPrediction]
-    ) -> Iterator[DriftSignal]:
-        contexts = {each.context.position: each.context for each in served}
+    def _check_served(self, is_past: bool) -> Iterator[DriftSignal]:
+        if len(self._batch) >= PREDICTION_BATCH:
+            batch, self._batch = self._batch, []
+            yield from self._check(("feature", "prediction"), batch)
+        if is_past or len(self._interval) >= PREDICTION_BATCH:
+            interval, self._interval = self._interval, []
+            yield from self._check(("quality",), interval)
+
+    def _check(self, kinds: Sequence[DriftKind], served: Sequence[_Served]) -> Iterator[DriftSignal]:
         for kind in kinds:
             if kind not in self._settings.kinds:
                 continue
             for found in self._update(kind, served):
-                context = contexts[found.position]
+                context = next(each[2] for each in reversed(served) if each[2].position == found.position)
                 if isinstance(found, Cleared):
                     yield from self._resolve(kind, context)
                 elif isinstance(found, FeatureAlarm):
@@ -157,28 +159,25 @@ class DriftMonitor:
                     yield self._raise(quality_detection(found), context)
 
     def _update(
-        self, kind: DriftKind, served: Sequence[_ServedPrediction]
+        self, kind: DriftKind, served: Sequence[_Served]
     ) -> Sequence[FeatureAlarm | QualityAlarm | Cleared]:
         if kind == "prediction":
-            return self._compare_predictions([each for each in served if each.is_warm])
-        rows = [each.features for each in served]
-        times = [each.context.time for each in served]
-        positions = [each.context.position for each in served]
+            return self._compare_predictions([each for each in served if each[3]])
+        rows, _, contexts, _ = zip(*served, strict=True)
+        times, positions, _ = zip(*contexts, strict=True)
         if kind == "feature":
             return self._features.update(rows, times, positions)
         return self._quality.update(rows, times, positions)
 
-    def _compare_predictions(self, served: Sequence[_ServedPrediction]) -> Sequence[FeatureAlarm | Cleared]:
+    def _compare_predictions(self, served: Sequence[_Served]) -> Sequence[FeatureAlarm | Cleared]:
         if not served:
             return []
+        _, values, contexts, _ = zip(*served, strict=True)
+        times, positions, _ = zip(*contexts, strict=True)
         if self._predictions is None:
-            kind: ColumnKind = "category" if isinstance(served[0].value, str) else "number"
+            kind: ColumnKind = "category" if isinstance(values[0], str) else "number"
             self._predictions = FeatureDrift({PREDICTION: kind}, self._settings.features)
-        return self._predictions.update(
-            [(each.value,) for each in served],
-            [each.context.time for each in served],
-            [each.context.position for each in served],
-        )
+        return self._predictions.update([(value,) for value in values], times, positions)
 
     def _columns(self, kind: DriftKind, alarm: FeatureAlarm) -> list[ColumnMove]:
         """Return the columns of an alarm; for the prediction, also the features that moved furthest."""
@@ -216,7 +215,9 @@ class DriftMonitor:
         self._open[found.kind, found.severity] = signal
         return signal
 
-    def _resolve(self, kind: DriftKind, context: SignalContext) -> Iterator[DriftSignal]:
+    def _resolve(self, kind: DriftKind, context: SignalContext) -> list[DriftSignal]:
         """Resolve all open signals of this kind."""
-        for key in [key for key in self._open if key[0] == kind]:
-            yield self._open.pop(key).resolved(context.version, context.time, context.position)
+        return [
+            self._open.pop(key).resolved(context.version, context.time, context.position)
+            for key in [key for key in self._open if key[0] == kind]
+        ]

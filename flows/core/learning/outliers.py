@@ -27,6 +27,7 @@ _SPAN = 10_000  # rows in the first half of the history
 RENEWED = 500  # outliers above the usual share after which a range is reset
 _USUAL = 0.01  # the share of outliers that is expected by chance
 _NUMBERS = {float, int, bool}
+_TEXT = ("", "\U0010ffff")  # bounds that nearly every text is within
 _SAME = 1e-9  # the relative width below which a range is a rounding error
 
 
@@ -64,18 +65,21 @@ class OutlierFilter:
     def apply(self, features: Sequence[Any], truth: Any) -> FilteredRow:
         """Return what should be learned of the next row, which has a value for each name."""
         row = [*features, truth]
-        outside = self._ranges.learn(row) if self.action != "learn" else []
-        if outside:
-            self.rows += 1
-            for each in outside:
-                name = self._names[each.at]
-                self.by_name[name] = self.by_name.get(name, 0) + 1
-                row[each.at] = min(max(each.value, each.low), each.high)
-        named = {self._names[each.at]: each for each in outside}
-        if outside and self.action == "skip":
+        outside = self._ranges.learn(row) if self.action != "learn" else None
+        named = self._clip(row, outside) if outside else {}
+        if named and self.action == "skip":
             return FilteredRow(None, truth, named)
         truth = row.pop()
         return FilteredRow(dict(zip(self._names, row, strict=False)), truth, named)
+
+    def _clip(self, row: list[Any], outside: Sequence[OutlierValue]) -> dict[str, OutlierValue]:
+        """Move the outliers of a row to the end of their range, count them and return them by name."""
+        self.rows += 1
+        for each in outside:
+            name = self._names[each.at]
+            self.by_name[name] = self.by_name.get(name, 0) + 1
+            row[each.at] = min(max(each.value, each.low), each.high)
+        return {self._names[each.at]: each for each in outside}
 
 
 class Ranges:
@@ -88,24 +92,51 @@ class Ranges:
         self._ranges = [_Range() for _ in range(width)]
         self._rows = 0
         self._turn = _SPAN
-        # Nearly all values are within these bounds, and so neither outliers nor new extremes.
-        self._low, self._high = [inf] * width, [-inf] * width
+        # Nearly all values are within these bounds, and so neither outliers nor new extremes. The bounds of a
+        # column with a text are texts.
+        self._low: list[Any] = [inf] * width
+        self._high: list[Any] = [-inf] * width
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the bounds, which follow from the ranges."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_low", "_high")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state."""
+        self.__dict__.update(state)
+        self._low = [number.lows[1] for number in self._ranges]
+        self._high = [number.highs[1] for number in self._ranges]
 
     def learn(self, row: Sequence[Any]) -> list[OutlierValue]:
         """Return the outliers of a row, and learn its other values."""
         self._rows += 1
         if self._rows <= _SPARSE or self._rows % _STEP == 0:
             self._count_changes(row)
-        bounded = enumerate(zip(row, self._low, self._high, strict=True))
-        beyond = [at for at, (v, low, high) in bounded if type(v) in _NUMBERS and not low <= v <= high]
-        found = []
-        for at in beyond:
-            outlier = self._learn(at, row[at]) if -inf < row[at] < inf else None
-            if outlier is not None:
-                found.append(outlier)
+        try:
+            bounded = zip(row, self._low, self._high, strict=True)
+            is_within = not [v for v, low, high in bounded if v is not None and not low <= v <= high]
+        except TypeError:  # a text where there was none before
+            is_within = False
+        found = [] if is_within else self._learn_beyond(row)
         if self._rows == self._turn:
             self._forget()
         return found
+
+    def _learn_beyond(self, row: Sequence[Any]) -> list[OutlierValue]:
+        """Return the outliers of a row, and learn its other numbers that are out of bounds."""
+        found = []
+        for at, value in enumerate(row):
+            if isinstance(value, str):
+                self._low[at], self._high[at] = _TEXT
+            elif type(value) in _NUMBERS and self._is_beyond(at, value) and -inf < value < inf:
+                outlier = self._learn(at, value)
+                if outlier is not None:
+                    found.append(outlier)
+        return found
+
+    def _is_beyond(self, at: int, value: float) -> bool:
+        low, high = self._low[at], self._high[at]
+        return isinstance(low, str) or not low <= value <= high
 
     def _learn(self, at: int, value: float) -> OutlierValue | None:
         number = self._ranges[at]

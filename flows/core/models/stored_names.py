@@ -36,7 +36,6 @@ _PLACES = {
     "drift.gate": "flows.core.drift.levels:Gate",
     "drift.monitor": "flows.core.drift.monitor:DriftMonitor",
     "drift.position": "flows.core.drift.levels:Position",
-    "drift.served": "flows.core.drift.monitor:_ServedPrediction",
     "drift.settings": "flows.core.drift.monitor:MonitorSettings",
     "drift.signal": "flows.core.drift.signal:DriftSignal",
     "drift.slice_move": "flows.core.drift.levels:SliceMove",

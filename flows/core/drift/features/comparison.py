@@ -141,8 +141,8 @@ class WindowComparison:
         of_phase = np.arange(count)[:, None] * parts + phases
         cells = (of_phase * BINS + bins)[finite]
         counts = np.bincount(cells, minlength=count * parts * BINS).reshape(count, parts, BINS)
-        sums = np.bincount(of_phase[finite], weights=numbers[finite], minlength=count * parts)
-        sums = sums.reshape(count, parts)
+        flat: Any = np.bincount(of_phase[finite], weights=numbers[finite], minlength=count * parts)
+        sums = flat.reshape(count, parts)
         for column, counted, total in zip(self._numbers.values(), counts, sums, strict=True):
             column.add(counted, total)
 

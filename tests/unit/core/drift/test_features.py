@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from river.drift import ADWIN
 from scipy import stats
 from scipy.signal import lfilter
 
-from flows.core.drift.columns import OTHER
+from flows.core.drift.columns import OTHER, number_matrix
 from flows.core.drift.features import KEPT, FeatureAlarm, FeatureDrift, FeaturePolicy
 from flows.core.drift.levels import Cleared, Position
 from flows.core.drift.statistics import rows_per_independent_row
@@ -396,3 +398,14 @@ def test_columns_that_fill_at_different_times_raise_the_same_however_rows_are_cu
     assert [(a.position, a.since, [m.column for m in a.moved]) for a in cut] == [
         (a.position, a.since, [m.column for m in a.moved]) for a in whole
     ]
+
+
+values = st.floats() | st.integers(-(10**6), 10**6) | st.booleans() | st.none()
+
+
+@given(st.integers(0, 8).flatmap(lambda n: st.lists(st.lists(values | st.text(), min_size=n, max_size=n))))
+def test_a_matrix_has_the_numbers_of_each_column_and_nan_for_everything_else(columns):
+    matrix = number_matrix(columns)
+    for row, column in zip(matrix, columns, strict=True):
+        expected = [np.nan if value is None or isinstance(value, str) else float(value) for value in column]
+        np.testing.assert_array_equal(row, expected)

@@ -332,3 +332,18 @@ def test_what_is_learned_of_a_row_does_not_depend_on_what_came_with_it() -> None
         value = 1e6 if number in (500, 700) else rng.random()
         one, two = alone.apply([value], None), beside.apply([value, "text"], None)
         assert (one.features is None) == (two.features is None) == (number in (500, 700))
+
+
+def test_a_column_of_texts_and_numbers_is_judged_as_its_numbers_alone() -> None:
+    """Values are compared with bounds without a look at their type until one is a text."""
+    rng = Random(4)
+    mixed, numbers = Ranges(2), Ranges(2)
+    for number in range(25_000):
+        value = rng.choice([1e7, rng.random() * 2000]) if number % 5000 == 4999 else rng.gauss(0, 1)
+        other = rng.choice([None, "text", "ÿ beyond", nan, rng.random(), True, 3])
+        row = [value if rng.random() < 0.9 else rng.choice(["text", None, inf]), other]
+        found = mixed.learn(row)
+        assert found == numbers.learn([each if type(each) in (float, int, bool) else None for each in row])
+        if number % 6000 == 0:
+            mixed = SEALER.open_state(SEALER.seal_state(mixed))
+    assert mixed.learn([1e9, 0.5]) != []

@@ -45,7 +45,6 @@ PINNED = [
     "drift.gate",
     "drift.monitor",
     "drift.position",
-    "drift.served",
     "drift.settings",
     "drift.signal",
     "drift.slice_move",
