@@ -52,7 +52,7 @@ class BlockFiles:
             os.fdatasync(file.fileno())
         except OSError as error:
             raise StateError(
-                f"the flow's state cannot be stored in {self._directory}: {error.strerror}; make room on its "
+                f"the flow's state in {self._directory} cannot be stored: {error.strerror}; make room on its "
                 "disk and check that it can be written; the flow then resumes from its last stored state"
             ) from error
         self._count(self._number, len(contents))

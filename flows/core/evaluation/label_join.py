@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from flows.core.evaluation.block_store import BlockStore
+from flows.core.evaluation.block_store import BlockStore, load_blocks, store_blocks
 from flows.core.evaluation.learned_truths import LearnedTruths
 from flows.core.evaluation.pending import PendingPredictions
 from flows.core.evaluation.pending_block import Pending
@@ -128,14 +128,18 @@ class LabelJoin:
 
     def store(self, store: BlockStore) -> None:
         """Store what the next snapshot then need not contain; raises `StateError`."""
-        self._pending.store(store)
-        self._learned.store(store)
+        parts = (self._pending, self._learned)
+        store_blocks([block for part in parts for block in part.blocks], store)
+        for part in parts:
+            store.release(part.released)
+            part.released = []
         store.delete_unused()
 
     def load(self, store: BlockStore) -> None:
         """Read what a restored snapshot does not contain; raises `StateError`."""
-        self._pending.load(store)
-        self._learned.load(store)
+        for part in (self._pending, self._learned):
+            load_blocks(part.blocks, store)
+            part.index()
 
     def _has_overdue(self, now: int) -> bool:
         oldest = self._pending.oldest()

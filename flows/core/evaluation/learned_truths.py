@@ -7,13 +7,7 @@ from typing import Any
 
 import orjson
 
-from flows.core.evaluation.block_store import (
-    UNSTORED,
-    BlockStore,
-    StoredBlock,
-    load_blocks,
-    store_blocks,
-)
+from flows.core.evaluation.block_store import UNSTORED, StoredBlock
 from flows.core.models.tasks import Truth
 
 LEARNED_LIMIT = 200_000
@@ -24,15 +18,16 @@ class LearnedTruths:
     """The last `LEARNED_LIMIT` truths.
 
     Blocks repeat them in the form in which they are stored, so that a snapshot writes only new ones. The
-    state has the addresses of the blocks that are in a store, and the content of all others.
+    state has the addresses of the blocks that are in a store, and the content of all others. `released` are
+    the addresses of blocks that were forgotten since the last snapshot.
     """
 
     def __init__(self) -> None:
         self._truths: OrderedDict[str, Truth] = OrderedDict()
-        self._blocks: deque[StoredBlock] = deque()
+        self.blocks: deque[StoredBlock] = deque()
         self._forgotten = 0  # truths of the oldest block
         self._newest: dict[str, Truth] = {}  # those that are in no block
-        self._released: list[int] = []  # addresses no longer in use
+        self.released: list[int] = []
 
     def __contains__(self, event_id: str) -> bool:
         return event_id in self._truths
@@ -45,52 +40,42 @@ class LearnedTruths:
         """Add the truth of an event that has none; forget the oldest one beyond the limit."""
         self._truths[event_id] = self._newest[event_id] = truth
         if len(self._newest) == ROWS:
-            self._blocks.append(StoredBlock(zlib.compress(_to_json(self._newest), level=1)))
+            self.blocks.append(StoredBlock(zlib.compress(_to_json(self._newest), level=1)))
             self._newest = {}
         if len(self._truths) > LEARNED_LIMIT:
             self._forget_oldest()
 
-    def store(self, store: BlockStore) -> None:
-        """Store the new blocks, so that a snapshot need not contain them; raises `StateError`."""
-        store_blocks(self._blocks, store)
-        store.release(self._released)
-        self._released = []
-
-    def load(self, store: BlockStore) -> None:
-        """Read the blocks of a restored state; raises `StateError`."""
-        load_blocks(self._blocks, store)
-        self._index()
+    def index(self) -> None:
+        """Read the truths in the blocks of a restored state, once these have their content."""
+        pairs = [pair for block in self.blocks for pair in orjson.loads(zlib.decompress(block.content))]
+        self._truths = OrderedDict(pairs[self._forgotten :])
+        self._truths |= self._newest
 
     def __getstate__(self) -> tuple[Any, ...]:
-        blocks = [block.content if block.address == UNSTORED else block.address for block in self._blocks]
+        blocks = [block.content if block.address == UNSTORED else block.address for block in self.blocks]
         return blocks, self._forgotten, _to_json(self._newest)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         blocks, forgotten, newest = state
         LearnedTruths.__init__(self)
         self._forgotten = forgotten
-        self._blocks += [
+        self.blocks += [
             StoredBlock(each) if isinstance(each, bytes) else StoredBlock(b"", each) for each in blocks
         ]
         self._newest = dict(orjson.loads(newest))
-        if all(block.address == UNSTORED for block in self._blocks):
-            self._index()
-
-    def _index(self) -> None:
-        pairs = [pair for block in self._blocks for pair in orjson.loads(zlib.decompress(block.content))]
-        self._truths = OrderedDict(pairs[self._forgotten :])
-        self._truths |= self._newest
+        if all(block.address == UNSTORED for block in self.blocks):
+            self.index()
 
     def _forget_oldest(self) -> None:
         oldest, _ = self._truths.popitem(last=False)
-        if not self._blocks:
+        if not self.blocks:
             del self._newest[oldest]
             return
         self._forgotten += 1
         if self._forgotten == ROWS:
             self._forgotten = 0
-            if (address := self._blocks.popleft().address) != UNSTORED:
-                self._released.append(address)
+            if (address := self.blocks.popleft().address) != UNSTORED:
+                self.released.append(address)
 
 
 def _to_json(truths: Mapping[str, Truth]) -> bytes:

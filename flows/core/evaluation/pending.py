@@ -8,7 +8,7 @@ from array import array
 from collections import OrderedDict, deque
 from typing import Any
 
-from flows.core.evaluation.block_store import UNSTORED, BlockStore, load_blocks, store_blocks
+from flows.core.evaluation.block_store import UNSTORED
 from flows.core.evaluation.pending_block import ROWS, Pending, PendingBlock, from_row, ids, packed, to_row
 
 NEWEST = 1024  # predictions that are in no block
@@ -19,16 +19,17 @@ _MERGED = 4  # blocks that are examined for each new one
 class PendingPredictions:
     """Pending predictions by event id, in the order in which they were added.
 
-    The state has the addresses of the blocks that are in a store, and the content of all others.
+    The state has the addresses of the blocks that are in a store, and the content of all others. `released`
+    are the addresses of blocks that are empty since the last snapshot.
     """
 
     def __init__(self) -> None:
         # OrderedDict: finding the first item of a dict takes time for every item deleted before it.
         self._newest: OrderedDict[str, Pending] = OrderedDict()
         self._packed: dict[str, PendingBlock] = {}  # the block of each older prediction
-        self._blocks: list[PendingBlock] = []  # oldest first
+        self.blocks: list[PendingBlock] = []  # oldest first
         self._cursor = 0  # the next block to merge
-        self._released: list[int] = []  # addresses of blocks that are empty now
+        self.released: list[int] = []
         self._opened: deque[PendingBlock] = deque()
         self._first: Pending | None = None  # the oldest one, if known
 
@@ -44,7 +45,7 @@ class PendingPredictions:
         if len(self._newest) >= NEWEST + ROWS:
             moved = dict(self._newest.popitem(last=False) for _ in range(ROWS))
             block = packed(list(map(to_row, moved.values())))
-            self._blocks.append(block)
+            self.blocks.append(block)
             self._packed |= dict.fromkeys(moved, block)
             self._merge_some()
 
@@ -66,23 +67,18 @@ class PendingPredictions:
             self._first = self._find_first()
         return self._first
 
-    def store(self, store: BlockStore) -> None:
-        """Store the new blocks, so that a snapshot need not contain them; raises `StateError`."""
-        store_blocks(self._blocks, store)
-        store.release(self._released)
-        self._released = []
-
-    def load(self, store: BlockStore) -> None:
-        """Read the blocks of a restored state; raises `StateError`."""
-        load_blocks(self._blocks, store)
-        self._index()
+    def index(self) -> None:
+        """Find the predictions in the blocks of a restored state, once these have their content."""
+        for block in self.blocks:
+            self._packed |= dict.fromkeys(ids(block.rows()), block)
+            block.close()
 
     def __getstate__(self) -> tuple[Any, ...]:
-        contents = [block.content for block in self._blocks if block.address == UNSTORED]
+        contents = [block.content for block in self.blocks if block.address == UNSTORED]
         return (
             b"\n".join(map(to_row, self._newest.values())),
-            array("Q", [block.address for block in self._blocks]).tobytes(),
-            array("H", [block.live for block in self._blocks]).tobytes(),
+            array("Q", [block.address for block in self.blocks]).tobytes(),
+            array("H", [block.live for block in self.blocks]).tobytes(),
             contents,
             self._cursor,
         )
@@ -94,18 +90,12 @@ class PendingPredictions:
         unstored = iter(contents)
         for address, bits in zip(array("Q", addresses), array("H", live), strict=True):
             content = next(unstored) if address == UNSTORED else b""
-            self._blocks.append(PendingBlock(content, bits, address))
+            self.blocks.append(PendingBlock(content, bits, address))
         for row in newest.splitlines():
             pending = from_row(row)
             self._newest[pending.prediction.id] = pending
-        if all(block.address == UNSTORED for block in self._blocks):
-            self._index()
-
-    def _index(self) -> None:
-        """Rebuild what is known of each block."""
-        for block in self._blocks:
-            self._packed |= dict.fromkeys(ids(block.rows()), block)
-            block.close()
+        if all(block.address == UNSTORED for block in self.blocks):
+            self.index()
 
     def _remove_row(self, event_id: str) -> bytes:
         block = self._packed.pop(event_id)
@@ -116,12 +106,12 @@ class PendingPredictions:
         return row
 
     def _find_first(self) -> Pending | None:
-        while self._blocks and not self._blocks[0].live:
-            del self._blocks[0]
-        if not self._blocks:
+        while self.blocks and not self.blocks[0].live:
+            del self.blocks[0]
+        if not self.blocks:
             return next(iter(self._newest.values()), None)
-        self._keep_open(self._blocks[0])
-        return self._blocks[0].first()
+        self._keep_open(self.blocks[0])
+        return self.blocks[0].first()
 
     def _keep_open(self, block: PendingBlock) -> None:
         if not block.is_open:
@@ -133,7 +123,7 @@ class PendingPredictions:
     def _empty(self, block: PendingBlock) -> None:
         """Forget the content of a block."""
         if block.address != UNSTORED:
-            self._released.append(block.address)
+            self.released.append(block.address)
         block.live, block.content, block.address = 0, b"", UNSTORED
         block.close()
 
@@ -141,14 +131,14 @@ class PendingPredictions:
         """Merge neighbours that fit into one block, so that the size follows the number that is pending."""
         for _ in range(_MERGED):
             at = self._cursor
-            if at + 1 >= len(self._blocks):
+            if at + 1 >= len(self.blocks):
                 self._cursor = 0
                 return
-            one, other = self._blocks[at : at + 2]
+            one, other = self.blocks[at : at + 2]
             if one.live.bit_count() + other.live.bit_count() > ROWS:
                 self._cursor += 1
             else:
-                self._blocks[at : at + 2] = self._merged(one, other)
+                self.blocks[at : at + 2] = self._merged(one, other)
 
     def _merged(self, one: PendingBlock, other: PendingBlock) -> list[PendingBlock]:
         if not (one.live and other.live):

@@ -16,7 +16,7 @@ from flows.core.evaluation.pending_block import ROWS, Pending
 from flows.core.models.model import Prediction
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-jsonable = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(), finite)
+jsonable = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(max_size=9), finite)
 predictions = st.builds(
     Pending,
     st.builds(
@@ -25,8 +25,8 @@ predictions = st.builds(
         st.integers(-(2**62), 2**62),
         finite,
         st.text(),
-        st.dictionaries(st.text(), finite),
-        st.lists(jsonable),
+        st.dictionaries(st.text(max_size=5), finite, max_size=2),
+        st.lists(jsonable, max_size=4),
     ),
     finite,
     finite,
