@@ -1,6 +1,6 @@
 """Feature rows on the features topic: one record for each view in a batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +12,8 @@ from flows.core.stream.checker import EXACT, check
 from flows.core.stream.fields import INT64, Field, Text
 from flows.core.stream.times import is_milliseconds
 from flows.errors import InvalidRecord
+
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 _KINDS: dict[Dtype, tuple[type, ...]] = {
     "int": (int, type(None)),
@@ -51,7 +53,8 @@ def decode(record: Record) -> list[Row]:
     rows = body.get("rows")
     if type(rows) is not list or not rows or not all(map(_is_row, rows)):
         raise InvalidRecord("schema", "'rows' must be an array of [key, time, features]")
-    return [Row(body["view"], key, time, values) for key, time, values in rows]
+    view = body["view"]
+    return [_tuple(Row, (view, key, time, values)) for key, time, values in rows]
 
 
 class ViewCheck:
@@ -62,9 +65,22 @@ class ViewCheck:
         self._key = KEY_TYPES[view.key]
         self._kinds = [_KINDS[aggregate.dtype] for aggregate in view.aggregates]
 
+    def fits(self, rows: Collection[list[Any]]) -> bool:
+        """Return whether `check` would accept the values of all `rows` as they are.
+
+        It checks columns, which takes a third of the time that `check` takes for each row.
+        """
+        if set(map(len, rows)) - {len(self._kinds)}:
+            return False
+        return all(map(_fits, zip(*rows, strict=True), self._kinds))
+
+    def has_key(self, key: Any) -> bool:
+        """Return whether `key` has the type of the view's entity."""
+        return type(key) is self._key
+
     def check_key(self, key: Any) -> None:
         """Raise `InvalidRecord` if `key` does not have the type of the view's entity."""
-        if type(key) is not self._key:
+        if not self.has_key(key):
             raise self._invalid(f"key must be {KEY_NAMES[self._key]}, got {key!r}")
 
     def check(self, values: list[Any]) -> None:
@@ -98,8 +114,10 @@ class RowCheck:
     def __init__(self, views: Iterable[View]) -> None:
         self._checks = {view.name: ViewCheck(view) for view in views}
 
-    def sound(self, rows: Iterable[Row]) -> tuple[list[Row], list[str]]:
+    def sound(self, rows: list[Row]) -> tuple[list[Row], list[str]]:
         """Return the valid rows, and the fault of each invalid one."""
+        if self._are_sound(rows):
+            return rows, []
         sound, faults = list[Row](), list[str]()
         for row in rows:
             try:
@@ -109,6 +127,13 @@ class RowCheck:
             else:
                 sound.append(row)
         return sound, faults
+
+    def _are_sound(self, rows: Sequence[Row]) -> bool:
+        """Return whether the rows are of one view and need no check one by one."""
+        check = self._checks.get(rows[0].view) if rows else None
+        if check is None or len({row.view for row in rows}) > 1:
+            return False
+        return all(check.has_key(row.key) for row in rows) and check.fits([row.values for row in rows])
 
     def _check(self, row: Row) -> None:
         if row.view not in self._checks:
@@ -123,6 +148,15 @@ def parse(record: Record) -> Any:
         return orjson.loads(record.value or b"")
     except orjson.JSONDecodeError as error:
         raise InvalidRecord("not-json", f"not JSON: {error}") from None
+
+
+def _fits(column: Sequence[Any], kinds: Sequence[type]) -> bool:
+    """Return whether the values are of these types, and whole numbers exact as floats."""
+    found = set(map(type, column))
+    if not found.issubset(kinds):
+        return False
+    whole = [value for value in column if type(value) is int] if int in found else ()
+    return not whole or (min(whole) >= -EXACT and max(whole) <= EXACT)
 
 
 def _name_of(value: Any) -> str:

@@ -15,7 +15,7 @@ from flows.adapters.prometheus import metrics
 from flows.core.features import feature_rows
 from flows.core.features.batch import Row
 from flows.core.features.plan import FeaturePlan
-from flows.core.serving.served_rows import AnswerDecoder, ServedRow
+from flows.core.serving.served_rows import AnswerDecoder, ServedAnswer, ServedRow
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import dead_letter
 from flows.core.stream.drain import Drain
@@ -53,18 +53,20 @@ class DecodeStep:
     def __call__(self, records: list[Record]) -> StoreBatch:
         """Return what the stores get."""
         batch = StoreBatch([], [], [], [])
+        answers = iter(self._answers.decode([r for r in records if r.topic == self._predictions]))
         for record in records:
             try:
                 if record.topic == self._predictions:
-                    self._add_prediction(record, batch)
+                    self._add_prediction(next(answers), batch)
                 else:
                     self._add_rows(record, batch)
             except InvalidRecord as fault:
                 batch.dead.append(self._dead(record, fault))
         return batch
 
-    def _add_prediction(self, record: Record, batch: StoreBatch) -> None:
-        answer = self._answers.decode(record)
+    def _add_prediction(self, answer: ServedAnswer | InvalidRecord, batch: StoreBatch) -> None:
+        if isinstance(answer, InvalidRecord):
+            raise answer
         if answer.plan != self._plan:
             metrics.OTHER_PLANS.inc()
         batch.served.extend(answer.rows)

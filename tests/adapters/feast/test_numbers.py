@@ -102,7 +102,8 @@ def test_feature_rows_of_any_numbers_are_read_back_and_stored(view: View, raw: l
         served = [accepted(raw)[number]["n"], *vector]
         prediction = Prediction(str(number), NOON, 0.5, "v1", {}, served)
         out = encode_prediction("p", 0, prediction, plan.hash, Asked(("u",), (0,), NOON * 1000))
-        assert AnswerDecoder(plan, 1).decode(record(out.value)).faults == ()
+        (answer,) = AnswerDecoder(plan, 1).decode([record(out.value)])
+        assert answer.faults == ()
         read = predictions.decode(record(out.value)).features
         types = [pa.float64(), *[TYPES[dtype] for dtype in plan.dtypes]]
         assert Fit(types)(read)

@@ -197,7 +197,7 @@ def test_the_rows_of_a_backfill_are_those_of_the_flow(project: Project) -> None:
     assert {key: (row.time, row.values) for key, row in stores.online.items()} == newest
     assert {(row.view, row.key) for row in stores.offline} == set(newest)
     decoder = AnswerDecoder(running.state.plan(), len(running.pipeline.inputs))
-    served = [row for record in project.records("predictions") for row in decoder.decode(record).rows]
+    served = [row for answer in decoder.decode(project.records("predictions")) for row in answer.rows]
     assert stores.served == served
 
 

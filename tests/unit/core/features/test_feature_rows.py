@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.features.batch import Row
-from flows.core.features.feature_rows import RowCheck, decode, encode
+from flows.core.features.feature_rows import RowCheck, ViewCheck, decode, encode
 from flows.core.features.plan import Aggregate, View
 from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
@@ -109,3 +109,17 @@ def test_a_row_that_the_plan_does_not_have_is_left_out_and_no_other(row, says):
     rows, (fault,) = RowCheck([VIEW]).sound([before, row, after])
     assert rows == [before, after]
     assert says in fault
+
+
+any_value = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
+any_rows = st.lists(st.lists(any_value, min_size=1, max_size=3), max_size=4)
+
+
+@given(any_rows)
+def test_columns_fit_only_if_each_row_passes_the_check_as_it_is(given_rows):
+    check = ViewCheck(VIEW)
+    if check.fits(given_rows):
+        for row in given_rows:
+            before = [*row]
+            check.check(row)
+            assert list(map(repr, row)) == list(map(repr, before))

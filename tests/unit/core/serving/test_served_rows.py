@@ -44,8 +44,17 @@ def prediction(plan=PLAN.hash, keys=("north", "Oslo"), moment=MOMENT, features=(
     return record(encode("p.predictions", 0, served, plan, Asked(keys, (), moment)).value)
 
 
+def decoded(value):
+    """Return the answer of one record, decoded between two others; raise its fault."""
+    first, answer, last = decoder.decode([prediction(), value, prediction(moment=MOMENT + 1)])
+    assert [row.moment for row in (*first.rows, *last.rows)] == [MOMENT] * 3 + [MOMENT + 1] * 3
+    if isinstance(answer, InvalidRecord):
+        raise answer
+    return answer
+
+
 def test_each_view_gets_its_features_by_key_at_the_moment_of_the_question():
-    assert decoder.decode(prediction()) == ServedAnswer(
+    assert decoded(prediction()) == ServedAnswer(
         PLAN.hash,
         [
             ServedRow("a", "north", MOMENT, [2, 0.1 + 0.2]),
@@ -56,19 +65,19 @@ def test_each_view_gets_its_features_by_key_at_the_moment_of_the_question():
 
 
 def test_a_view_whose_key_is_null_has_no_row():
-    assert [row.view for row in decoder.decode(prediction(keys=(None, "Oslo"))).rows] == ["b"]
-    assert decoder.decode(prediction(keys=(None, None))).rows == []
+    assert [row.view for row in decoded(prediction(keys=(None, "Oslo"))).rows] == ["b"]
+    assert decoded(prediction(keys=(None, None))).rows == []
 
 
 def test_the_features_of_another_plan_are_left_unread():
     other = prediction(plan="0123456789ab", keys=(), features=[True])
-    assert decoder.decode(other) == ServedAnswer("0123456789ab", [])
+    assert decoded(other) == ServedAnswer("0123456789ab", [])
 
 
 @given(st.binary())
 def test_no_bytes_whatever_raise_anything_but_invalid_record(value):
     with pytest.raises(InvalidRecord):
-        decoder.decode(record(value))
+        decoded(record(value))
 
 
 json = st.recursive(
@@ -82,11 +91,11 @@ json = st.recursive(
 def test_no_json_whatever_raises_anything_but_invalid_record(keys, moment, features, plan):
     body = {"plan": plan, "keys": keys, "moment": moment, "features": features}
     with pytest.raises(InvalidRecord):
-        decoder.decode(record(orjson.dumps(body)))
+        decoded(record(orjson.dumps(body)))
     for name, value in body.items():
         broken = orjson.loads(prediction().value) | {name: value}
         try:
-            rows = decoder.decode(record(orjson.dumps(broken))).rows
+            rows = decoded(record(orjson.dumps(broken))).rows
         except InvalidRecord:
             continue
         assert all(type(row.key) is str and type(row.moment) is int for row in rows)
@@ -112,7 +121,7 @@ def replaced(place, value):
 )
 def test_a_fault_is_named(broken, says):
     with pytest.raises(InvalidRecord, match=says):
-        decoder.decode(prediction(**broken))
+        decoded(prediction(**broken))
 
 
 @pytest.mark.parametrize(
@@ -127,16 +136,16 @@ def test_a_fault_is_named(broken, says):
     ids=str,
 )
 def test_a_wrong_feature_is_named_and_takes_no_other_view_with_it(broken, says):
-    answer = decoder.decode(prediction(**broken))
+    answer = decoded(prediction(**broken))
     assert answer.faults == (says,)
     assert {row.view for row in answer.rows} == {"a", "b", "c"} - {says[6]}
 
 
 def test_a_number_that_no_float_holds_is_served_as_the_nearest_one():
-    (row, *_) = decoder.decode(prediction(**replaced(3, 2**53 + 1))).rows
+    (row, *_) = decoded(prediction(**replaced(3, 2**53 + 1))).rows
     assert (row.values, type(row.values[1])) == ([2, 2.0**53], float)
 
 
 def test_what_is_served_for_no_view_may_be_anything():
-    decoded = decoder.decode(prediction(features=[{"any": 1}, True, *VALUES, "even a transform's"]))
-    assert list(chain(*[row.values for row in decoded.rows])) == VALUES
+    answer = decoded(prediction(features=[{"any": 1}, True, *VALUES, "even a transform's"]))
+    assert list(chain(*[row.values for row in answer.rows])) == VALUES
