@@ -83,7 +83,7 @@ class Backtest:
         )
         self._labels = pipeline.labels.decoder()
         self._target = pipeline.target
-        self._labels_topic, self._events_topic = pipeline.labels.topic, pipeline.events.topic
+        self._labels_topic = pipeline.labels.topic
         self._predictions_topic = pipeline.topic("predictions")
         self._lineup = Lineup(learner.champion)
         self.began = 0  # the event time (ms) of the first record
@@ -99,15 +99,19 @@ class Backtest:
             yield self._batch([_in_log(record, next(self._offsets[record.topic])) for record in batch])
 
     def _batch(self, records: Sequence[Record]) -> Progress:
-        labels, events = self._labels_topic, self._events_topic
+        labels = self._labels_topic
         computed = self._engine.take([record for record in records if record.topic != labels])
-        vectors = {vector.record.offset: vector for vector in computed.answers}
-        progress = Progress(len(records), len(vectors), [*map(dead_of, computed.dead)], [], computed.errors)
+        answers = iter(computed.answers)
+        progress = Progress(
+            len(records), len(computed.answers), [*map(dead_of, computed.dead)], [], computed.errors
+        )
+        vector = next(answers, None)
         for record in records:
             if record.topic == labels:
                 _collect(self._learn(record), record, progress)
-            elif record.topic == events and (vector := vectors.get(record.offset)) is not None:
+            elif vector is not None and vector.record is record:
                 _collect(self._predict(vector, progress.errors.append), record, progress)
+                vector = next(answers, None)
         return progress
 
     def _predict(

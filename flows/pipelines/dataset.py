@@ -33,8 +33,8 @@ class TableDataset:
         records = [_records(topic, payloads) for topic, payloads in self._streams.items()]
         times = np.concatenate([payloads.index.as_unit("ms").asi8 for payloads in self._streams.values()])
         topics = np.repeat(np.arange(len(records)), [len(p) for p in self._streams.values()])
-        for topic in topics[np.argsort(times, kind="stable")]:
-            yield next(records[topic])
+        in_order = topics[np.argsort(times, kind="stable")].tolist()
+        return map(next, map(records.__getitem__, in_order))
 
 
 def _records(topic: str, payloads: pd.DataFrame) -> Iterator[Outgoing]:

@@ -124,7 +124,7 @@ class Watcher(threading.Thread):
         topic = self._running.pipeline.topic("predictions")
         consumer = broker.consumer("driftline.demo", {TopicPartition(topic, 0): 0})
         while not self._end.is_set():
-            records = consumer.poll(1000, 0.01)
+            records = consumer.poll(1000, 0.1)
             now = time.time_ns() // 1000
             for record in records:
                 self._take(record, now)
