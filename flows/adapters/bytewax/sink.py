@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -23,6 +24,8 @@ from flows.core.stream.broker import Broker, Outgoing, Producer, Record, TopicPa
 from flows.errors import BrokerAway
 
 RecordId = tuple[str, bytes]  # topic and id
+
+_topic = itemgetter(0)  # of a record
 
 _SEND = 0.001  # seconds that an idle flow waits for the acknowledgement of what it has just written
 
@@ -93,6 +96,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         self._unacknowledged: deque[Sequence[Outgoing]] = deque()
         self._count = 0  # of the records in these batches
         self._is_sent = True  # whether they were sent, or may wait for later ones
+        self._topics: set[str] = set()  # of new records, which follow all that was written before the restart
 
     def write_batch(self, values: list[list[Outgoing]]) -> None:
         records = values[0] if len(values) == 1 else list(chain.from_iterable(values))
@@ -103,6 +107,7 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         if self._unacknowledged:
             self._acknowledge(self._producer.outstanding())
         self._producer.write(records, self._slot)
+        self._topics.update(map(_topic, records))
         self._unacknowledged.append(records)
         self._count += len(records)
         self._is_sent = False
@@ -123,11 +128,16 @@ class SlotSink(StatefulSinkPartition[list[Outgoing], Offsets]):
         return True
 
     def snapshot(self) -> Offsets:
+        """Return the offsets after everything is acknowledged.
+
+        In a topic without new records, records of a later epoch may stand that were written before the
+        restart, so the offset stays.
+        """
         self._producer.flush()
         self._acknowledge(self._producer.outstanding())
         with suppress(BrokerAway):  # the offsets of an earlier epoch only mean that a resume reads more ids
-            ends = self._broker.ends(list({topic for topic, _ in self._offsets}))
-            self._offsets = {partition: ends[partition] for partition in self._offsets}
+            ends = self._broker.ends(list(self._topics)) if self._topics else {}
+            self._offsets |= {place: end for place, end in ends.items() if place in self._offsets}
         return to_stored(self._offsets)
 
     def close(self) -> None:

@@ -133,6 +133,27 @@ def test_a_record_that_failed_ends_the_flow_at_the_next_batch(broker: SlowBroker
     assert broker.sent == 1
 
 
+def test_the_stored_offset_stays_before_records_that_were_written_before_the_restart_and_come_again_later(
+    tmp_path: Path,
+) -> None:
+    """Otherwise a second crash would write them twice."""
+
+    def open_log() -> LogBroker:
+        return LogBroker(tmp_path / "log.db")
+
+    with closing(open_log()) as log, closing(log.producer()) as producer:
+        log.create_topics([TopicSpec("out")])
+        producer.send([record(1), record(2), record(3)])
+    sink = TopicSink(open_log, ["out"], 1, Telemetry(), Idle(SHORT))
+    with closing(sink.build_part("publish", "0", {"out/0": 0})) as part:
+        part.write_batch([[record(1)]])
+        state = part.snapshot()
+        assert state == {"out/0": 0}
+    with closing(sink.build_part("publish", "0", state)) as part:
+        part.write_batch([[record(2), record(3), record(4)]])
+        assert part.snapshot() == {"out/0": 4}
+
+
 def test_what_stands_behind_the_stored_offset_is_not_written_again_but_a_later_copy_is(
     tmp_path: Path,
 ) -> None:
