@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 
+import answered
 import made_flights
 import made_minutes
 import orjson
@@ -73,7 +74,7 @@ def test_flows_that_do_not_run_are_told_and_end_the_command_with_what_was_sent(
 
 
 def test_a_replay_with_labels_after_minutes_is_served_as_the_backtest_says(project: Project) -> None:
-    for module in (made_minutes, made_flights):
+    for module in (answered, made_minutes, made_flights):
         shutil.copy(module.__file__, project.directory)
     declared = project.directory / "driftline.toml"
     declared.write_text(declared.read_text().replace("flows.pipelines.flight_delays", "made_minutes"))

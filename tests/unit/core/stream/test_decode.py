@@ -362,7 +362,8 @@ def test_what_msgspec_accepts_is_what_is_valid_field_by_field(fields, unit, more
     decoder = Decoder("id", "at", {"id": Key(), "at": Time(unit=unit), **fields})
     value = spelled([("id", b'"UA-1"'), ("at", encoded(at)), *more])
     fast = decoder._typed(value)
-    if fast is not None and not (b"1e400" in value and b"other" in value):  # see above
+    is_too_large = any(raw == b"1e400" and name not in {"id", "at", *fields} for name, raw in more)
+    if fast is not None and not is_too_large:  # which is refused in a declared field only
         assert repr(ordered(fast)) == repr(ordered(decoder._checked(record(value), value)))
 
 
