@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Assigned
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
@@ -148,8 +148,10 @@ class KafkaBroker:
                 request, isolation_level=self._isolation, request_timeout=PATIENCE
             )
             # the request timeout does not guarantee that the future completes
-            found = {asked: future.result(2 * PATIENCE) for asked, future in futures.items()}
-            return {TopicPartition(asked.topic, asked.partition): it.offset for asked, it in found.items()}
+            found = {asked: future.result(2 * PATIENCE).offset for asked, future in futures.items()}
+            if OFFSET_INVALID in found.values():  # without an error, while the broker starts
+                raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+            return {TopicPartition(asked.topic, asked.partition): at for asked, at in found.items()}
 
         return self._retry(ask, "DESCRIBE", topic=partitions[0].topic)
 
