@@ -29,6 +29,9 @@ class Process:
     def exitcode(self) -> int | None:
         return self._code
 
+    def join(self, timeout: float) -> None:
+        assert self._code is not None
+
 
 @pytest.mark.parametrize(
     ("codes", "end"),
@@ -47,6 +50,19 @@ def test_a_flow_has_ended_with_its_first_crash_and_in_order_when_all_its_process
 ) -> None:
     processes: Any = [Process(code) for code in codes]
     assert _Child(("predict",), processes).end() == end
+
+
+@pytest.mark.parametrize(
+    ("codes", "end"),
+    [([0, EXIT_AGAIN, -signal.SIGTERM], 0), ([0, EXIT_FAULT], 1), ([-signal.SIGKILL, 0], 1)],
+)
+def test_a_shutdown_is_in_order_unless_a_flow_had_crashed_and_was_not_started_again(
+    codes: list[int], end: int
+) -> None:
+    supervisor = Supervisor({}, "", [].append)
+    processes: list[Any] = [Process(code) for code in codes]
+    supervisor._children = [_Child(("predict",), [process]) for process in processes]
+    assert supervisor._drain_all() == end
 
 
 def test_a_flow_that_does_not_drain_tells_where_it_stood_before_it_is_killed(

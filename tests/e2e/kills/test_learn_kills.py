@@ -3,15 +3,16 @@
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from random import Random
 
 import orjson
 import pytest
-from harness import PATIENCE, Project, lag, run_flow, wait_until
+from harness import PATIENCE, Project, Running, lag, run_flow, wait_until
 
 from flows.core.models.model import Model
 from flows.core.serving import prediction_message as predictions
-from flows.core.stream.broker import Outgoing
+from flows.core.stream.broker import Broker, Outgoing
 from flows.pipelines.flights_data import records
 
 EVENTS = 1000
@@ -24,7 +25,7 @@ pending.NEWEST = learned_truths.ROWS = 8
 learned_truths.LEARNED_LIMIT = 400
 block_files._FILE_BYTES, block_files._SECONDS = 4000, 0.0
 """
-RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main('learn', SINGLE))"
+RUN = "import sys; from flows.runtime.runner import SINGLE, main; sys.exit(main(['learn'], SINGLE))"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,11 @@ def pieces(everything: Sequence[Outgoing]) -> Iterator[Sequence[Outgoing]]:
         yield everything[start : start + size]
 
 
+def has_published(running: Running, broker: Broker, models: str, target: int) -> bool:
+    assert running.process.poll() is None, running.said()  # it would not publish any more
+    return broker.offsets(models)[0][1] >= target
+
+
 def outcome(project: Project) -> tuple[dict, list, Model]:
     """The last metrics, the dead letters with their positions, and the last model."""
     dead = sorted((dict(r.headers)["id"], dict(r.headers)["reason"]) for r in project.records("dead-letters"))
@@ -85,7 +91,7 @@ def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
             target = broker.offsets(models)[0][1] + random.randint(1, 12)
             running = project.start(*learn)
             try:
-                wait_until(lambda target=target: broker.offsets(models)[0][1] >= target, PATIENCE)
+                wait_until(partial(has_published, running, broker, models, target), PATIENCE)
             finally:
                 running.kill()
             interrupted += lag(broker, engine, "learn") > 0
