@@ -170,7 +170,7 @@ class LabelJoin:
 
     def _joined(self, pending: Pending, label: Label) -> Joined:
         self._learned.add(label.id, label.truth)
-        return Joined(pending, label)
+        return tuple.__new__(Joined, (pending, label))  # as in `read_labels`
 
     def _pop_oldest(self) -> Pending:
         oldest = self._pending.oldest()

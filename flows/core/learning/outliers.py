@@ -14,7 +14,6 @@ forgotten. If a number keeps producing outliers, its distribution has moved and 
 
 from collections.abc import Mapping, Sequence
 from math import inf
-from operator import ge, le
 from typing import Any, Literal, NamedTuple
 
 Outliers = Literal["clip", "skip", "learn"]
@@ -114,24 +113,15 @@ class Ranges:
         self._rows += 1
         if self._rows <= _SPARSE or self._rows % _STEP == 0:
             self._count_changes(row)
-        found = [] if self._is_within(row) else self._learn_beyond(row)
+        try:
+            bounded = zip(row, self._low, self._high, strict=True)
+            is_within = not [v for v, low, high in bounded if v is not None and not low <= v <= high]
+        except TypeError:  # a text where there was none before
+            is_within = False
+        found = [] if is_within else self._learn_beyond(row)
         if self._rows == self._turn:
             self._forget()
         return found
-
-    def _is_within(self, row: Sequence[Any]) -> bool:
-        """Return whether all values of a row that are not null are within their bounds."""
-        try:
-            return all(map(le, self._low, row)) and all(map(ge, self._high, row))
-        except TypeError:  # a null, or a text where there was none before
-            return self._is_known_within(row)
-
-    def _is_known_within(self, row: Sequence[Any]) -> bool:
-        bounded = zip(row, self._low, self._high, strict=True)
-        try:
-            return not [v for v, low, high in bounded if v is not None and not low <= v <= high]
-        except TypeError:
-            return False
 
     def _learn_beyond(self, row: Sequence[Any]) -> list[OutlierValue]:
         """Return the outliers of a row, and learn its other numbers that are out of bounds."""
