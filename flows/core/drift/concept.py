@@ -114,7 +114,8 @@ class ConceptDrift:
         self._count += 1
         value = float(wrong) if self._takes_bits else error
         self._window.add(value, time)
-        self._slices.add(slices, value, time)
+        if slices:
+            self._slices.add(slices, value, time)
         self._detector.update(value)
         level = self._level()
         if level is None:

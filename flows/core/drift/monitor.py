@@ -118,8 +118,7 @@ class DriftMonitor:
         """Add the error of the prediction that was served at `asked` (ms) with these features."""
         if "concept" not in self._settings.kinds or asked < self._full_at:
             return ()
-        has_features = len(features) == len(self._settings.columns)
-        slices = [features[index] if has_features else None for index in self._slices]
+        slices = self._slices_of(features) if self._slices else ()
         found = self._concept.update(error, wrong, context.time, context.position, slices)
         if found is None:
             return ()
@@ -135,6 +134,12 @@ class DriftMonitor:
     def promoted(self, context: SignalContext) -> Iterable[DriftSignal]:
         """Resolve concept drift, since a better challenger was promoted."""
         return self._resolve("concept", context)
+
+    def _slices_of(self, features: Sequence[Any]) -> Sequence[Any]:
+        """Return the values of the slice columns, nulls if the features are of another feature plan."""
+        if len(features) != len(self._settings.columns):
+            return [None] * len(self._slices)
+        return [features[index] for index in self._slices]
 
     def _check_served(self, is_past: bool) -> Iterator[DriftSignal]:
         if len(self._batch) >= PREDICTION_BATCH:

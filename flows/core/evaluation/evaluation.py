@@ -44,7 +44,9 @@ class Baselines:
 
     def pending(self, prediction: Prediction) -> Pending:
         """Return the prediction together with the current predictions of the baselines."""
-        return Pending(prediction, self._baseline.majority, self._baseline.no_change)
+        baseline = self._baseline
+        # A named tuple's own constructor takes twice as long, and there is one for each prediction.
+        return tuple.__new__(Pending, (prediction, baseline.majority, baseline.no_change))
 
     def learn(self, truth: Truth) -> None:
         """Add a label."""
@@ -91,8 +93,7 @@ class Evaluation:
     def update(self, joined: Joined) -> None:
         """Evaluate the served score of a labelled event."""
         (prediction, majority, no_change), label = joined
-        features = prediction.features
-        values = [features[at] for at in self._slices_at] if len(features) >= self._fewest else None
+        values = self._slices_of(prediction.features) if self._slices_at else None
         self._block.append((label.time, label.truth, (prediction.score, majority, no_change), values))
         self.labels += 1
         if len(self._block) >= BLOCK:
@@ -140,6 +141,10 @@ class Evaluation:
         """Return the state without a block, so that it does not depend on when it is stored."""
         self._evaluate_block()
         return self.__dict__
+
+    def _slices_of(self, features: Sequence[Any]) -> list[Any] | None:
+        """Return the values of the slices' columns, None if the features are of another feature plan."""
+        return [features[at] for at in self._slices_at] if len(features) >= self._fewest else None
 
     def _evaluate_block(self) -> None:
         if not self._block:

@@ -97,9 +97,9 @@ def _count_labels(metric: Any, answers: Answers) -> None:
 
 
 def _add_log_losses(metric: LogLoss, answers: Answers) -> None:
-    likely = np.clip(np.array(answers.numbers, dtype=float), _CLIP, 1 - _CLIP).tolist()
-    pairs = zip(answers.truths, likely, strict=True)
-    metric._mean = _extended(metric._mean, [-log(p if truth else 1 - p) for truth, p in pairs])
+    likely = np.clip(np.array(answers.numbers, dtype=float), _CLIP, 1 - _CLIP)
+    of_truth = np.where(np.array(answers.truths, dtype=bool), likely, 1 - likely).tolist()
+    metric._mean = _extended(metric._mean, [-log(p) for p in of_truth])  # NumPy's log rounds otherwise
 
 
 def _add_to_mean(metric: Any, answers: Answers) -> None:

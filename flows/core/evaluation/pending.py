@@ -11,7 +11,7 @@ from typing import Any
 from flows.core.evaluation.block_store import UNSTORED
 from flows.core.evaluation.pending_block import ROWS, Pending, PendingBlock, from_row, ids, packed, to_row
 
-NEWEST = 1024  # predictions that are in no block
+NEWEST = 4096  # predictions that are in no block: those of several seconds, for which most labels come
 _OPENED = 8  # decompressed blocks, since labels come roughly in the order of their predictions
 _MERGED = 4  # blocks that are examined for each new one
 

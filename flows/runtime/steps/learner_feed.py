@@ -1,11 +1,11 @@
 """Feeds the records of the learn flow to the learner, and publishes what follows from each."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from flows.adapters.prometheus import metrics
 from flows.core.drift.signal import DriftSignal
-from flows.core.evaluation.label_join import Label
+from flows.core.evaluation.label_join import Label, read_labels
 from flows.core.learning.candidates import CandidateIntake
 from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, Outlier, RoleChange, position
 from flows.core.learning.messages import signal_record
@@ -19,6 +19,8 @@ from flows.pipeline import Pipeline
 from flows.runtime.steps.learner_gauges import LearnerGauges
 from flows.runtime.steps.model_publisher import ModelPublisher
 from flows.runtime.user_faults import FaultLog
+
+_CHUNK = 250  # records whose labels are decoded together: few enough for the processor's cache
 
 _log = logging.getLogger("driftline.learn")
 
@@ -44,10 +46,10 @@ class LearnerFeed:
         self._gauges = gauges
         self._models_read = models_read
         self._task = task_of(pipeline.task)
+        self._label_topic = pipeline.labels.topic
         self._labels = pipeline.labels.decoder()
         self._target = pipeline.target
         self._feeds: dict[str, Callable[[Record], list[LearnerEvent]]] = {
-            pipeline.labels.topic: self._label,
             pipeline.topic("predictions"): self._prediction,
             pipeline.topic("models"): self._snapshot,
         }
@@ -55,15 +57,20 @@ class LearnerFeed:
         self._dead_letters = pipeline.topic("dead-letters")
         self._failed = FaultLog(_log)
 
-    def take(self, records: Iterable[Record]) -> list[Outgoing]:
+    def take(self, records: Sequence[Record]) -> list[Outgoing]:
         """Feed the records in order; return signals, models whose role changed, and dead letters."""
         out: list[Outgoing] = []
+        for start in range(0, len(records), _CHUNK):
+            self._take_chunk(records[start : start + _CHUNK], out)
+        return out
+
+    def _take_chunk(self, records: Sequence[Record], out: list[Outgoing]) -> None:
+        topic = self._label_topic
+        labels = iter(read_labels([each for each in records if each[0] == topic], self._labels, self._target))
         for record in records:
-            feed = self._feeds.get(record.topic)
-            if feed is None:
-                continue
             try:
-                for event in feed(record):
+                events = self._label(next(labels)) if record[0] == topic else self._other(record)
+                for event in events:
                     out += self._outgoing(event, record)
             except InvalidRecord as fault:
                 out.append(self._dead(record, fault.reason, str(fault)))
@@ -73,11 +80,15 @@ class LearnerFeed:
                 out.append(self._dead(record, "stale", str(fault)))
             except SnapshotError as fault:
                 out.append(self._dead(record, "signature", str(fault)))
-        return out
 
-    def _label(self, record: Record) -> list[LearnerEvent]:
-        event_id, at, payload = self._labels.decode(record)
-        return self._learner.labelled(Label(event_id, at, payload[self._target], record))
+    def _label(self, label: Label | InvalidRecord) -> list[LearnerEvent]:
+        if isinstance(label, InvalidRecord):
+            raise label
+        return self._learner.labelled(label)
+
+    def _other(self, record: Record) -> list[LearnerEvent]:
+        feed = self._feeds.get(record[0])
+        return [] if feed is None else feed(record)
 
     def _prediction(self, record: Record) -> list[LearnerEvent]:
         """Feed a prediction; raises `InvalidRecord` if its scores do not fit the task."""

@@ -45,7 +45,7 @@ class Task(ABC):
 
     def serves(self, score: Score) -> bool:
         """Return whether a score that was read from a message has the form of this task."""
-        return not isinstance(score, Mapping)
+        return not isinstance(score, dict)  # what JSON holds; a test for `Mapping` takes four times as long
 
     def monitored_value(self, score: Any) -> float | str:
         """Return the number or class of a score whose distribution is watched for prediction drift."""

@@ -1,6 +1,7 @@
 """The label join: early, late, repeated and missing labels, and its bounds."""
 
 import pickle
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from flows.core.evaluation import label_join as module
 from flows.core.evaluation import learned_truths
 from flows.core.evaluation import pending as pending_module
-from flows.core.evaluation.label_join import Joined, Label, LabelJoin
+from flows.core.evaluation.label_join import Joined, Label, LabelJoin, read_labels, valid_labels
 from flows.core.evaluation.pending_block import Pending
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Record
+from flows.core.stream.decode import Decoder
+from flows.core.stream.fields import Flag, Text, Time
+from flows.errors import InvalidRecord
 
 WAIT = 1000
 
@@ -55,6 +59,25 @@ def test_a_second_label_is_a_duplicate_or_a_correction_before_and_after_its_pred
     assert (join.repetition(again), join.repetition(other)) == ("duplicate", "corrected")
     join.predicted(pending("a"))
     assert (join.repetition(again), join.repetition(other)) == ("duplicate", "corrected")
+
+
+DECODER = Decoder("id", "ts", {"id": Text(), "ts": Time(), "y": Flag()})
+VALUES = st.sampled_from(
+    [b'{"id":"a","ts":5,"y":true}', b'{"id":"b","ts":5.0,"y":0}', b'{"id":"c"}', b"{", None]
+)
+
+
+@given(st.lists(VALUES))
+def test_labels_read_together_are_those_read_alone(values):
+    records = [Record("labels", 0, at, 5, None, value, ()) for at, value in enumerate(values)]
+    together = read_labels(records, DECODER, "y")
+    assert [each for each in together if isinstance(each, Label)] == list(valid_labels(records, DECODER, "y"))
+    for record, each in zip(records, together, strict=True):
+        if isinstance(each, InvalidRecord):
+            with pytest.raises(InvalidRecord, match=re.escape(str(each))):
+                DECODER.decode(record)
+        else:
+            assert each.record == record
 
 
 def test_a_prediction_that_comes_again_changes_nothing():
