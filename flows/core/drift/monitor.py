@@ -97,18 +97,19 @@ class DriftMonitor:
         self, features: Sequence[Any], value: float | str, context: SignalContext
     ) -> Iterable[DriftSignal]:
         """Add a served prediction with this value; skip it if it is of another feature plan."""
+        time, columns, batch, interval = context.time, self._settings.columns, self._batch, self._interval
         if self._full_at == inf:
-            self._full_at = context.time + self._fill
-        if not self._settings.columns or len(features) != len(self._settings.columns):
+            self._full_at = time + self._fill
+        if not columns or len(features) != len(columns):
             return ()
-        served = (features, value, context, self._warm_up <= 0)
-        if not self._interval:
+        if not interval:
             length = self._settings.quality.interval
-            self._interval_end = context.time // length * length + length
-        self._batch.append(served)
-        self._interval.append(served)
-        is_past = context.time >= self._interval_end
-        if is_past or max(len(self._batch), len(self._interval)) >= PREDICTION_BATCH:
+            self._interval_end = time // length * length + length
+        served = (features, value, context, self._warm_up <= 0)
+        batch.append(served)
+        interval.append(served)
+        is_past = time >= self._interval_end
+        if is_past or len(batch) >= PREDICTION_BATCH or len(interval) >= PREDICTION_BATCH:
             return self._check_served(is_past)
         return ()
 
