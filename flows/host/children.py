@@ -32,7 +32,9 @@ class Children:
     def start(self, name: str, target: Callable[..., int], *arguments: Any) -> BaseProcess:
         """Start a process that ends with the exit code that `target(*arguments)` returns.
 
-        It is in a new session, so that Ctrl-C does not reach it.
+        It is in a process group of its own, so that Ctrl-C does not reach it. A session of its own would do
+        too, but Linux shares the processor among sessions: beside a busy one, a process that often sleeps
+        then waits for seconds.
         """
         process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
             target=_run, name=name, args=(self._lifeline, name, target, arguments)
@@ -53,7 +55,7 @@ class Children:
 
 
 def _run(lifeline: _Lifeline, name: str, target: Callable[..., int], arguments: tuple[Any, ...]) -> None:
-    os.setsid()
+    os.setpgid(0, 0)
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

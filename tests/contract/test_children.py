@@ -43,7 +43,7 @@ def touch_and_wait(file: Path) -> int:
 
 def report(file: Path) -> int:
     comm = Path("/proc/self/comm").read_text().strip()
-    file.write_text(f"{comm} {os.getsid(0) == os.getpid()}")
+    file.write_text(f"{comm} {os.getpgid(0) == os.getpid()}")
     return 0
 
 
@@ -60,7 +60,7 @@ def test_the_exit_code_is_what_the_function_returns(code: int) -> None:
 
 
 @linux_only
-def test_a_child_has_its_name_and_a_session_of_its_own(tmp_path: Path) -> None:
+def test_a_child_has_its_name_and_a_process_group_of_its_own(tmp_path: Path) -> None:
     Children().run("predict-1", report, tmp_path / "said")
     assert (tmp_path / "said").read_text() == "predict-1 True"
 

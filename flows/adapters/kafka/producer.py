@@ -18,8 +18,7 @@ REMEMBERED = 12 * 3_600_000  # ms; half of Kafka's default producer.id.expiratio
 QUEUE = 32 * 2**10  # KiB that a producer buffers at most; librdkafka's default is 1 GiB
 PRODUCER = {
     "compression.type": "lz4",
-    # with the default of 5 ms, a short flush on a busy machine leaves records waiting for hundreds of ms
-    "linger.ms": "1",
+    "linger.ms": "1",  # on a busy machine the flush of an idle flow may end before a record is sent
     "delivery.timeout.ms": "120000",
     "message.max.bytes": "1500000",  # a dead letter is larger than its record, which may be 1 MiB
 }
