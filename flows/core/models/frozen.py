@@ -1,6 +1,7 @@
 """Models that do not learn any more, which score batches."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -20,13 +21,10 @@ class FrozenModel:
     def __init__(self, model: Model, names: Sequence[str]) -> None:
         self._model = model
         self._names = names
-        self._linear: LinearScorer | None = None
-        self._is_compiled = False
 
     def score(self, rows: Sequence[Sequence[Any]]) -> Sequence[Score | Exception]:
         """Return the score of each row, or the error of the estimator, which is user code."""
         if len(rows) >= COMPILE_FROM:
-            self._compile()
             linear = self._linear.score(rows) if self._linear else None
             if linear:
                 return linear
@@ -39,10 +37,9 @@ class FrozenModel:
                 scores.append(error)
         return scores
 
-    def _compile(self) -> None:
-        if not self._is_compiled:
-            self._linear = compiled(self._model, self._names)
-            self._is_compiled = True
+    @cached_property
+    def _linear(self) -> LinearScorer | None:
+        return compiled(self._model, self._names)
 
 
 class FrozenLineup:

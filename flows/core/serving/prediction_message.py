@@ -150,8 +150,7 @@ def decode_served(record: Record) -> ServedPrediction:
 def _served(message: _Message) -> Prediction:
     """Return the prediction of a message; raises `ValueError` for an invalid time."""
     time, score, shadows = milliseconds(message.time), message.score, message.shadows
-    # A named tuple's own constructor takes twice as long, and there is one for each event.
-    return tuple.__new__(Prediction, (message.id, time, score, message.model, shadows, message.features))
+    return _tuple(Prediction, (message.id, time, score, message.model, shadows, message.features))
 
 
 def _decode_slowly(record: Record) -> ServedPrediction:

@@ -64,7 +64,9 @@ def segment_costs(
         wait_for(program, lambda start=start: position() >= start)
         first, spent = position(), cpu_seconds(program)
         wait_for(program, lambda end=end: position() >= end)
-        costs.append((cpu_seconds(program) - spent) / (position() - first) * 1e6)
+        if (count := position() - first) == 0:
+            raise SystemExit(f"events {start} to {end} were processed between two looks; use more --events")
+        costs.append((cpu_seconds(program) - spent) / count * 1e6)
     return costs
 
 

@@ -1,6 +1,6 @@
 """One slot of the sink: acknowledgements, epochs and what a resume skips."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -133,17 +133,23 @@ def test_a_record_that_failed_ends_the_flow_at_the_next_batch(broker: SlowBroker
     assert broker.sent == 1
 
 
-def test_the_stored_offset_stays_before_records_that_were_written_before_the_restart_and_come_again_later(
-    tmp_path: Path,
-) -> None:
-    """Otherwise a second crash would write them twice."""
+@pytest.fixture
+def open_log(tmp_path: Path) -> Callable[[], LogBroker]:
+    """Open a log whose topic `out` has the records 1 to 3."""
 
-    def open_log() -> LogBroker:
+    def opened() -> LogBroker:
         return LogBroker(tmp_path / "log.db")
 
-    with closing(open_log()) as log, closing(log.producer()) as producer:
+    with closing(opened()) as log, closing(log.producer()) as producer:
         log.create_topics([TopicSpec("out")])
         producer.send([record(1), record(2), record(3)])
+    return opened
+
+
+def test_the_stored_offset_stays_before_records_that_were_written_before_the_restart_and_come_again_later(
+    open_log: Callable[[], LogBroker],
+) -> None:
+    """Otherwise a second crash would write them twice."""
     sink = TopicSink(open_log, ["out"], 1, Telemetry(), Idle(SHORT))
     with closing(sink.build_part("publish", "0", {"out/0": 0})) as part:
         part.write_batch([[record(1)]])
@@ -155,14 +161,9 @@ def test_the_stored_offset_stays_before_records_that_were_written_before_the_res
 
 
 def test_what_stands_behind_the_stored_offset_is_not_written_again_but_a_later_copy_is(
-    tmp_path: Path,
+    open_log: Callable[[], LogBroker],
 ) -> None:
-    def open_log() -> LogBroker:
-        return LogBroker(tmp_path / "log.db")
-
-    with closing(open_log()) as log, closing(log.producer()) as producer:
-        log.create_topics([TopicSpec("out")])
-        producer.send([record(1), record(2), record(3)])
+    with closing(open_log()) as log:
         sink = TopicSink(open_log, ["out"], 1, Telemetry(), Idle(SHORT))
         with closing(sink.build_part("publish", "0", {"out/0": 1})) as part:
             part.write_batch([[record(2), record(3), record(4)], [record(1), record(2)]])
