@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from flows.core.stream.broker import Outgoing
     from flows.core.stream.fields import Flag, Key, Number, Text, Time
     from flows.core.stream.times import iso
-    from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
+    from flows.pipeline import Pipeline, Stream
+    from flows.policies import DriftPolicy, Floor, RetrainPolicy, Search
 
 __all__ = [
     "Costs",
     "DriftPolicy",
     "Flag",
+    "Floor",
     "Key",
     "Number",
     "Outgoing",
     "Pipeline",
     "RetrainPolicy",
+    "Search",
     "Stream",
     "Text",
     "Time",
@@ -35,7 +38,8 @@ _HOMES = {
     "flows.core.stream.broker": ("Outgoing",),
     "flows.core.stream.fields": ("Flag", "Key", "Number", "Text", "Time"),
     "flows.core.stream.times": ("iso",),
-    "flows.pipeline": ("DriftPolicy", "Pipeline", "RetrainPolicy", "Stream"),
+    "flows.pipeline": ("Pipeline", "Stream"),
+    "flows.policies": ("DriftPolicy", "Floor", "RetrainPolicy", "Search"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -12,9 +12,13 @@ DriftlineError            base class; the text says what to do
 │       ├── Unacknowledged   records may or may not be in the log
 │       └── RecordTooLarge   a record exceeds the broker's limit
 ├── EngineConflict        another engine runs the flow
+├── RoleError             a model cannot get a role
 ├── StoreError            Feast, its registry or one of its stores failed
 ├── StateError            the stored state of a flow cannot be read or written
 ├── StateTooLarge         the state of a step exceeds the limit of the recovery store
+├── RegistryError         a command or an entry of the registry is not trusted or cannot be read
+├── CommandRefused        a command asks for what is not possible
+│   └── UnknownVersion       no version has this name
 └── SnapshotError         a snapshot is not trusted or cannot be read
     ├── StaleSnapshot        a model message does not advance the pipeline's sequence
     └── SupersededSnapshot   an artifact was deleted after a newer one was stored
@@ -85,12 +89,28 @@ class EngineConflict(DriftlineError):
     """Another engine runs the same flow of the same pipeline on the broker; stop one of them."""
 
 
+class RoleError(DriftlineError):
+    """A model cannot get the role that was asked for; the text names those that can."""
+
+
 class StoreError(DriftlineError):
     """Feast, its registry or one of its stores failed."""
 
 
 class StateError(DriftlineError):
     """The stored state of a flow cannot be read or written; check the disk of the state directory."""
+
+
+class RegistryError(DriftlineError):
+    """A command or an entry of the registry is unsigned, altered, of another pipeline, or unreadable."""
+
+
+class CommandRefused(DriftlineError):
+    """A command asks for what is not possible; the text says what is."""
+
+
+class UnknownVersion(CommandRefused):
+    """No version of the model has this name; the text names those that exist."""
 
 
 class SnapshotError(DriftlineError):

@@ -2,7 +2,8 @@
 
     predictions ─┐
     labels ──────┼──> learn ──────────────────────────────────────────> publish
-    candidates ──┘    (join, evaluate, detect drift, learn, settle contests)
+    candidates ──┤    (join, evaluate, detect drift, learn, settle contests,
+    commands ────┘     keep the registry)
 
 All learning state of a pipeline is one key, so that the label join, the models, the metrics and the detectors
 are in one snapshot. It refers to files for the predictions that wait long for their label, which it would
@@ -10,20 +11,24 @@ otherwise contain again in each epoch. Run it with `driftline run learn`, or wit
 `python -m bytewax.run flows.learn`.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.adapters.bytewax.stateful import timed_stateful
-from flows.core.evaluation.block_store import BlockStore
+from flows.core.block_store import BlockStore
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.snapshots import Sealer
 from flows.host.block_files import BlockFiles
 from flows.pipeline import Pipeline
 from flows.runtime.engine import Engine, entry_point
 from flows.runtime.flow_io import FlowIO
-from flows.runtime.steps.learning import LearnStep
+from flows.runtime.steps.learning import DeclaredLineage, LearnStep
+from flows.runtime.training.lineage import code_lineage
 
-OUTPUTS = ("models", "metrics", "drift", "dead-letters")
+OUTPUTS = ("models", "metrics", "drift", "learned", "registry", "dead-letters")
 
 
 def dataflow(
@@ -31,18 +36,21 @@ def dataflow(
     plan: FeaturePlan,
     io: FlowIO,
     sealer: Sealer,
+    secrets: Sequence[bytes],
     model_seconds: float,
     blocks: BlockStore,
+    declared: DeclaredLineage,
 ) -> Dataflow:
     """Return the dataflow, which publishes models every `model_seconds` at most."""
-    topics = [pipeline.topic("models"), pipeline.labels.topic, pipeline.topic("predictions")]
+    first, last = map(pipeline.topic, ("models", "commands")), pipeline.topic("predictions")
+    topics = [*first, pipeline.labels.topic, last]
 
     flow = Dataflow("learn")
     records = op.input("records", flow, io.source("learn", topics))
     learned = timed_stateful(
         "learn",
         records,
-        lambda state: LearnStep(pipeline, plan, io, sealer, model_seconds, state, blocks),
+        lambda state: LearnStep(pipeline, plan, io, sealer, model_seconds, secrets, declared, state, blocks),
         io.idle,
     )
     op.output("publish", learned, io.sink(OUTPUTS))
@@ -53,7 +61,10 @@ def build(engine: Engine) -> Dataflow:
     """Return the dataflow of one pipeline."""
     plan, interval = engine.state.plan(), engine.settings.model_seconds
     blocks = BlockFiles(engine.state.blocks_dir("learn"))
-    return dataflow(engine.pipeline, plan, engine.io, engine.sealer(), interval, blocks)
+    origin = partial(code_lineage, engine)
+    return dataflow(
+        engine.pipeline, plan, engine.io, engine.sealer(), engine.secrets, interval, blocks, origin
+    )
 
 
 flow = entry_point(build)

@@ -12,33 +12,31 @@ from typing import Any, Protocol, get_args
 from flows.core import arguments
 from flows.core.arguments import Rule
 from flows.core.declaration import (
-    DRIFT_RULES,
-    RETRAIN_RULES,
     STREAM_RULES,
     cost_faults,
-    drift_faults,
     field_faults,
+    floor_faults,
     input_faults,
+    search_task_faults,
     slice_faults,
     target_faults,
     topic_faults,
 )
-from flows.core.drift.features import FeaturePolicy
-from flows.core.drift.levels import Detector, DriftKind
-from flows.core.drift.quality import QualityPolicy
 from flows.core.evaluation.costs import Costs
-from flows.core.evaluation.evaluation import Evaluation
+from flows.core.evaluation.evaluation import Evaluation, metrics_by_name
 from flows.core.evaluation.label_join import MAX_PENDING
 from flows.core.features.intake import Intake
 from flows.core.features.plan import FeaturePlan
+from flows.core.learning.candidates.search import Configuration
+from flows.core.learning.candidates.triggers import MetricFloor
 from flows.core.learning.outliers import Outliers
 from flows.core.models.model import Model
-from flows.core.models.tasks import TaskName, Truth, task_of
+from flows.core.models.tasks import Task, TaskName, Truth, task_of
 from flows.core.stream.broker import Outgoing, TopicSpec
 from flows.core.stream.decode import Decoder
 from flows.core.stream.fields import Field, KeyKind, Time, resolved
-from flows.core.stream.times import in_milliseconds
 from flows.errors import ConfigError
+from flows.policies import DriftPolicy, RetrainPolicy
 
 
 @dataclass(frozen=True)
@@ -66,63 +64,6 @@ class Stream:
     def decoder(self, keys: Mapping[str, KeyKind] = MappingProxyType({})) -> Decoder:
         """Return the decoder of the topic's records; `keys` are the plan's, with the type of each `Key`."""
         return Decoder(self.id, self.time, resolved(self.fields, keys))
-
-
-@dataclass(frozen=True)
-class DriftPolicy:
-    """When a rise of the error, or a change of the served features and predictions, is drift.
-
-    `detector` is one of River's. `delta` is the significance of ADWIN (Bifet and Gavaldà, 2007); `options`
-    are the arguments of any other detector, by River's names. Raises `ConfigError` for a detector or an
-    argument that River does not have.
-
-    There is no alarm before `warm_up` labels of predictions with full windows, nor within `cool_down` (event
-    time) of the last alarm, nor when the error fell.
-
-    `period` is the length of a season: features and the event rate are compared with the same part of it.
-    `kinds` are the kinds of drift to watch.
-    """
-
-    delta: float = 0.002
-    warm_up: int = 1000
-    cool_down: timedelta = timedelta(days=7)
-    detector: Detector = "adwin"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    period: timedelta | None = timedelta(days=1)
-    kinds: tuple[DriftKind, ...] = ("concept", "feature", "prediction", "quality")
-
-    def __post_init__(self) -> None:
-        arguments.check("DriftPolicy", self, DRIFT_RULES)
-        arguments.refuse_any("DriftPolicy", drift_faults(self.detector, self.options, self.period))
-
-    def features(self) -> FeaturePolicy:
-        """Return the settings for feature and prediction drift."""
-        return FeaturePolicy(cool_down=in_milliseconds(self.cool_down), period=self._period())
-
-    def quality(self) -> QualityPolicy:
-        """Return the settings for data quality."""
-        return QualityPolicy(cool_down=in_milliseconds(self.cool_down), period=self._period())
-
-    def _period(self) -> int | None:
-        return None if self.period is None else in_milliseconds(self.period)
-
-
-@dataclass(frozen=True)
-class RetrainPolicy:
-    """The response to a drift alarm.
-
-    A challenger needs at least `minimum_labels` to train on. It is promoted when a sequential test at
-    `significance` finds it better than the champion, and retired after `patience` labels without that. The
-    test's observations are means over `block` labels, which should be long enough to be nearly independent.
-    """
-
-    minimum_labels: int = 500
-    significance: float = 0.01
-    patience: int = 50_000
-    block: int = 500
-
-    def __post_init__(self) -> None:
-        arguments.check("RetrainPolicy", self, RETRAIN_RULES)
 
 
 class Dataset(Protocol):
@@ -194,21 +135,60 @@ class Pipeline:
         yield from input_faults(self.inputs, self.events.topic, self.events.fields)
         yield from slice_faults(self.slices, self.inputs, self.events.fields)
         yield from cost_faults(self.task, self.costs)
+        yield from search_task_faults(self.task, self.retrain.search is not None)
+        if self.retrain.floor is not None:
+            yield from floor_faults(self.retrain.floor.metric, self.fresh_metrics())
 
     def new_model(self, version: str = "v1") -> Model:
         """Return an untrained model; raises `ConfigError` if it does not fit the task."""
-        task, estimator = task_of(self.task), self.model()
+        return self._new_model(version, "the model", self.model())
+
+    def configured_model(self, version: str, configuration: Configuration) -> Model:
+        """Return an untrained model of the search; raises `ConfigError` if it does not fit the task."""
+        assert self.retrain.search is not None
+        make, name = self.retrain.search.models[configuration.family], configuration.name
+        try:
+            estimator = make(**dict(configuration.arguments))
+        except Exception as error:  # the user's code
+            raise ConfigError(
+                f"pipeline {self.name!r}: the search: {name} failed with {type(error).__name__}: {error}"
+            ) from error
+        return self._new_model(version, f"the search: {name}", estimator)
+
+    def untrained_models(self) -> list[Model]:
+        """Return a model of the declaration, and one of each configuration of the search."""
+        search = self.retrain.search
+        found = () if search is None else search.configurations()
+        return [self.new_model(), *(self.configured_model(each.name, each) for each in found)]
+
+    def _new_model(self, version: str, what: str, estimator: Any) -> Model:
+        task = task_of(self.task)
         try:
             task.check(estimator)
         except ConfigError as error:
-            raise ConfigError(f"pipeline {self.name!r}: the model: {error}") from None
+            raise ConfigError(f"pipeline {self.name!r}: {what}: {error}") from None
         return Model(version, estimator, task=task)
+
+    def metric_floor(self) -> MetricFloor | None:
+        """Return the worst allowed value of a metric, if one is declared."""
+        floor = self.retrain.floor
+        if floor is None:
+            return None
+        return MetricFloor(floor.metric, floor.value, self.fresh_metrics()[floor.metric].bigger_is_better)
+
+    def fresh_metrics(self) -> dict[str, Any]:
+        """Return River's metrics by name, without labels."""
+        return metrics_by_name((self.metrics or task_of(self.task).metrics)())
 
     def evaluation(self) -> Evaluation:
         """Return an evaluation without labels."""
+        return Evaluation(*self.judged_by())
+
+    def judged_by(self) -> tuple[Callable[[], Any], Task, Mapping[str, int], Costs | None]:
+        """Return what an evaluation judges by: the metrics, the task, the places of the slices, the costs."""
         task = task_of(self.task)
         places = {name: self.inputs.index(name) for name in self.slices}
-        return Evaluation(self.metrics or task.metrics, task, places, self.costs)
+        return self.metrics or task.metrics, task, places, self.costs
 
     def load_dataset(self, events: int | None = None, data: Path | None = None) -> Dataset:
         """Return the data set, or its first `events` events; raises `ConfigError` if there is none.
@@ -278,7 +258,17 @@ class Pipeline:
         return f"driftline.{self.name}.{flow}"
 
 
-OUTPUTS = ("predictions", "features", "models", "metrics", "drift", "dead-letters")
+OUTPUTS = (
+    "predictions",
+    "features",
+    "models",
+    "metrics",
+    "drift",
+    "learned",
+    "registry",
+    "commands",
+    "dead-letters",
+)
 
 _ROOM = len(".dead-letters")  # the longest suffix; a group's name has no limit
 

@@ -32,11 +32,13 @@ SETTINGS = (
     Setting("DRIFTLINE_FEATURE_STORE", "feature_store.yaml", "the Feast configuration in the feature repository"),
     Setting("DRIFTLINE_REDIS", "127.0.0.1:6379", "the Redis server that `feature_store.redis.yaml` refers to"),
     Setting("DRIFTLINE_SECRET", "", "the secret that signs models and flow states, at least 32 bytes (`openssl rand -hex 32`); by default a random one in the state directory"),
+    Setting("DRIFTLINE_FORMER_SECRET", "", "during a rotation the secret of before: what it signed is still read"),
     Setting("DRIFTLINE_ARTIFACTS", "", "the store of models too large for a message: a folder, relative to the project, or an fsspec URL such as `s3://bucket/driftline`; by default `artifacts` in the state directory"),
+    Setting("DRIFTLINE_MLFLOW", "", "the MLflow store that `driftline models mirror` writes to: a server's URL, or `sqlite:///FILE`"),
     Setting("DRIFTLINE_WEBHOOK_URL", "", "the URL that drift alerts are posted to; without it they are only on the drift topic"),
     Setting("DRIFTLINE_WEBHOOK_SECRET", "", "the `whsec_...` secret that signs the alerts (Standard Webhooks); during a rotation several, separated by spaces"),
     Setting("DRIFTLINE_WEBHOOK_PIPELINES", "", "post only alerts of these pipelines (names separated by commas); by default all"),
-    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post only alerts of these kinds (`concept`, `feature`, `prediction`, `quality`); by default all"),
+    Setting("DRIFTLINE_WEBHOOK_KINDS", "", "post only alerts of these kinds (`concept`, `feature`, `prediction`, `quality`, `attribution`); by default all"),
     Setting("DRIFTLINE_WEBHOOK_SEVERITIES", "", "post only alerts of these severities (`warning`, `critical`); by default all"),
     Setting("DRIFTLINE_WEBHOOK_FORMAT", "cloudevents", "the format of the body: `cloudevents`, or `alertmanager` for a receiver of Alertmanager's webhooks"),
     Setting("DRIFTLINE_WEBHOOK_NAME_*", "", "the same settings for a further endpoint NAME, such as `DRIFTLINE_WEBHOOK_ONCALL_URL` and `DRIFTLINE_WEBHOOK_ONCALL_SECRET`"),
@@ -78,7 +80,9 @@ class Settings:
     epoch_seconds: float
     model_seconds: float
     artifacts: str = field(repr=False)  # a URL may contain a password
+    mlflow: str = field(repr=False)  # so may this one
     secret: bytes = field(repr=False)
+    former_secret: bytes = field(repr=False)
     kafka_options: Mapping[str, str] = field(repr=False)
 
 
@@ -92,14 +96,16 @@ def load_settings(project: Path, environment: Mapping[str, str] | None = None) -
     values = {s.name: env.get(s.name) or s.default for s in SETTINGS}
     os.environ["DRIFTLINE_REDIS"] = values["DRIFTLINE_REDIS"]
     state_dir = project / values["DRIFTLINE_STATE_DIR"]
-    secret = values["DRIFTLINE_SECRET"].encode()
-    if secret:
-        check_secret("DRIFTLINE_SECRET", secret)
+    secrets = {name: values[name].encode() for name in ("DRIFTLINE_SECRET", "DRIFTLINE_FORMER_SECRET")}
+    for name, secret in secrets.items():
+        if secret:
+            check_secret(name, secret)
     return Settings(
         broker=values["DRIFTLINE_BROKER"] or (state_dir / "log.db").absolute().as_uri(),
         pipeline=values["DRIFTLINE_PIPELINE"],
         state_dir=state_dir,
         artifacts=_artifacts(values["DRIFTLINE_ARTIFACTS"], project, state_dir),
+        mlflow=values["DRIFTLINE_MLFLOW"],
         feature_store=values["DRIFTLINE_FEATURE_STORE"],
         webhooks=_webhooks(env),
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
@@ -108,7 +114,8 @@ def load_settings(project: Path, environment: Mapping[str, str] | None = None) -
         batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
-        secret=secret,
+        secret=secrets["DRIFTLINE_SECRET"],
+        former_secret=secrets["DRIFTLINE_FORMER_SECRET"],
         kafka_options=_kafka_options(env),
     )
 

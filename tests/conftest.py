@@ -20,12 +20,17 @@ from harness import (
     unavailable,
     wait_until,
 )
+from hypothesis import HealthCheck, settings
 from places import SHIPPED
 
 import flows.adapters.feast.quick_feast  # noqa: F401  before any test loads Feast
 from flows.core.models.pickling import NamedPickling
 
 collect_ignore = ["fixtures", "support"]  # no tests; pytest would import them to look for doctests
+
+# how long an example takes is a matter of the machine, and decides no test
+settings.register_profile("driftline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("driftline")
 
 os.environ["RUST_BACKTRACE"] = "0"  # Bytewax would print a backtrace for every expected exception
 

@@ -5,7 +5,7 @@ have been learned, and each label is learned once. It shows the quality of the m
 flows' own metrics can only differ by the time that a model takes from the learner to the predictor.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count, islice
@@ -15,13 +15,14 @@ from typing import NamedTuple
 from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Position
 from flows.core.drift.signal import DriftSignal
-from flows.core.evaluation.label_join import Label
+from flows.core.evaluation.label_join import Label, read_labels
 from flows.core.features.batch import Question
 from flows.core.features.engine import FeatureEngine, FeatureVector
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.features.windows.sliding import Value
-from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure
+from flows.core.learning.events import DeadLabel, LearnerEvent, LearningFailure
+from flows.core.learning.learner import Learner
 from flows.core.models.baselines import Score
 from flows.core.models.model import Lineup
 from flows.core.serving.predictor import detail_of
@@ -56,7 +57,7 @@ def questions(
     for record in records:
         if record.topic == events.topic:
             with suppress(InvalidRecord):
-                event_id, time, payload = decoder.decode(_in_log(record, 0))
+                event_id, time, payload = decoder.decode(_at(record, 0))
                 yield Question(event_id, time, payload)
 
 
@@ -90,29 +91,45 @@ class Backtest:
         self._offsets: defaultdict[str, count[int]] = defaultdict(count)  # the next ones of each topic
         self._predicted = 0
 
-    def run(self, records: Iterable[Outgoing], batch_size: int = BATCH) -> Iterator[Progress]:
-        """Run records, which must be in event-time order; yield the results of each batch."""
-        iterator = iter(records)
-        while batch := list(islice(iterator, batch_size)):
-            if not self._offsets:
-                self.began = batch[0].timestamp or 0
-            yield self._batch([_in_log(record, next(self._offsets[record.topic])) for record in batch])
+    def run(self, records: Iterable[Outgoing], step: int = BATCH) -> Iterator[Progress]:
+        """Run records, which must be in event-time order; yield the results of each `step` of them.
 
-    def _batch(self, records: Sequence[Record]) -> Progress:
+        A step may be short: the features of more records are computed together, which costs less.
+        """
+        iterator = iter(records)
+        while batch := self._in_log(islice(iterator, step * max(1, BATCH // step))):
+            self.began = self.began or batch[0].timestamp
+            yield from self._batch(batch, step)
+
+    def _in_log(self, records: Iterable[Outgoing]) -> list[Record]:
+        """Return the records as appended to their topics."""
+        offsets = self._offsets
+        return [_at(each, next(offsets[each[0]])) for each in records]
+
+    def _batch(self, records: Sequence[Record], step: int) -> Iterator[Progress]:
         labels = self._labels_topic
         computed = self._engine.take([record for record in records if record.topic != labels])
-        answers = iter(computed.answers)
-        progress = Progress(
-            len(records), len(computed.answers), [*map(dead_of, computed.dead)], [], computed.errors
-        )
-        vector = next(answers, None)
+        answers = deque(computed.answers)
+        dead, errors = [*map(dead_of, computed.dead)], computed.errors
+        for start in range(0, len(records), step):
+            part, unanswered = records[start : start + step], len(answers)
+            progress = Progress(len(part), 0, dead, [], errors)
+            self._step(part, answers, progress)
+            yield progress._replace(events=unanswered - len(answers))
+            dead, errors = [], []
+
+    def _step(self, records: Sequence[Record], answers: deque[FeatureVector], progress: Progress) -> None:
+        """Predict and learn in the order of the records; remove the answers from the vectors."""
+        topic = self._labels_topic
+        labels = iter(read_labels([each for each in records if each[0] == topic], self._labels, self._target))
         for record in records:
-            if record.topic == labels:
-                _collect(self._learn(record), record, progress)
-            elif vector is not None and vector.record is record:
-                _collect(self._predict(vector, progress.errors.append), record, progress)
-                vector = next(answers, None)
-        return progress
+            events: Sequence[LearnerEvent] = ()
+            if record[0] == topic:
+                events = self._learn(next(labels), record)
+            elif answers and answers[0].record is record:
+                events = self._predict(answers.popleft(), progress.errors.append)
+            if events:
+                _collect(events, record, progress)
 
     def _predict(
         self, vector: FeatureVector, failed: Callable[[Exception], object]
@@ -126,19 +143,16 @@ class Backtest:
         self.served[prediction.id] = prediction.score
         place = _tuple(Position, (self._predictions_topic, 0, self._predicted))
         self._predicted += 1
-        events = [*learner.predicted(prediction, place)]
+        events = learner.predicted(prediction, place)
         compared = learner.compared
         if compared is not None and not (self.compared and self.compared[-1] is compared):
             self.compared.append(compared)
         return events
 
-    def _learn(self, record: Record) -> Sequence[LearnerEvent]:
-        try:
-            event_id, time, payload = self._labels.decode(record)
-        except InvalidRecord as fault:
-            return [DeadLabel(record, fault.reason, str(fault))]
-        label = _tuple(Label, (event_id, time, payload[self._target], record))
-        return [*self.learner.labelled(label)]
+    def _learn(self, label: Label | InvalidRecord, record: Record) -> Sequence[LearnerEvent]:
+        if isinstance(label, InvalidRecord):
+            return [DeadLabel(record, label.reason, str(label))]
+        return self.learner.labelled(label)
 
 
 def _collect(events: Iterable[LearnerEvent], record: Record, progress: Progress) -> None:
@@ -158,7 +172,7 @@ def _add_dead(record: Record, reason: str, detail: str, error: Exception | None,
         progress.errors.append(error)
 
 
-def _in_log(record: Outgoing, offset: int) -> Record:
+def _at(record: Outgoing, offset: int) -> Record:
     """Return the record as appended to its topic at this offset."""
     topic, value, key, _, timestamp, headers = record
     return _tuple(Record, (topic, 0, offset, timestamp or 0, key, value, headers))

@@ -9,7 +9,18 @@ import sys
 import typer
 
 from flows import settings
-from flows.cli import backtest, dead_letters, features, publish, run, topics, verify, webhooks
+from flows.cli import (
+    backtest,
+    dead_letters,
+    explain,
+    features,
+    models,
+    publish,
+    run,
+    topics,
+    verify,
+    webhooks,
+)
 from flows.cli.output import exit_code_of, warn
 
 app = typer.Typer(
@@ -19,11 +30,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Real-time predictions from streams: learn online, detect drift, retrain.",
 )
-for commands in (run, publish, topics, backtest, features):
+for commands in (run, publish, topics, backtest, features, explain):
     app.add_typer(commands.commands)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")
 app.add_typer(dead_letters.commands, name="dead-letters")
+app.add_typer(models.commands, name="models")
 
 
 def main() -> None:

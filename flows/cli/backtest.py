@@ -12,7 +12,6 @@ from flows.errors import ConfigError, DriftlineError
 from flows.host.tables import console
 
 if TYPE_CHECKING:
-    from flows.backtest.backtest import Backtest
     from flows.pipeline import Dataset
     from flows.runtime.engine import Engine
 
@@ -82,11 +81,13 @@ def _run(running: "Engine", records: "Dataset") -> tuple[dict[str, Any], str]:
     """Run the backtest; return its summary, ready for JSON, and its page as HTML."""
     from flows.backtest.backtest import BATCH
     from flows.backtest.page import render
+    from flows.backtest.prepare import new_backtest
     from flows.backtest.recorder import POINTS, BacktestRecorder
     from flows.backtest.summary import backtest_summary
     from flows.runtime.runner import tune_garbage_collection
 
-    test = _prepared(running, records)
+    with err.status("preparing the backtest"):  # it imports Feast if there are batch views
+        test = new_backtest(running, records)
     tune_garbage_collection()
     began, recorder = time.monotonic(), BacktestRecorder(test, records.events)
     with progress("backtesting", len(records)) as advance:
@@ -96,17 +97,3 @@ def _run(running: "Engine", records: "Dataset") -> tuple[dict[str, Any], str]:
     seconds = time.monotonic() - began
     summary = backtest_summary(test, recorder.signals, recorder.records, recorder.dead, seconds)
     return summary, render(recorder.report())
-
-
-def _prepared(running: "Engine", records: "Dataset") -> "Backtest":
-    from flows.backtest.backtest import Backtest, questions
-    from flows.host.functions import load_transformer
-    from flows.runtime.learner import new_learner
-
-    plan, looked_up = running.state.plan(), {}
-    if plan.lookups:
-        with err.status("importing Feast and joining the batch views"):
-            asked = questions(running.pipeline, records, plan.key_kinds)
-            looked_up = running.stores.past_lookups(plan, asked)
-    learner = new_learner(running.pipeline, plan)
-    return Backtest(running.pipeline, plan, learner, load_transformer(plan), looked_up)

@@ -26,8 +26,8 @@ TopicArgument = Annotated[
     str,
     typer.Argument(
         metavar="TOPIC",
-        help="Name of a topic, or an output of the pipeline: predictions, features, models, metrics, drift "
-        "or dead-letters.",
+        help="Name of a topic, or an output of the pipeline: predictions, features, models, metrics, drift, "
+        "learned, registry, commands or dead-letters.",
     ),
 ]
 

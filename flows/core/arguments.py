@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 from flows.errors import ConfigError
@@ -127,6 +127,28 @@ def share(value: Any) -> str | None:
     if number(value) or not 0 < value < 1:
         return f"must be a number above 0 and below 1, got {shown(value)}"
     return None
+
+
+def part(value: Any) -> str | None:
+    """Check a number of at least 0 and below 1."""
+    if number(value) or not 0 <= value < 1:
+        return f"must be a number of at least 0 and below 1, got {shown(value)}"
+    return None
+
+
+def at_least(least: float) -> Rule:
+    """Return the rule for a finite number of at least `least`.
+
+    >>> at_least(0.0)(-1.5)
+    'must be a number of at least 0.0, got -1.5'
+    """
+
+    def rule(value: Any) -> str | None:
+        if number(value) or not least <= value < inf:
+            return f"must be a number of at least {least}, got {shown(value)}"
+        return None
+
+    return rule
 
 
 def whole(least: int) -> Rule:

@@ -3,8 +3,9 @@
 Each function yields faults as the rest of a sentence that starts with the pipeline or the stream.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime, timedelta
+from inspect import signature
 from math import inf
 from typing import Any, get_args
 
@@ -13,6 +14,8 @@ from flows.core.arguments import Rule
 from flows.core.drift.concept import make_detector
 from flows.core.drift.levels import Detector, DriftKind
 from flows.core.evaluation.costs import Costs
+from flows.core.learning.candidates.search import configurations
+from flows.core.learning.contest import MINIMUM_BLOCKS
 from flows.core.models.tasks import TASKS, Truth
 from flows.core.stream.fields import Field, Flag, Key, Text, Time, spelled
 from flows.errors import ConfigError
@@ -34,10 +37,25 @@ DRIFT_RULES: Mapping[str, Rule] = {
 }
 RETRAIN_RULES: Mapping[str, Rule] = {
     "minimum_labels": arguments.whole(1),
+    "challengers": arguments.whole(1),
     "significance": arguments.share,
     "patience": arguments.whole(1),
     "block": arguments.whole(1),
+    "minimum_labels_compared": arguments.whole(0),
+    "minimum_effect": arguments.at_least(0.0),
+    "probation": arguments.whole(0),
+    "approval": arguments.flag,
+    "canary": arguments.part,
+    "canary_labels": arguments.whole(1),
+    "schedule": arguments.optional(arguments.duration),
+    "cool_down": arguments.duration,
+    "window": arguments.optional(arguments.duration),
+    "budget": arguments.duration,
+    "memory": arguments.whole(1),
 }
+SEARCH_RULES: Mapping[str, Rule] = {"models": arguments.mapping, "parameters": arguments.mapping}
+FLOOR_RULES: Mapping[str, Rule] = {"metric": arguments.text, "value": arguments.number}
+MOST_CONFIGURATIONS = 64  # of a search
 
 _INSTEAD: dict[type, str] = {
     str: "Text()",
@@ -146,3 +164,80 @@ def drift_faults(detector: Detector, options: Mapping[str, Any], period: timedel
         yield str(error)
     if period is not None and (period <= timedelta(0) or period % timedelta(hours=1)):
         yield f"`period` must be whole hours above 0, got {period}"
+
+
+def contest_faults(block: int, patience: int, minimum_labels: int, probation: int) -> Iterator[str]:
+    """Yield a minimum that is never reached, and a probation that ends before the test can decide."""
+    if minimum_labels > patience:
+        yield (
+            f"`minimum_labels_compared` must be at most `patience` ({patience:,}), got {minimum_labels:,}; "
+            "no challenger could be promoted"
+        )
+    least = max(MINIMUM_BLOCKS * block, minimum_labels)
+    if 0 < probation < least:
+        yield (
+            f"`probation` must be 0 or at least {least:,} labels ({MINIMUM_BLOCKS} blocks and "
+            f"`minimum_labels_compared`), got {probation:,}; the test could not decide before its end"
+        )
+
+
+def trigger_faults(
+    schedule: timedelta | None, has_floor: bool, window: timedelta | None, budget: timedelta
+) -> Iterator[str]:
+    """Yield durations of 0, and a schedule or a floor without a history to learn."""
+    for name, duration in (("schedule", schedule), ("window", window), ("budget", budget)):
+        if duration == timedelta(0):
+            yield f"`{name}` must be longer than 0, got {duration}"
+    if window is None and (schedule is not None or has_floor):
+        yield (
+            "`window` must be declared with `schedule` or `floor`: it is the history that their candidates "
+            "learn, such as timedelta(days=30)"
+        )
+
+
+def search_faults(
+    models: Mapping[str, Callable[..., Any]], parameters: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield faults of the families and of the values of their parameters."""
+    if not models:
+        yield "`models` must name at least one family, such as {'forest': forest}"
+    for family, make in models.items():
+        if fault := arguments.function(make):
+            yield f"`models` must have functions; {family!r} {fault}"
+    for family, values in parameters.items():
+        if family not in models:
+            yield f"`parameters` names {family!r}, which is not one of `models`; declare it there"
+        elif fault := arguments.mapping(values):
+            yield f"the `parameters` of {family!r} {fault}"
+        else:
+            yield from _parameter_faults(family, models[family], values)
+    count = len(configurations(models, parameters))
+    if count > MOST_CONFIGURATIONS:
+        yield f"there must be at most {MOST_CONFIGURATIONS} configurations, got {count}; try fewer values"
+
+
+def _parameter_faults(family: str, make: Callable[..., Any], values: Mapping[str, Any]) -> Iterator[str]:
+    for name, tried in values.items():
+        if not isinstance(tried, tuple | list) or not tried:
+            yield (
+                f"parameter {name!r} of {family!r} must be a tuple of the values to try, got "
+                f"{arguments.shown(tried)}; write {arguments.shown((tried,))}"
+            )
+    try:
+        signature(make).bind(**dict.fromkeys(values))
+    except TypeError as error:
+        yield f"family {family!r} must take the declared `parameters`: {error}"
+    except ValueError:
+        pass  # a class without a signature that Python knows
+
+
+def search_task_faults(task_name: str, has_search: bool) -> Iterator[str]:
+    """Yield a fault if a task without labels has a search, whose losses need them."""
+    if has_search and task_name in TASKS and not TASKS[task_name].learns_from_labels:
+        yield f"`search` compares models by labels, and task {task_name!r} learns without; leave it out"
+
+
+def floor_faults(metric: str, metrics: Collection[str]) -> Iterator[str]:
+    """Yield a fault if the metric of a floor is not among those of the pipeline."""
+    if metric not in metrics:
+        yield f"the floor's `metric` must be one of {', '.join(metrics)}, got {metric!r}"

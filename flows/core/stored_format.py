@@ -32,7 +32,10 @@ class StoredFormat(NamedTuple):
         return f"must be of format {self}, got {str(found)[:40]!r}"
 
 
-STATE = StoredFormat("state", 3)  # of a flow: its recovery store and the sealed states in it
+STATE = StoredFormat("state", 7)  # of a flow: its recovery store and the sealed states in it
 MODEL = StoredFormat("model", 2)  # of a message on the models topic and its artifact
 PLAN = StoredFormat("plan", 2)
 SEED = StoredFormat("seed", 2)
+REGISTRY = StoredFormat("registry", 1)  # of an entry on the registry topic
+COMMAND = StoredFormat("command", 1)
+LINEAGE = StoredFormat("lineage", 1)

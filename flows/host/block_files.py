@@ -5,7 +5,7 @@ import struct
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,18 +13,18 @@ from flows.errors import StateError
 from flows.host.files import sync
 from flows.host.state_dir import check_trusted, make_private
 
-_FILE_BYTES = 64 * 2**20  # after which the next file begins
+_FILE_BYTES = 16 * 2**20  # after which the next file begins
 _OFFSET_BITS = 40  # of an address; the higher bits are the number of the file
 _HEADER = struct.Struct("<II")  # the length and the CRC-32 of a block
 _SPARSE = 4  # a file is sparse if fewer than one in so many of its blocks are in use
 # A flow resumes from the last epoch that was closed. A file is deleted when the snapshots of so many later
-# epochs have not referred to it and so many seconds have passed.
+# epochs have not referred to it and so many seconds have passed; a process of a cluster may store one late.
 _SNAPSHOTS = 3
-_SECONDS = 600.0
+_SECONDS = 120.0
 
 
 class BlockFiles:
-    """A `flows.core.evaluation.block_store.BlockStore` in `directory`, which one process may use at a time.
+    """A `flows.core.block_store.BlockStore` in `directory`, which one process may use at a time.
 
     No file is written again after a restart, because a crash may have left half a block at its end.
     """
@@ -34,6 +34,7 @@ class BlockFiles:
         self._used: Counter[int] = Counter()  # blocks in use, by the number of the file
         self._written: Counter[int] = Counter()  # blocks known to be in the file
         self._unused: dict[int, tuple[int, float]] = {}  # file: since which snapshot and time it is unused
+        self._ends: dict[int, int] = {}  # of files that `blocks` has read, and that were written since
         self._snapshots = 0
         self._number = 0  # of the file that is written
         self._file: BinaryIO | None = None
@@ -60,6 +61,7 @@ class BlockFiles:
         for content in contents:
             addresses.append(self._number << _OFFSET_BITS | begin)
             begin += _HEADER.size + len(content)
+        self._ends[self._number] = begin
         return addresses
 
     def read(self, address: int) -> bytes:
@@ -76,6 +78,22 @@ class BlockFiles:
             raise self._lost(number, offset)
         self._count(number, 1)
         return content
+
+    def blocks(self, file: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the address and content of each block of a file up to its offset `end`, and count it as used.
+
+        Raises `StateError` if one is missing or damaged.
+        """
+        offset, self._ends[file] = 0, end
+        while offset < end:
+            address = file << _OFFSET_BITS | offset
+            content = self.read(address)
+            yield address, content
+            offset += _HEADER.size + len(content)
+
+    def ends(self) -> dict[int, int]:
+        """Return the end of each file that has blocks in use, by its number, in the order of the files."""
+        return {number: self._ends[number] for number, used in sorted(self._used.items()) if used > 0}
 
     def release(self, addresses: Iterable[int]) -> None:
         """Count blocks as not used any more; the snapshots before this one may still refer to them."""
@@ -105,6 +123,7 @@ class BlockFiles:
             if self._snapshots - snapshot >= _SNAPSHOTS and now - since >= _SECONDS:
                 self._path(number).unlink(missing_ok=True)
                 del self._unused[number]
+                self._ends.pop(number, None)
 
     def _count(self, number: int, blocks: int) -> None:
         self._used[number] += blocks

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import get_context
@@ -16,13 +17,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+GRACE = 30.0  # seconds that a process gets to drain
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _Lifeline = tuple[Connection, Connection]  # only the parent keeps the second end open
 
 
 class Children:
-    """Starts child processes, which get SIGTERM when this process dies or the object is deleted."""
+    """Starts child processes, which get SIGTERM when this process dies or the object is deleted.
+
+    One that has not drained within `GRACE` then ends at once.
+    """
 
     def __init__(self) -> None:
         forks = sys.platform == "linux" and threading.active_count() == 1
@@ -70,3 +76,5 @@ def _run(lifeline: _Lifeline, name: str, target: Callable[..., int], arguments: 
 def _drain_with_parent(end: Connection) -> None:
     end.poll(None)  # returns when the parent's end is closed
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)  # as the parent would have ended it

@@ -83,7 +83,7 @@ class VerificationLog:
         """Yield the served features of the plan and span; count the other predictions."""
         for record in self._read(self.predictions, advance):
             try:
-                prediction, plan, asked = prediction_message.decode_served(record)
+                prediction, plan, asked, _ = prediction_message.decode_served(record)
             except InvalidRecord:
                 self.left_out["no prediction"] += 1
                 continue

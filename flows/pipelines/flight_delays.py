@@ -7,10 +7,10 @@ after the scheduled arrival, when it can no longer be on time.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from math import cos, log1p, pi, sin
+from math import copysign, cos, log1p, pi, sin
 from typing import Any
 
-from river import linear_model, optim, preprocessing
+from river import compose, linear_model, optim, preprocessing
 
 from flows import DriftPolicy, Flag, Number, Pipeline, RetrainPolicy, Stream, Text, Time
 from flows.core.stream.fields import Field
@@ -18,6 +18,8 @@ from flows.core.stream.fields import Field
 _VIEWS = [f"{e}_{t}" for e in ("origin", "carrier", "route", "aircraft") for t in ("departures", "arrivals")]
 _DELAYS = [f"{view}__mean_delay_{window}" for view in _VIEWS for window in ("1h", "3h", "24h")]
 _COUNTS = [f"{view}__count_{window}" for view in _VIEWS for window in ("1h", "24h")]
+_BINNED_DELAYS = [*_DELAYS, *(name.replace("mean", "max") for name in _DELAYS)]
+_BINNED_COUNTS = [f"{view}__count_{window}" for view in _VIEWS for window in ("1h", "3h", "24h")]
 _CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 _NO_CARRIER = dict.fromkeys((f"carrier_{carrier}" for carrier in _CARRIERS), 0.0)
 _ONE_HOT = {carrier: {**_NO_CARRIER, f"carrier_{carrier}": 1.0} for carrier in _CARRIERS}
@@ -48,6 +50,32 @@ def model() -> Any:
     """
     regression = linear_model.LogisticRegression(optim.AdaGrad(0.05), intercept_lr=0.0015)
     return prepare | preprocessing.StandardScaler() | regression
+
+
+def bins(x: Mapping[str, Any]) -> dict[str, float]:
+    """Return the bin of each delay and count, of the time of day, and of the carrier's hour, each as a 1.
+
+    With a weight for each bin, a sum of weights can have any shape, such as no effect of a delay below ten
+    minutes. The bins are equally wide on the logarithmic scale; no delay has a bin of its own.
+    """
+    found: dict[str, float] = {}
+    for name in _BINNED_DELAYS:
+        delay = x[name]
+        place = None if delay is None else round(2 * copysign(log1p(abs(delay)), delay))
+        found[f"{name} {place}"] = 1.0
+    for name in _BINNED_COUNTS:
+        found[f"{name} {round(3 * log1p(x[name]))}"] = 1.0
+    minute = int(x["minute_of_day"])
+    found[f"half hour {minute // 30}"] = 1.0
+    found[f"{x['carrier']} {minute // 60}"] = 1.0
+    return found
+
+
+def binned(rate: float = 0.02) -> Any:
+    """Return `model` with a further weight for each bin; `eps` keeps the first steps of rare bins small."""
+    regression = linear_model.LogisticRegression(optim.AdaGrad(rate, eps=1.0), intercept_lr=0.0015)
+    scaled = compose.Pipeline(prepare, preprocessing.StandardScaler())
+    return (scaled + compose.FuncTransformer(bins)) | regression
 
 
 _KEYS: dict[str, Field] = {
@@ -94,7 +122,8 @@ pipeline = Pipeline(
     model=model,
     # weather alone changes the error every week: only a large change counts, and at most once a month
     drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
-    retrain=RetrainPolicy(patience=10_000),
+    # flights of one day have the same weather, so a block of the contest is half a day
+    retrain=RetrainPolicy(minimum_labels=500, block=500, patience=10_000),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",
 )

@@ -65,12 +65,20 @@ class Engine:
 
     def sealer(self) -> Sealer:
         """Return the sealer, which signs and opens model snapshots and flow states."""
+        current, *former = self.secrets
         return Sealer(
-            self.settings.secret or self.state.secret(),
-            [self.pipeline.new_model().estimator],
+            current,
+            [model.estimator for model in self.pipeline.untrained_models()],
             artifact_store(self.settings.artifacts, self.pipeline.name),
             [self.pipeline.evaluation()],
+            former,
         )
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets: the first signs, all verify."""
+        former = self.settings.former_secret
+        return (self.settings.secret or self.state.secret(), *([former] if former else []))
 
 
 def load_engine(pipeline: str = "", directory: Path | None = None) -> Engine:

@@ -11,6 +11,9 @@ from flows.core.stream.drain import Drain
 from flows.pipeline import Pipeline
 from flows.runtime.telemetry import Telemetry
 
+# kinds of topics whose records have their id as key, and no header for it
+IDS_ARE_KEYS = ("predictions",)
+
 
 @dataclass(frozen=True)
 class FlowIO:
@@ -51,8 +54,11 @@ class FlowIO:
 
     def sink(self, kinds: Sequence[str]) -> TopicSink:
         """Return a sink that writes the pipeline's own topics of these kinds."""
-        topics = [self.pipeline.topic(kind) for kind in kinds]
-        return TopicSink(self.open_broker, topics, self.pipeline.partitions, self.telemetry, self.idle)
+        pipeline = self.pipeline
+        topics, by_key = map(pipeline.topic, kinds), map(pipeline.topic, IDS_ARE_KEYS)
+        return TopicSink(
+            self.open_broker, list(topics), set(by_key), pipeline.partitions, self.telemetry, self.idle
+        )
 
     def waits_for(self) -> str | None:
         """Return why the flow is not ready, None if it is: the answer to `/readyz`."""
@@ -63,6 +69,6 @@ def source_slots(pipeline: Pipeline, flow: str) -> int:
     """Return the number of slots of a flow's source: one per partition of the pipeline.
 
     The learn flow has one slot. With more, a partition that is ahead in event time would end the label wait
-    of the others.
+    of the others. The retrain flow has one, so that it trains for one trigger at a time.
     """
-    return 1 if flow == "learn" else pipeline.partitions
+    return 1 if flow in ("learn", "retrain") else pipeline.partitions

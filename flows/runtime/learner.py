@@ -3,7 +3,8 @@
 from flows.core.drift.monitor import MonitorSettings
 from flows.core.drift.quality import Column
 from flows.core.features.plan import FeaturePlan
-from flows.core.learning.learner import Learner, Policy
+from flows.core.learning.learner import Learner
+from flows.core.learning.policy import Policy
 from flows.core.stream.fields import Field, Number
 from flows.core.stream.times import in_milliseconds
 from flows.pipeline import Pipeline
@@ -16,9 +17,7 @@ def new_learner(pipeline: Pipeline, plan: FeaturePlan) -> Learner:
         delta=pipeline.drift.delta,
         warm_up=pipeline.drift.warm_up,
         cool_down=in_milliseconds(pipeline.drift.cool_down),
-        significance=pipeline.retrain.significance,
-        patience=pipeline.retrain.patience,
-        block=pipeline.retrain.block,
+        contests=pipeline.retrain.contests(),
         detector=pipeline.drift.detector,
         options=pipeline.drift.options,
         default_label=pipeline.default_label,

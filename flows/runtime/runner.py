@@ -28,8 +28,10 @@ from flows.errors import (
     RecordTooLarge,
     SnapshotError,
     UnknownTopic,
+    UnknownVersion,
 )
 from flows.host import state_dir
+from flows.host.children import GRACE
 from flows.host.printable import PrintableFormatter, printable_lines
 from flows.pipeline import Pipeline
 from flows.runtime import broker_url
@@ -42,14 +44,21 @@ FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
 DUMP_STACKS = signal.SIGQUIT  # makes a flow write the stack of each of its threads to standard error
 BACKGROUND = ("materialize", "retrain")  # run at low priority, so that predictions are not delayed
 
-GRACE = 30.0  # seconds that a flow gets to drain
 _PORTS = 10  # between the HTTP ports of two processes of one flow
 
 EXIT_FAULT = 1  # the flow crashed; a restart may help
 EXIT_MISTAKE = 2  # a person has to correct something first
 EXIT_AGAIN = 3  # the flow drained, to be restarted at once
 EXIT_BEHIND = 4  # of a command: a flow has not caught up yet; waiting helps
-MISTAKES = (AccessDenied, ConfigError, EngineConflict, RecordTooLarge, SnapshotError, UnknownTopic)
+MISTAKES = (
+    AccessDenied,
+    ConfigError,
+    EngineConflict,
+    RecordTooLarge,
+    SnapshotError,
+    UnknownTopic,
+    UnknownVersion,
+)
 
 
 class ProcessPlace(NamedTuple):

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.adapters.bytewax.stored_slots import stored_states
 from flows.adapters.sqlite.seed import Seed
+from flows.core.features.entity_shard import Shards, stored_shards
 from flows.core.features.plan import FeaturePlan
 from flows.errors import ConfigError, StoreError
 from flows.host import state_dir
+from flows.host.block_files import BlockFiles
 from flows.host.files import replacing
 
 
@@ -50,6 +53,16 @@ class PipelineState:
     def blocks_dir(self, flow: str) -> Path:
         """Return the folder of the files to which a flow's stored state refers."""
         return self.root / "state" / self.pipeline / f"{flow}.blocks"
+
+    def shards(self, partitions: int) -> Shards:
+        """Return the shards of the predict flow's entities: one per partition, or as many as were stored.
+
+        The number stays when the pipeline gets more partitions, because an entity's shard depends on it.
+        Raises `StateError` or `ConfigError` for a recovery store that cannot be read.
+        """
+        stored = stored_states(self.recovery_dir("predict"), "windows")
+        count = stored_shards(stored[-1]) if stored else partitions
+        return Shards(count, lambda shard: BlockFiles(self.blocks_dir("predict") / str(shard)))
 
     def lock_file(self, process: str) -> Path:
         """Return the file that a flow, or one of its processes, locks while it runs."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 
 from flows.core.stream.drain import Drain
-from flows.host.children import Children
-from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, GRACE, SINGLE, ProcessPlace, main
+from flows.host.children import GRACE, Children
+from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_MISTAKE, SINGLE, ProcessPlace, main
 
 _DUMPING = 1.0  # seconds that a flow gets to write its stacks
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is restarted

@@ -16,9 +16,13 @@ labels     pending predictions against plain objects
 all        all of these, each in its own process, and the table of targets
 
 drift, outliers, generated   print tables of their own
+retraining        five ways to keep a model up to date, on streams whose concept changes; a table, and a file
+contest-blocks    wrong promotions where the errors of a model stay alike for a while; a table
+wrong-promotions  promotions on streams that do not change; exits with 1 if they are too many
 
 compare OLD NEW   prints what moved between two stored results
 page RESULTS      makes docs/performance.json, and the tables of docs/performance.md, from stored results
+retraining-page RESULTS   makes docs/retraining.json and the tables of docs/retraining.md
 
 The results are stored in .driftline/bench/NAME.json.
 """
@@ -38,6 +42,8 @@ from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.machine import circumstances
 from scripts.benchmarks.harness.site import BENCH
 from scripts.benchmarks.parts import drift, features, generated, labels, outliers
+from scripts.benchmarks.retraining import blocks, wrong_promotions
+from scripts.benchmarks.retraining import table as retraining
 from scripts.benchmarks.suites import (
     at_rest,
     cards,
@@ -65,23 +71,26 @@ class Suite(NamedTuple):
 
 SUITES: Mapping[str, Suite] = {
     "smoke": Suite(smoke.measure, 60_000, 1),
-    "peers": Suite(peers.measure, 200_000, 3),
-    "latency": Suite(latency.measure, 15_000, 2),
+    "peers": Suite(peers.measure, 100_000, 2),
+    "latency": Suite(latency.measure, 9_000, 1),
     "at-rest": Suite(at_rest.measure, 1_000, 1),
-    "startup": Suite(startup.measure, 10, 3),
-    "windows": Suite(windows.measure, 100_000, 3),
-    "forest": Suite(forest.measure, 6_000, 2),
-    "scale": Suite(scale.measure, 200_000, 3),
-    "flights": Suite(flights.measure, 18_000, 1),
-    "cards": Suite(cards.measure, 20_000, 2),
-    "features": Suite(features.measure, 50_000, 3),
-    "labels": Suite(labels.measure, 200_000, 1),
-    "growth": Suite(growth.measure, 200_000, 2),
+    "startup": Suite(startup.measure, 10, 1),
+    "windows": Suite(windows.measure, 80_000, 2),
+    "forest": Suite(forest.measure, 6_000, 1),
+    "scale": Suite(scale.measure, 120_000, 1),
+    "flights": Suite(flights.measure, 9_000, 1),
+    "cards": Suite(cards.measure, 10_000, 1),
+    "features": Suite(features.measure, 25_000, 1),
+    "labels": Suite(labels.measure, 100_000, 1),
+    "growth": Suite(growth.measure, 250_000, 1),
 }
 TABLES: Mapping[str, Callable[[], int]] = {
     "drift": drift.main,
     "generated": generated.main,
     "outliers": outliers.main,
+    "contest-blocks": blocks.main,
+    "retraining": retraining.main,
+    "wrong-promotions": wrong_promotions.main,
 }
 
 
@@ -134,7 +143,11 @@ def write_page(results: Path) -> None:
     page.PAGE.write_text(generated_page)
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {"compare": compare, "page": write_page}
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "compare": compare,
+    "page": write_page,
+    "retraining-page": retraining.write_page,
+}
 
 
 def _file(name: str) -> Path:

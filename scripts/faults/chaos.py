@@ -12,22 +12,25 @@ DRIFTLINE_BROKER names another Kafka, its topics flights, departures, arrivals a
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from flows.core.stream.broker import Outgoing
 from flows.errors import DriftlineError
 from flows.runtime.runner import FLOWS
-from scripts.faults.flights import records
-from scripts.faults.kills import Chaos, Plan, TooSlow
+from scripts.faults.checks.check import SHOWN, Check
+from scripts.faults.flights import records, turning
+from scripts.faults.kills import Chaos, TooSlow
+from scripts.faults.plan import Plan
 from scripts.faults.servers import kafka, redis
 from scripts.faults.site import SCRIPTS, Site, fresh_site
-from scripts.faults.verify import SHOWN, Check, verify
+from scripts.faults.verify import verify, verify_models
 
+PACE = 75.0  # events per second, with models that come and go
 HOME = SCRIPTS.parent / ".driftline" / "chaos"
 SETTINGS = {
     "DRIFTLINE_FEATURE_STORE": "feature_store.redis.yaml",
@@ -42,6 +45,7 @@ EXAMPLES = """examples:
   scripts/chaos                                  50 kills during 200,000 events
   scripts/chaos --events 4000 --kills 10         two minutes
   scripts/chaos --seed 7 --seconds 1200          other victims and moments; at most 20 minutes
+  scripts/chaos models                           kills of learn and retrain while models come, win and go
   scripts/chaos verify                           verify the last run again
 """
 
@@ -52,23 +56,37 @@ def main() -> int:
     """Kill and verify; return the exit code."""
     options = _options()
     try:
-        if options.what == "run":
+        if options.what != "verify":
             shutil.rmtree(HOME, ignore_errors=True)
         with ExitStack() as servers:
             broker = servers.enter_context(kafka(HOME / "kafka"))
             store = servers.enter_context(redis(HOME / "redis"))
             environment = {**SETTINGS, "DRIFTLINE_BROKER": broker, "DRIFTLINE_REDIS": store}
             if options.what == "verify":
-                return report(verify(Site(HOME / "project", environment), HOME / "clean", options.seconds))
-            plan = Plan(options.events, options.kills, options.seed)
+                return report(verified(Site(HOME / "project", environment), options.seconds))
+            if options.what == "models":
+                plan = plan_of_models(options.events or 30_000, options.kills, options.seed)
+                site = fresh_site(HOME / "project", environment, "models_pipeline")
+                return run(site, plan, turning(plan.events), options.seconds)
+            plan = Plan(options.events or 200_000, options.kills, options.seed)
             site = fresh_site(HOME / "project", environment)
-            return run(site, plan, options.seconds, HOME / "clean")
+            return run(site, plan, records(plan.events), options.seconds)
     except (DriftlineError, TooSlow) as error:
         console.print(f"[red]chaos:[/red] {error}")
         return 1
 
 
-def run(site: Site, plan: Plan, seconds: float, clean: Path) -> int:
+def plan_of_models(events: int, kills: int, seed: int) -> Plan:
+    """Return the plan of a run in which models come, win and go, and a person commands them.
+
+    The flights come no faster than candidates can be trained and compared before their meaning turns.
+    """
+    flows = ("predict", "learn", "retrain")
+    victims, commands = ("learn", "retrain"), kills // 2
+    return Plan(events, kills, seed, flows, victims=victims, pace=PACE, commands=commands)
+
+
+def run(site: Site, plan: Plan, sent: Iterable[Outgoing], seconds: float) -> int:
     """Run the plan and verify it; return the exit code."""
     wanted = plan.kills
     console.print(
@@ -82,10 +100,17 @@ def run(site: Site, plan: Plan, seconds: float, clean: Path) -> int:
             bar.update(task, completed=predictions, description=doing)
 
         chaos = Chaos(site, plan, seconds, bar.console.print, advance)
-        chaos.run(records(plan.events))
+        chaos.run(sent)
     console.print(kills_table(chaos))
-    checks = [*killed(chaos, wanted), *alerted(site, chaos), *verify(site, clean, seconds)]
-    return report(checks)
+    alerts = alerted(site, chaos) if "alert" in plan.flows else ()
+    return report([*killed(chaos, wanted), *alerts, *verified(site, seconds)])
+
+
+def verified(site: Site, seconds: float) -> Iterator[Check]:
+    """Return the checks of the project's pipeline."""
+    if site.engine().pipeline.name == "models":
+        return verify_models(site)
+    return verify(site, site.directory.with_name("clean"), seconds)
 
 
 def killed(chaos: Chaos, wanted: int) -> Iterator[Check]:
@@ -111,11 +136,13 @@ def alerted(site: Site, chaos: Chaos) -> Iterator[Check]:
 def kills_table(chaos: Chaos) -> Table:
     """Return a table of the kills of each flow."""
     kills = chaos.by_flow()
-    table = Table("flow", "kills", "records to go, least and most", title_justify="left")
+    columns = ("flow", "kills", "records to go, least and most", "during a training")
+    table = Table(*columns, title_justify="left")
     for flow in FLOWS:
-        work = sorted(kill.lag for kill in chaos.kills if kill.flow == flow)
-        table.add_row(flow, str(kills[flow]), f"{work[0]:,} to {work[-1]:,}" if work else "")
-    table.add_row("supervisor", str(chaos.supervisors), "")
+        of_flow = [kill for kill in chaos.kills if kill.flow == flow]
+        work, training = sorted(kill.lag for kill in of_flow), sum(kill.was_training for kill in of_flow)
+        table.add_row(flow, str(kills[flow]), f"{work[0]:,} to {work[-1]:,}" if work else "", str(training))
+    table.add_row("supervisor", str(chaos.supervisors), "", "")
     table.title = f"{len(chaos.kills)} kills in {chaos.took:.0f} s; {chaos.repeated_alerts} alerts repeated"
     return table
 
@@ -140,13 +167,15 @@ def _options() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", nargs="?", choices=("run", "verify"), default="run", help="default: run")
     parser.add_argument(
-        "--events", type=int, default=200_000, help="flights to predict (default: 200000; at most 336776)"
+        "what", nargs="?", choices=("run", "models", "verify"), default="run", help="default: run"
     )
     parser.add_argument(
-        "--kills", type=int, default=50, help="kills, spread over all five flows (default: 50)"
+        "--events",
+        type=int,
+        help="flights to predict (default: 200000, with `models` 30000; at most 336776)",
     )
+    parser.add_argument("--kills", type=int, default=50, help="kills, spread over the flows (default: 50)")
     parser.add_argument(
         "--seconds",
         type=float,

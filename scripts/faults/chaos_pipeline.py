@@ -12,8 +12,8 @@ from typing import Any
 
 from river import naive_bayes
 
-from flows.pipeline import DriftPolicy, RetrainPolicy
 from flows.pipelines import flight_delays
+from flows.policies import DriftPolicy, RetrainPolicy
 
 PARTITIONS = 3
 _VIEWS = [

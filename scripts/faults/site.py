@@ -17,7 +17,8 @@ from flows.runtime.engine import Engine
 from flows.runtime.project import load_project
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-CONFIGURATION = 'feature_repo = "feature_repo"\npipelines = ["chaos_pipeline"]\n'
+CONFIGURATION = 'feature_repo = "feature_repo"\npipelines = ["{module}"]\n'
+MODULES = ("chaos_pipeline", "models_pipeline")
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class Site:
             yield Log(running, broker)
 
 
-def fresh_site(directory: Path, environment: Mapping[str, str]) -> Site:
-    """Create and apply the project, and delete its topics and the previous content of the directory."""
+def fresh_site(directory: Path, environment: Mapping[str, str], module: str = MODULES[0]) -> Site:
+    """Create and apply the project of a pipeline's module; delete its topics and the directory before."""
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(SCRIPTS.parent / "feature_repo", directory / "feature_repo")
-    shutil.copy(SCRIPTS / "faults" / "chaos_pipeline.py", directory)
-    (directory / "driftline.toml").write_text(CONFIGURATION)
+    for name in MODULES:
+        shutil.copy(SCRIPTS / "faults" / f"{name}.py", directory)
+    (directory / "driftline.toml").write_text(CONFIGURATION.format(module=module))
     site = Site(directory, environment)
     running = site.engine()
     with closing(running.open_broker()) as broker:
@@ -121,8 +123,8 @@ class Log:
         pipeline = self.running.pipeline
         return {
             "predict": [stream.topic for stream in pipeline.feature_streams],
-            "learn": [pipeline.labels.topic, pipeline.topic("predictions")],
+            "learn": [pipeline.labels.topic, pipeline.topic("predictions"), pipeline.topic("commands")],
             "materialize": [pipeline.topic("features"), pipeline.topic("predictions")],
             "alert": [pipeline.topic("drift")],
-            "retrain": [pipeline.topic("drift")],
+            "retrain": [pipeline.topic("drift"), pipeline.topic("registry")],
         }[flow]

@@ -8,37 +8,44 @@ copies of the topics and compares the results.
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from redis import Redis
 
 from flows.core.models.model import Model
-from flows.core.stream.broker import Outgoing, Record
-from scripts.faults.kills import Supervisor
+from scripts.faults.checks.check import Check
+from scripts.faults.checks.learned import learned_each_once
+from scripts.faults.checks.registry import of_the_registry
+from scripts.faults.checks.topics import (
+    as_sent,
+    batches,
+    bodies,
+    features_of,
+    first_of_each,
+    last_of,
+    origin_of,
+    overtaken,
+    pairs,
+    place_of,
+    unusable,
+)
 from scripts.faults.site import Log, Site, fresh_site
+from scripts.faults.supervisor import Supervisor
 
-SHOWN = 3  # violations listed per check
 CLOSE = 1e-9  # relative; sums may be in another order
 KEYS = 500  # entities per request to Feast
 COPIED = 5_000  # records per batch
-
-
-class Check(NamedTuple):
-    """A guarantee: the number of things checked, and those that violate it."""
-
-    name: str
-    checked: int
-    wrong: Sequence[str]
 
 
 def verify(site: Site, clean: Path, seconds: float) -> Iterator[Check]:
     """Yield all checks; the run without kills, in the directory `clean`, may take `seconds`."""
     with site.log() as log:
         yield from of_the_topics(log)
+        yield learned_once(log)
+        yield from of_the_registry(site, log)
         yield model_of_a_fold(log)
         yield store_of_a_fold(site, log)
         other = _run_clean(site, log, clean, seconds)
@@ -47,20 +54,28 @@ def verify(site: Site, clean: Path, seconds: float) -> Iterator[Check]:
         yield store_of_a_clean_run(site, other)
 
 
+def verify_models(site: Site) -> Iterator[Check]:
+    """Yield the checks of a run of `models_pipeline`, in which champions change."""
+    with site.log() as log:
+        yield from of_the_topics(log)
+        yield judged_once(log)
+        yield from of_the_registry(site, log)
+        yield learned_each_once(log)
+
+
 def of_the_topics(log: Log) -> Iterator[Check]:
     """Yield the checks that need only the topics."""
     yield lost(log)
     yield predicted_twice(log)
     yield dead_letters(log)
-    for kind in ("drift", "metrics", "models"):
+    for kind in ("drift", "metrics", "models", "registry"):
         yield written_twice(log, kind)
-    yield learned_once(log)
 
 
 def lost(log: Log) -> Check:
     """Check that each valid event has a prediction, and nothing else has one."""
-    answered = {body["id"] for body, _ in _bodies(log, "predictions")}
-    asked = _first_of_each(log, log.running.pipeline.events)
+    answered = {body["id"] for body, _ in bodies(log, "predictions")}
+    asked = first_of_each(log, log.running.pipeline.events)
     wrong = [f"{key} ({place})" for key, place in asked.items() if key not in answered]
     wrong += [f"{key}, which nobody asked" for key in sorted(answered - asked.keys())]
     return Check("lost: valid events without a prediction", len(asked), wrong)
@@ -69,17 +84,18 @@ def lost(log: Log) -> Check:
 def predicted_twice(log: Log) -> Check:
     """Check that no event has two predictions."""
     places: dict[str, list[str]] = {}
-    for body, place in _bodies(log, "predictions"):
+    for body, place in bodies(log, "predictions"):
         places.setdefault(body["id"], []).append(place)
     wrong = [f"{key} ({', '.join(at)})" for key, at in places.items() if len(at) > 1]
     return Check("duplicated: predictions of one event", len(places), wrong)
 
 
 def dead_letters(log: Log) -> Check:
-    """Check that each invalid record has exactly one dead letter, and no other record has one."""
+    """Check that each record that cannot be used has exactly one dead letter, and no other record has one."""
     pipeline = log.running.pipeline
-    expected = {place for stream in (pipeline.events, pipeline.labels) for place in _unusable(log, stream)}
-    found = Counter(_origin(record) for record in log.records(pipeline.topic("dead-letters")))
+    expected = {place for stream in (pipeline.events, pipeline.labels) for place in unusable(log, stream)}
+    expected.update(overtaken(log))
+    found = Counter(origin_of(record) for record in log.records(pipeline.topic("dead-letters")))
     wrong = [
         f"{place} has {found[place]}"
         for place in sorted(expected | found.keys())
@@ -92,40 +108,48 @@ def written_twice(log: Log, kind: str) -> Check:
     """Check that no id is on the topic twice."""
     places: dict[str, list[str]] = {}
     for record in log.records(log.running.pipeline.topic(kind)):
-        places.setdefault(dict(record.headers)["id"].decode(), []).append(_place(record))
+        record_id = dict(record.headers).get("id") or record.key
+        places.setdefault(record_id.decode(), []).append(place_of(record))
     wrong = [f"{key} ({', '.join(at)})" for key, at in places.items() if len(at) > 1]
     return Check(f"duplicated: records of {kind}", len(places), wrong)
 
 
 def learned_once(log: Log) -> Check:
-    """Check the learner's figures against each label judged and learned once."""
+    """Check the learner's figures, and its champion, against each label judged and learned once."""
+    checked, wrong = judged_once(log)[1:]
+    if (learned := champion(log).learned) != checked:
+        wrong = [*wrong, f"labels learned: {learned} instead of {checked}"]
+    return Check("learned exactly once: figures of the learner that are wrong", checked, wrong)
+
+
+def judged_once(log: Log) -> Check:
+    """Check the learner's figures against each label judged once."""
     pipeline = log.running.pipeline
-    pairs = [(body["score"], truth) for body, truth in _pairs(log)]
-    labels = len(pairs)
-    last = _last(log, "metrics")
+    judged = [(body["score"], truth) for body, truth in pairs(log)]
+    labels = len(judged)
+    last = last_of(log, "metrics")
     assessed = last["assessment"]
     said = {
         "labels judged": (last["labels"], labels),
-        "labels learned": (champion(log).learned, labels),
         "labels counted for calibration": (
             sum(row["labels"] for row in assessed["calibration"]["bins"]),
             labels,
         ),
         "predictions without a label": (
             last["pending"] + last["expired"],
-            len(_first_of_each(log, pipeline.events)) - labels,
+            len(first_of_each(log, pipeline.events)) - labels,
         ),
         "log loss": (
             last["metrics"]["model"]["LogLoss"],
-            _mean(-math.log(_likelihood(s, t)) for s, t in pairs),
+            _mean(-math.log(_likelihood(s, t)) for s, t in judged),
         ),
         "Brier score": (
             assessed["losses"]["brier_score"]["mean"]["model"],
-            _mean((s - t) ** 2 for s, t in pairs),
+            _mean((s - t) ** 2 for s, t in judged),
         ),
         "error rate": (
             assessed["losses"]["error_rate"]["mean"]["model"],
-            _mean((s > 0.5) != t for s, t in pairs),
+            _mean((s > 0.5) != t for s, t in judged),
         ),
     }
     wrong = [
@@ -133,13 +157,13 @@ def learned_once(log: Log) -> Check:
         for name, (is_, should) in said.items()
         if not math.isclose(is_, should, rel_tol=CLOSE)
     ]
-    return Check("learned exactly once: figures of the learner that are wrong", labels, wrong)
+    return Check("judged exactly once: figures of the learner that are wrong", labels, wrong)
 
 
 def model_of_a_fold(log: Log) -> Check:
     """Check that the champion scores like a new River model that learned each label once."""
     model = log.running.pipeline.new_model()
-    for features, truth in ((_features(log, body), truth) for body, truth in _pairs(log)):
+    for features, truth in ((features_of(log, body), truth) for body, truth in pairs(log)):
         model.estimator.learn_one(features, truth)
     return _as_another("recovered model: scores that River's, taught by hand, does not give", log, model)
 
@@ -193,8 +217,8 @@ def _run_clean(site: Site, log: Log, directory: Path, seconds: float) -> Site:
     with clean.log() as copy:
         producer = copy.broker.producer()
         for topic in (pipeline.labels.topic, pipeline.topic("predictions"), pipeline.topic("features")):
-            for records in _batches(log.records(topic), COPIED):
-                producer.send([_again(record) for record in records])
+            for records in batches(log.records(topic), COPIED):
+                producer.send([as_sent(record) for record in records])
         producer.close()
         deadline = time.monotonic() + seconds
         with Supervisor(clean, 0, 1, "learn", "materialize") as running:
@@ -209,52 +233,12 @@ def _run_clean(site: Site, log: Log, directory: Path, seconds: float) -> Site:
 
 def _as_another(name: str, log: Log, model: Model) -> Check:
     served, wrong, ours = 0, [], champion(log)
-    for body, place in _bodies(log, "predictions"):
-        features = _features(log, body)
+    for body, place in bodies(log, "predictions"):
+        features = features_of(log, body)
         served += 1
         if (is_ := ours.score(features)) != (should := model.score(features)):
             wrong.append(f"{is_} instead of {should} for {body['id']} ({place})")
     return Check(name, served, wrong)
-
-
-def _features(log: Log, body: Mapping[str, Any]) -> dict[str, Any]:
-    names = _NAMES.setdefault(id(log), log.running.pipeline.feature_names(log.running.state.plan()))
-    return dict(zip(names, body["features"], strict=True))
-
-
-_NAMES: dict[int, tuple[str, ...]] = {}
-
-
-def _pairs(log: Log) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield each event's first prediction with its first label."""
-    pipeline = log.running.pipeline
-    truths: dict[str, bool] = {}
-    for record in log.records(pipeline.labels.topic):
-        if (body := _json(record)) is not None:
-            truths.setdefault(body[pipeline.labels.id], body[pipeline.target])
-    for body, _ in _bodies(log, "predictions"):
-        if (truth := truths.pop(body["id"], None)) is not None:
-            yield body, truth
-
-
-def _first_of_each(log: Log, stream: Any) -> dict[str, str]:
-    """Return the place of the first valid record of each id."""
-    places: dict[str, str] = {}
-    for record in log.records(stream.topic):
-        if (body := _json(record)) is not None:
-            places.setdefault(body[stream.id], _place(record))
-    return places
-
-
-def _unusable(log: Log, stream: Any) -> Iterator[str]:
-    """Yield the places of records with invalid JSON or a repeated id."""
-    seen = set()
-    for record in log.records(stream.topic):
-        body = _json(record)
-        if body is None or body[stream.id] in seen:
-            yield _place(record)
-        else:
-            seen.add(body[stream.id])
 
 
 def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Any]]:
@@ -271,7 +255,7 @@ def _online(site: Site, log: Log, wanted: Iterable[tuple[str, str]]) -> Iterator
     store = FeatureStore(repo_path=str(repo), fs_yaml_file=repo / site.environment["DRIFTLINE_FEATURE_STORE"])
     for view in log.running.state.plan().views:
         names = [aggregate.name for aggregate in view.aggregates]
-        for keys in _batches((key for name, key in wanted if name == view.name), KEYS):
+        for keys in batches((key for name, key in wanted if name == view.name), KEYS):
             answer = store.get_online_features(
                 features=[f"{view.name}:{name}" for name in names],
                 entity_rows=[{view.entity: key} for key in keys],
@@ -287,44 +271,6 @@ def _redis(site: Site) -> dict[bytes, dict[bytes, bytes]]:
     address, *database = site.environment["DRIFTLINE_REDIS"].split(",db=")
     with Redis.from_url(f"redis://{address}/{(database or ['0'])[0]}") as client:
         return {key: client.hgetall(key) for key in client.scan_iter(count=10_000)}
-
-
-def _bodies(log: Log, kind: str) -> Iterator[tuple[dict[str, Any], str]]:
-    for record in log.records(log.running.pipeline.topic(kind)):
-        yield orjson.loads(record.value or b""), _place(record)
-
-
-def _last(log: Log, kind: str) -> dict[str, Any]:
-    *_, (body, _) = _bodies(log, kind)
-    return body
-
-
-def _json(record: Record) -> Any:
-    try:
-        return orjson.loads(record.value or b"")
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _place(record: Record) -> str:
-    return f"{record.topic}/{record.partition}/{record.offset}"
-
-
-def _origin(record: Record) -> str:
-    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
-    return f"{headers['topic']}/{headers['partition']}/{headers['offset']}"
-
-
-def _again(record: Record) -> Outgoing:
-    return Outgoing(
-        record.topic, record.value, record.key, record.partition, record.timestamp, record.headers
-    )
-
-
-def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def _mean(values: Iterable[float]) -> float:

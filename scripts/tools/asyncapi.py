@@ -19,6 +19,9 @@ TOPICS: dict[str, tuple[str | None, str | None, str]] = {
     "models": ("model", "model-headers", "The model's version."),
     "metrics": ("metrics", None, "None."),
     "drift": ("drift", "drift-headers", "The signal's id."),
+    "learned": ("learned", None, "None."),
+    "registry": ("registry", "registry-headers", "The model's version."),
+    "commands": ("command", "command-headers", "The command's id."),
     "dead-letters": (None, "dead-letter-headers", "That of the record."),
 }
 # message: schema of the body, content type
@@ -40,7 +43,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Driftline",
             "version": tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"],
-            "description": "What Driftline publishes: the topics of each pipeline, and webhooks.",
+            "description": "The topics of each pipeline that are not inputs, and webhooks.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",

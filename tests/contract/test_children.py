@@ -30,6 +30,22 @@ print(*(process.pid for process in started), flush=True)
 time.sleep(600)
 """
 
+NEVER_DRAINS = """
+import os, signal, time
+from flows.host import children
+
+def deaf():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+    return 0
+
+children.GRACE = 0.2
+started = children.Children()
+started.start("deaf", deaf)
+time.sleep(600)
+"""
+
 
 def ends_with(code: int) -> int:
     return code
@@ -104,3 +120,12 @@ def test_a_process_with_a_thread_does_not_fork_and_its_children_run_none_the_les
         end.set()
         thread.join()
     assert children._context.get_start_method() == "spawn"
+
+
+@linux_only
+def test_a_child_that_does_not_drain_after_the_death_of_its_parent_ends_all_the_same() -> None:
+    with subprocess.Popen([sys.executable, "-c", NEVER_DRAINS], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    wait_until(lambda: not is_alive(child), 10)

@@ -81,8 +81,14 @@ for _ in range(1000):
     assert run(ours) == run(rivers)
 
 
-def test_the_detector_of_feature_drift_loads_it_only_when_a_window_is_judged() -> None:
-    run("import sys, flows.core.drift.features; assert 'scipy.stats' not in sys.modules")
+def test_the_drift_detectors_compute_p_values_without_it() -> None:
+    run("""
+import sys
+import flows.core.drift.monitor
+from flows.core.drift.p_values import adjusted, chi_square_tail, kolmogorov_smirnov
+adjusted([kolmogorov_smirnov(0.1, 100), kolmogorov_smirnov(0.3, 100), chi_square_tail(9.0, 3)])
+assert "scipy.stats" not in sys.modules and "scipy.special" not in sys.modules
+""")
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)

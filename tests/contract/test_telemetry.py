@@ -65,6 +65,8 @@ METRICS = {
     "driftline_cost_per_label",
     "driftline_drift_signals",
     "driftline_retrainings",
+    "driftline_retrain_triggers",
+    "driftline_training_rows",
     "driftline_model_info",
     "driftline_model_labels",
     "driftline_outliers",

@@ -61,9 +61,16 @@ WINDOWS = "tests/unit/core/features/windows/test_sliding.py"
 SHOP = "run by this file in the shop of the how-to"
 WEBHOOKS = "run by tests/dataflow/alert/test_webhooks_command.py in a project of its own"
 LETTERS = "run by tests/dataflow/data/test_dead_letters_command.py in a project of its own"
+MIRROR = "run by tests/dataflow/models/test_mlflow_export.py with a server of its own"
+MODELS = "run by tests/dataflow/models/test_models_command.py in a project of its own"
+ONNX = "run by tests/dataflow/models/test_onnx_export.py in a project of its own"
+RIVALS = "run by tests/dataflow/models/test_rivals.py in a project of its own"
+GATE = "run by tests/dataflow/models/test_gate.py in a project of its own"
+MLFLOW = "run by tests/dataflow/models/test_mlflow_export.py with a server of its own"
 CARDS = "run by tests/e2e/commands/test_several_pipelines.py with a smaller file"
 HOSTS = "run by tests/e2e/kafka/test_cluster.py in two network namespaces"
 # Every command of the documentation, and what runs it.
+CHANGES = "run by tests/dataflow/models/test_commands.py, with other versions and reasons"
 COMMANDS = {
     "scripts/demo": "the picture's summary, docs/demo.json, is its output",
     "scripts/test": "runs this very test",
@@ -73,7 +80,11 @@ COMMANDS = {
     f".venv/bin/python -m pytest {WINDOWS} -k full_recomputation": "run by scripts/test",
     "scripts/bench drift": "the tables of docs/drift.md are its output",
     "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
+    "scripts/bench contest-blocks": "a table of docs/retraining.md is its output",
+    "scripts/bench retraining": "the tables of docs/retraining.md are its output",
+    "scripts/bench wrong-promotions": "run by tests/unit/scripts/benchmarks/retraining with fewer streams",
     "scripts/chaos": "the table of docs/guarantees.md is its output, with fewer events and kills",
+    "scripts/chaos models": "the table of docs/guarantees.md is its output",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "driftline run predict --processes 4": "run by tests/e2e/kafka/test_cluster.py with 2 and 3",
@@ -96,6 +107,30 @@ COMMANDS = {
     "driftline dead-letters replay --reason model": LETTERS,
     "driftline topics": SHOP,
     "driftline verify features": SHOP,
+    "driftline models list": MODELS,
+    "driftline models show champion": MODELS,
+    "driftline models mirror --out http://127.0.0.1:5000": MIRROR,
+    "driftline models show v2-fresh --json": MODELS,
+    "driftline models reproduce v2-fresh": "run by tests/dataflow/models/test_reproduction.py",
+    "driftline models history": CHANGES,
+    "driftline models history --verify": CHANGES,
+    'driftline models promote v2 --reason "reviewed by the fraud team"': CHANGES,
+    "driftline models promote v2 --dry-run": RIVALS,
+    "driftline models compare champion challenger": RIVALS,
+    "driftline models gate gates.toml": GATE,
+    "driftline models gate gates.toml --json": GATE,
+    "driftline models compare previous champion --json": RIVALS + ", with other versions",
+    'driftline models rollback --reason "too many false alarms"': CHANGES,
+    'driftline models rollback v1 --reason "too many false alarms" --learning frozen': CHANGES,
+    'driftline models freeze --reason "the labels are wrong today"': CHANGES,
+    'driftline models unfreeze --reason "the labels are right again"': CHANGES,
+    'driftline models retrain --reason "a new pattern of fraud"': CHANGES,
+    'driftline models retire v2 --reason "trained on broken data"': CHANGES,
+    "driftline models card champion": MODELS,
+    "driftline models card v2-fresh --out model-card.md": MODELS,
+    "driftline models export champion --to onnx --out model.onnx": ONNX,
+    "driftline models export champion --to mlflow --out http://127.0.0.1:5000": MLFLOW,
+    "driftline models export models:/flight_delays@champion --to bom --out model.cdx.json": MODELS,
     "driftline webhooks test": WEBHOOKS,
     "driftline webhooks replay --since 2025-02-01T00:00:00Z": WEBHOOKS,
     "driftline backtest card_fraud --data card_transactions.parquet": CARDS,
@@ -105,6 +140,8 @@ COMMANDS = {
     "driftline backfill": SHOP,
     "driftline backfill --seed": SHOP,
     "driftline backfill parcels=parcels.parquet orders=orders.parquet --seed": SHOP,
+    "driftline explain A-4711": SHOP,
+    "driftline explain A-4711 --top 2 --json": SHOP,
     "driftline training-set training.parquet": SHOP,
     "driftline training-set training.parquet --through-feast": SHOP,
 }
@@ -165,7 +202,7 @@ def test_the_labels_of_the_metrics_are_those_of_the_registry():
 def test_the_commands_and_options_are_those_of_the_command():
     group = typer.main.get_command(app)
     commands = dict(group.commands)
-    for parent in ("verify", "webhooks", "dead-letters"):
+    for parent in ("verify", "webhooks", "dead-letters", "models"):
         commands |= {f"{parent} {name}": each for name, each in commands.pop(parent).commands.items()}
     real = {
         name: {option for parameter in command.params for option in parameter.opts}
@@ -542,6 +579,9 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0, (shop.directory / "run.log").read_text()
 
+    assert "exact over all coalitions of features" in shop.run("driftline explain A-4711")
+    explained = orjson.loads(shop.run("driftline explain A-4711 --top 2 --json"))
+    assert explained["explained_with"] == {"learned": explained["learned"], "reproduced": True}
     for command in (
         "driftline training-set training.parquet",
         "driftline training-set training.parquet --through-feast",
@@ -593,9 +633,8 @@ def test_an_order_of_a_plain_producer_is_answered_to_a_plain_consumer(shop, kafk
         (shop.directory / name).write_text(text.replace(address, kafka))
     pipeline = load_project(shop.directory).pipeline()
     inputs = [stream.topic for stream in (pipeline.events, *pipeline.sources, pipeline.labels)]
-    outputs = [pipeline.topic(kind) for kind in ("predictions", "features", "models", "dead-letters")]
-    outputs += [pipeline.topic(kind) for kind in ("metrics", "drift")]
-    KafkaBroker(kafka, {}).create_topics([TopicSpec(topic) for topic in (*inputs, *outputs)])
+    topics = [TopicSpec(topic) for topic in (*inputs, *pipeline.output_topics)]
+    KafkaBroker(kafka, {}).create_topics(topics)
 
     variables = {"DRIFTLINE_BROKER": f"kafka://{kafka}", "DRIFTLINE_STATE_DIR": ".on-kafka"}
     plan = shop.directory / ".on-kafka" / "plans" / "late_orders.json"

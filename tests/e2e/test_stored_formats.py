@@ -27,7 +27,7 @@ BEFORE_0_2_0 = "got none (stored before Driftline 0.2.0)"
 
 @pytest.fixture
 def project(applied: Project, tmp_path: Path) -> Project:
-    return applied.copy_to(tmp_path / "project").with_settings(SECRET=SECRET)
+    return applied.copy_to(tmp_path / "project").with_settings(SECRET=SECRET, HTTP_PORT=0)
 
 
 def plan_of(project: Project) -> Path:
@@ -49,7 +49,7 @@ def stored_by(version: str, project: Project) -> Path:
     project.send(traffic(5))
     run_flow(project.engine(), "predict")
     store = (state_of(project) / "predict").rename(folder / "predict")
-    (store / "format").write_text("driftline-state/4\n")
+    (store / "format").write_text("driftline-state/8\n")
     plan = orjson.loads(plan_of(project).read_bytes())
     (folder / "plan.json").write_bytes(orjson.dumps({**plan, "format": "driftline-plan/3", "more": 1}))
     write_seed(folder / "seed.db", "of its own", {}, [b"{}"], [])
@@ -58,7 +58,7 @@ def stored_by(version: str, project: Project) -> Path:
     return folder
 
 
-NEXT = {"state": 4, "plan": 3}
+NEXT = {"state": 8, "plan": 3}
 
 
 def got(version: str, kind: str) -> str:
@@ -96,7 +96,7 @@ def test_a_state_of_another_version_is_refused_in_one_line(project: Project, ver
     folder, state = stored_by(version, project), state_of(project)
     state.mkdir(parents=True, exist_ok=True)
     shutil.copytree(folder / "predict", state / "predict")
-    expected = f"state in {state}/predict must be of format driftline-state/3, {got(version, 'state')}"
+    expected = f"state in {state}/predict must be of format driftline-state/7, {got(version, 'state')}"
     for command in (("run", "predict"), ("apply",)):
         said = refusal(project.run(*command))
         assert f"{expected}; stop the flows, remove the folder {state}, and start them again" in said

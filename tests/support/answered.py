@@ -18,6 +18,7 @@ def encode(
     plan: str,
     asked: Asked = NOWHERE,
     headers: Headers = (),
+    learned: int = 0,
 ) -> Outgoing:
     """The record of a prediction by the feature plan with the hash `plan`."""
     keys = {f"entity {number}": key for number, key in enumerate(asked.keys)}
@@ -26,7 +27,8 @@ def encode(
     batch = AnsweredBatch(
         [question],
         [record],
-        prediction.version,
+        [prediction.version],
+        [learned],
         [prediction.score],
         [prediction.shadows],
         [prediction.features],

@@ -1,6 +1,7 @@
 """Runs projects as users do: their flows in this process or in others, their topics through the broker."""
 
 import os
+import pickle
 import random
 import re
 import shutil
@@ -17,9 +18,11 @@ from threading import Thread
 
 import orjson
 import pytest
+from metric_values import value_of
 from places import ROOT
 
 from flows import settings
+from flows.adapters.prometheus import metrics
 from flows.alert import build as alert
 from flows.core.stream.broker import Broker, Outgoing, Record, TopicPartition, read_range
 from flows.learn import build as learn
@@ -30,8 +33,8 @@ from flows.runtime.engine import Engine
 from flows.runtime.project import load_project
 from flows.runtime.runner import execute
 from flows.runtime.telemetry import Telemetry
-from scripts.faults.kills import is_flow
 from scripts.faults.site import Log
+from scripts.faults.supervisor import is_flow
 
 BUILD = {"predict": predict, "learn": learn, "alert": alert, "retrain": retrain}
 PATIENCE = 60.0  # seconds; the machine may be busy
@@ -348,7 +351,9 @@ def run_flow(
     """Run a flow in this process until it has read everything, or until `until` is true; then drain it."""
     if until is None:
         forget_progress(running, flow)
-    done = until or (lambda broker: lag(broker, running, flow) == 0)
+    if flow == "retrain":
+        declare(running)
+    done = until or (lambda broker: lag(broker, running, flow) == 0 and not _is_training(flow))
     running.drain.clear()
     watcher = _Drainer(running, done)
     watcher.start()
@@ -358,6 +363,24 @@ def run_flow(
         running.drain.set()
         watcher.join()
     assert watcher.fault is None, watcher.fault
+
+
+def declare(running: Engine) -> None:
+    """Let the project declare the engine's pipeline, which a test may have changed: trainers load it."""
+    pipeline = running.pipeline
+    if pipeline == running.project.pipelines.get(pipeline.name):
+        return
+    directory, module = running.project.directory, f"declared_{time.monotonic_ns()}"
+    # this process loads it too, and must not double its own path
+    content = f"import pickle, sys\n\nsys.path += [each for each in {sys.path!r} if each not in sys.path]\n"
+    content += f"pipeline = pickle.loads({pickle.dumps(pipeline)!r})\n"
+    (directory / f"{module}.py").write_text(content)
+    toml = f'feature_repo = "feature_repo"\npipelines = ["{module}"]\n'
+    (directory / "driftline.toml").write_text(toml)
+
+
+def _is_training(flow: str) -> bool:
+    return flow == "retrain" and value_of(metrics.RETRAIN_WAITING) > 0
 
 
 class _Drainer(Thread):

@@ -9,7 +9,8 @@ from river import evaluate
 from flows.backtest.backtest import Backtest, Progress
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
-from flows.core.learning.learner import Learner, Policy
+from flows.core.learning.learner import Learner
+from flows.core.learning.policy import ContestPolicy, Policy
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Outgoing
 from flows.pipeline import Pipeline, Stream
@@ -30,7 +31,9 @@ class Run:
 
     def __init__(self, pipeline: Pipeline, plan: FeaturePlan, looked_up: Any = None, **policy: Any) -> None:
         # River has no handling of outliers
-        never = Policy(10 * 365 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, outliers="learn")
+        never = Policy(
+            10 * 365 * DAY, 0.002, 1000, 7 * DAY, ContestPolicy(0.01, 50_000, 500), outliers="learn"
+        )
         self.names = (*pipeline.inputs, *plan.names)
         learner = Learner(
             pipeline.name,

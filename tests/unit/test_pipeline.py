@@ -1,5 +1,6 @@
 """The declaration that a user writes."""
 
+import math
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 
@@ -8,11 +9,13 @@ from river import anomaly, linear_model, metrics
 
 from flows.core.evaluation.costs import Costs
 from flows.core.evaluation.label_join import Joined, Label, Pending
+from flows.core.learning.policy import ContestPolicy
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Record
 from flows.core.stream.fields import Flag, Text, Time
 from flows.errors import ConfigError
-from flows.pipeline import OUTPUTS, DriftPolicy, Pipeline, Stream
+from flows.pipeline import OUTPUTS, Pipeline, Stream
+from flows.policies import DriftPolicy, RetrainPolicy
 
 FIELDS = {"id": Text(), "at": Time()}
 SHOP = Pipeline(
@@ -37,6 +40,9 @@ def test_the_topics_and_groups_of_a_pipeline_bear_its_name():
         "fraud.models",
         "fraud.metrics",
         "fraud.drift",
+        "fraud.learned",
+        "fraud.registry",
+        "fraud.commands",
         "fraud.dead-letters",
     ]
     assert SHOP.group("learn") == "driftline.fraud.learn"
@@ -90,6 +96,59 @@ def test_a_drift_policy_that_cannot_be_is_refused_where_it_is_declared(declared,
     with pytest.raises(ConfigError) as error:
         DriftPolicy(**declared)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"challengers": 0}, "`challengers` must be a whole number of at least 1, got 0"),
+        ({"minimum_effect": -0.1}, "`minimum_effect` must be a number of at least 0.0, got -0.1"),
+        ({"minimum_effect": math.inf}, "`minimum_effect` must be a number of at least 0.0, got inf"),
+        ({"approval": 1}, "`approval` must be True or False, got 1"),
+        ({"canary": 1.0}, "`canary` must be a number of at least 0 and below 1, got 1.0"),
+        ({"canary_labels": 0}, "`canary_labels` must be a whole number of at least 1, got 0"),
+        (
+            {"minimum_labels_compared": 300, "patience": 200, "block": 10},
+            "`minimum_labels_compared` must be at most `patience` (200), got 300; no challenger could be",
+        ),
+        (
+            {"probation": 499},
+            "`probation` must be 0 or at least 500 labels (10 blocks and `minimum_labels_compared`), got",
+        ),
+        ({"probation": 5500, "minimum_labels_compared": 6000}, "must be 0 or at least 6,000 labels"),
+    ],
+)
+def test_a_retrain_policy_that_cannot_be_is_refused_where_it_is_declared(declared, said):
+    with pytest.raises(ConfigError) as error:
+        RetrainPolicy(**declared)
+    assert said in str(error.value)
+
+
+def test_contests_follow_the_declared_policy():
+    declared = RetrainPolicy(
+        challengers=5,
+        significance=0.02,
+        patience=900,
+        block=9,
+        minimum_labels_compared=91,
+        minimum_effect=0.01,
+        probation=92,
+        approval=True,
+        canary=0.1,
+        canary_labels=93,
+    )
+    assert declared.contests() == ContestPolicy(
+        significance=0.02,
+        patience=900,
+        block=9,
+        challengers=5,
+        minimum_labels=91,
+        minimum_effect=0.01,
+        probation=92,
+        approval=True,
+        canary=0.1,
+        canary_labels=93,
+    )
 
 
 @pytest.mark.parametrize(

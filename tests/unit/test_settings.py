@@ -197,7 +197,8 @@ def test_no_other_module_reads_the_environment():
         for file in flows.rglob("*.py")
         if any(word in file.read_text() for word in ("os.environ", "getenv"))
     }
-    assert readers <= {"settings.py", "runtime/supervisor.py"}  # which hands it on to the flows
+    # the supervisor hands it on to the flows; MLflow takes its options from nowhere else
+    assert readers <= {"settings.py", "runtime/supervisor.py", "adapters/mlflow/registry.py"}
 
 
 def warnings(*names: str) -> list[str]:
@@ -236,6 +237,13 @@ def test_a_secret_that_is_too_short_is_refused_with_the_command_that_makes_one()
     ):
         loaded(SECRET="hunter2")  # noqa: S106
     assert loaded(SECRET="s" * 32).secret == b"s" * 32
+
+
+def test_a_former_secret_is_kept_beside_the_new_one_during_a_rotation():
+    rotated = loaded(SECRET="new" * 11, FORMER_SECRET="old" * 11)
+    assert (rotated.secret, rotated.former_secret) == (b"new" * 11, b"old" * 11)
+    with pytest.raises(ConfigError, match="DRIFTLINE_FORMER_SECRET must have at least 32 bytes, got 7"):
+        loaded(FORMER_SECRET="hunter2")  # noqa: S106
 
 
 def test_large_models_go_to_the_state_directory_a_folder_of_the_project_or_a_url():

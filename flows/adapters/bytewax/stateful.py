@@ -26,13 +26,6 @@ class Worker(Protocol):
     def snapshot(self) -> bytes: ...
 
 
-class ExpiringWorker(Worker, Protocol):
-    """A worker whose key may expire."""
-
-    def expired(self) -> bool:
-        """Return whether the state can be discarded after the values just taken."""
-
-
 class TimedWorker(Worker, Protocol):
     """A worker that also emits results when a timer fires, for instance after the last value."""
 
@@ -55,16 +48,6 @@ class _Logic(StatefulBatchLogic[Any, Any, bytes]):
         if len(state) > LARGEST:
             raise StateTooLarge(self._step_id, len(state), LARGEST)
         return state
-
-
-class _ExpiringLogic(_Logic):
-    def __init__(self, step_id: str, worker: ExpiringWorker) -> None:
-        super().__init__(step_id, worker)
-        self._expiring = worker
-
-    def on_batch(self, values: list[Any]) -> tuple[Iterable[Any], bool]:
-        results = self._expiring.take(values)
-        return results, self._expiring.expired()  # True is DISCARD
 
 
 class _TimedLogic(_Logic):
@@ -91,13 +74,6 @@ def stateful(step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], 
     `step_id` is part of the stored state's format: renaming the step orphans its state.
     """
     return op.stateful_batch(step_id, up, lambda state: _Logic(step_id, make(state)))
-
-
-def expiring_stateful(
-    step_id: str, up: KeyedStream[Any], make: Callable[[bytes | None], ExpiringWorker]
-) -> KeyedStream[Any]:
-    """Return a step like that of `stateful` that discards a key when its worker has expired."""
-    return op.stateful_batch(step_id, up, lambda state: _ExpiringLogic(step_id, make(state)))
 
 
 def timed_stateful(

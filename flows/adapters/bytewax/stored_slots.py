@@ -1,9 +1,9 @@
-"""The slots in a flow's recovery store, and the partitions that each of them reads."""
+"""The states in a flow's recovery store: its slots, and the partitions that each of them reads."""
 
 import io
 import pickle
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,10 @@ from flows.errors import StateError
 
 _SOURCES = ("records", "signals")  # steps whose state is the offsets of a slot
 _SINK = "publish"
-_QUERY = "SELECT step_id, state_key, ser_change FROM snaps WHERE ser_change IS NOT NULL ORDER BY snap_epoch"
+_QUERY = (
+    "SELECT step_id, state_key, ser_change FROM snaps "
+    "WHERE ser_change IS NOT NULL AND ({steps}) ORDER BY snap_epoch"
+)
 
 
 class StoredSlots(NamedTuple):
@@ -32,31 +35,44 @@ def stored_slots(directory: Path) -> StoredSlots:
         return StoredSlots(0, {})
     check_format(directory)
     slots, offsets = {-1}, {}
-    for step, key, state in _snapshots(directory):
-        name = step.rpartition(".")[2]
-        if name in (*_SOURCES, _SINK):
-            slots.add(int(key))
-        if name in _SOURCES:
-            offsets[int(key)] = _offsets(directory, state)
+    for step, key, state in _snapshots(directory, (*_SOURCES, _SINK)):
+        slots.add(int(key))
+        if step in _SOURCES:
+            offsets[int(key)] = _plain(directory, state)
     return StoredSlots(max(slots) + 1, offsets)
 
 
-def _snapshots(directory: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (step, key, state) in the order of epochs; the last state of a key is the current one."""
+def stored_states(directory: Path, step: str) -> list[bytes]:
+    """Return the stored states of a step's keys, those of several epochs; none if there is no store.
+
+    Raises as `stored_slots` does.
+    """
+    if not directory.is_dir():
+        return []
+    check_format(directory)
+    return [_plain(directory, state) for _, _, state in _snapshots(directory, (step,))]
+
+
+def _snapshots(directory: Path, steps: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (step, key, state) of some steps in the order of epochs.
+
+    The last state of a key is the current one. Those of other steps, which may be large, are not read.
+    """
+    query = _QUERY.format(steps=" OR ".join(["step_id LIKE ?"] * len(steps)))
     try:
         for file in sorted(directory.glob("part-*.sqlite3")):
             with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as part:
-                yield from part.execute(_QUERY)
+                for step, key, state in part.execute(query, [f"%.{step}" for step in steps]):
+                    yield step.rpartition(".")[2], key, state
     except sqlite3.Error as error:
         raise _unreadable(directory, error) from error
 
 
-def _offsets(directory: Path, state: bytes) -> dict[str, int]:
+def _plain(directory: Path, state: bytes) -> Any:
     try:
-        offsets: dict[str, int] = _Plain(io.BytesIO(state)).load()
+        return _Plain(io.BytesIO(state)).load()
     except pickle.UnpicklingError as error:
         raise _unreadable(directory, error) from error
-    return offsets
 
 
 def _unreadable(directory: Path, error: Exception) -> StateError:
@@ -67,4 +83,4 @@ class _Plain(pickle.Unpickler):
     """Reads pickles without classes: texts, numbers and their containers."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"offsets must not refer to {module}.{name}")
+        raise pickle.UnpicklingError(f"a plain state must not refer to {module}.{name}")

@@ -1,7 +1,8 @@
 """The artifact store: large estimators, each in a file named by the SHA-256 of its content.
 
-The store is a folder or an fsspec URL. It keeps the newest artifacts of each kind and all artifacts younger
-than ten minutes, so that a lagging predictor still finds the artifact that its message refers to.
+The store is a folder or an fsspec URL. It keeps the newest artifacts of models in service and all that are
+younger than ten minutes, so that a lagging predictor still finds the artifact that its message refers to. The
+states of registered versions are never removed.
 """
 
 import time
@@ -14,6 +15,7 @@ from flows.errors import ConfigError, StoreError
 from flows.host.files import replacing, sync
 from flows.host.state_dir import make_private
 
+PASSING = ("model", "candidate")  # kinds of artifacts of which the newest are kept
 KEPT = 4  # artifacts of a kind: champion and challenger of the last two publications
 KEPT_SECONDS = 600.0
 
@@ -41,11 +43,13 @@ class ArtifactStore:
         self._seen: dict[str, float] = {}  # monotonic time at which this process first saw each
 
     def put(self, name: str, content: bytes) -> None:
-        """Store an artifact durably, and remove old ones of its kind; raises `StoreError`."""
+        """Store an artifact durably, and remove old ones of a passing kind; raises `StoreError`."""
         known = self.names()
         if name not in known:
             self._files.write(name, content)
-        self._prune(name.partition("-")[0], [*known, name])
+        kind = name.partition("-")[0]
+        if kind in PASSING:
+            self._prune(kind, [*known, name])
 
     def get(self, name: str, size: int) -> bytes | None:
         """Return the artifact, None if it is missing, b"" if it has another size; raises `StoreError`."""

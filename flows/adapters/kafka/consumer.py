@@ -128,6 +128,9 @@ class KafkaConsumer:
         if self._wait is not None:
             futures.wait([self._wait])
         self._client.close()
+        # by its callback it refers to this object: until the garbage is collected, it would keep one of the
+        # 1,024 thread-local storages of the process
+        del self._client
 
     def _high(self, partition: TopicPartition) -> int:
         """Return the high watermark of the last fetch; negative before the first fetch."""

@@ -26,9 +26,11 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from flows.adapters.prometheus.histogram import BulkHistogram
+from flows.adapters.prometheus.histogram import BulkHistogram, StopwatchHistogram
 from flows.core.serving.prediction_message import PUBLISHED_AT
 from flows.core.stream.broker import Headers, Outgoing, Record, TopicPartition
+
+_topic, _headers = itemgetter(0), itemgetter(5)  # of a record; the headers of an outgoing one
 
 # Importing Feast sets PROMETHEUS_MULTIPROC_DIR, which child processes inherit. It would move every metric to
 # a file, but each process here serves its own metrics from memory.
@@ -101,10 +103,10 @@ END_TO_END = BulkHistogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
-STAGE = Histogram(
+STAGE = StopwatchHistogram(
     "driftline_stage_seconds",
     "Time that one batch spent in a stage of the flow.",
-    ["stage"],
+    "stage",
     buckets=_SECONDS,
     registry=REGISTRY,
 )
@@ -206,8 +208,18 @@ DRIFT_SIGNALS = Counter(
 )
 RETRAININGS = Counter(
     "driftline_retrainings_total",
-    "Drift signals that asked for a retraining, by outcome.",
+    "Candidates that were trained or dropped, by outcome.",
     ["outcome"],
+    registry=REGISTRY,
+)
+RETRAIN_WAITING = Gauge(
+    "driftline_retrain_triggers",
+    "Triggers of a training that are not answered yet.",
+    registry=REGISTRY,
+)
+TRAINING_ROWS = Gauge(
+    "driftline_training_rows",
+    "Rows that the candidate in training has learned; 0 without a training.",
     registry=REGISTRY,
 )
 MODEL_LABELS = Gauge(
@@ -301,7 +313,11 @@ def snapshot_taken(clock: Callable[[], float] = time.monotonic) -> None:
 
 def records_read(records: Sequence[Record]) -> None:
     """Count a batch of records read by a source."""
-    for topic, number in CountOf(map(itemgetter(0), records)).items():
+    topics = set(map(_topic, records))
+    if len(topics) == 1:
+        _events_of(topics.pop()).inc(len(records))
+        return
+    for topic, number in CountOf(map(_topic, records)).items():
         _events_of(topic).inc(number)
 
 
@@ -322,9 +338,9 @@ def held_back(partition: TopicPartition, records: int) -> None:
 
 def records_written(records: Sequence[Outgoing]) -> None:
     """Count a batch that the broker acknowledged, and observe the latency of its predictions."""
-    for topic, of_topic in groupby(records, itemgetter(0)):
+    for topic, of_topic in groupby(records, _topic):
         if topic.endswith(".predictions"):
-            headers = list(map(itemgetter(5), of_topic))
+            headers = list(map(_headers, of_topic))
             PREDICTIONS.inc(len(headers))
             END_TO_END.observe_all(_since_published(headers, time.time_ns() // 1000))
         elif topic.endswith(".dead-letters"):

@@ -12,12 +12,12 @@ from typing import Any
 from flows.adapters.sqlite.log_batch import offset_since
 from flows.adapters.sqlite.log_consumer import LogConsumer
 from flows.adapters.sqlite.log_file import (
+    at_place,
     bounds,
     create_log,
     explained,
     open_log,
     partition_ends,
-    partition_id,
     partition_ids,
     transaction,
 )
@@ -99,7 +99,7 @@ class LogBroker:
     def offset_at(self, partition: TopicPartition, timestamp: int) -> int:
         """Return the first offset at or after `timestamp` (ms); scans the partition from its start."""
         with explained(self._path):
-            id_ = partition_id(partition_ids(self._connection), partition)
+            id_ = at_place(partition_ids(self._connection), partition)
             found = self._connection.execute(
                 "SELECT first, records FROM batches"
                 " WHERE partition_id = ? AND newest >= ? ORDER BY last LIMIT 1",

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from flows.adapters.sqlite.log_batch import unpack
 from flows.adapters.sqlite.log_file import (
+    at_place,
     bounds,
     explained,
     open_log,
-    partition_id,
     partition_ids,
     transaction,
 )
@@ -55,7 +55,7 @@ class LogConsumer:
         self._version = 0
         with explained(path):
             ids = partition_ids(self._connection)
-            self._cursors = {tp: _Cursor(tp, partition_id(ids, tp), offset) for tp, offset in start.items()}
+            self._cursors = {tp: _Cursor(tp, at_place(ids, tp), offset) for tp, offset in start.items()}
             self._turns = deque(self._cursors.values())
             self._update_ends()
         self.waiter = Waiter(path, [cursor.id for cursor in self._turns])

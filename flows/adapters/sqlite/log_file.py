@@ -1,14 +1,17 @@
 """The SQLite file of the embedded log: its schema, and how it is created, opened and queried."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from flows.core.stream.broker import TopicPartition
 from flows.errors import BrokerError, UnknownPartition, UnknownTopic
 from flows.host.state_dir import make_private
+
+_Found = TypeVar("_Found")
 
 APPLICATION = 0x44524654  # "DRFT" in the file header distinguishes a log from other SQLite files
 FORMAT = 2
@@ -123,14 +126,17 @@ def partition_ids(connection: sqlite3.Connection) -> dict[str, list[int]]:
     return {topic: [id_ for id_, _ in ends] for topic, ends in partition_ends(connection).items()}
 
 
-def partition_id(ids: Mapping[str, list[int]], partition: TopicPartition) -> int:
-    """Return the id of one partition; raises `UnknownTopic` or `UnknownPartition`."""
+def at_place(found: Mapping[str, Sequence[_Found]], partition: TopicPartition) -> _Found:
+    """Return what was found of a partition; raises `UnknownTopic` or `UnknownPartition`.
+
+    `found` is what `partition_ids` or `partition_ends` returned.
+    """
     topic, number = partition
-    if topic not in ids:
+    if topic not in found:
         raise UnknownTopic(topic)
-    if not 0 <= number < len(ids[topic]):
-        raise UnknownPartition(topic, number, len(ids[topic]))
-    return ids[topic][number]
+    if not 0 <= number < len(found[topic]):
+        raise UnknownPartition(topic, number, len(found[topic]))
+    return found[topic][number]
 
 
 def bounds(connection: sqlite3.Connection, id_: int) -> tuple[int, int]:

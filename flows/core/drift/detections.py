@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from flows.core.drift.attribution import LEVEL, AttributionAlarm
 from flows.core.drift.concept import ConceptAlarm
 from flows.core.drift.features import DriftedColumn, FeatureAlarm
 from flows.core.drift.levels import (
@@ -83,6 +84,22 @@ def quality_detection(alarm: QualityAlarm) -> Detection:
         alarm.width,
         alarm.since,
         [ColumnMove(f.column, f.before, f.after, fault=f.fault) for f in alarm.findings[:NAMED]],
+        (),
+    )
+
+
+def attribution_detection(alarm: AttributionAlarm) -> Detection:
+    """Return the detection of attribution drift; the reference has an nDCG of 1 with itself."""
+    return Detection(
+        "attribution",
+        "ndcg",
+        LEVEL,
+        _severity(LEVEL),
+        1.0,
+        alarm.ndcg,
+        alarm.width,
+        alarm.since,
+        [ColumnMove(_sendable_name(moved.name), moved.before, moved.after) for moved in alarm.moved],
         (),
     )
 

@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 Detector = Literal["adwin", "ddm", "eddm", "hddm_a", "hddm_w", "page_hinkley", "kswin"]
 Level = Literal["warning", "alarm"]
-DriftKind = Literal["concept", "feature", "prediction", "quality"]
-SignalDetector = Literal[Detector, "psi", "data_quality"]
+DriftKind = Literal["concept", "feature", "prediction", "quality", "attribution"]
+SignalDetector = Literal[Detector, "psi", "data_quality", "ndcg"]
 Severity = Literal["warning", "critical"]
 Status = Literal["firing", "resolved"]
 
@@ -30,6 +30,7 @@ class Cleared(NamedTuple):
 class ColumnMove(NamedTuple):
     """The change of a column: of its mean, or of the share of rows with the `category` or the `fault`.
 
+    For attribution drift it is that of its rank, from 1.
     `psi` and `p_value` belong to feature drift, `fault` to data quality.
     """
 

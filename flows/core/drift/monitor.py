@@ -1,21 +1,24 @@
-"""The drift monitor of one pipeline: concept, feature and prediction drift, and data quality.
+"""The drift monitor of one pipeline: concept, feature, prediction and attribution drift, and data quality.
 
 Each kind has its own detector. Labels are checked one by one. Served predictions are checked in batches,
 which costs a fraction; data quality is also checked at the end of each interval. The boundaries depend on the
 stream only, so neither the batches of a flow nor restarts change a signal.
 
 Nothing is judged too early. Features are compared once their windows are full. Errors count if the features
-of their prediction had full windows. Predictions are compared once the model has learned enough of those.
+of their prediction had full windows. Predictions, and the features' contributions to them, are compared once
+the model has learned enough of those.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
+from flows.core.drift.attribution import AttributionDrift
 from flows.core.drift.columns import ColumnKind
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.detections import (
     Detection,
+    attribution_detection,
     column_detection,
     column_move,
     concept_detection,
@@ -34,8 +37,8 @@ class MonitorSettings(NamedTuple):
     """The settings of the monitor, besides those of the error's detector.
 
     `columns` are the features, in order. `slices` names those by which the error and the means of numbers are
-    broken down. Predictions are compared when the model has learned `warm_up` labels, or events if it needs
-    no labels.
+    broken down. Predictions and contributions are compared when the model has learned `warm_up` labels, or
+    events if it needs no labels.
     """
 
     columns: Mapping[str, Column] = {}
@@ -77,6 +80,7 @@ class DriftMonitor:
         self._features = FeatureDrift(kinds, settings.features, settings.slices, fills)
         self._predictions: FeatureDrift | None = None  # created when the first one shows its kind
         self._quality = DataQuality(settings.columns, settings.quality)
+        self._attribution = AttributionDrift(settings.features.window, settings.features.cool_down)
         names = list(settings.columns)
         self._slices = [names.index(name) for name in settings.slices]
         self._fill = max((fill for fill in fills.values() if fill < inf), default=0)
@@ -92,6 +96,11 @@ class DriftMonitor:
     def compared(self) -> ComparedWindow | None:
         """The last full window of features, compared with the reference."""
         return self._features.compared
+
+    @property
+    def attributable(self) -> Sequence[Sequence[Any]]:
+        """A sample of a full window, whose contributions `attributed` must get next; else empty."""
+        return self._attribution.sample
 
     def served(
         self, features: Sequence[Any], value: float | str, context: SignalContext
@@ -132,9 +141,21 @@ class DriftMonitor:
         if asked >= self._full_at:
             self._warm_up -= 1
 
+    def attributed(
+        self, inputs: Mapping[str, float], leaves: int, context: SignalContext
+    ) -> Iterable[DriftSignal]:
+        """Compare the mean absolute contributions of the champion's inputs, empty if they are not known."""
+        found = self._attribution.compare(inputs, leaves, context.time, context.position)
+        if found is None:
+            return ()
+        if isinstance(found, Cleared):
+            return self._resolve("attribution", context)
+        return [self._raise(attribution_detection(found), context)]
+
     def promoted(self, context: SignalContext) -> Iterable[DriftSignal]:
-        """Resolve concept drift, since a better challenger was promoted."""
-        return self._resolve("concept", context)
+        """Resolve the drift of the champion before, since another model was promoted."""
+        self._attribution.restart()
+        return [*self._resolve("concept", context), *self._resolve("attribution", context)]
 
     def _slices_of(self, features: Sequence[Any]) -> Sequence[Any]:
         """Return the values of the slice columns, nulls if the features are of another feature plan."""
@@ -146,6 +167,9 @@ class DriftMonitor:
         if len(self._batch) >= PREDICTION_BATCH:
             batch, self._batch = self._batch, []
             yield from self._check(("feature", "prediction"), batch)
+            if "attribution" in self._settings.kinds:
+                known = [each for each in batch if each[3]]
+                self._attribution.add([each[0] for each in known], [each[2].time for each in known])
         if is_past or len(self._interval) >= PREDICTION_BATCH:
             interval, self._interval = self._interval, []
             yield from self._check(("quality",), interval)

@@ -73,7 +73,7 @@ class DriftSignal:
     - `level` is the detector's, `severity` how bad the drift is. `sequence` counts the signals of a kind.
     - `time` is the event time (ms) at which it was raised, by the record at `topic`, `partition`, `offset`.
     - The estimates are those before and after the change: the mean error, the mean or share of the column
-      that moved furthest, or the worst share of bad values or number of events.
+      that moved furthest, the worst share of bad values or number of events, or the nDCG of the ranking.
     - The part after the change has `width` records and begins at `since` (ms).
     - `columns` and `slices` are those that moved furthest. The slices are those of the error or of the first
       column.
@@ -141,7 +141,8 @@ class DriftSignal:
     def annotations(self) -> dict[str, str]:
         """The Alertmanager annotations, for people."""
         place = f"{self.topic}/{self.partition}/{self.offset}"
-        moved = [*map(_column_text, self.columns), *map(_slice_text, self.slices)]
+        described = _rank_text if self.kind == "attribution" else _column_text
+        moved = [*map(described, self.columns), *map(_slice_text, self.slices)]
         return {
             "summary": f"{self.pipeline}: {self.kind} drift is {self.status} ({self.severity})",
             "description": f"{self.detector} saw {self.estimate_before:.4g} become {self.estimate_after:.4g} "
@@ -217,6 +218,10 @@ def _column_text(column: ColumnMove) -> str:
     name = f"{column.name} ({of})" if of else column.name
     psi = "" if column.psi is None else f" (PSI {column.psi:.2g})"
     return f"{name} from {column.before:.4g} to {column.after:.4g}{psi}"
+
+
+def _rank_text(column: ColumnMove) -> str:
+    return f"{column.name} from rank {column.before:g} to rank {column.after:g}"
 
 
 def _slice_text(move: SliceMove) -> str:

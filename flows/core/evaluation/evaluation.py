@@ -4,8 +4,8 @@ Prequential: each label judges the prediction that was made before the label was
 baselines predict at the same time as the model, from the labels known by then.
 """
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from types import MappingProxyType
 from typing import Any
 
@@ -177,9 +177,9 @@ class Evaluation:
     def _over(self, judged: Sequence[tuple[Truth, tuple[Score, ...]]]) -> Values:
         truths = [truth for truth, _ in judged]
         columns = zip(*(scores for _, scores in judged), strict=True) if judged else [()] * len(PREDICTORS)
-        found = {}
+        found, fresh = {}, pickle.dumps(self._fresh)  # copies it in a fifth of the time of `deepcopy`
         for predictor, scores in zip(PREDICTORS, columns, strict=True):
-            metric = deepcopy(self._fresh)
+            metric = pickle.loads(fresh)  # noqa: S301  written above
             update_many(metric, Answers(self._task, truths, scores))
             found[predictor] = _values(metric)
         return found
@@ -194,9 +194,13 @@ class Evaluation:
         }
 
 
+def metrics_by_name(metric: Any) -> dict[str, Any]:
+    """Return a metric, or several joined by `+`, by name."""
+    return {type(part).__name__: part for part in (metric if isinstance(metric, Metrics) else [metric])}
+
+
 def _values(metric: Any) -> dict[str, float]:
-    parts = metric if isinstance(metric, Metrics) else [metric]
-    return {type(part).__name__: float(part.get()) for part in parts}
+    return {name: float(part.get()) for name, part in metrics_by_name(metric).items()}
 
 
 def _losses_json(losses: Losses) -> dict[str, dict[str, float]]:

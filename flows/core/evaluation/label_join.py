@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from flows.core.evaluation.block_store import BlockStore, load_blocks, store_blocks
+from flows.core.block_store import BlockStore, load_blocks, store_blocks
 from flows.core.evaluation.learned_truths import LearnedTruths
 from flows.core.evaluation.pending import PendingPredictions
 from flows.core.evaluation.pending_block import Pending
@@ -87,18 +87,29 @@ class LabelJoin:
 
     def predicted(self, pending: Pending) -> Joined | None:
         """Add a served prediction; return it joined if its label arrived before it."""
-        event_id = pending.prediction.id
+        event_id = pending[0][0]
         if event_id in self._learned or event_id in self._pending:
             return None
-        label = self._early.pop(event_id, None)
-        if label is not None:
-            return self._joined(pending, label)
+        if self._early:
+            label = self._early.pop(event_id, None)
+            if label is not None:
+                return self._joined(pending, label)
         self._pending.add(pending)
         while len(self._pending) > self.limit:
             self._pop_oldest()
             self.expired += 1
             self.evicted += 1
         return None
+
+    def labelled(self, label: Label) -> Joined | Repetition | None:
+        """Add a label; return it joined, how it repeats the first one, or None without a prediction yet."""
+        pending = self._pending.pop(label[0])
+        if pending is not None:  # then no label of the event was added before
+            return self._joined(pending, label)
+        repetition = self.repetition(label)
+        if repetition is None:
+            self._early[label.id] = label
+        return repetition
 
     def repetition(self, label: Label) -> Repetition | None:
         """Return how a further label of an event differs from the first one; None for a first label."""
@@ -108,13 +119,10 @@ class LabelJoin:
             return None
         return "duplicate" if truth == label.truth else "corrected"
 
-    def labelled(self, label: Label) -> Joined | None:
-        """Add a label that is no repetition; return it joined unless its prediction has yet to arrive."""
-        pending = self._pending.pop(label.id)
-        if pending is None:
-            self._early[label.id] = label
-            return None
-        return self._joined(pending, label)
+    @property
+    def early(self) -> Iterable[str]:
+        """The ids of labels without a prediction yet, in the order of arrival."""
+        return self._early
 
     def is_due(self, now: int) -> bool:
         """Return whether predictions or early labels expire at `now` (ms)."""
@@ -169,7 +177,7 @@ class LabelJoin:
         return len(self._early) > EARLY_LIMIT or oldest.time < now - self._wait
 
     def _joined(self, pending: Pending, label: Label) -> Joined:
-        self._learned.add(label.id, label.truth)
+        self._learned.add(label[0], label[2])
         return tuple.__new__(Joined, (pending, label))  # as in `read_labels`
 
     def _pop_oldest(self) -> Pending:

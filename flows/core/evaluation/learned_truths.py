@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from flows.core.evaluation.block_store import UNSTORED, StoredBlock
+from flows.core.block_store import UNSTORED, StoredBlock
 from flows.core.models.tasks import Truth
 
 LEARNED_LIMIT = 200_000

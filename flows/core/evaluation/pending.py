@@ -8,7 +8,7 @@ from array import array
 from collections import OrderedDict, deque
 from typing import Any
 
-from flows.core.evaluation.block_store import UNSTORED
+from flows.core.block_store import UNSTORED
 from flows.core.evaluation.pending_block import ROWS, Pending, PendingBlock, from_row, ids, packed, to_row
 
 NEWEST = 4096  # predictions that are in no block: those of several seconds, for which most labels come

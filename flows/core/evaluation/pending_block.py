@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from flows.core.evaluation.block_store import UNSTORED, StoredBlock
+from flows.core.block_store import UNSTORED, StoredBlock
 from flows.core.models.baselines import Score
 from flows.core.models.model import Prediction
 

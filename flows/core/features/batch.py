@@ -112,6 +112,8 @@ class Splitter:
     def split(self, items: Iterable[Update | Question]) -> list[tuple[EntityKey, list[Step]]]:
         """Return the steps of each entity in the batch; an entity whose key is null has none."""
         steps: dict[str, dict[str | int | None, list[Step]]] = {e: defaultdict(list) for e in self._entities}
+        if not steps:
+            return []
         of_records, of_events = self._of_records, self._of_events
         questions = 0
         for item in items:

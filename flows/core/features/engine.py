@@ -77,7 +77,7 @@ class FeatureEngine:
         dead: list[Outgoing] = []
         for slot, of_slot in groupby(records, lambda record: record.partition % len(self.intakes)):
             batch = self.intakes[slot].take(list(of_slot))
-            items += [item for item in batch.items if not isinstance(item, Record)]
+            items += batch.items
             asked += batch.records
             dead += batch.dead
         parts = [self._entity(key).run(steps) for key, steps in self._splitter.split(items)]

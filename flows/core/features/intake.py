@@ -1,32 +1,41 @@
 """The intake of the predict flow: records become checked questions and updates, or dead letters."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from flows.core.features.batch import Question, Update
 from flows.core.features.moments import Moments
 from flows.core.stream.broker import Outgoing, Record
 from flows.core.stream.dead_letter import REPLAYED, dead_letter
-from flows.core.stream.decode import Decoder
+from flows.core.stream.decode import Decoded, DecodedBatch, Decoder
 from flows.core.stream.recent_ids import RecentIds
 from flows.errors import InvalidRecord
 
 _tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 DUPLICATE_WINDOW = 50_000  # ids per topic that are remembered to recognize duplicates
+COLUMNS_FROM = 4  # records of a topic; fewer of them are decoded one by one as fast
+
+_topic_of, _headers_of = itemgetter(0), itemgetter(6)  # of a record
 
 
 class Batch(NamedTuple):
     """The result of the intake for a batch of records, in order.
 
-    Records of the models topic are among the `items` unchanged. `records` are those of the questions.
+    `questions` are those among the `items`, and `records` theirs. `models` are the records of the models
+    topic, unread, each with the number of questions before it. `newest` is the newest event time (ms) of the
+    items, 0 without items.
     """
 
-    items: list[Update | Question | Record]
+    items: list[Update | Question]
+    questions: list[Question]
     records: list[Record]
+    models: list[tuple[int, Record]]
     dead: list[Outgoing]
+    newest: int = 0
 
 
 class Intake:
@@ -49,11 +58,11 @@ class Intake:
     ) -> None:
         self._models = models
         self._dead_letters = dead_letters
-        self._lateness = lateness
         known = state or {"seen": {}, "newest": {}, "next": {}, "moments": [0]}
         self._topics = {
             topic: _Topic(
                 decoder,
+                lateness,
                 RecentIds(DUPLICATE_WINDOW, known["seen"].get(topic, ())),
                 known["newest"].get(topic, 0),
                 topic if topic in streams else "",
@@ -66,7 +75,11 @@ class Intake:
 
     def take(self, records: Sequence[Record]) -> Batch:
         """Decode and check records; return them as a batch."""
-        return self._whole_batch(records) or self._one_by_one(records)
+        topics = set(map(_topic_of, records))
+        only = self._topics.get(records[0].topic) if len(topics) == 1 else None
+        if only is not None and only.is_events:
+            return self._events(records, only) or self._mixed(records)
+        return self._mixed(records)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the recent ids and the newest time by topic, and the next offset of each stream."""
@@ -75,19 +88,16 @@ class Intake:
         moments = self._moments.snapshot()
         return {"seen": seen, "newest": newest, "next": self._next, "moments": moments}
 
-    def _whole_batch(self, records: Sequence[Record]) -> Batch | None:
-        """Return the batch of events that are all valid, new and in time; None for any other records."""
-        topic = self._topics.get(records[0].topic) if records else None
-        if topic is None or not topic.is_events or len({record.topic for record in records}) > 1:
-            return None
-        is_replay = any(_replay_of(record) for record in records if record.headers)
-        columns = None if is_replay else topic.decoder.decode_batch(records)
-        if columns is None or not topic.admit_batch(columns.ids, columns.times, self._lateness):
+    def _events(self, records: Sequence[Record], topic: "_Topic") -> Batch | None:
+        """Return the batch of events that are all valid, new and in time; None for other events."""
+        columns = topic.admit_all(records)
+        if columns is None:
             return None
         ids, times, payloads = columns
         read, moments = self._offsets_read(records, topic), self._moments.take_batch(times)
-        questions = zip(ids, times, payloads, moments, read, repeat(topic.stream))
-        return Batch([_tuple(Question, question) for question in questions], list(records), [])
+        rows = zip(ids, times, payloads, moments, read, repeat(topic.stream))
+        questions = list(map(_tuple, repeat(Question), rows))
+        return Batch([*questions], questions, [*records], [], [], max(times))
 
     def _offsets_read(self, records: Sequence[Record], topic: "_Topic") -> Iterable[tuple[int, ...]]:
         """Return what was read of each stream when it was each event's turn; all are of `topic`."""
@@ -99,45 +109,49 @@ class Intake:
         offsets[topic.stream] = records[-1].offset + 1
         return [(*before, record.offset + 1, *after) for record in records]
 
-    def _one_by_one(self, records: Sequence[Record]) -> Batch:
-        batch = Batch([], [], [])
+    def _mixed(self, records: Sequence[Record]) -> Batch:
+        """Return the batch of records of any topics."""
+        batch = Batch([], [], [], [], [])
+        admitted = self._admitted(records)
         for record in records:
             topic = self._topics.get(record.topic)
             if topic is None:  # of `models`
-                batch.items.append(record)
+                batch.models.append((len(batch.questions), record))
                 continue
             if topic.stream:
                 self._next[topic.stream] = record.offset + 1
-            try:
-                self._admit(record, topic, batch)
-            except InvalidRecord as fault:
-                batch.dead.append(dead_letter(self._dead_letters, record, fault.reason, str(fault)))
-        return batch
+            found = next(admitted[record.topic]) if record.topic in admitted else topic.admit_one(record)
+            if isinstance(found, InvalidRecord):
+                batch.dead.append(dead_letter(self._dead_letters, record, found.reason, str(found)))
+            else:
+                self._add(batch, record, topic, found)
+        return Batch(*batch[:-1], max([item.time for item in batch.items], default=0))
 
-    def _admit(self, record: Record, topic: "_Topic", batch: Batch) -> None:
-        event_id, time, payload = topic.decoder.decode(record)
-        replay = _replay_of(record)
-        if (replay or event_id) in topic.seen:
-            raise InvalidRecord("duplicate", f"a record with the id {event_id!r} was accepted before")
-        if time > topic.newest:
-            topic.newest = time
-        elif time < topic.newest - self._lateness:
-            behind = (topic.newest - time) / 1000
-            raise InvalidRecord(
-                "late",
-                f"its event time is {behind:g} s behind the newest of {record.topic!r}; "
-                f"{self._lateness / 1000:g} s are allowed",
-            )
-        topic.seen.add(event_id)
-        if replay is not None:
-            topic.seen.add(replay)
-        if topic.is_events:
-            moment, read = self._moments.take(time), tuple(self._next.values())
-            question = (event_id, time, payload, moment, read, topic.stream)
-            batch.items.append(_tuple(Question, question))
-            batch.records.append(record)
-        else:
+    def _add(self, batch: Batch, record: Record, topic: "_Topic", decoded: Decoded) -> None:
+        """Add a record to its batch, as a question or as an update."""
+        event_id, time, payload = decoded
+        if not topic.is_events:
             batch.items.append(_tuple(Update, (record.topic, event_id, time, payload)))
+            return
+        read = tuple(self._next.values())
+        question = _tuple(Question, (event_id, time, payload, self._moments.take(time), read, topic.stream))
+        batch.items.append(question)
+        batch.questions.append(question)
+        batch.records.append(record)
+
+    def _admitted(self, records: Sequence[Record]) -> dict[str, Iterator[Decoded | InvalidRecord]]:
+        """Return the decoded records of each input topic in order, or their faults; no topic with a few."""
+        if len(records) < COLUMNS_FROM:
+            return {}
+        of_topic: dict[str, list[Record]] = {name: [] for name in self._topics}
+        for record in records:
+            if record.topic in of_topic:
+                of_topic[record.topic].append(record)
+        return {
+            name: iter(self._topics[name].admit(found))
+            for name, found in of_topic.items()
+            if len(found) >= COLUMNS_FROM
+        }
 
 
 def _replay_of(record: Record) -> str | None:
@@ -153,15 +167,59 @@ class _Topic:
     """One input topic: its decoder, and what was seen of it."""
 
     decoder: Decoder
+    lateness: int  # ms
     seen: RecentIds
     newest: int  # event time (ms)
     stream: str  # the topic's name if features aggregate it, otherwise empty
     is_events: bool
 
-    def admit_batch(self, ids: Sequence[str], times: Sequence[int], lateness: int) -> bool:
-        """Remember records that are new and in time; return False, and change nothing, if some may not be."""
-        newest = max(self.newest, *times)
-        if min(times) < newest - lateness or not self.seen.add_batch(ids):
-            return False
+    def admit(self, records: Sequence[Record]) -> Sequence[Decoded | InvalidRecord]:
+        """Decode and remember records; return each of them decoded, or its fault."""
+        columns = self.admit_all(records)
+        if columns is None:
+            return [self.admit_one(record) for record in records]
+        return list(map(_tuple, repeat(Decoded), zip(*columns, strict=True)))
+
+    def admit_all(self, records: Sequence[Record]) -> DecodedBatch | None:
+        """Decode and remember records that are valid, new and in time.
+
+        Return None, and change nothing, if one of them may be anything else.
+        """
+        if any(map(_headers_of, records)) and any(map(_replay_of, records)):
+            return None
+        columns = self.decoder.decode_batch(records)
+        if columns is None:
+            return None
+        newest = max(self.newest, *columns.times)
+        if min(columns.times) < newest - self.lateness or not self.seen.add_batch(columns.ids):
+            return None
         self.newest = newest
-        return True
+        return columns
+
+    def admit_one(self, record: Record) -> Decoded | InvalidRecord:
+        """Decode and remember a record; return it decoded, or its fault."""
+        try:
+            decoded = self.decoder.decode(record)
+            self._remember(record, decoded)
+        except InvalidRecord as fault:
+            return fault
+        return decoded
+
+    def _remember(self, record: Record, decoded: Decoded) -> None:
+        """Remember a record; raises `InvalidRecord` for a duplicate and for a late one."""
+        event_id, time, _ = decoded
+        replay = _replay_of(record)
+        if (replay or event_id) in self.seen:
+            raise InvalidRecord("duplicate", f"a record with the id {event_id!r} was accepted before")
+        if time > self.newest:
+            self.newest = time
+        elif time < self.newest - self.lateness:
+            behind = (self.newest - time) / 1000
+            raise InvalidRecord(
+                "late",
+                f"its event time is {behind:g} s behind the newest of {record.topic!r}; "
+                f"{self.lateness / 1000:g} s are allowed",
+            )
+        self.seen.add(event_id)
+        if replay is not None:
+            self.seen.add(replay)

@@ -2,106 +2,67 @@
 
 One object holds the whole learning state of a pipeline, so one snapshot is consistent. The order for each
 label is fixed: evaluate the served prediction, update the drift detectors, then learn. The learn flow and the
-backtest run this same code.
+backtest run this same code. Models learn several labels at once where nothing reads a model in between.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
 
+from flows.core.block_store import BlockStore
 from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.features import ComparedWindow
-from flows.core.drift.levels import Detector, Position
-from flows.core.drift.monitor import DriftMonitor, MonitorSettings, SignalContext
-from flows.core.drift.signal import DriftSignal
-from flows.core.evaluation.block_store import BlockStore
+from flows.core.drift.levels import Position
+from flows.core.drift.monitor import DriftMonitor, SignalContext
 from flows.core.evaluation.evaluation import Baselines, Evaluation
-from flows.core.evaluation.label_join import MAX_PENDING, Joined, Label, LabelJoin
-from flows.core.learning.contest import Contest
-from flows.core.learning.outliers import LABEL, OutlierFilter, Outliers, OutlierValue
-from flows.core.models.model import Model, ModelMessage, Prediction, Role
-from flows.core.models.tasks import Truth
+from flows.core.evaluation.label_join import Joined, Label, LabelJoin
+from flows.core.explaining.importance import importance
+from flows.core.learning.candidates.cuts import Cut
+from flows.core.learning.candidates.recent import RecentRows
+from flows.core.learning.events import (
+    Cause,
+    DeadLabel,
+    LearnerEvent,
+    LearningFailure,
+    RoleChange,
+    RoleEvent,
+)
+from flows.core.learning.lessons import Lessons, unlearned
+from flows.core.learning.outliers import LABEL, OutlierFilter, Outliers
+from flows.core.learning.policy import ContestPolicy, Policy
+from flows.core.learning.replay import RegisteredState
+from flows.core.learning.roles import Roles
+from flows.core.learning.training import LabelledRow, Training
+from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.stream.broker import Record
-from flows.core.user_code import describe
+from flows.core.stream.fields import Number
+from flows.errors import RoleError, StaleSnapshot
 
-
-class RoleChange(NamedTuple):
-    """A model got another role: a contest was decided, or a newer challenger replaced it."""
-
-    role: Role
-    model: Model
-
-
-class DeadLabel(NamedTuple):
-    """A label that cannot be used, with the reason and the detail of its dead letter.
-
-    `error` is the exception of a model, if any.
-    """
-
-    record: Record
-    reason: str
-    detail: str
-    error: Exception | None = None
-
-
-class LearningFailure(NamedTuple):
-    """An event that a model could not learn, with the detail of its dead letter.
-
-    `error` is the exception of the model, if any.
-    """
-
-    detail: str
-    error: Exception | None = None
-
-
-class Outlier(NamedTuple):
-    """A served event with outliers; the declaration says how they are treated."""
-
-    id: str
-    outside: Mapping[str, OutlierValue]  # by feature, or `LABEL`
-
-
-class Policy(NamedTuple):
-    """The settings of a learner, from the declaration of the pipeline; durations in milliseconds."""
-
-    label_wait: int
-    delta: float
-    warm_up: int
-    cool_down: int
-    significance: float
-    patience: int
-    block: int
-    detector: Detector = "adwin"
-    options: Mapping[str, object] = {}  # of the detector; ADWIN uses `delta` instead
-    monitor: MonitorSettings = MonitorSettings()
-    default_label: Truth | None = None
-    max_pending: int = MAX_PENDING
-    outliers: Outliers = "clip"
-
+_tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
 NOWHERE = Position("", 0, 0)
-
-LearnerEvent = DriftSignal | RoleChange | DeadLabel | LearningFailure | Outlier
 
 
 class Learner:
     """The learning state of one pipeline.
 
-    `names` are the feature names in the order of a prediction's features. Methods that handle an input
-    return the events that follow from it.
+    `names` are the feature names in the order of a prediction's features. Methods that handle an input or a
+    command return the events that follow from it. A command that is impossible raises `RoleError` and changes
+    nothing; its `place` is the position of its record.
     """
 
     def __init__(
         self, pipeline: str, policy: Policy, names: tuple[str, ...], champion: Model, evaluation: Evaluation
     ) -> None:
         self.pipeline = pipeline
-        self.champion = champion
-        self.challenger: Model | None = None
+        self.roles = Roles(champion, policy.contests)
         self.lineage: dict[str, Mapping[str, object]] = {champion.version: {}}
         self.evaluation = evaluation
         self.now = 0  # the latest event time (ms)
         self.learned_until = 0  # the latest time (ms) of a label or event learned
         self.steps = 0  # labels evaluated, and events learned without labels
         self.outliers = OutlierFilter(names, policy.outliers)
+        self.recent = RecentRows()
         self._names = names
         self._policy = policy
         self._task = champion.task
@@ -113,7 +74,28 @@ class Learner:
             policy.detector, options, policy.warm_up, policy.cool_down, policy.monitor.slices
         )
         self._monitor = DriftMonitor(pipeline, policy.detector, drift, policy.monitor)
-        self._contest: Contest | None = None
+        self._derive()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state, which holds no waiting labels."""
+        assert not self._waiting, "call `learn` before the learner is stored"
+        derived = ("_waiting", "_learns_in_order", "_lessons")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._derive()
+
+    def _derive(self) -> None:
+        """Set what is not stored."""
+        self._waiting: list[Joined] = []  # labels that the champion, which is alone, has yet to learn
+        self._learns_in_order = self._must_learn_in_order()
+        self._lessons = Lessons(self._names, self.outliers, self.roles)
+
+    @property
+    def champion(self) -> Model:
+        """The model whose score is served."""
+        return self.roles.champion
 
     @property
     def pending(self) -> int:
@@ -140,11 +122,14 @@ class Learner:
         """The last full window of features, compared with the reference."""
         return self._monitor.compared
 
-    def redeclare(self, max_pending: int, outliers: Outliers) -> None:
-        """Apply the current declaration to a restored learner."""
+    def redeclare(self, max_pending: int, outliers: Outliers, contests: ContestPolicy) -> None:
+        """Apply the current declaration to a restored learner; contests that have begun keep their rules."""
         self._join.limit = max_pending
-        if self.outliers.action != outliers:  # an equal string of another identity would change the snapshot
+        if self.roles.policy != contests:  # an equal object of another identity would change the snapshot
+            self.roles.policy = contests
+        if self.outliers.action != outliers:
             self.outliers.action = outliers
+        self._learns_in_order = self._must_learn_in_order()
 
     def store(self, store: BlockStore) -> None:
         """Store what the next snapshot then need not contain; raises `StateError`."""
@@ -157,51 +142,133 @@ class Learner:
     def predicted(self, prediction: Prediction, place: Position = NOWHERE) -> list[LearnerEvent]:
         """Handle a served prediction whose record is at position `place`."""
         events: list[LearnerEvent] = []
-        time = prediction.time
-        if time > self.now:
-            self.now = time
-            if self._join.is_due(time):
-                self._expire(time, Record(*place, time, None, None, ()), events)
-        context = tuple.__new__(SignalContext, (time, place, self.champion.version))
-        value = self._task.monitored_value(prediction.score)
-        events += self._monitor.served(prediction.features, value, context)
-        joined = self._join.predicted(self._baselines.pending(prediction))
-        if joined is not None:
-            self._evaluate_and_learn(joined, events)
-        if not self._task.learns_from_labels:
-            outlier, failures = self._learn(prediction, None)
-            if outlier:
-                events.append(outlier)
-            events += failures
-            self._count_step(time)
+        self.add_prediction(prediction, place, events)
+        self.learn(events)
         return events
 
     def labelled(self, label: Label) -> list[LearnerEvent]:
         """Handle a label."""
         events: list[LearnerEvent] = []
-        if label.time > self.now:
-            self.now = label.time
-            if self._join.is_due(label.time):
-                self._expire(label.time, label.record, events)
-        if repetition := self._join.repetition(label):
-            detail = f"a label for {label.id!r} was already received"
-            events.append(DeadLabel(label.record, repetition, detail))
-            return events
-        joined = self._join.labelled(label)
-        if joined is not None:
-            self._evaluate_and_learn(joined, events)
+        self.add_label(label, events)
+        self.learn(events)
         return events
 
-    def challenged(self, message: ModelMessage) -> list[LearnerEvent]:
-        """Handle a challenger from the models topic: train it from now on, and start its contest."""
-        model = message.model
-        if model.version in self.lineage:  # the learner's own snapshots are on the topic too
+    def add_prediction(self, prediction: Prediction, place: Position, events: list[LearnerEvent]) -> None:
+        """Handle a prediction, and add the events that follow; the models learn when `learn` is called."""
+        time = prediction.time
+        if time > self.now:
+            self.now = time
+            if self._join.is_due(time):
+                self._expire(time, Record(*place, time, None, None, ()), events)
+        context = _tuple(SignalContext, (time, place, self.roles.champion.version))
+        value = self._task.monitored_value(prediction.score)
+        if found := self._monitor.served(prediction.features, value, context):
+            events += found
+            if self._monitor.attributable:
+                self._attribute(context, events)
+        joined = self._join.predicted(self._baselines.pending(prediction))
+        if joined is not None:
+            self._evaluate(joined, events)
+            if self._task.learns_from_labels:
+                self.recent.add(joined)
+        if not self._task.learns_from_labels:
+            self.recent.add_event(prediction, place.partition, place.offset)
+            outlier, failures = self._lessons.event(prediction, None)
+            if outlier is None or self.outliers.action != "skip":
+                self._count_learned(prediction)
+            if outlier:
+                events.append(outlier)
+            events += failures
+            self._count_step(time)
+
+    def add_label(self, label: Label, events: list[LearnerEvent]) -> None:
+        """Handle a label, and add the events that follow; the models learn when `learn` is called."""
+        time = label.time
+        if time > self.now:
+            self.now = time
+            if self._join.is_due(time):
+                self._expire(time, label.record, events)
+        joined = self._join.labelled(label)
+        if isinstance(joined, str):
+            detail = f"a label for {label.id!r} was already received"
+            events.append(DeadLabel(label.record, joined, detail))
+        elif joined is not None:
+            self._evaluate(joined, events)
+            if self._task.learns_from_labels:
+                self.recent.add(joined)
+
+    def learn(self, events: list[LearnerEvent]) -> None:
+        """Train the models on the labels added since the last call, and add the events that follow.
+
+        Call it before a model is read or the learner is stored. How many labels it trains on at once does not
+        affect the models.
+        """
+        waiting, self._waiting = self._waiting, []
+        self._lessons.labels(waiting, events)
+
+    def challenged(self, message: ModelMessage, cause: Cause, cut: Cut | None = None) -> list[LearnerEvent]:
+        """Handle a challenger from the models topic: train it from now on, and start its contest.
+
+        With the `cut` of its training it first learns the labels since then. Raises `StaleSnapshot` if they
+        are no longer known.
+        """
+        if message.model.version in self.lineage:  # the learner's own snapshots are on the topic too
             return []
-        retired = self.challenger
-        self.lineage[model.version] = message.lineage
-        self.challenger = model
-        self._contest = Contest(self._policy.significance, self._policy.patience, self._policy.block)
-        return [] if retired is None else [RoleChange("retired", retired)]
+        events: list[LearnerEvent] = []
+        self.learn(events)  # what the challenger does not learn
+        if cut is not None:
+            self._catch_up(message.model, cut, events)
+        self.lineage[message.model.version] = message.lineage
+        return [*events, *self.roles.challenge(message.model, cause)]
+
+    def promote(self, version: str, cause: Cause, place: Position = NOWHERE) -> list[LearnerEvent]:
+        """Make a model in the shadow the champion; while there is one, no label waits to be learned."""
+        return self._announced(self.roles.promote(version, cause), self.now, place)
+
+    def retire(self, version: str, cause: Cause) -> list[LearnerEvent]:
+        """Take a model out of the shadow."""
+        return [*self.roles.retire(version, cause)]
+
+    def roll_back(
+        self, model: Model, lineage: Mapping[str, object], cause: Cause, place: Position = NOWHERE
+    ) -> list[LearnerEvent]:
+        """Make a new version with an old state the champion, which learns on from that state.
+
+        The champion before it becomes a challenger: it learns, and only a person promotes it again. Call
+        `retire` to end that, and `freeze` to serve the old state unchanged.
+        """
+        if model.version in self.lineage or model.task.name != self._task.name:
+            raise RoleError(
+                f"a rollback must be to a new version of task {self._task.name!r}, got {model.version!r} of "
+                f"{model.task.name!r}; give the old state a version of its own"
+            )
+        events: list[LearnerEvent] = []
+        self.learn(events)
+        self.lineage[model.version] = lineage
+        return events + self._announced(self.roles.roll_back(model, cause), self.now, place)
+
+    def freeze(self, cause: Cause) -> list[LearnerEvent]:
+        """Let the champion learn no more, until `unfreeze` or until another model becomes champion."""
+        events: list[LearnerEvent] = []
+        self.learn(events)
+        return [*events, *self.roles.freeze(cause)]
+
+    def unfreeze(self, cause: Cause) -> list[LearnerEvent]:
+        """Let the champion learn again."""
+        return [*self.roles.unfreeze(cause)]
+
+    def registered(self, model: Model) -> RegisteredState:
+        """Return what is stored of one of the models; call `learn` before."""
+        assert not self._waiting, "call `learn` before a model is registered"
+        return RegisteredState(model.estimator, self.outliers, self.recent.count)
+
+    def _must_learn_in_order(self) -> bool:
+        """Return whether what a label's outliers decide must be known before the next record.
+
+        A number that is an outlier itself does not change the baselines, and a skipped row not the warm-up.
+        """
+        is_number = issubclass(self._task.target, Number)
+        return is_number or not self._task.learns_from_labels or self.outliers.action == "skip"
 
     def _expire(self, time: int, record: Record, events: list[LearnerEvent]) -> None:
         """Expire predictions and early labels; `record` advanced event time to `time` (ms)."""
@@ -210,82 +277,88 @@ class Learner:
             self._join.give_up(time)
         else:
             for joined in self._join.assume(time, default, record):
-                self._evaluate_and_learn(joined, events)
+                self._evaluate(joined, events)
+                if self._task.learns_from_labels:
+                    self.recent.add_assumed(joined)
         for label in self._join.expire(time):
             detail = f"no prediction for {label.id!r} within the label wait"
             events.append(DeadLabel(label.record, "unknown-event", detail))
 
-    def _evaluate_and_learn(self, joined: Joined, events: list[LearnerEvent]) -> None:
-        prediction, label = joined.pending.prediction, joined.label
+    def _evaluate(self, joined: Joined, events: list[LearnerEvent]) -> None:
+        """Evaluate a labelled prediction and detect drift; the models learn it now, or with later ones."""
+        prediction, label = joined[0][0], joined[1]
         self.evaluation.update(joined)
         error, wrong = self._error(prediction.score, label.truth)
-        place = position(label.record)
-        context = tuple.__new__(SignalContext, (label.time, place, self.champion.version))
-        events += self._monitor.judged(error, wrong, prediction.time, prediction.features, context)
-        outlier = None
-        if self._task.learns_from_labels:
-            outlier, failures = self._learn(prediction, label.truth)
-            for failure in failures:
-                events.append(DeadLabel(label.record, "model", failure.detail, failure.error))
-        if outlier is None or LABEL not in outlier.outside:
+        features = prediction.features
+        found = self._monitor.judged(error, wrong, prediction.time, features, self._context(label))
+        if found:
+            events += found
+        if self._learns_in_order or not self.roles.is_alone:
+            self._learn_in_order(joined, events)
+        else:
+            self._waiting.append(joined)
+            self._count_learned(prediction)
             self._baselines.learn(label.truth)
-        if outlier:
-            events.append(outlier)
-        elif self.challenger is not None:  # a single extreme loss must not decide the contest
-            self._update_contest(prediction, label.truth, context, events)
         self._count_step(label.time)
 
-    def _update_contest(
-        self, prediction: Prediction, truth: Truth, context: SignalContext, events: list[LearnerEvent]
-    ) -> None:
-        for change in self._compare(prediction, truth):
+    def _attribute(self, context: SignalContext, events: list[LearnerEvent]) -> None:
+        """Compare what the champion's features contribute in a full window of served predictions."""
+        self.learn(events)
+        rows = self.outliers.without_outliers(self._monitor.attributable)
+        found = importance(self.champion, [dict(zip(self._names, row, strict=True)) for row in rows])
+        inputs, leaves = ({}, 0) if found is None else found
+        events += self._monitor.attributed(inputs, leaves, context)
+
+    def _catch_up(self, model: Model, cut: Cut, events: list[LearnerEvent]) -> None:
+        """Train a candidate on the labels since its training; outliers change no range a second time."""
+        missed = self.recent.missed(cut)
+        if missed is None:
+            raise StaleSnapshot(
+                f"a candidate must miss none of the labels before the last {len(self.recent):,}, got "
+                f"{model.version}, which does; it was ignored, and the next training makes another"
+            )
+        failed = lambda error: events.append(LearningFailure(unlearned(model, error), error))  # noqa: E731
+        training = Training(model, self._names, deepcopy(self.outliers), failed)
+        for row in missed:
+            training.learn(LabelledRow(row.features, row.truth))
+
+    def _context(self, label: Label) -> SignalContext:
+        return _tuple(SignalContext, (label.time, position(label.record), self.roles.champion.version))
+
+    def _learn_in_order(self, joined: Joined, events: list[LearnerEvent]) -> None:
+        """Learn a label whose outliers decide what else follows from it."""
+        prediction, truth = joined.pending.prediction, joined.label.truth
+        outlier = self._lessons.label(joined, events) if self._task.learns_from_labels else None
+        if outlier is None or LABEL not in outlier.outside:
+            self._baselines.learn(truth)
+        if self._task.learns_from_labels and (outlier is None or self.outliers.action != "skip"):
+            self._count_learned(prediction)
+        if outlier is None and self.roles.rivals:  # an extreme loss must not decide a contest
+            label = joined.label
+            events += self._announced(
+                self.roles.compare(prediction, truth), label.time, position(label.record)
+            )
+
+    def _announced(self, changes: Sequence[RoleEvent], time: int, place: Position) -> list[LearnerEvent]:
+        """Return the changes of roles, and the end of drift signals of a champion that was replaced."""
+        events: list[LearnerEvent] = []
+        for change in changes:
             events.append(change)
-            if change.role == "champion":
-                events += self._monitor.promoted(context._replace(version=change.model.version))
+            if isinstance(change, RoleChange) and change.role == "champion":
+                context = _tuple(SignalContext, (time, place, change.model.version))
+                events += self._monitor.promoted(context)
+        return events
 
     def _count_step(self, time: int) -> None:
         self.steps += 1
         if time > self.learned_until:
             self.learned_until = time
 
-    def _learn(
-        self, prediction: Prediction, truth: Truth | None
-    ) -> tuple[Outlier | None, list[LearningFailure]]:
-        """Train the models on an event; return its outliers, if any, and the failures."""
-        if len(prediction.features) != len(self._names):
-            return None, [LearningFailure("its prediction was made with another feature plan")]
-        features, truth, outside = self.outliers.apply(prediction.features, truth)
-        outlier = Outlier(prediction.id, outside) if outside else None
-        if features is None:
-            return outlier, []
-        self._monitor.learned(prediction.time)
-        failures = []
-        for model in (self.champion, self.challenger):
-            error = None if model is None else model.learn(features, truth)
-            if model is not None and error is not None:
-                detail = f"model {model.version} cannot learn it: {describe(error)}"
-                failures.append(LearningFailure(detail, error))
-        return outlier, failures
-
-    def _compare(self, prediction: Prediction, truth: Truth) -> list[RoleChange]:
-        """Update the contest with one labelled event; return the new roles if that decides it."""
-        if self.challenger is None or self._contest is None:
-            return []
-        shadow = prediction.shadows.get(self.challenger.version)
-        if shadow is None or prediction.version != self.champion.version:
-            return []
-        losses = (self._task.loss(score, truth) for score in (prediction.score, shadow))
-        verdict = self._contest.update(*losses)
-        if verdict == "open":
-            return []
-        challenger, champion = self.challenger, self.champion
-        self.challenger = self._contest = None
-        if verdict == "lost":
-            return [RoleChange("retired", challenger)]
-        self.champion = challenger
-        return [RoleChange("champion", challenger), RoleChange("retired", champion)]
+    def _count_learned(self, prediction: Prediction) -> None:
+        if len(prediction.features) == len(self._names):
+            self._monitor.learned(prediction.time)
 
 
 def position(record: Record) -> Position:
     """Return the position of a record in the log."""
-    return tuple.__new__(Position, record[:3])  # the same three fields; the constructor takes twice as long
+    return _tuple(Position, record[:3])

@@ -19,7 +19,7 @@ def signal_record(topic: str, signal: DriftSignal) -> Outgoing:
 
 
 def measurements(learner: Learner) -> dict[str, Any]:
-    """Return the counts and the metrics of a learner."""
+    """Return the counts and the metrics of a learner, and the gates of each model in the shadow."""
     return {
         "pipeline": learner.pipeline,
         "time": iso(learner.learned_until),
@@ -30,6 +30,9 @@ def measurements(learner: Learner) -> dict[str, Any]:
         "assumed": learner.assumed,
         "outliers": learner.outliers.rows,
         "metrics": learner.evaluation.values(),
+        "gates": {
+            version: [gate._asdict() for gate in gates] for version, gates in learner.roles.gates.items()
+        },
     }
 
 

@@ -29,6 +29,7 @@ _USUAL = 0.01  # the share of outliers that is expected by chance
 _NUMBERS = {float, int, bool}
 _TEXT = ("", "\U0010ffff")  # bounds that nearly every text is within
 _SAME = 1e-9  # the relative width below which a range is a rounding error
+_TOGETHER = 32  # rows that are compared with the bounds at once: few enough that mostly all are within
 
 
 class OutlierValue(NamedTuple):
@@ -46,6 +47,14 @@ class FilteredRow(NamedTuple):
     features: dict[str, Any] | None
     truth: Any
     outside: Mapping[str, OutlierValue]
+
+
+class FilteredBlock(NamedTuple):
+    """What to learn of some rows. `outside` are the outliers of a row by its index and their names."""
+
+    rows: Sequence[Sequence[Any]]
+    truths: Sequence[Any]
+    outside: Mapping[int, Mapping[str, OutlierValue]]
 
 
 class OutlierFilter:
@@ -72,6 +81,32 @@ class OutlierFilter:
         truth = row.pop()
         # A named tuple's own constructor takes twice as long, and there is one for each event.
         return tuple.__new__(FilteredRow, (dict(zip(self._names, row, strict=False)), truth, named))
+
+    def apply_block(self, rows: Sequence[Sequence[Any]], truths: Sequence[Any]) -> FilteredBlock:
+        """Return what `apply` returns for each row, with the features as rows; for "clip" and "learn"."""
+        if self.action == "learn":
+            return FilteredBlock(rows, truths, {})
+        learned, known, outside = list(rows), list(truths), {}
+        for start in range(0, len(rows), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
+            if self._ranges.learn_usual((*zip(*rows[part], strict=True), truths[part])):
+                continue
+            for at in range(start, min(start + _TOGETHER, len(rows))):
+                features, truth, found = self.apply(rows[at], truths[at])
+                if features is not None and found:
+                    learned[at], known[at], outside[at] = list(features.values()), truth, found
+        return FilteredBlock(learned, known, outside)
+
+    def without_outliers(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Return the rows that have no outliers by the ranges of now, and learn nothing."""
+        limits = self._ranges.limits()
+        columns = zip(*rows, strict=True)
+        suspects = [
+            at
+            for at, (column, (low, high)) in enumerate(zip(columns, limits, strict=False))
+            if not _are_within(column, low, high)
+        ]
+        return [row for row in rows if not any(_is_outside(row[at], limits[at]) for at in suspects)]
 
     def _clip(self, row: list[Any], outside: Sequence[OutlierValue]) -> dict[str, OutlierValue]:
         """Move the outliers of a row to the end of their range, count them and return them by name."""
@@ -123,6 +158,25 @@ class Ranges:
             self._forget()
         return found
 
+    def learn_usual(self, columns: Sequence[Sequence[Any]]) -> bool:
+        """Learn some rows, given as columns, if none of their values is out of bounds.
+
+        Return False, with nothing learned, if one is, or if these rows are special by their number.
+        """
+        first, count = self._rows, len(columns[0])
+        if first < _SPARSE or first + count >= self._turn:
+            return False
+        if not all(map(_are_within, columns, self._low, self._high)):
+            return False
+        self._rows += count
+        for at in range(-(first + 1) % _STEP, count, _STEP):
+            self._count_changes([column[at] for column in columns])
+        return True
+
+    def limits(self) -> list[tuple[float, float]]:
+        """Return the bounds beyond which a value is an outlier, for each number."""
+        return [number.limits() for number in self._ranges]
+
     def _learn_beyond(self, row: Sequence[Any]) -> list[OutlierValue]:
         """Return the outliers of a row, and learn its other numbers that are out of bounds."""
         found = []
@@ -163,6 +217,22 @@ class Ranges:
         for at, number in enumerate(self._ranges):
             number.forget()
             self._low[at], self._high[at] = inf, -inf
+
+
+def _are_within(column: Sequence[Any], low: Any, high: Any) -> bool:
+    """Return whether all known values are within the bounds; perhaps False if one is a NaN."""
+    try:
+        return bool(low <= min(column) and max(column) <= high)
+    except TypeError:  # a null, or a text where there was none before
+        known = [value for value in column if value is not None]
+    try:
+        return not known or bool(low <= min(known) and max(known) <= high)
+    except TypeError:
+        return False
+
+
+def _is_outside(value: Any, limits: tuple[float, float]) -> bool:
+    return type(value) in _NUMBERS and not limits[0] <= value <= limits[1]
 
 
 class _Range:

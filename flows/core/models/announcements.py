@@ -44,6 +44,7 @@ class Announcement(NamedTuple):
     lineage: Mapping[str, Any]
     estimator: bytes | Reference
     digest: bytes
+    share: float = 0.0
 
 
 def encode(message: ModelMessage, estimator: bytes | Reference) -> bytes:
@@ -59,6 +60,7 @@ def encode(message: ModelMessage, estimator: bytes | Reference) -> bytes:
             "task": message.model.task.name,
             "learned": message.model.learned,
             "lineage": dict(message.lineage),
+            **({"share": message.share} if message.share else {}),
             **_stored(estimator),
         }
     )
@@ -110,6 +112,7 @@ def _parsed(raw: Any, digest: bytes) -> Announcement:
         lineage=_typed(raw, "lineage", dict),
         estimator=_reference(raw["artifact"]) if "artifact" in raw else _inline(raw),
         digest=digest,
+        share=_share(raw["share"]) if "share" in raw else 0.0,
     )
 
 
@@ -117,6 +120,12 @@ def _typed(raw: Mapping[str, Any], name: str, kind: type) -> Any:
     value = raw[name]
     if type(value) is not kind:
         raise TypeError(f"{name} must be {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def _share(value: Any) -> float:
+    if type(value) is not float or not 0.0 < value < 1.0:
+        raise ValueError(f"share must be above 0 and below 1, got {value!r}")
     return value
 
 

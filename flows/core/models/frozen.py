@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from flows.core.models.baselines import Score
+from flows.core.models.frozen_scaler import FrozenScaler, without_scaler
 from flows.core.models.linear import LinearScorer, compiled
 from flows.core.models.model import Lineup, Model
 
@@ -15,7 +16,8 @@ COMPILE_FROM = 8  # rows; River scores fewer of them as fast as numpy does
 class FrozenModel:
     """A model as it is in the messages of the learner, with the names of its features.
 
-    A linear model is compiled when the first larger batch comes.
+    A linear model is compiled when the first larger batch comes. Of any other model, a scaler in the first
+    step scales such batches.
     """
 
     def __init__(self, model: Model, names: Sequence[str]) -> None:
@@ -25,28 +27,35 @@ class FrozenModel:
     def score(self, rows: Sequence[Sequence[Any]]) -> Sequence[Score | Exception]:
         """Return the score of each row, or the error of the estimator, which is user code."""
         if len(rows) >= COMPILE_FROM:
-            linear = self._linear.score(rows) if self._linear else None
-            if linear:
-                return linear
-        names, score = self._names, self._model.score_finite if _are_finite(rows) else self._model.score
-        scores: list[Score | Exception] = []
-        for row in rows:
-            try:
-                scores.append(score(dict(zip(names, row))))  # noqa: B905  `strict` costs .15 us
-            except Exception as error:
-                scores.append(error)
-        return scores
+            if self._linear:
+                if linear := self._linear.score(rows):
+                    return linear
+            elif self._behind_scaler:
+                scaler, rest = self._behind_scaler
+                scaled = scaler.scale(rows)
+                if scaled is not None:
+                    return _each(rest.score_finite, self._names, scaled.tolist())
+        score = self._model.score_finite if _are_finite(rows) else self._model.score
+        return _each(score, self._names, rows)
 
     @cached_property
     def _linear(self) -> LinearScorer | None:
         return compiled(self._model, self._names)
 
+    @cached_property
+    def _behind_scaler(self) -> tuple[FrozenScaler, Model] | None:
+        return without_scaler(self._model, self._names)
+
 
 class FrozenLineup:
-    """The models of a line-up, frozen; `names` are their features."""
+    """The models of a line-up, frozen; `names` are their features.
+
+    `version` and `learned` are those of the champion.
+    """
 
     def __init__(self, lineup: Lineup, names: Sequence[str]) -> None:
         self.version = lineup.champion.version
+        self.learned = lineup.champion.learned
         self._champion = FrozenModel(lineup.champion, names)
         self._challengers = {v: FrozenModel(model, names) for v, model in lineup.challengers.items()}
 
@@ -69,6 +78,19 @@ class FrozenLineup:
                 else:
                     of_row[version] = score
         return shadows
+
+
+def _each(
+    score: Callable[[dict[str, Any]], Score], names: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> list[Score | Exception]:
+    """Return the score of each row, or the error of the estimator."""
+    scores: list[Score | Exception] = []
+    for row in rows:
+        try:
+            scores.append(score(dict(zip(names, row))))  # noqa: B905  `strict` costs .15 us
+        except Exception as error:
+            scores.append(error)
+    return scores
 
 
 def _are_finite(rows: Sequence[Sequence[Any]]) -> bool:

@@ -1,6 +1,7 @@
 """Models in service: River estimators with a version, a task and a role."""
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from math import inf, isfinite
 from typing import Any, Literal, NamedTuple
 
@@ -79,9 +80,10 @@ def _check_finite(features: Features) -> None:
 class ModelMessage(NamedTuple):
     """A model and its role, as published on the models topic.
 
-    `lineage` has the model's origin: the feature plan, the drift signal it answers, the labels it was trained
+    `lineage` has the model's origin: the feature plan, the trigger it answers, the labels it was trained
     on. `time` is the event time (ms) of the last label it learned. `sequence` increases with every message of
-    the learner; that of a candidate is the sequence of the drift signal it answers.
+    the learner; that of a candidate is the event time (ms) of the trigger it answers. `share` is the share of
+    entities that a challenger is served to.
     """
 
     pipeline: str
@@ -90,17 +92,40 @@ class ModelMessage(NamedTuple):
     model: Model
     lineage: Mapping[str, Any]
     sequence: int
+    share: float = 0.0
+
+
+class Canary(NamedTuple):
+    """A challenger whose score is served to a share of the entities, before it is served to all."""
+
+    version: str
+    share: float
+
+    def serves(self, key: str | int | None) -> bool:
+        """Return whether the entity with this key gets the challenger's score; always the same for a key.
+
+        >>> canary = Canary("v2", 0.25)
+        >>> sum(canary.serves(key) for key in range(1000))
+        253
+        >>> canary.serves(None)
+        False
+        """
+        if key is None:
+            return False
+        digest = blake2b(f"{self.version}:{key}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "big") < self.share * 2**32
 
 
 class Lineup:
     """The models that score an event: the champion, whose score is served, and its shadows.
 
-    `sequence` and `digest` are those of the last message applied.
+    A `canary` is one of the challengers. `sequence` and `digest` are those of the last message applied.
     """
 
     def __init__(self, champion: Model) -> None:
         self.champion = champion
         self.challengers: dict[str, Model] = {}
+        self.canary: Canary | None = None
         self.sequence = 0
         self.digest = b""
 
@@ -111,14 +136,18 @@ class Lineup:
     def retire(self, version: str) -> None:
         """Stop scoring with the challenger of this version, if there is one."""
         self.challengers.pop(version, None)
+        if self.canary is not None and self.canary.version == version:
+            self.canary = None
 
-    def apply(self, role: Role, model: Model) -> None:
-        """Give a model its role; repeating a message changes nothing."""
+    def apply(self, role: Role, model: Model, share: float = 0.0) -> None:
+        """Give a model its role, and a challenger its share; repeating a message changes nothing."""
         self.retire(model.version)
         if role == "champion":
-            self.champion = model
+            self.champion, self.canary = model, None
         elif role == "challenger" and model.version != self.champion.version:
             self.challengers[model.version] = model
+            if share:
+                self.canary = Canary(model.version, share)
 
     def shadow_scores(self, features: Features, failed: Callable[[Exception], object]) -> dict[str, Score]:
         """Return the challengers' scores by version.

@@ -20,6 +20,8 @@ _SLOW = (
     "scipy.sparse",
     "scipy.special",
     "scipy.stats",
+    "sklearn",  # if it is installed, for a reader of its data sets
+    "sklearn.utils",
     "sqlalchemy",
 )
 

@@ -4,6 +4,7 @@ A signature for one purpose does not verify for another, so a flow state is neve
 """
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
 
 _HASH_BYTES = 32
@@ -39,3 +40,23 @@ class SigningKey:
     def verifies(self, content: bytes, signature: bytes) -> bool:
         """Return whether `signature` was made with this key for this content."""
         return hmac.compare_digest(self.sign(content), signature)
+
+
+class KeyRing:
+    """The keys for one purpose during a rotation: the current secret signs, and former ones verify too.
+
+    >>> old, new = KeyRing([b"old"], "models"), KeyRing([b"new", b"old"], "models")
+    >>> new.verifies(b"model", old.sign(b"model")), old.verifies(b"model", new.sign(b"model"))
+    (True, False)
+    """
+
+    def __init__(self, secrets: Sequence[bytes], purpose: str) -> None:
+        self._keys = [SigningKey(secret, purpose) for secret in secrets]
+
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of `content` with the current key."""
+        return self._keys[0].sign(content)
+
+    def verifies(self, content: bytes, signature: bytes) -> bool:
+        """Return whether `signature` was made with one of the keys for this content."""
+        return any(key.verifies(content, signature) for key in self._keys)

@@ -6,7 +6,7 @@ the SHA-256, and the artifact store the content. A flow's state begins with its 
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from functools import cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ from flows.core.models.announcements import Announcement, Reference
 from flows.core.models.artifacts import Artifacts, LargeEstimators
 from flows.core.models.model import Model, ModelMessage
 from flows.core.models.pickling import NamedPickling
-from flows.core.models.signing_keys import SigningKey
+from flows.core.models.signing_keys import KeyRing, SigningKey
 from flows.core.models.stored_names import STATE_MODULES, Table, by_stored_place
 from flows.core.models.tasks import TASKS
 from flows.core.models.unpickling import Unpickler, classes_around, classes_of_models, plain_values
@@ -24,6 +24,7 @@ from flows.core.stored_format import STATE
 from flows.core.stream.broker import Outgoing, Record
 from flows.errors import SnapshotError
 
+REGISTERED = "registered"  # the kind of artifacts that are kept
 SIGNATURE = "signature"  # the header of a model's record that holds its HMAC
 INLINE_BYTES = 512 * 2**10  # of an estimator in its message; base64 makes it 683 KiB of Kafka's 1 MiB
 
@@ -45,7 +46,8 @@ class Sealer:
     """Seals and opens snapshots with keys derived from the project's secret.
 
     `models` are the fresh estimators that the pipeline declares, and `states` other parts of the declaration
-    that a flow stores, such as its metrics. A snapshot may hold the classes that these are made of.
+    that a flow stores, such as its metrics. A snapshot may hold the classes that these are made of. `former`
+    are secrets of before a rotation: what they signed is read, and nothing more is signed with them.
     """
 
     def __init__(
@@ -54,11 +56,12 @@ class Sealer:
         models: Iterable[Any] = (),
         artifacts: Artifacts | None = None,
         states: Iterable[Any] = (),
+        former: Sequence[bytes] = (),
     ) -> None:
-        self._secret = secret
-        self._messages = SigningKey(secret, "model messages")
-        self._states = SigningKey(secret, "flow states")
-        self._large = LargeEstimators(artifacts, SigningKey(secret, "artifacts"))
+        self._secrets = (secret, *former)
+        self._messages = KeyRing(self._secrets, "model messages")
+        self._states = KeyRing(self._secrets, "flow states")
+        self._large = LargeEstimators(artifacts, KeyRing(self._secrets, "artifacts"))
         of_models = {**plain_values(), **classes_of_models(models)}
         self._of_models = by_stored_place(of_models)
         self._of_states = by_stored_place({**of_models, **_state_classes(), **classes_of_models(states)})
@@ -99,13 +102,19 @@ class Sealer:
         announced = self._announced(body, signature)
         model = self.load(announced)
         return ModelMessage(
-            announced.pipeline, announced.role, announced.time, model, announced.lineage, announced.sequence
+            announced.pipeline,
+            announced.role,
+            announced.time,
+            model,
+            announced.lineage,
+            announced.sequence,
+            announced.share,
         )
 
     def record(self, topic: str, message: ModelMessage, content: bytes | None = None) -> Outgoing:
         """Return the signed record of a model for the models topic; raises as `seal` does.
 
-        The sink writes no id twice. The id of a candidate is that of the signal it answers; every other
+        The sink writes no id twice. The id of a candidate is that of its version and trigger; every other
         message has its own id, even if another secret signed one for the same model.
         """
         body, signature = self.seal(message, content)
@@ -135,6 +144,23 @@ class Sealer:
         estimator = _unpickled(content, self._of_models)
         return Model(announced.version, estimator, announced.learned, TASKS[announced.task])
 
+    def store(self, state: Any) -> Reference:
+        """Store the state of a registered version for good; return where.
+
+        Raises `StoreError`, and `SnapshotError` without a store.
+        """
+        return self._large.put_named(self._state_pickling.dumps(state), _registered)
+
+    def restore(self, stored: Reference) -> Any:
+        """Return a state that `store` was given; raises `SnapshotError` if it is missing or altered."""
+        content = self._large.get_named(stored, _registered(stored))
+        if content is None:
+            raise SnapshotError(
+                f"the stored state {_registered(stored)} is not in the artifact store; restore it, and check "
+                "DRIFTLINE_ARTIFACTS"
+            )
+        return _unpickled(content, self._of_states)
+
     def _announced(self, body: bytes, signature: bytes) -> Announcement:
         if self._messages.verifies(body, signature):
             return announcements.decode(body, signature)
@@ -153,7 +179,9 @@ class Sealer:
 
     def _signed_without_purpose(self, body: bytes, signature: bytes) -> bool:
         """Return whether the secret itself signed the body, as in the first versions of Driftline 0.1."""
-        return hmac.compare_digest(hmac.digest(self._secret, body, "sha256"), signature)
+        return any(
+            hmac.compare_digest(hmac.digest(secret, body, "sha256"), signature) for secret in self._secrets
+        )
 
 
 @cache
@@ -164,6 +192,11 @@ def _state_classes() -> Table:
         ("copy", "deepcopy"): deepcopy,
         ("functools", "partial"): partial,
     }
+
+
+def _registered(stored: Reference) -> str:
+    """Return the name of the artifact of a registered version; the store never removes those."""
+    return f"{REGISTERED}-{stored.sha256}"
 
 
 def _signature(record: Record) -> bytes:

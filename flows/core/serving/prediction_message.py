@@ -1,6 +1,7 @@
 """Predictions as records of the predictions topic."""
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -24,7 +25,11 @@ _TIME = Time()
 _FIELDS: dict[str, Field] = {"id": _ID, "time": _TIME, "model": _ID}
 _SCORE = Number()
 _PLAN = Text()
-_SERVED_FIELDS: dict[str, Field] = {"plan": _PLAN, "moment": Number(0, 2**62)}
+_SERVED_FIELDS: dict[str, Field] = {
+    "plan": _PLAN,
+    "moment": Number(0, 2**62),
+    "learned": Number(0, 2**62, required=False),
+}
 # header of an event and its prediction: microseconds since 1970, by the publisher's clock
 PUBLISHED_AT = "published-at"
 
@@ -42,23 +47,35 @@ class Asked(NamedTuple):
 
 
 class AnsweredBatch(NamedTuple):
-    """The answers of the champion `version`, in columns; `records` are those of the questions."""
+    """Answers in columns; `records` are those of the questions.
+
+    `versions` are those of the models that answered, `learned` the numbers of events that these had learned.
+    """
 
     questions: Sequence[Question]
     records: Sequence[Record]
-    version: str
+    versions: Sequence[str]
+    learned: Sequence[int]
     scores: Sequence[Score]
     shadows: Sequence[Mapping[str, Score]]
     features: Sequence[Sequence[Any]]
 
 
 def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing]:
-    """Return the records of predictions; an event's id is its `id` header, so that it is written once."""
-    dumps, version, digest = orjson.dumps, batch.version, plan.hash
+    """Return the records of predictions; the key is the event's id, by which it is written once."""
+    dumps, digest = orjson.dumps, plan.hash
     keys = _keys(batch.questions, plan.entities)
     out = []
-    for question, record, score, shadows, features, of_entities in zip(
-        batch.questions, batch.records, batch.scores, batch.shadows, batch.features, keys, strict=True
+    for question, record, version, learned, score, shadows, features, of_entities in zip(
+        batch.questions,
+        batch.records,
+        batch.versions,
+        batch.learned,
+        batch.scores,
+        batch.shadows,
+        batch.features,
+        keys,
+        strict=True,
     ):
         event_id, time, _, moment, read, _ = question
         message = dumps(
@@ -67,6 +84,7 @@ def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing
                 "time": iso(time),
                 "score": score,
                 "model": version,
+                "learned": learned,
                 "shadows": shadows,
                 "plan": digest,
                 "keys": of_entities,
@@ -76,9 +94,8 @@ def encode(topic: str, plan: FeaturePlan, batch: AnsweredBatch) -> list[Outgoing
             }
         )
         value = b"".join((message, b""))  # a copy: what `dumps` returns keeps its buffer's 4 KB from others
-        key = event_id.encode()
-        headers = (("id", key), *_published(record.headers)) if record.headers else (("id", key),)
-        out.append(_tuple(Outgoing, (topic, value, key, record.partition, time, headers)))
+        headers = _published(record.headers) if record.headers else ()
+        out.append(_tuple(Outgoing, (topic, value, event_id.encode(), record.partition, time, headers)))
     return out
 
 
@@ -90,16 +107,20 @@ def _keys(questions: Sequence[Question], entities: Sequence[str]) -> Sequence[Se
     return list(zip(*columns, strict=True))
 
 
-def _published(headers: Headers) -> list[tuple[str, bytes | None]]:
-    return [header for header in headers if header[0] == PUBLISHED_AT]
+def _published(headers: Headers) -> Headers:
+    return tuple([header for header in headers if header[0] == PUBLISHED_AT])
 
 
 class ServedPrediction(NamedTuple):
-    """A prediction, the hash of its feature plan, and where and when it was asked."""
+    """A prediction, the hash of its feature plan, and where and when it was asked.
+
+    `learned` is the number of events that the champion had learned; None in a prediction of Driftline 0.2.0.
+    """
 
     prediction: Prediction
     plan: str
     asked: Asked
+    learned: int | None
 
 
 _Name = Annotated[str, Meta(min_length=1, max_length=_ID.longest)]
@@ -117,6 +138,7 @@ class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     model: _Name
     shadows: dict[str, _Score]
     features: list[_Whole | float | str | bool | None]
+    learned: Annotated[int, Meta(ge=0, le=2**62)] | None = None
     plan: Annotated[str, Meta(min_length=1, max_length=_PLAN.longest)] | None = None
     keys: list[str | _Whole | None] | None = None
     at: list[Any] | None = None
@@ -134,6 +156,25 @@ def decode(record: Record) -> Prediction:
         return _prediction(_parse(record))  # it names the fault
 
 
+def decode_batch(records: Sequence[Record]) -> list[Prediction | InvalidRecord]:
+    """Return the prediction in each record, or the fault of one that `decode` refuses."""
+    found: list[Prediction | InvalidRecord] = []
+    parse, served = _parse_message, _served
+    for record in records:
+        try:
+            found.append(served(parse(record[5] or b"")))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            found.append(_decoded_or_fault(record))
+    return found
+
+
+def _decoded_or_fault(record: Record) -> Prediction | InvalidRecord:
+    try:
+        return _prediction(_parse(record))  # it names the fault
+    except InvalidRecord as fault:
+        return fault
+
+
 def decode_served(record: Record) -> ServedPrediction:
     """Return everything that `encode` wrote; raises `InvalidRecord` ("schema") for anything else."""
     try:
@@ -144,7 +185,7 @@ def decode_served(record: Record) -> ServedPrediction:
     plan, keys, read, moment = message.plan, message.keys, message.at, message.moment
     if plan is None or keys is None or read is None or moment is None:
         return _decode_slowly(record)
-    return ServedPrediction(prediction, plan, Asked(keys, read, moment))
+    return ServedPrediction(prediction, plan, Asked(keys, read, moment), message.learned)
 
 
 def _served(message: _Message) -> Prediction:
@@ -157,12 +198,14 @@ def _decode_slowly(record: Record) -> ServedPrediction:
     """Decode a message that is unusual or invalid; raises `InvalidRecord`, which names the fault."""
     raw = _parse(record)
     check(raw, _SERVED_FIELDS)
-    keys, read, moment = raw.get("keys"), raw.get("at"), raw["moment"]
+    keys, read, moment, learned = raw.get("keys"), raw.get("at"), raw["moment"], raw.get("learned")
     if type(keys) is not list or type(read) is not list or type(moment) is not int:
         raise InvalidRecord("schema", "not a prediction: 'keys', 'at' or 'moment' is missing")
+    if type(learned) not in (int, NoneType):
+        raise InvalidRecord("schema", f"'learned' must be a whole number, got {learned}")
     if not all(key is None or type(key) in (str, int) for key in keys):
         raise InvalidRecord("schema", "each of the 'keys' must be a string, an integer or null")
-    return ServedPrediction(_prediction(raw), raw["plan"], Asked(keys, read, moment))
+    return ServedPrediction(_prediction(raw), raw["plan"], Asked(keys, read, moment), learned)
 
 
 def _parse(record: Record) -> Any:

@@ -1,6 +1,7 @@
 """The predictor: scores the questions of a batch with the models in service, which may change within it."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from flows.core.features.batch import Question
@@ -9,7 +10,7 @@ from flows.core.features.plan import FeaturePlan
 from flows.core.features.transforms import Transformer
 from flows.core.models.announcements import Announcement
 from flows.core.models.frozen import FrozenLineup
-from flows.core.models.model import Lineup
+from flows.core.models.model import Canary, Lineup
 from flows.core.models.snapshots import Sealer
 from flows.core.serving import prediction_message
 from flows.core.serving.scoring import InputReader
@@ -23,7 +24,7 @@ class Predictor:
     """Scores one slot's questions with its models.
 
     The model's features are the event fields `inputs`, then those of the plan. Errors of user code go to
-    `failed`.
+    `failed`. A canary is served by the event field `entity`.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Predictor:
         lineup: Lineup,
         sealer: Sealer,
         failed: Callable[[Exception], object],
+        entity: str,
     ) -> None:
         self.lineup = lineup
+        self._entity = entity
         self._pipeline = pipeline
         self._inputs = InputReader(inputs)
         self._names = (*inputs, *plan.names)
@@ -53,23 +56,20 @@ class Predictor:
 
         `vectors` hold the features of views and lookups. A model in the batch scores the questions after it.
         """
-        questions = [item for item in batch.items if type(item) is Question]
-        faults = self._transformer.extend(questions, vectors)
-        asked = _Asked(questions, batch.records, self._features(questions, vectors))
+        faults = self._transformer.extend(batch.questions, vectors)
+        asked = _Asked(batch.questions, batch.records, self._features(batch.questions, vectors))
         out = list(batch.dead)
-        start = row = 0
-        for item in batch.items:
-            if type(item) is Question:
-                if row in faults:
-                    out += self._answers(asked.part(start, row))
-                    out.append(self._dead(batch.records[row], "transform", faults[row]))
-                    start = row + 1
-                row += 1
-            elif type(item) is Record:
-                out += self._answers(asked.part(start, row))
-                out += self._take(item)
+        start = 0
+        stops: list[tuple[int, Record | Exception]] = [*batch.models, *faults.items()]
+        for row, stop in sorted(stops, key=itemgetter(0)):  # a model before the question of its row
+            out += self._answers(asked.part(start, row))
+            if isinstance(stop, Record):
+                out += self._take(stop)
                 start = row
-        return out + self._answers(asked.part(start, row))
+            else:
+                out.append(self._dead(batch.records[row], "transform", stop))
+                start = row + 1
+        return out + self._answers(asked.part(start, len(asked.questions)))
 
     def _take(self, record: Record) -> list[Outgoing]:
         """Put a model in service; return a dead letter, and change nothing, if that is not possible."""
@@ -110,15 +110,17 @@ class Predictor:
         if announced.role == "retired":
             self.lineup.retire(announced.version)
         else:
-            self.lineup.apply(announced.role, self._sealer.load(announced))
+            self.lineup.apply(announced.role, self._sealer.load(announced), announced.share)
         self.lineup.advance(announced.sequence, announced.digest)
         self._models = FrozenLineup(self.lineup, self._names)
 
-    def _features(self, questions: Sequence[Question], vectors: Sequence[list[Any]]) -> list[tuple[Any, ...]]:
-        read = self._inputs
-        return [
-            (*read(question.payload), *vector) for question, vector in zip(questions, vectors, strict=True)
-        ]
+    def _features(
+        self, questions: Sequence[Question], vectors: Sequence[list[Any]]
+    ) -> Sequence[Sequence[Any]]:
+        inputs = self._inputs.rows([question.payload for question in questions])
+        if not self._plan.names:
+            return inputs
+        return [(*given, *vector) for given, vector in zip(inputs, vectors, strict=True)]
 
     def _answers(self, asked: "_Asked") -> list[Outgoing]:
         """Return a prediction for each question, or a dead letter if the champion cannot score it."""
@@ -134,8 +136,17 @@ class Predictor:
     def _predictions(self, asked: "_Asked", scores: Sequence[Any]) -> list[Outgoing]:
         shadows = self._models.shadow_scores(asked.features, self._failed)
         answered = prediction_message.AnsweredBatch(
-            asked.questions, asked.records, self._models.version, scores, shadows, asked.features
+            asked.questions,
+            asked.records,
+            [self._models.version] * len(scores),
+            [self._models.learned] * len(scores),
+            scores,
+            shadows,
+            asked.features,
         )
+        if (canary := self.lineup.canary) is not None:
+            learned = self.lineup.challengers[canary.version].learned
+            answered = with_canary(answered, canary, learned, self._entity)
         return prediction_message.encode(self._topic, self._plan, answered)
 
     def _dead(self, record: Record, reason: Literal["model", "transform"], error: Exception) -> Outgoing:
@@ -152,6 +163,25 @@ class _Asked(NamedTuple):
 
     def part(self, start: int, stop: int) -> "_Asked":
         return _Asked(self.questions[start:stop], self.records[start:stop], self.features[start:stop])
+
+
+def with_canary(
+    answered: prediction_message.AnsweredBatch, canary: Canary, learned: int, entity: str
+) -> prediction_message.AnsweredBatch:
+    """Return the answers with the canary's score served for its share, and the champion's in the shadow.
+
+    `learned` is the number of events that the canary had learned. If the canary cannot score an event, the
+    champion answers it.
+    """
+    versions, counts = [*answered.versions], [*answered.learned]
+    scores, shadows = [*answered.scores], [*answered.shadows]
+    for row, question in enumerate(answered.questions):
+        others = shadows[row]
+        if canary.version in others and canary.serves(question.payload.get(entity)):
+            rest = {version: score for version, score in others.items() if version != canary.version}
+            shadows[row] = {versions[row]: scores[row], **rest}
+            versions[row], counts[row], scores[row] = canary.version, learned, others[canary.version]
+    return answered._replace(versions=versions, learned=counts, scores=scores, shadows=shadows)
 
 
 def detail_of(reason: Literal["model", "transform"], error: Exception) -> str:

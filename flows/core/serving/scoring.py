@@ -26,6 +26,13 @@ class InputReader:
             return self._each(payload)
         return values
 
+    def rows(self, payloads: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
+        """Return the values of each payload; a missing one is null."""
+        try:
+            return list(map(self._read, payloads))
+        except KeyError:
+            return list(map(self, payloads))
+
     def _each(self, payload: Mapping[str, Any]) -> Sequence[Any]:
         return [payload.get(name) for name in self._names]
 

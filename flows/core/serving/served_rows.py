@@ -1,20 +1,22 @@
 """The features of a prediction as rows of the offline store, one for each view."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
-from flows.core.features.feature_rows import ViewCheck, parse
+from msgspec import Meta, Struct, defstruct
+from msgspec.json import Decoder
+
+from flows.core.features.feature_rows import REFUSED, ViewCheck, feature_type, key_type, parse
 from flows.core.features.plan import KEY_NAMES, FeaturePlan
 from flows.core.features.windows.sliding import Value
 from flows.core.stream.broker import Record
 from flows.core.stream.checker import check
-from flows.core.stream.times import is_milliseconds
+from flows.core.stream.times import YEAR_2100, is_milliseconds
 from flows.errors import InvalidRecord
 
 _tuple = tuple.__new__  # builds a named tuple three times faster than its class does
 
-_CHUNK = 250  # predictions checked together: few enough for the processor's cache
 _HASH = re.compile(r"[0-9a-f]{12}")
 
 
@@ -51,7 +53,10 @@ class _ViewPlace(NamedTuple):
 
 
 class AnswerDecoder:
-    """Decodes predictions of `plan`, whose vectors begin with `inputs` event fields."""
+    """Decodes predictions of `plan`, whose vectors begin with `inputs` event fields.
+
+    msgspec parses and checks a prediction at once. One that it refuses is checked view by view.
+    """
 
     def __init__(self, plan: FeaturePlan, inputs: int) -> None:
         self._plan = plan
@@ -65,27 +70,32 @@ class AnswerDecoder:
             )
             for view, start, stop in plan.places
         ]
+        self._typed = Decoder(_message_type(plan, inputs))
+        self._slices = [(place.view, place.key, place.features) for place in self._places]
 
-    def decode(self, records: Sequence[Record]) -> list[ServedAnswer | InvalidRecord]:
+    def decode(self, records: Iterable[Record]) -> list[ServedAnswer | InvalidRecord]:
         """Return the rows of each record, or the fault of one that is not a prediction.
 
         The features of another plan are not read, since equal names may mean different features.
         """
-        return [
-            answer
-            for start in range(0, len(records), _CHUNK)
-            for answer in self._decoded(records[start : start + _CHUNK])
+        return [self._decoded(record) for record in records]
+
+    def _decoded(self, record: Record) -> ServedAnswer | InvalidRecord:
+        try:
+            value: Any = record.value
+            value.decode()  # msgspec does not check the UTF-8 of fields that it skips
+            found: Any = self._typed.decode(value)
+        except REFUSED:
+            return self._checked(record)
+        keys, moment, features = found.keys, found.moment, [*found.features]
+        rows = [
+            _tuple(ServedRow, (view, keys[key], moment, features[place]))
+            for view, key, place in self._slices
+            if keys[key] is not None
         ]
+        return _tuple(ServedAnswer, (self._plan.hash, rows, ()))
 
-    def _decoded(self, records: Iterable[Record]) -> Iterator[ServedAnswer | InvalidRecord]:
-        parsed = [self._parsed(record) for record in records]
-        by_view = zip(*[served.values for served in parsed if isinstance(served, _Served)], strict=True)
-        checked = zip(self._places, by_view, strict=False)  # no prediction has no columns
-        unsure = [place.view for place, rows in checked if not place.check.fits(rows)]
-        for served in parsed:
-            yield self._answer(served, unsure) if isinstance(served, _Served) else served
-
-    def _parsed(self, record: Record) -> "_Served | ServedAnswer | InvalidRecord":
+    def _checked(self, record: Record) -> ServedAnswer | InvalidRecord:
         try:
             body = parse(record)
             check(body, {})
@@ -94,7 +104,7 @@ class AnswerDecoder:
                 raise InvalidRecord("schema", "'plan' must be the hash of a feature plan")
             if plan != self._plan.hash:
                 return ServedAnswer(plan, [])
-            return self._served(body.get("keys"), body.get("moment"), body.get("features"))
+            return self._answer(self._served(body.get("keys"), body.get("moment"), body.get("features")))
         except InvalidRecord as fault:
             return fault
 
@@ -110,13 +120,12 @@ class AnswerDecoder:
             raise InvalidRecord("schema", f"'features' must be an array of {self._features} values")
         return _Served(keys, moment, [features[place.features] for place in self._places])
 
-    def _answer(self, served: "_Served", unsure: Sequence[str]) -> ServedAnswer:
-        """Return the rows of one prediction; the values of the views `unsure` are checked one by one."""
+    def _answer(self, served: "_Served") -> ServedAnswer:
+        """Return the rows of one prediction, whose values are checked."""
         rows, faults = [], []
         for place, values in zip(self._places, served.values, strict=True):
             try:
-                if place.view in unsure:
-                    place.check.check(values)
+                place.check.check(values)
             except InvalidRecord as fault:
                 faults.append(str(fault))
             else:
@@ -132,3 +141,19 @@ class _Served(NamedTuple):
     keys: list[Any]
     moment: int
     values: list[list[Any]]
+
+
+def _message_type(plan: FeaturePlan, inputs: int) -> type[Struct]:
+    """Return the type of a prediction whose views' features need no further check."""
+    keys = tuple(key_type(plan.key_kinds[entity]) | None for entity in plan.entities)
+    aggregated = [feature_type(aggregate.dtype) for view in plan.views for aggregate in view.aggregates]
+    others = len(plan.names) - len(aggregated)
+    features = (Any,) * inputs + tuple(aggregated) + (Any,) * others
+    moment = Annotated[int, Meta(ge=0, lt=1000 * YEAR_2100)]
+    fields = [
+        ("plan", Literal[plan.hash]),
+        ("keys", tuple[keys]),  # type: ignore[valid-type]
+        ("moment", moment),
+        ("features", tuple[features]),  # type: ignore[valid-type]
+    ]
+    return defstruct("Prediction", fields, gc=False)

@@ -200,7 +200,18 @@ def read_range(
 
 def read_since(broker: Broker, topic: str, time: int) -> Iterator[Record]:
     """Yield the records of `topic` from `time` (ms) to the current end of the log, partition by partition."""
-    for number, (_, end) in enumerate(broker.offsets(topic)):
-        partition = TopicPartition(topic, number)
-        for records in read_range(broker, partition, broker.offset_at(partition, time), end):
-            yield from records
+    for records in partitions_since(broker, topic, time):
+        yield from records
+
+
+def partitions_since(broker: Broker, topic: str, time: int) -> list[Iterator[Record]]:
+    """Return the records of each partition of `topic` from `time` (ms) to the current end of the log."""
+    return [
+        _records_since(broker, TopicPartition(topic, number), time, end)
+        for number, (_, end) in enumerate(broker.offsets(topic))
+    ]
+
+
+def _records_since(broker: Broker, partition: TopicPartition, time: int, end: int) -> Iterator[Record]:
+    for records in read_range(broker, partition, broker.offset_at(partition, time), end):
+        yield from records

@@ -1,7 +1,7 @@
 """Decodes the bytes of records to checked payloads with their ids and event times."""
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import sub
+from operator import itemgetter, sub
 from typing import Any, NamedTuple, TypeGuard
 
 import orjson
@@ -20,6 +20,8 @@ from flows.errors import InvalidRecord
 CLOCK_TOLERANCE = 3_600_000
 
 LARGEST = 2**20  # bytes of a record's value, which is also Kafka's default
+
+_timestamp, _value = itemgetter(3), itemgetter(5)  # of a record
 
 # what msgspec and the conversions raise for a value that is refused, null or not UTF-8
 _REFUSED = (MsgspecError, ValueError, TypeError, RecursionError)
@@ -56,6 +58,7 @@ class Decoder:
         time = fields[time_field]
         assert isinstance(time, Time)
         self._id = id_field
+        self._read_id = itemgetter(id_field)
         self._time = time_field
         self._read_time = time.read
         self._milliseconds = int if time.unit == "ms" else None  # the type of a time that needs no conversion
@@ -80,20 +83,21 @@ class Decoder:
 
     def decode_batch(self, records: Sequence[Record]) -> DecodedBatch | None:
         """Return what `decode` returns for each of `records`; None if one of them must be decoded alone."""
-        values: list[Any] = [record.value for record in records]
+        values: list[Any] = list(map(_value, records))
         try:
             if max(map(len, values)) > LARGEST:
                 return None
-            b"\n".join(values).decode()  # msgspec does not check the UTF-8 of undeclared fields
+            text = b"\n".join(values)
+            if not text.isascii():
+                text.decode()  # msgspec does not check the UTF-8 of undeclared fields
             payloads = list(map(self._parse, values))
             self._convert(payloads)
             times = self._read_times(payloads)
         except _REFUSED:
             return None
-        if max(map(sub, times, [record.timestamp for record in records])) > CLOCK_TOLERANCE:
+        if max(map(sub, times, map(_timestamp, records))) > CLOCK_TOLERANCE:
             return None
-        ids = [payload[self._id] for payload in payloads]
-        return DecodedBatch([i if type(i) is str else str(i) for i in ids], times, payloads)
+        return DecodedBatch(list(map(str, map(self._read_id, payloads))), times, payloads)
 
     def _typed(self, value: bytes) -> Decoded | None:
         """Return a record that msgspec accepts, or None."""
@@ -145,7 +149,7 @@ class Decoder:
     def _read_times(self, payloads: Sequence[dict[str, Any]]) -> list[int]:
         """Convert the event times in place and return them; raises `ValueError` for an invalid one."""
         name, read, milliseconds = self._time, self._read_time, self._milliseconds
-        times = [payload[name] for payload in payloads]
+        times = list(map(itemgetter(name), payloads))
         if set(map(type, times)) != {milliseconds}:
             times = [time if type(time) is milliseconds else read(time) for time in times]
             for payload, time in zip(payloads, times, strict=True):

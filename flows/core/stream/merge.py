@@ -106,9 +106,10 @@ class EventTimeMerge:
             return self._take(busy[0], len(busy[0].records))
         positions = sorted(chain.from_iterable(buffer.positions(limit, horizon) for buffer in busy))
         ranks = list(map(itemgetter(1), positions[:limit]))
-        by_rank = {buffer.rank: islice(buffer.records, limit) for buffer in busy}
-        count = _fitting([next(by_rank[rank]) for rank in ranks], size)
-        return self._take_in_order(ranks[:count], busy)
+        if sum([buffer.size for buffer in busy]) > size:
+            by_rank = {buffer.rank: iter(buffer.records) for buffer in busy}
+            ranks = ranks[: _fitting([next(by_rank[rank]) for rank in ranks], size)]
+        return self._take_in_order(ranks, busy)
 
     def _take_in_order(self, ranks: Sequence[int], buffers: Iterable[_Buffer]) -> list[Record]:
         """Return the next record of the partition of each rank."""

@@ -1,15 +1,13 @@
 """The steps of the predict flow up to the feature vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import orjson
 
 from flows.adapters.prometheus import metrics
 from flows.adapters.sqlite.seed import Seed
-from flows.core.features.batch import Question
-from flows.core.features.by_entity import BatchGatherer, EntityPart, SplitBatch, Vectors
-from flows.core.features.entity_windows import EntityWindows
-from flows.core.features.idle import IdleIndex
+from flows.core.features.by_shard import BatchGatherer, ShardParts, ShardSteps, SplitBatch, Vectors
+from flows.core.features.entity_shard import EntityShard, Shards
 from flows.core.features.intake import Batch, Intake
 from flows.core.features.lookups import Lookups
 from flows.core.features.plan import FeaturePlan
@@ -46,24 +44,29 @@ class IntakeStep:
         return self._pipeline.intake(self._plan, orjson.loads(state) if state else None)
 
 
-class WindowsStep(EntityWindows):
-    """Keyed by entity: the windows of all its views. A gauge counts the entities."""
+class WindowsStep(EntityShard):
+    """Keyed by shard: the windows of its entities. A gauge counts the entities."""
 
-    def __init__(self, plan: FeaturePlan, idle: IdleIndex, seed: Seed | None, stored: bytes | None) -> None:
-        super().__init__(plan, idle, seed.entity if seed else None, stored)
-        metrics.ENTITIES.inc()
+    def __init__(self, plan: FeaturePlan, shards: Shards, seed: Seed | None, stored: bytes | None) -> None:
+        super().__init__(plan, shards, seed.entity if seed else None, stored)
+        self._counted = 0
+        self._count()
 
-    def expired(self) -> bool:
-        """Return whether the entity is idle; Bytewax then drops it."""
-        if self._expired:
-            metrics.ENTITIES.dec()
-        return self._expired
+    def take(self, values: Iterable[ShardSteps]) -> list[ShardParts]:
+        """Run the steps, and return the parts of each batch."""
+        parts = super().take(values)
+        self._count()
+        return parts
+
+    def _count(self) -> None:
+        metrics.ENTITIES.inc(len(self) - self._counted)
+        self._counted = len(self)
 
 
 class GatherStep(BatchGatherer):
     """Keyed by slot: assembles the feature vectors of each batch. A counter counts late records."""
 
-    def take(self, values: Sequence[SplitBatch | EntityPart]) -> list[Vectors]:
+    def take(self, values: Sequence[SplitBatch | ShardParts]) -> list[Vectors]:
         """Add batches and parts, and return the batches that are complete."""
         complete = super().take(values)
         metrics.LATE_RECORDS.inc(sum(batch.late for batch in complete))
@@ -78,9 +81,8 @@ class LookUpStep:
 
     def __call__(self, given: Vectors) -> Vectors:
         """Return the batch with its vectors extended in place."""
-        questions = [item for item in given.batch.items if isinstance(item, Question)]
         with metrics.STAGE.labels("look-up").time():
-            nulls = self._lookups.extend(questions, given.vectors)
+            nulls = self._lookups.extend(given.batch.questions, given.vectors)
         for (view, reason), number in nulls.items():
             metrics.LOOKUPS_NULL.labels(view, reason).inc(number)
         return given

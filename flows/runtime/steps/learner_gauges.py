@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 
 from flows.adapters.prometheus import metrics
-from flows.core.learning.learner import Learner, Outlier
+from flows.core.learning.events import Outlier
+from flows.core.learning.learner import Learner
 from flows.runtime.steps.model_gauges import show_models
 
 _OUTLIER_POLICY = {"skip": "the event is not learned", "clip": "it is learned as the end of the range"}
@@ -59,7 +60,7 @@ class LearnerGauges:
     def show_metrics(self, values: Mapping[str, Mapping[str, float]]) -> None:
         """Show the models in service, and their metrics by predictor and name."""
         learner = self._learner
-        show_models(learner.champion, [] if learner.challenger is None else [learner.challenger.version])
+        show_models(learner.champion, [rival.model.version for rival in learner.roles.rivals])
         for predictor, of_predictor in values.items():
             for name, value in of_predictor.items():
                 metrics.METRIC.labels(name, predictor).set(value)

@@ -46,7 +46,7 @@ class DecodeStep:
     def __init__(self, pipeline: Pipeline, plan: FeaturePlan) -> None:
         self._predictions = pipeline.topic("predictions")
         self._dead_letters = pipeline.topic("dead-letters")
-        self._rows = feature_rows.RowCheck(plan.views)
+        self._rows = feature_rows.RowDecoder(plan.views)
         self._answers = AnswerDecoder(plan, len(pipeline.inputs))
         self._plan = plan.hash
 
@@ -73,7 +73,7 @@ class DecodeStep:
         _check(answer.faults, len(answer.rows))
 
     def _add_rows(self, record: Record, batch: StoreBatch) -> None:
-        rows, faults = self._rows.sound(feature_rows.decode(record))
+        rows, faults = self._rows.decode(record)
         batch.rows.extend(rows)
         if rows:
             batch.newest.append(max(row.time for row in rows))

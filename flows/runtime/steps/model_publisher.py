@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.core.models.model import Model, ModelMessage, Role
@@ -31,11 +31,13 @@ class ModelPublisher:
         self._interval = interval
         self._warn_above = INLINE_BYTES
 
-    def record(self, role: Role, model: Model, time: int, lineage: Mapping[str, Any]) -> Outgoing:
+    def record(
+        self, role: Role, model: Model, time: int, lineage: Mapping[str, Any], share: float = 0.0
+    ) -> Outgoing:
         """Return the next record of the sequence; raises `StoreError` if a large model cannot be stored."""
         content = self._sealer.pickle(model)
         self._warn(model, len(content))
-        message = ModelMessage(self._pipeline, role, time, model, lineage, self.sequence + 1)
+        message = ModelMessage(self._pipeline, role, time, model, lineage, self.sequence + 1, share)
         record = self._sealer.record(self._topic, message, content)
         self.sequence += 1
         if len(content) > INLINE_BYTES:
@@ -43,15 +45,20 @@ class ModelPublisher:
         return record
 
     def publication(
-        self, models: Mapping[Role, Model], at: int, lineage: Mapping[str, Any]
+        self,
+        models: Sequence[tuple[Role, Model]],
+        at: int,
+        lineage: Mapping[str, Any],
+        shares: Mapping[str, float],
     ) -> list[Outgoing]:
         """Return a record of each model, and set `pause` according to their cost.
 
-        `at` is the event time (ms); `lineage` is by version.
+        `at` is the event time (ms); `lineage` and `shares`, those of a canary, are by version.
         """
         self.pause, began = self._interval, time.monotonic()
         records = [
-            self.record(role, model, at, lineage.get(model.version, {})) for role, model in models.items()
+            self.record(role, model, at, lineage.get(model.version, {}), shares.get(model.version, 0.0))
+            for role, model in models
         ]
         self.pause = max(self.pause, _SHARE * (time.monotonic() - began))
         return records

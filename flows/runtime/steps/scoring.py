@@ -4,7 +4,7 @@ import logging
 
 from flows.adapters.prometheus import metrics
 from flows.core.features import feature_rows
-from flows.core.features.by_entity import Vectors
+from flows.core.features.by_shard import Vectors
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.model import Lineup, Model
 from flows.core.models.snapshots import Sealer
@@ -26,7 +26,14 @@ class PredictStep:
         self._features = pipeline.topic("features")
         lineup: Lineup = sealer.open_state(state) if state else Lineup(pipeline.new_model())
         self._predictor = Predictor(
-            pipeline.name, pipeline.inputs, plan, load_transformer(plan), lineup, sealer, FaultLog(_log)
+            pipeline.name,
+            pipeline.inputs,
+            plan,
+            load_transformer(plan),
+            lineup,
+            sealer,
+            FaultLog(_log),
+            (*pipeline.entities, pipeline.events.id)[0],
         )
         self._shown: Model | None = None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.core.stream.broker import Broker, Outgoing
+from flows.core.stream.broker import Broker, Outgoing, TopicPartition
 from flows.runtime.engine import Engine, load_engine
 from scripts.benchmarks.harness.processes import WARM, Rate, rate, running
 from scripts.tools.fresh import REPOSITORY
@@ -23,7 +23,7 @@ COMMAND = (sys.executable, "-m", "flows.cli.app")
 _BATCH = 1000
 _WRITES = {
     "predict": ("predictions", "features", "dead-letters"),
-    "learn": ("models", "metrics", "drift"),
+    "learn": ("models", "metrics", "drift", "learned", "registry"),
 }
 
 
@@ -63,10 +63,22 @@ class Site:
         producer.close()
 
     def forget(self, *flows: str) -> None:
-        """Delete the state of the flows, and the records that they have written."""
+        """Delete the state of the flows, the records that they have written, and their progress."""
         for flow in flows:
             shutil.rmtree(self.engine.state.recovery_dir(flow), ignore_errors=True)
+            shutil.rmtree(self.engine.state.blocks_dir(flow), ignore_errors=True)
+        if "learn" in flows:
+            self._forget_labels()
         self.recreate([self.engine.pipeline.topic(kind) for flow in flows for kind in _WRITES.get(flow, ())])
+
+    def _forget_labels(self) -> None:
+        """Set the learn flow's progress to the first label; `learned` would return that of the run before."""
+        pipeline = self.engine.pipeline
+        topic = pipeline.labels.topic
+        start = {TopicPartition(topic, number): 0 for number in range(len(self.broker.offsets(topic)))}
+        consumer = self.broker.consumer(pipeline.group("learn"), start)
+        consumer.commit(start)
+        consumer.close()
 
     def recreate(self, topics: Sequence[str]) -> None:
         """Delete all records of topics of the pipeline."""

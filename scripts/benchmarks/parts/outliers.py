@@ -20,8 +20,9 @@ from river import forest, linear_model, naive_bayes, neighbors, preprocessing, t
 from flows.backtest.summary import roc_auc
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
-from flows.core.learning.learner import Learner, Policy
+from flows.core.learning.learner import Learner
 from flows.core.learning.outliers import Outliers
+from flows.core.learning.policy import ContestPolicy, Policy
 from flows.core.models.model import Model, Prediction
 from flows.core.models.tasks import BINARY
 from flows.core.stream.broker import Record
@@ -82,7 +83,7 @@ class Result(NamedTuple):
 def run(model: str, events: Sequence[Event], at: int, action: Outliers) -> Result:
     """Run the learner on the events, each labelled before the next; a failed score counts as 0.5."""
     champion = Model("v1", MODELS[model]())
-    policy = Policy(10**9, 0.002, 1000, 0, 0.01, 50_000, 500, outliers=action)
+    policy = Policy(10**9, 0.002, 1000, 0, ContestPolicy(0.01, 50_000, 500), outliers=action)
     learner = Learner("bench", policy, NAMES, champion, Evaluation(BINARY.metrics))
     scores: list[float] = []
     for number, (features, truth) in enumerate(events):

@@ -30,6 +30,7 @@ RATE = 1_000  # events/s
 OURS = "Driftline"
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1.0}
 CPU_OF = 30_000  # events, for the CPU time
+WARM_UP = 10_000  # events
 NEAR = 0.1  # seconds around the end of an epoch
 PATIENCE = 10.0  # seconds for the last answers
 BUSY = (sys.executable, "-c", "while True: pass")
@@ -53,6 +54,7 @@ def measure(events: int, runs: int) -> Iterator[Figure]:
         site = ten_numbers.site(FOLDER / "project", url)
         address = url.removeprefix("kafka://")
         programs = Programs(site.broker, address, EVENTS, FOLDER)
+        _warm_up(site, programs, address)
         found: dict[tuple[str, str], list[Latencies]] = {}
         for _ in range(runs):
             for condition, busy in CONDITIONS.items():
@@ -63,6 +65,12 @@ def measure(events: int, runs: int) -> Iterator[Figure]:
         yield from _figures(
             condition, {peer.name: found[condition, peer.name] for peer in PEERS}, found[condition, OURS]
         )
+
+
+def _warm_up(site: Site, programs: Programs, address: str) -> None:
+    """Let Kafka compile its code, which takes both cores for a while; the first program would pay for it."""
+    _, answers, program = next(_programs(site, programs))
+    _measure(site, Probe(address, EVENTS, answers), program, WARM_UP, 0)
 
 
 def _programs(site: Site, programs: Programs) -> Iterator[tuple[str, str, Program]]:

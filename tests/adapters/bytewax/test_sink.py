@@ -11,20 +11,19 @@ from flows.adapters.bytewax.idle import SHORT, Idle
 from flows.adapters.bytewax.sink import SlotOutput, SlotSink, TopicSink
 from flows.adapters.sqlite.log import LogBroker
 from flows.core.stream.broker import Outgoing, TopicPartition, TopicSpec
-from flows.errors import BrokerAway, DeliveryError
+from flows.errors import DeliveryError
 from flows.runtime.telemetry import Telemetry
 
 PLACE = TopicPartition("out", 0)
 
 
 class SlowBroker:
-    """A broker whose only producer acknowledges when it is told to; it ends at the number of records."""
+    """A producer that acknowledges when it is told to, and its broker, which must not be asked anything."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.partitions: set[int | None] = set()
         self.sent = self.acknowledged = 0
-        self.is_away = False
         self.failure: DeliveryError | None = None
 
     def write(self, records: Sequence[Outgoing], partition: int | None = None) -> None:
@@ -40,12 +39,6 @@ class SlowBroker:
     def flush(self) -> None:
         self.calls.append("flush")
         self.acknowledged = self.sent
-
-    def ends(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        self.calls.append("ends")
-        if self.is_away:
-            raise BrokerAway("away")
-        return {PLACE: self.acknowledged}
 
     def close(self) -> None: ...
 
@@ -65,7 +58,8 @@ def broker() -> SlowBroker:
 
 
 def slot(broker: Any, observer: Telemetry, number: int = 0) -> SlotSink:
-    return SlotSink(number, SlotOutput(broker, broker, {PLACE: 0}), set(), observer, Idle(SHORT).of_worker())
+    output = SlotOutput(broker, broker, (), {PLACE: 5})
+    return SlotSink(number, output, {}, observer, Idle(SHORT).of_worker())
 
 
 def record(number: int) -> Outgoing:
@@ -85,21 +79,13 @@ def test_an_epoch_ends_when_all_is_acknowledged_and_its_state_is_where_the_log_e
 ) -> None:
     observer = Written()
     sink = slot(broker, observer)
+    assert sink.snapshot() == ({"out/0": 5}, [])
     sink.write_batch([[record(1), record(2)]])
-    assert sink.snapshot() == {"out/0": 2}
-    assert broker.calls.index("flush") < broker.calls.index("ends")
+    assert sink.snapshot() == ({"out/0": 7}, [])
     assert observer.records == [record(1), record(2)]
-
-
-def test_a_broker_that_is_away_at_the_end_of_an_epoch_leaves_the_offset_of_an_earlier_one(
-    broker: SlowBroker,
-) -> None:
-    sink = slot(broker, Written())
-    sink.write_batch([[record(1)]])
-    assert sink.snapshot() == {"out/0": 1}
-    broker.is_away = True
-    sink.write_batch([[record(2)]])
-    assert sink.snapshot() == {"out/0": 1}
+    sink.write_batch([[record(3)]])
+    assert sink.snapshot() == ({"out/0": 8}, [])
+    assert broker.acknowledged == 3
 
 
 def test_a_batch_is_reported_when_as_many_records_are_acknowledged(broker: SlowBroker) -> None:
@@ -146,27 +132,73 @@ def open_log(tmp_path: Path) -> Callable[[], LogBroker]:
     return opened
 
 
-def test_the_stored_offset_stays_before_records_that_were_written_before_the_restart_and_come_again_later(
+def test_a_record_of_before_two_crashes_that_comes_again_after_a_new_one_is_not_written_again(
     open_log: Callable[[], LogBroker],
 ) -> None:
-    """Otherwise a second crash would write them twice."""
-    sink = TopicSink(open_log, ["out"], 1, Telemetry(), Idle(SHORT))
-    with closing(sink.build_part("publish", "0", {"out/0": 0})) as part:
-        part.write_batch([[record(1)]])
+    sink = TopicSink(open_log, ["out"], (), 1, Telemetry(), Idle(SHORT))
+    with closing(sink.build_part("publish", "0", ({"out/0": 0}, []))) as part:
+        part.write_batch([[record(1), record(9)]])
         state = part.snapshot()
-        assert state == {"out/0": 0}
+        assert state == ({"out/0": 4}, [("out", b"2"), ("out", b"3")])
     with closing(sink.build_part("publish", "0", state)) as part:
-        part.write_batch([[record(2), record(3), record(4)]])
-        assert part.snapshot() == {"out/0": 4}
+        part.write_batch([[record(2)]])
+        assert part.snapshot() == ({"out/0": 4}, [("out", b"3")])
+        part.write_batch([[record(3), record(4)]])
+        assert part.snapshot() == ({"out/0": 5}, [])
+    assert values(open_log) == [b"1", b"2", b"3", b"9", b"4"]
+
+
+def test_the_state_keeps_the_newest_ids(
+    open_log: Callable[[], LogBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.adapters.bytewax.sink._MOST_IDS", 2)
+    sink = TopicSink(open_log, ["out"], (), 1, Telemetry(), Idle(SHORT))
+    with closing(sink.build_part("publish", "0", ({"out/0": 0}, []))) as part:
+        assert part.snapshot() == ({"out/0": 3}, [("out", b"2"), ("out", b"3")])
+
+
+def values(open_log: Callable[[], LogBroker]) -> list[bytes | None]:
+    with closing(open_log()) as log:
+        return [each.value for each in log.consumer("g", {PLACE: 0}).poll(10, 0.0)]
 
 
 def test_what_stands_behind_the_stored_offset_is_not_written_again_but_a_later_copy_is(
     open_log: Callable[[], LogBroker],
 ) -> None:
     with closing(open_log()) as log:
-        sink = TopicSink(open_log, ["out"], 1, Telemetry(), Idle(SHORT))
-        with closing(sink.build_part("publish", "0", {"out/0": 1})) as part:
+        sink = TopicSink(open_log, ["out"], (), 1, Telemetry(), Idle(SHORT))
+        with closing(sink.build_part("publish", "0", ({"out/0": 1}, []))) as part:
             part.write_batch([[record(2), record(3), record(4)], [record(1), record(2)]])
-            assert part.snapshot() == {"out/0": 6}
+            assert part.snapshot() == ({"out/0": 6}, [])
         consumer = log.consumer("g", {PLACE: 3})
         assert [r.value for r in consumer.poll(10, 0.0)] == [b"4", b"1", b"2"]
+
+
+def test_records_of_others_in_the_partition_leave_the_stored_offset_before_those_of_later_epochs(
+    open_log: Callable[[], LogBroker],
+) -> None:
+    sink = TopicSink(open_log, ["out"], (), 1, Telemetry(), Idle(SHORT))
+    with closing(open_log()) as log, closing(log.producer()) as other:
+        with closing(sink.build_part("publish", "0", ({"out/0": 3}, []))) as part:
+            other.send([record(10), record(11)])
+            part.write_batch([[record(4)]])
+            state = part.snapshot()
+            assert state == ({"out/0": 4}, [])
+            part.write_batch([[record(5)]])
+        with closing(sink.build_part("publish", "0", state)) as part:
+            part.write_batch([[record(5), record(6)]])
+        consumer = log.consumer("g", {PLACE: 3})
+        assert [r.value for r in consumer.poll(10, 0.0)] == [b"10", b"11", b"4", b"5", b"6"]
+
+
+def test_in_a_topic_whose_keys_are_ids_a_record_is_known_by_its_key(
+    open_log: Callable[[], LogBroker],
+) -> None:
+    with closing(open_log()) as log, closing(log.producer()) as before:
+        before.send([Outgoing("out", b"4", b"a"), Outgoing("out", b"5", b"b")])
+        sink = TopicSink(open_log, ["out"], ["out"], 1, Telemetry(), Idle(SHORT))
+        with closing(sink.build_part("publish", "0", ({"out/0": 3}, []))) as part:
+            part.write_batch([[Outgoing("out", b"4", b"a"), Outgoing("out", b"5", b"b")]])
+            part.write_batch([[Outgoing("out", b"6", b"c"), Outgoing("out", b"7", b"a")]])
+        consumer = log.consumer("g", {PLACE: 3})
+        assert [r.value for r in consumer.poll(10, 0.0)] == [b"4", b"5", b"6", b"7"]

@@ -56,6 +56,6 @@ class Attack:
 
 def test_no_class_or_function_is_called_to_read_offsets(store: Path, capsys: pytest.CaptureFixture) -> None:
     keep(store, 0, ("predict.records", "0", 1, Attack()))
-    with pytest.raises(StateError, match=r"cannot be read: offsets must not refer to builtins\.print"):
+    with pytest.raises(StateError, match=r"cannot be read: a plain state must not refer to builtins\.print"):
         stored_slots(store)
     assert capsys.readouterr().out == ""

@@ -21,7 +21,8 @@ from flows.core.drift.monitor import MonitorSettings
 from flows.core.features.batch import Row
 from flows.core.features.plan import LATENESS, FeaturePlan
 from flows.core.features.transforms import Transformer
-from flows.core.learning.learner import Learner, Policy
+from flows.core.learning.learner import Learner
+from flows.core.learning.policy import ContestPolicy, Policy
 from flows.core.models.model import Prediction
 from flows.host.functions import load_function
 from flows.pipelines import flight_delays
@@ -58,7 +59,7 @@ class Served:
         monitor = MonitorSettings(
             columns, drift.kinds, drift.features(), drift.quality(), warm_up=drift.warm_up
         )
-        policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, 0.01, 50_000, 500, monitor=monitor)
+        policy = Policy(14 * DAY, 0.002, 1000, 7 * DAY, ContestPolicy(0.01, 50_000, 500), monitor=monitor)
         learner = Learner(pipeline.name, policy, names, pipeline.new_model(), pipeline.evaluation())
         predictions: list[Prediction] = []
         predicted = learner.predicted

@@ -6,14 +6,15 @@ import orjson
 import pyarrow as pa
 import pytest
 from answered import encode as encode_prediction
+from feast.infra.online_stores.helpers import extract_text_and_num
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.adapters.feast import offline as feast_offline
-from flows.adapters.feast import online as feast_online
+from flows.adapters.feast.tables import feast_table, sqlite_table
 from flows.core.features.batch import EntityKey
 from flows.core.features.entity import EntityFeatures
-from flows.core.features.feature_rows import RowCheck, decode, encode
+from flows.core.features.feature_rows import RowDecoder, encode
 from flows.core.features.plan import Aggregate, FeaturePlan, View
 from flows.core.models.model import Prediction
 from flows.core.serving import prediction_message as predictions
@@ -89,14 +90,17 @@ def test_feature_rows_of_any_numbers_are_read_back_and_stored(view: View, raw: l
     ]
     part = features.run(steps)
     for out in encode("features", part.rows):
-        rows, faults = RowCheck([view]).sound(decode(record(out.value)))
+        rows, faults = RowDecoder([view]).decode(record(out.value)._replace(key=out.key))
         assert faults == []
         assert [row.values for row in rows] == [row.values for row in part.rows]
         for row in rows:
             table = feast_offline._table(feast_offline._schema(view), {(row.key, row.time): row.values}, 0)
             assert table.num_rows == 1
             for aggregate, value in zip(view.aggregates, row.values, strict=True):
-                feast_online._MAKERS[aggregate.dtype](value)
+                message = feast_table._MAKERS[aggregate.dtype](value)
+                text, _ = extract_text_and_num(message, compute_num=False)
+                expected = message.SerializeToString(), text
+                assert sqlite_table._MAKERS[aggregate.dtype](value) == expected
     plan = FeaturePlan("s", (view,))
     for number, vector in part.answers:
         served = [accepted(raw)[number]["n"], *vector]

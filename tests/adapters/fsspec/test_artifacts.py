@@ -132,6 +132,31 @@ def test_of_a_kind_the_newest_are_kept_and_those_that_a_slow_predictor_may_still
     assert sorted(store.names()) == ["candidate-1-a", *(f"model-{n:02}-a" for n in range(12 - KEPT, 12))]
 
 
+def test_the_states_of_registered_versions_are_kept_for_good_and_restored_as_they_were(url, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(artifacts.time, "monotonic", lambda: now[0])
+    ours = sealer(artifact_store(url, "p"))
+    stored = []
+    for number in range(2 * KEPT):
+        stored.append(ours.store(large(size=number).model.estimator))
+        now[0] += 10 * KEPT_SECONDS
+    restored = ours.restore(stored[0])
+    assert ours.pickle(Model("r7", restored)) == ours.pickle(large(size=0).model)
+
+
+@pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: b"x" + content[1:]])
+def test_an_altered_state_of_a_registered_version_is_not_unpickled(tmp_path, change):
+    ours = sealer(artifact_store(str(tmp_path), "p"))
+    stored = ours.store(large().model.estimator)
+    (file,) = (tmp_path / "p").iterdir()
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(SnapshotError, match="does not have the SHA-256"):
+        ours.restore(stored)
+    file.unlink()
+    with pytest.raises(SnapshotError, match=r"registered-\w+ is not in the artifact store; restore it"):
+        ours.restore(stored)
+
+
 def test_a_pipeline_does_not_see_another_one_s_artifacts(url):
     artifact_store(url, "p").put("model-1-a", b"m")
     assert artifact_store(url, "q").names() == []

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from flows.cli.app import app
 from flows.core.serving.prediction_message import PUBLISHED_AT
 from flows.core.stream.broker import Outgoing, Record
-from flows.pipeline import RetrainPolicy
+from flows.policies import RetrainPolicy
 
 SECRET = "whsec_" + "MDEy" * 8
 
@@ -54,6 +54,8 @@ def test_models_metrics_drift_and_dead_letters_of_the_learn_flow(project: Projec
     run_flow(running, "learn")
     check_all("model", project.records("models"))
     check_headers("model-headers", project.records("models"))
+    check_all("registry", project.records("registry"))
+    check_headers("registry-headers", project.records("registry"))
     check_all("metrics", project.records("metrics"))
     check_all("drift", project.records("drift"))
     check_headers("drift-headers", project.records("drift"))

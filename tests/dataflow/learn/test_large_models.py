@@ -39,7 +39,8 @@ def ask(project: Project, running: Engine, flight: str, time: int) -> dict[str, 
 
 
 def artifacts(project: Project) -> list[Path]:
-    return sorted((project.directory / ".driftline" / "artifacts" / "flight_delays").iterdir())
+    """Return the artifacts of models in service."""
+    return sorted((project.directory / ".driftline" / "artifacts" / "flight_delays").glob("model-*"))
 
 
 def dead(project: Project) -> list[tuple[bytes, bytes]]:

@@ -20,7 +20,8 @@ from flows.adapters.prometheus import metrics as telemetry
 from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation import learned_truths, pending
 from flows.core.evaluation.label_join import Label
-from flows.core.learning.learner import DeadLabel, Learner, position
+from flows.core.learning.events import DeadLabel
+from flows.core.learning.learner import Learner, position
 from flows.core.models.model import Model, ModelMessage, Role
 from flows.core.models.snapshots import Sealer
 from flows.core.serving import prediction_message as predictions
@@ -28,7 +29,7 @@ from flows.core.stream.broker import Broker, Outgoing, Record
 from flows.core.stream.decode import Decoder
 from flows.errors import SnapshotError, StateError
 from flows.host import block_files
-from flows.pipeline import DriftPolicy
+from flows.policies import DriftPolicy
 from flows.runtime.engine import Engine
 from flows.runtime.learner import new_learner
 from flows.runtime.telemetry import Telemetry
@@ -222,7 +223,7 @@ def test_after_crashes_every_label_is_learned_once_and_the_state_is_that_of_a_ru
     assert project.values("metrics")[-1] == clean.values("metrics")[-1]
     sequences = [model["sequence"] for model in project.values("models")]
     assert sequences == sorted(set(sequences))  # also where the crash forgot some
-    for topic in ("drift", "dead-letters"):
+    for topic in ("drift", "dead-letters", "registry"):
         assert [(r.value, r.headers) for r in project.records(topic)] == [
             (r.value, r.headers) for r in clean.records(topic)
         ]
@@ -247,7 +248,7 @@ def test_what_waits_long_is_stored_once_in_files_and_survives_crashes(
     assert 0 < len(files) < 20
     assert {file.stat().st_mode & 0o77 for file in files} == {0}
     assert project.values("metrics")[-1] == clean.values("metrics")[-1]
-    for topic in ("drift", "dead-letters"):
+    for topic in ("drift", "dead-letters", "registry"):
         assert [(r.value, r.headers) for r in project.records(topic)] == [
             (r.value, r.headers) for r in clean.records(topic)
         ]
@@ -385,7 +386,7 @@ def test_a_candidate_that_is_old_forged_or_of_another_pipeline_does_not_become_t
         out = sealer.record(topic, ModelMessage(pipeline, role, NOON - 1, model, {}, sequence))
         return out._replace(headers=tuple((n, b"candidate" if n == "role" else v) for n, v in out.headers))
 
-    old, foreign = other("v0", 1), other("v8", 8, pipeline="card_fraud")
+    old, foreign = other("v0", 0), other("v8", 8, pipeline="card_fraud")
     renamed = other("v9", 9, role="champion")  # the header says candidate
     forged = other("v7", 7)._replace(value=good.value)
     project.send([good, good, old, foreign, renamed, forged])

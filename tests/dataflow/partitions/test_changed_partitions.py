@@ -64,6 +64,7 @@ def test_empty_topics_and_those_of_the_engine_are_enlarged_and_the_flows_go_on(p
     assert Counter(p["id"] for p in parted.values("predictions")) == {f"F{n:05}": 1 for n in range(20)}
     assert [m for m in parted.values("metrics") if "labels" in m][-1]["labels"] == 20
     assert made(parted, three)[0] == remarks[0]
+    assert three.state.shards(3).number == one.state.shards(1).number == 1  # as the entities are stored
 
 
 def test_fewer_partitions_than_the_topics_or_the_state_have_are_refused_in_a_line(project: Project) -> None:

@@ -1,7 +1,5 @@
 """The predict flow: from its input topics to predictions, feature rows and dead letters."""
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 
 import orjson
@@ -9,6 +7,8 @@ import pytest
 from harness import CrashAfter, Project, run_flow
 from made_flights import HOUR, MINUTE, NOON, arrival, departure, event, event_payload, record, traffic
 
+from flows.adapters.bytewax.stored_slots import stored_states
+from flows.core.features.entity_shard import EntityShard
 from flows.core.features.feature_rows import decode
 from flows.core.models.model import Model, ModelMessage
 from flows.core.stream.broker import Outgoing
@@ -103,11 +103,14 @@ def test_every_valid_flight_gets_its_prediction_from_what_was_known_and_the_rest
     ]
     assert served == [
         {"id": "F1", "time": "2013-01-01T12:00:00.000Z", "score": 0.5, "model": "v1", "features": f1}
-        | common,
+        | common
+        | {"learned": 0},
         {"id": "F2", "time": "2013-01-01T12:01:00.000Z", "score": 0.5, "model": "v1", "features": f2}
-        | common,
+        | common
+        | {"learned": 0},
         {"id": "F3", "time": "2013-01-01T12:02:00.000Z", "score": score, "model": "v7", "features": f3}
-        | common,
+        | common
+        | {"learned": 20},
     ]
     dead = sorted(
         (h["topic"].decode(), int(h["offset"]), int(h["partition"]), h["reason"].decode(), letter.value)
@@ -225,16 +228,11 @@ def test_after_restarts_an_entity_that_was_never_touched_again_expires_when_its_
 
 
 def stored_entities(running: Engine) -> set[str]:
-    """The entities whose state a restart would find, as Bytewax's recovery store has them."""
-    found = set()
-    for file in running.state.recovery_dir("predict").glob("*.sqlite3"):
-        with closing(sqlite3.connect(file)) as store:
-            newest = store.execute(
-                "SELECT state_key, ser_change, max(snap_epoch) FROM snaps"
-                " WHERE step_id = 'predict.windows' GROUP BY state_key"
-            )
-            found |= {key for key, state, _ in newest if state is not None}
-    return found
+    """The entities that a restart would find."""
+    directory, shards = running.state.recovery_dir("predict"), running.state.shards(1)
+    newest = {orjson.loads(state)["shard"]: state for state in stored_states(directory, "windows")}
+    plan = running.state.plan()
+    return {name for state in newest.values() for name in EntityShard(plan, shards, None, state)}
 
 
 def replace_headers(outgoing: Outgoing, **headers: bytes) -> Outgoing:

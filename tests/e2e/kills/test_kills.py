@@ -20,6 +20,7 @@ from flows.runtime.runner import FLOWS
 EVENTS = 1000  # more than a day: within the label wait, so that labels may stand in the log beforehand
 WEBHOOK_SECRET = "whsec_" + "MDEy" * 8
 SIGNAL = drift_signal(7, NOON - 12 * HOUR)
+NAME = f"v{SIGNAL.sequence + 1}"  # begins the versions of its candidates
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,11 @@ def test_a_kill_of_each_flow_loses_nothing_and_repeats_nothing(
             def written(kind: str) -> int:
                 return broker.offsets(engine.pipeline.topic(kind))[0][1]
 
+            def candidates() -> list[bytes | None]:
+                """The versions of the candidates for the signal."""
+                candidate = ("role", b"candidate")
+                return [record.key for record in project.records("models") if candidate in record.headers]
+
             def materialized() -> bool:
                 return any(broker.committed(engine.pipeline.group("materialize"), features).values())
 
@@ -82,6 +88,8 @@ def test_a_kill_of_each_flow_loses_nothing_and_repeats_nothing(
             os.kill(running.pids()["predict"], signal.SIGCONT)
             wait_until(lambda: written("predictions") >= EVENTS and not any(map(left, FLOWS)), PATIENCE)
             wait_until(lambda: project.values("metrics")[-1]["labels"] == EVENTS)
+            expected = [f"{NAME}-fresh".encode(), f"{NAME}-warm".encode()]
+            wait_until(lambda: sorted(candidates()) == expected, 2 * PATIENCE)
             assert running.stop() == 0, running.said()
 
     assert Counter(p["id"] for p in project.values("predictions")) == Counter(
@@ -93,10 +101,8 @@ def test_a_kill_of_each_flow_loses_nothing_and_repeats_nothing(
     models = [engine.sealer().read(record) for record in project.records("models")]
     learned = [m.model.learned for m in models if m.model.version == "v1" and m.role == "champion"][-1]
     assert learned == EVENTS
-    assert (
-        len([m for m in models if m.model.version == f"v{SIGNAL.sequence + 1}" and m.time == SIGNAL.time])
-        == 1
-    )
+    asked = [m.model.version for m in models if m.role == "candidate" and m.time == SIGNAL.time]
+    assert sorted(asked) == [f"{NAME}-fresh", f"{NAME}-warm"]
     assert [alert["id"] for alert in receiver.alerts] == [SIGNAL.id]
 
     clean = applied.copy_to(project.directory.with_name("clean"))

@@ -6,12 +6,12 @@ from random import Random
 from made_flights import HOUR, MINUTE, NOON, label, prediction, record, served
 
 from flows.core.stream.broker import Outgoing
-from flows.pipeline import DriftPolicy, RetrainPolicy
+from flows.policies import DriftPolicy, RetrainPolicy
 from flows.runtime.engine import Engine
 
 DECLARED = {
     "drift": DriftPolicy(warm_up=300, cool_down=timedelta(hours=1)),
-    "retrain": RetrainPolicy(block=10),
+    "retrain": RetrainPolicy(block=10, probation=0),
     "label_wait": timedelta(hours=6),
 }
 FLIGHTS = 900

@@ -228,6 +228,22 @@ def test_bad_records_and_events_that_the_model_cannot_score_are_counted_and_the_
     assert [str(error) for step in run.progress for error in step.errors] == ["too dear"] * (300 - good)
 
 
+@pytest.mark.parametrize("step", [1, 7, 1500, 5000])
+def test_how_records_are_cut_into_steps_changes_nothing_but_the_reports(step):
+    records = [*sales(1200, delays=(5000,)), Outgoing("checkouts", b"{", timestamp=START)]
+    whole, cut = Run(shop(Broken), SHOP_PLAN).over(records), Run(shop(Broken), SHOP_PLAN)
+    progress = list(cut.test.run(records, step))
+    assert cut.predictions == whole.predictions
+    assert cut.values == whole.values
+    assert [each.records for each in progress[:-1]] == [step] * (len(progress) - 1)
+    assert sum(each.records for each in progress) == len(records)
+    events = [each.events for each in progress]
+    assert sum(events) == 1200
+    assert all(event <= each.records for event, each in zip(events, progress, strict=True))
+    reasons = [Counter(d.reason for each in steps for d in each.dead) for steps in (progress, whole.progress)]
+    assert reasons[0] == reasons[1]
+
+
 def test_a_label_for_no_event_is_a_dead_letter_when_the_wait_is_over():
     records = [
         record("frauds", START, id="nobody", fraud=True),

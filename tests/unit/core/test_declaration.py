@@ -12,7 +12,8 @@ from river import linear_model
 from flows.core.evaluation.costs import Costs
 from flows.core.stream.fields import Flag, Key, Number, Text, Time
 from flows.errors import ConfigError
-from flows.pipeline import DriftPolicy, Pipeline, RetrainPolicy, Stream
+from flows.pipeline import Pipeline, Stream
+from flows.policies import DriftPolicy, Floor, RetrainPolicy, Search
 
 IDS = {"id": Text(), "at": Time()}
 
@@ -131,6 +132,57 @@ WRONG = {
     "a significance of 1": (lambda: RetrainPolicy(significance=1), "`significance` must be a number above 0"),
     "no patience": (lambda: RetrainPolicy(patience=0), "`patience` must be a whole number of at least 1"),
     "no block": (lambda: RetrainPolicy(block=None), "`block` must be a whole number of at least 1, got None"),
+    "a schedule without a window": (
+        lambda: RetrainPolicy(schedule=timedelta(days=7)),
+        "`window` must be declared with `schedule` or `floor`: it is the history",
+    ),
+    "a floor without a window": (
+        lambda: RetrainPolicy(floor=Floor("ROCAUC", 0.7)),
+        "`window` must be declared with `schedule` or `floor`",
+    ),
+    "a floor that is a number": (lambda: RetrainPolicy(floor=0.7), "`floor` must be a Floor, got 0.7"),
+    "a floor of a metric that is not declared": (
+        lambda: shop(retrain=RetrainPolicy(window=timedelta(1), floor=Floor("F1", 0.7))),
+        "the floor's `metric` must be one of ROCAUC, LogLoss, got 'F1'",
+    ),
+    "a floor without a value": (lambda: Floor("ROCAUC", "0.7"), "Floor: `value` must be a number"),
+    "a schedule of no time": (
+        lambda: RetrainPolicy(schedule=timedelta(0), window=timedelta(1)),
+        "`schedule` must be longer than 0",
+    ),
+    "no budget": (lambda: RetrainPolicy(budget=timedelta(0)), "`budget` must be longer than 0"),
+    "a budget in seconds": (lambda: RetrainPolicy(budget=60), "`budget` must be a timedelta"),
+    "no memory": (lambda: RetrainPolicy(memory=0), "`memory` must be a whole number of at least 1"),
+    "a search that is a dict": (lambda: RetrainPolicy(search={}), "`search` must be a Search, got {}"),
+    "a search without models": (lambda: Search({}), "`models` must name at least one family"),
+    "a search of a model that is made": (
+        lambda: Search({"a": 3}),
+        "`models` must have functions; 'a' must be a function or a class, got 3",
+    ),
+    "parameters of no family": (
+        lambda: Search({"a": dict}, {"b": {"x": (1,)}}),
+        "`parameters` names 'b', which is not one of `models`",
+    ),
+    "parameters that are a tuple": (
+        lambda: Search({"a": dict}, {"a": (1,)}),
+        "the `parameters` of 'a' must be a dict with str keys, got (1,)",
+    ),
+    "a parameter with one value": (
+        lambda: Search({"a": linear_model.LogisticRegression}, {"a": {"l2": 0.1}}),
+        "parameter 'l2' of 'a' must be a tuple of the values to try, got 0.1; write (0.1,)",
+    ),
+    "a parameter that the model does not have": (
+        lambda: Search({"a": linear_model.LogisticRegression}, {"a": {"depth": (1, 2)}}),
+        "family 'a' must take the declared `parameters`: got an unexpected keyword argument 'depth'",
+    ),
+    "too many configurations": (
+        lambda: Search({"a": linear_model.LogisticRegression}, {"a": {"l2": tuple(range(65))}}),
+        "there must be at most 64 configurations, got 65; try fewer values",
+    ),
+    "a search for a task without labels": (
+        lambda: shop(task="anomaly", retrain=RetrainPolicy(search=Search({"a": dict}))),
+        "`search` compares models by labels, and task 'anomaly' learns without",
+    ),
     "its own output as its input": (
         lambda: shop(sources=(stream("fraud.predictions"),)),
         "topic 'fraud.predictions' cannot be an input: the pipeline itself writes 'fraud.predictions'",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.core.evaluation.block_store import UNSTORED, StoredBlock, load_blocks, store_blocks
+from flows.core.block_store import UNSTORED, StoredBlock, load_blocks, store_blocks
 from flows.errors import ConfigError, StateError
 from flows.host import block_files as module
 from flows.host.block_files import BlockFiles
@@ -99,17 +99,37 @@ def test_a_file_is_deleted_three_snapshots_after_the_last_one_that_referred_to_i
     assert names(folder) == ["00000001.blocks", "00000003.blocks"]
 
 
-def test_a_file_is_kept_for_ten_minutes_however_many_snapshots_are_taken(folder, monkeypatch):
+def test_the_blocks_of_a_file_are_those_before_its_end_at_some_time(folder):
+    files = BlockFiles(folder)
+    addresses = files.append([b"a", b"bb"])
+    [(file, end)] = files.ends().items()
+    files.append([b"later"])
+    again = BlockFiles(folder)
+    assert list(again.blocks(file, end)) == list(zip(addresses, [b"a", b"bb"], strict=True))
+    assert again.ends() == {file: end}
+    again.release(addresses)
+    assert again.ends() == {}
+
+
+def test_a_file_that_ends_before_its_last_block_is_refused(folder):
+    files = BlockFiles(folder)
+    files.append([b"content"])
+    [(file, end)] = files.ends().items()
+    with pytest.raises(StateError, match="missing or damaged"):
+        list(BlockFiles(folder).blocks(file, end + 1))
+
+
+def test_a_file_is_kept_for_two_minutes_however_many_snapshots_are_taken(folder, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     BlockFiles(folder).append([b"content"])
     files = BlockFiles(folder)
     for _ in range(9):
         files.delete_unused()
-    now[0] = 599.0
+    now[0] = 119.0
     files.delete_unused()
     assert names(folder) == ["00000001.blocks"]
-    now[0] = 600.0
+    now[0] = 120.0
     files.delete_unused()
     assert names(folder) == []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.pipelines.flight_delays import model, pipeline, prepare
+from flows.pipelines.flight_delays import binned, bins, model, pipeline, prepare
 
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 SOURCES = [
@@ -75,3 +75,27 @@ def test_a_learned_model_survives_pickling() -> None:
 def test_the_models_inputs_are_fields_of_the_event() -> None:
     assert set(pipeline.inputs) <= pipeline.events.fields.keys()
     assert set(pipeline.entities) <= pipeline.events.fields.keys()
+
+
+@pytest.mark.parametrize(("delay", "place"), [(None, "None"), (-30.0, "-7"), (0.0, "0"), (30.0, "7")])
+def test_each_delay_has_one_bin_and_no_flights_have_their_own(delay: float | None, place: str) -> None:
+    name = "aircraft_arrivals__max_delay_3h"
+    found = [each for each in bins(given("UA", 315, 1, delay)) if each.startswith(f"{name} ")]
+    assert found == [f"{name} {place}"]
+
+
+@pytest.mark.parametrize("minute", [315, 315.0])
+def test_the_time_of_day_has_the_same_bins_whether_it_is_a_whole_number_or_not(minute: float) -> None:
+    found = bins(given("UA", minute, 1, 0.0))  # type: ignore[arg-type]
+    assert {"half hour 10", "UA 5"} <= found.keys()
+    assert set(found.values()) == {1.0}
+
+
+def test_the_model_with_bins_learns_them() -> None:
+    late, early = (given("UA", 315, 1, delay) for delay in (60.0, -20.0))
+    estimator = binned()
+    for _ in range(50):
+        estimator.learn_one(late, True)
+        estimator.learn_one(early, False)
+    assert estimator.predict_proba_one(late)[True] > 0.8
+    assert estimator.predict_proba_one(early)[True] < 0.2

@@ -11,6 +11,7 @@ from flows.core.drift.columns import NOT_COMPARED, ColumnKind
 from flows.core.drift.features.comparison import ColumnGroup, Result
 from flows.core.drift.features.policy import ComparedWindow, DriftedColumn, FeatureAlarm, FeaturePolicy
 from flows.core.drift.levels import NAMED, Cleared, Gate, Level, Position
+from flows.core.drift.p_values import adjusted
 from flows.core.drift.statistics import Integers
 
 
@@ -140,22 +141,24 @@ class FeatureDrift:
     def _moved(self) -> tuple[DriftedColumn, ...]:
         """Return the columns that drifted, the largest PSI first."""
         warning, significance = self._policy.warning, self._policy.significance
-        if all(result.psi < warning for _, result, _ in self._results):
-            return ()  # nearly always; p-values take longer than everything else
-        drifted = _drifted(self._results)
+        large = [result for _, result, _ in self._results if result.psi >= warning]
+        if all(result.least_p_value() > significance for result in large):
+            return ()  # nearly always; an adjusted p-value is not below the p-value
+        drifted = _drifted(self._results, significance)
         return tuple(each for each in drifted if each.p_value <= significance and each.psi >= warning)
 
 
-def _drifted(results: Sequence[Result]) -> list[DriftedColumn]:
-    """Return the comparable columns with their adjusted p-values, the largest PSI first."""
-    from scipy.stats import false_discovery_control  # a slow import, so not on start-up
+def _drifted(results: Sequence[Result], highest: float = 1.0) -> list[DriftedColumn]:
+    """Return the comparable columns with their adjusted p-values, the largest PSI first.
 
-    if not results:
-        return []
-    adjusted = false_discovery_control([result.p_value() for _, result, _ in results])
+    A p-value above `highest` may count as 1, since no adjusted p-value up to `highest` depends on it.
+    """
+    adjusted_values = adjusted(
+        [1.0 if result.least_p_value() > highest else result.p_value() for _, result, _ in results]
+    )
     columns = [
         DriftedColumn(name, r.psi, r.statistic, float(p), r.before, r.after, r.category, slices)
-        for (name, r, slices), p in zip(results, adjusted, strict=True)
+        for (name, r, slices), p in zip(results, adjusted_values, strict=True)
         if r != NOT_COMPARED
     ]
     return sorted(columns, key=lambda moved: -moved.psi)

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from flows.core.drift.levels import Cleared, Gate, Level, Position
 from flows.core.drift.quality.policy import LEAST_ROWS, Column, Finding, QualityPolicy
 from flows.core.drift.quality.trackers import Trackers
@@ -47,19 +45,23 @@ class DataQuality:
         alarms: list[QualityAlarm | Cleared] = []
         if not times:
             return alarms
+        length = self._policy.interval
         if self._interval is None:
-            self._interval = times[0] // self._policy.interval
+            self._interval = times[0] // length
             self._trackers.start(times[0])
-        numbers = np.maximum.accumulate(
-            np.maximum(np.asarray(times, dtype=np.int64) // self._policy.interval, self._interval)
-        )
-        starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist()]
-        for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            number = int(numbers[start])
-            alarms += self._advance(number, positions[start])
-            self._rows += end - start
-            self._trackers.add(rows[start:end], number)
+        start = 0
+        for at, time in enumerate(times):
+            if time // length > self._interval:
+                self._add(rows[start:at])
+                alarms += self._advance(time // length, positions[at])
+                start = at
+        self._add(rows[start:])
         return alarms
+
+    def _add(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Add rows to the current interval."""
+        self._rows += len(rows)
+        self._trackers.add(rows, self._interval or 0)
 
     def _advance(self, number: int, position: Position) -> Iterator[QualityAlarm | Cleared]:
         """Complete the intervals before `number`; of a gap, the first period of empty ones is enough."""

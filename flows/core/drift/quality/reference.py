@@ -4,7 +4,7 @@ from math import inf
 
 import numpy as np
 
-from flows.core.drift.statistics import Floats, Integers
+from flows.core.drift.statistics import Flags, Floats, Integers
 
 ROWS, NULL, BAD = range(3)  # the counts of a column in an interval; a bad value is out of range or unseen
 COUNTS = 3
@@ -24,13 +24,14 @@ class References:
         self._filled = np.zeros((parts, columns), dtype=np.int64)  # intervals with rows
         self._squares = np.zeros((parts, columns, COUNTS))  # sums of count² / rows
 
-    def learn(self, interval: int, at: Integers, counts: Integers) -> None:
-        """Add the counts of the columns `at` in an interval."""
-        part, rows = interval % len(self._counts), counts[:, [ROWS]]
-        self.intervals[at] += 1
-        self._counts[part, at] += counts
-        self._filled[part, at] += rows[:, 0] > 0
-        self._squares[part, at] += np.where(rows > 0, counts**2 / np.maximum(1, rows), 0.0)
+    def learn(self, interval: int, learning: Flags, counts: Integers) -> None:
+        """Add the counts of the columns that are `learning` in an interval; `counts` are those of all."""
+        part, counts = interval % len(self._counts), counts * learning[:, None]
+        rows = counts[:, ROWS : ROWS + 1]
+        self.intervals += learning
+        self._counts[part] += counts
+        self._filled[part] += rows[:, 0] > 0
+        self._squares[part] += np.where(rows > 0, counts**2 / np.maximum(1, rows), 0.0)
 
     def dispersion(self, interval: int, at: int, fault: int) -> float:
         """Return the variance of a share between intervals relative to chance (Pearson), at least 1."""

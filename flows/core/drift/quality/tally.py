@@ -56,10 +56,19 @@ class Tally:
         counts, self._counts = self._counts, self._empty()
         return counts[:, :COUNTS], counts[:, [ROWS, NULL, _DECLARED]]
 
+    @property
+    def events(self) -> int:
+        """The number of events so far."""
+        return int(self._counts[-1, ROWS])
+
+    def count_events(self, number: int) -> None:
+        """Add events whose values do not count."""
+        self._counts[-1, ROWS] += number
+
     def add(self, rows: Sequence[Sequence[Any]], counted: Flags, learners: Iterable[Learner]) -> None:
         """Add rows to the columns `counted`, and their ranges and categories to the references that learn."""
         learners = [learner for learner in learners if learner[1].any()]
-        self._counts[-1, ROWS] += len(rows)
+        self.count_events(len(rows))
         columns = list(zip(*rows, strict=True))
         at = self._numbers if counted.all() else self._numbers[counted[self._numbers]]
         if len(at):

@@ -48,10 +48,9 @@ class Trackers:
 
     def finish(self, interval: int) -> list[Finding]:
         """Complete an interval: learn it during the warm-up, later return its findings."""
-        if self._waiting:
-            self._count(interval)
-        counts, learnable = self._tally.take()
         began, learning = self._begin <= interval, self._is_learning
+        self._count_rest(interval, began & learning)
+        counts, learnable = self._tally.take()
         self._learn(interval, learnable, began & learning)
         judged = began & ~learning
         judged &= ~self._learn_next(interval, learnable, judged & self._following)
@@ -63,6 +62,15 @@ class Trackers:
     def _is_learning(self) -> Flags:
         return self._reference.intervals < self._policy.learned
 
+    def _count_rest(self, interval: int, learning: Flags) -> None:
+        """Count the waiting rows; only their number, if they are too few to be judged and none is learned."""
+        few = self._tally.events + len(self._waiting) < LEAST_ROWS
+        if few and self._next is None and not learning.any():
+            self._tally.count_events(len(self._waiting))
+            self._waiting = []
+        elif self._waiting:
+            self._count(interval)
+
     def _count(self, interval: int) -> None:
         rows, self._waiting = self._waiting, []
         learners = [(self._reference, self._is_learning)]
@@ -72,14 +80,14 @@ class Trackers:
 
     def _learn(self, interval: int, counts: Integers, learning: Flags) -> None:
         if learning.any():
-            self._reference.learn(interval, np.flatnonzero(learning), counts[learning])
+            self._reference.learn(interval, learning, counts)
             self._tally.judge(self._reference, ~self._is_learning)
 
     def _learn_next(self, interval: int, counts: Integers, learning: Flags) -> Flags:
         """Add an interval to the second references; return which of them replaced the first ones."""
         if self._next is None:
             return learning
-        self._next.learn(interval, np.flatnonzero(learning), counts[learning])
+        self._next.learn(interval, learning, counts)
         is_full = learning & (self._next.intervals >= self._policy.learned)
         if is_full.any():
             self._reference.replace(np.flatnonzero(is_full), self._next)
@@ -90,7 +98,8 @@ class Trackers:
     def _follow(self, bad: Sequence[int], judged: Flags) -> None:
         """Start second references for the columns with findings; drop those after a period without one."""
         self._good[judged] += 1
-        self._good[bad] = 0
+        if bad:
+            self._good[bad] = 0
         if self._next is not None:
             self._following &= ~(judged & (self._good >= self._policy.parts))
             if not self._following.any():

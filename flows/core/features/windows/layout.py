@@ -38,13 +38,13 @@ class Layout:
         self._view = view
         features = [self._feature(aggregate) for aggregate in view.aggregates]
         columns = [column for column, _ in self.kept]
+        # for the snapshot: to subtract the sums of neighbours would take most of its time
+        summed = [column for column, power in self.sums if power == 1 and column not in columns]
+        self.kept += [(column, True) for column in summed]
+        columns += summed
         self.needs = Needs(
             features, self.sums, columns, self.extremes, view.delay, self.reach, view.excludes_own
         )
-        # columns whose values are not kept; a snapshot derives them from the sums
-        self.only_summed = [
-            n for n, (column, power) in enumerate(self.sums) if power == 1 and column not in columns
-        ]
 
     def _feature(self, aggregate: Aggregate) -> Feature:
         function, window = aggregate.function, aggregate.window

@@ -1,8 +1,8 @@
 r"""The two window methods that run for every event, generated for each view.
 
-`ask` evaluates the longest window first, so that each shorter one is searched only within it. If the view
-excludes an event's own record, that record is subtracted from the counts and sums of the windows that hold
-it. See `flows.core.generated_code` for why they are generated.
+`ask` starts at the positions of the last answer, because most questions are in the order of their times. If
+the view excludes an event's own record, that record is subtracted from the counts and sums of the windows
+that hold it. See `flows.core.generated_code` for why they are generated.
 
 >>> sums = [Sum(column=0, power=1)]
 >>> features = [Feature(3_600_000, "count"), Feature(3_600_000, "mean", 0)]
@@ -11,16 +11,28 @@ it. See `flows.core.generated_code` for why they are generated.
 def ask(self, time, own_id=None):
     if time > self.newest:
         self.newest = time
-    times, start = self.times, 0
-    stop = len(times)
+    times = self.times
+    length = len(times)
     worth = self.WORTH_DROPPING
-    if stop >= worth and (times[worth - 1] <= self.newest - 3610000 or stop > self.RECORDS):
-        stop = self.drop_expired()
+    if length >= worth and (times[worth - 1] <= self.newest - 3610000 or length > self.RECORDS):
+        length = self.drop_expired()
     end = time - 0
-    if stop and times[-1] > end:
+    if end >= self.answered:
+        stop = self.stop
+        while stop < length and times[stop] <= end:
+            stop += 1
+        start0 = self.start0
+        oldest = end - 3600000
+        while start0 < stop and times[start0] <= oldest:
+            start0 += 1
+    else:
         stop = bisect_right(times, end)
+        start0 = bisect_right(times, end - 3600000, 0, stop)
+    self.answered = end
+    self.stop = stop
+    self.start0 = start0
     sums0, = self.sums
-    start = bisect_right(times, end - 3600000, start, stop)
+    start = start0
     count = stop - start
     units0 = sums0[stop] - sums0[start]
     a0 = count
@@ -131,29 +143,55 @@ def _ask(needs: Needs, lateness: int) -> Iterator[str]:
     yield "def ask(self, time, own_id=None):"
     yield "    if time > self.newest:"
     yield "        self.newest = time"
-    yield "    times, start = self.times, 0"
-    yield "    stop = len(times)"
+    yield "    times = self.times"
+    yield "    length = len(times)"
     yield "    worth = self.WORTH_DROPPING"
     expired = f"times[worth - 1] <= self.newest - {lateness + needs.reach}"
-    yield f"    if stop >= worth and ({expired} or stop > self.RECORDS):"
-    yield "        stop = self.drop_expired()"
+    yield f"    if length >= worth and ({expired} or length > self.RECORDS):"
+    yield "        length = self.drop_expired()"
     yield f"    end = time - {needs.delay}"
-    yield "    if stop and times[-1] > end:"
-    yield "        stop = bisect_right(times, end)"
+    lengths = lengths_of(needs)
+    yield from _positions(lengths)
     yield from _unpacked("sums", len(needs.sums))
     if needs.excludes_own:
         yield "    own = self.position(own_id, stop) if own_id in self.seen else -1"
     if needs.extremes:
         yield from _unpacked("kept", len(needs.kept))
-    longest, *shorter = sorted({feature.window for feature in needs.features}, reverse=True)
-    yield f"    start = bisect_right(times, end - {longest}, start, stop)"
     for which, (_, kept) in enumerate(needs.extremes):
-        yield f"    best{which} = self.extremes[{which}].candidates(kept{kept}, start, stop)"
-    yield from (f"    {line}" for line in _window(needs, longest))
-    for window in shorter:
-        yield f"    start = bisect_right(times, end - {window}, start, stop)"
+        yield f"    best{which} = self.extremes[{which}].candidates(kept{kept}, start0, stop)"
+    for number, window in enumerate(lengths):
+        yield f"    start = start{number}"
         yield from (f"    {line}" for line in _window(needs, window))
     yield f"    return [{', '.join(f'a{number}' for number in range(len(needs.features)))}]"
+
+
+def lengths_of(needs: Needs) -> list[int]:
+    """Return the lengths of the windows (ms), the longest first."""
+    return sorted({feature.window for feature in needs.features}, reverse=True)
+
+
+def _positions(lengths: Sequence[int]) -> Iterator[str]:
+    """Yield the source that finds the windows' positions, from those of the last answer if it was earlier.
+
+    Each record then passes each position once, which takes less time than binary searches.
+    """
+    places = ["stop", *(f"start{number}" for number in range(len(lengths)))]
+    yield "    if end >= self.answered:"
+    yield "        stop = self.stop"
+    yield "        while stop < length and times[stop] <= end:"
+    yield "            stop += 1"
+    for number, window in enumerate(lengths):
+        yield f"        start{number} = self.start{number}"
+        yield f"        oldest = end - {window}"
+        yield f"        while start{number} < stop and times[start{number}] <= oldest:"
+        yield f"            start{number} += 1"
+    yield "    else:"
+    yield "        stop = bisect_right(times, end)"
+    for number, window in enumerate(lengths):
+        after = f"start{number - 1}" if number else "0"
+        yield f"        start{number} = bisect_right(times, end - {window}, {after}, stop)"
+    yield "    self.answered = end"
+    yield from (f"    self.{place} = {place}" for place in places)
 
 
 def _window(needs: Needs, window: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from struct import Struct
 from typing import Any, ClassVar, Literal
 
@@ -25,12 +25,13 @@ from flows.core.features.windows import exact
 from flows.core.features.windows.extremes import Extremes
 from flows.core.features.windows.followers import Follower, follower
 from flows.core.features.windows.layout import Layout
-from flows.core.features.windows.methods import methods
+from flows.core.features.windows.methods import lengths_of, methods
 
 Value = int | float | str | None
 Outcome = Literal["added", "duplicate", "late"]
 
 LONG_AGO = -(2**62)
+NEVER = 2**62
 _NO_IDS: list[str] = []
 _HEAD = Struct("<qqI")
 
@@ -44,6 +45,7 @@ class WindowState:
     """
 
     __slots__ = (
+        "answered",
         "base",
         "extremes",
         "followers",
@@ -52,6 +54,7 @@ class WindowState:
         "newest",
         "newest_record",
         "seen",
+        "stop",
         "sums",
         "times",
     )
@@ -72,6 +75,8 @@ class WindowState:
         self.ids: list[str] = [] if layout.excludes_own else _NO_IDS
         self.seen: dict[str, int] = {}  # id to time
         self.base = 0  # number of records dropped so far
+        # the end of the last answer's windows while `stop`, `start0`, `start1`, ... are their positions
+        self.answered = NEVER
         self.newest = LONG_AGO  # the newest time seen, of a record or a question
         self.newest_record = LONG_AGO
 
@@ -105,10 +110,7 @@ class WindowState:
     def snapshot(self) -> bytes:
         """Return the records as bytes; everything else follows from them."""
         texts = [kept for kept in self.kept if not isinstance(kept, array)]
-        numbers = [kept for kept in self.kept if isinstance(kept, array)] + [
-            array("d", (exact.total(after - before) for before, after in pairwise(self.sums[which])))
-            for which in self._layout.only_summed
-        ]
+        numbers = [kept for kept in self.kept if isinstance(kept, array)]
         head = _HEAD.pack(self.newest, self.newest_record, len(self.times))
         rest = orjson.dumps([texts, self.ids or self.seen])
         return b"".join([head, self.times.tobytes(), *(column.tobytes() for column in numbers), rest])
@@ -117,17 +119,15 @@ class WindowState:
         """Restore what `snapshot` returned."""
         layout = self._layout
         self.newest, self.newest_record, count = _HEAD.unpack_from(state)
-        only_summed = [array("d") for _ in layout.only_summed]
         arrays = [kept for kept in self.kept if isinstance(kept, array)]
         at = _HEAD.size
-        for numbers in (self.times, *arrays, *only_summed):
+        for numbers in (self.times, *arrays):
             numbers.frombytes(state[at : at + 8 * count])
             at += 8 * count
         texts, ids = orjson.loads(state[at:])
         for number, kept in enumerate(kept for kept in self.kept if not isinstance(kept, array)):
             kept.extend(texts[number])
         columns = dict(zip((column for column, _ in layout.kept), self.kept, strict=True))
-        columns |= zip((layout.sums[which].column for which in layout.only_summed), only_summed, strict=True)
         for sums, (column, power) in zip(self.sums, layout.sums, strict=True):
             sums.extend(accumulate(exact.fixed(value) ** power for value in columns[column]))
         if layout.excludes_own:
@@ -160,6 +160,7 @@ class WindowState:
         for column in (*self.kept, *self.sums):
             del column[:expired]
         self.base += expired
+        self.answered = NEVER
         for extremes in self.extremes:
             extremes.drop(expired)
         for follows in self.followers:
@@ -169,6 +170,7 @@ class WindowState:
 
     def _insert(self, index: int, time: int, record_id: str, values: Sequence[Any]) -> None:
         """Insert a record before newer ones."""
+        self.answered = NEVER
         self.times.insert(index, time)
         for sums, (column, power) in zip(self.sums, self._layout.sums, strict=True):
             units = exact.fixed(values[column]) ** power
@@ -188,6 +190,7 @@ class WindowState:
 def windows_of(view: View, lateness: int) -> type[WindowState]:
     """Return the class of a view's windows, shared by all of its entities; `lateness` in ms."""
     layout = Layout(view)
-    shared = {"__slots__": (), "_layout": layout, "_lateness": lateness}
+    starts = tuple(f"start{number}" for number in range(len(lengths_of(layout.needs))))
+    shared = {"__slots__": starts, "_layout": layout, "_lateness": lateness}
     title = f"windows of {view.name}"
     return type(f"WindowsOf_{view.name}", (WindowState,), shared | methods(layout.needs, lateness, title))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.core.features.batch import Row
-from flows.core.features.feature_rows import RowCheck, ViewCheck, decode, encode
+from flows.core.features.feature_rows import RowDecoder, decode, encode
 from flows.core.features.plan import Aggregate, View
 from flows.core.stream.broker import Record
 from flows.errors import InvalidRecord
@@ -80,14 +80,27 @@ def test_another_shape_is_invalid(body):
         decode(record(orjson.dumps(body)))
 
 
+decoder = RowDecoder([VIEW])
+
+
+def decoded(rows):
+    """Return the valid rows of records that the engine could have written, and the faults of the others."""
+    valid, faults = [], []
+    for out in encode("p.features", rows):
+        of_record = decoder.decode(Record(out.topic, 0, 0, 0, out.key, out.value, ()))
+        valid += of_record[0]
+        faults += of_record[1]
+    return valid, faults
+
+
 def test_rows_of_the_plan_are_checked_and_pass():
     rows = [Row("v", "a", NOON, [3, 1]), Row("v", "b", NOON, [0, None])]
-    assert RowCheck([VIEW]).sound(rows) == (rows, [])
+    assert decoded(rows) == (rows, [])
 
 
 def test_numbers_that_no_float_holds_are_the_nearest_floats():
     values = [[3, 2**53 + 1], [3, 2**64 - 1], [3, True], [2**63 - 1, 1]]
-    rows, faults = RowCheck([VIEW]).sound([Row("v", "a", NOON, each) for each in values])
+    rows, faults = decoded([Row("v", "a", NOON, each) for each in values])
     assert faults == []
     assert [row.values for row in rows] == [[3, 2.0**53], [3, 2.0**64], [3, 1.0], [2**63 - 1, 1]]
     assert type(rows[0].values[1]) is float
@@ -97,6 +110,7 @@ def test_numbers_that_no_float_holds_are_the_nearest_floats():
     ("row", "says"),
     [
         (Row("w", "a", NOON, [3, 1.0]), "no view 'w'"),
+        (Row("v", 7, NOON, [3, 1.0]), "view 'v': key must be a string, got 7"),
         (Row("v", "a", NOON, [3]), "view 'v': must have 2 features, got 1"),
         (Row("v", "a", NOON, [3, "1"]), "view 'v': feature 'm' must be float, got str"),
         (Row("v", "a", NOON, [3.5, 1.0]), "view 'v': feature 'n' must be int, got float"),
@@ -106,20 +120,29 @@ def test_numbers_that_no_float_holds_are_the_nearest_floats():
 )
 def test_a_row_that_the_plan_does_not_have_is_left_out_and_no_other(row, says):
     before, after = Row("v", "a", NOON, [3, 1.0]), Row("v", "c", NOON, [4, 2.0])
-    rows, (fault,) = RowCheck([VIEW]).sound([before, row, after])
+    rows, (fault,) = decoded([before, row, after])
     assert rows == [before, after]
     assert says in fault
 
 
+def test_bytes_that_are_not_utf_8_are_refused_in_any_field():
+    (out,) = encode("p.features", [Row("v", "a", NOON, [3, 1.0])])
+    value = (out.value or b"").replace(b"}", b',"more":"\xff"}')
+    with pytest.raises(InvalidRecord, match="not JSON"):
+        decoder.decode(Record("p.features", 0, 0, NOON, b"v", value, ()))
+
+
 any_value = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
-any_rows = st.lists(st.lists(any_value, min_size=1, max_size=3), max_size=4)
+any_key = st.text() | st.integers(-(2**63), 2**64 - 1)
+any_rows = st.lists(
+    st.builds(Row, st.just("v"), any_key, times, st.lists(any_value, min_size=1, max_size=3)), max_size=4
+)
 
 
 @given(any_rows)
-def test_columns_fit_only_if_each_row_passes_the_check_as_it_is(given_rows):
-    check = ViewCheck(VIEW)
-    if check.fits(given_rows):
-        for row in given_rows:
-            before = [*row]
-            check.check(row)
-            assert list(map(repr, row)) == list(map(repr, before))
+def test_rows_are_the_same_whether_they_are_checked_at_once_or_one_by_one(given_rows):
+    at_once, one_by_one = decoder, RowDecoder([VIEW])
+    one_by_one._decoders = {}
+    for out in encode("p.features", given_rows):
+        record = Record(out.topic, 0, 0, NOON, out.key, out.value, ())
+        assert repr(at_once.decode(record)) == repr(one_by_one.decode(record))

@@ -55,7 +55,7 @@ def test_events_become_questions_and_source_records_updates_in_the_order_of_the_
 def test_a_record_of_the_models_topic_keeps_its_place_unread():
     model = record("p.models", b"anything at all")
     batch = intake().take([event("a"), model, event("b")])
-    assert batch.items[1] is model
+    assert batch.models == [(1, model)]
     assert len(batch.records) == 2
 
 
@@ -76,7 +76,7 @@ def test_a_bad_record_becomes_a_dead_letter_with_its_reason_and_its_own_bytes(ba
     batch = intake(SEEN).take([bad])
     (letter,) = batch.dead
     headers = dict(letter.headers)
-    assert (batch.items, batch.records) == ([], [])
+    assert (batch.items, batch.questions, batch.records) == ([], [], [])
     assert (letter.topic, letter.key, letter.value) == ("p.dead-letters", b"\x00key", bad.value)
     assert headers["reason"].decode() == reason
     assert (headers["topic"], headers["partition"], headers["offset"]) == (bad.topic.encode(), b"3", b"7")
@@ -121,8 +121,10 @@ records_strategy = st.lists(
 @given(records_strategy)
 def test_whatever_comes_in_as_many_go_out_and_every_dead_letter_is_told_from_the_log(records):
     batch = intake().take(records)
-    assert len(batch.items) + len(batch.dead) == len(records)
-    assert len(batch.records) == sum(isinstance(item, Question) for item in batch.items)
+    assert len(batch.items) + len(batch.models) + len(batch.dead) == len(records)
+    assert batch.questions == [item for item in batch.items if isinstance(item, Question)]
+    assert len(batch.records) == len(batch.questions)
+    assert batch.newest == max((item.time for item in batch.items), default=0)
     for letter in batch.dead:
         headers = dict(letter.headers)
         original = records[int(headers["offset"])]
@@ -135,6 +137,7 @@ def test_how_the_records_are_cut_into_batches_makes_no_difference(records, size)
     batches = [cut.take(records[start : start + size]) for start in range(0, len(records), size)]
     batch = whole.take(records)
     assert [item for part in batches for item in part.items] == batch.items
+    assert [model for part in batches for _, model in part.models] == [model for _, model in batch.models]
     assert [letter for part in batches for letter in part.dead] == batch.dead
     assert cut.snapshot() == whole.snapshot()
 
@@ -227,6 +230,20 @@ def test_a_batch_of_events_is_taken_as_each_of_its_records_is(batches, streams):
         assert batch.items == [item for part in each for item in part.items]
         assert batch.records == [r for part in each for r in part.records]
         assert batch.dead == [letter for part in each for letter in part.dead]
+    assert together.snapshot() == alone.snapshot()
+
+
+@pytest.mark.parametrize("odd", [None, event("7"), record("arrivals", b"{"), record("p.models", b"v2")])
+def test_a_batch_of_several_topics_is_taken_as_each_of_its_records_is(odd):
+    records = [make(str(number)) for number in range(9) for make in (arrival, event)]
+    records[11:11] = [odd] if odd else []
+    together, alone = intake(), intake()
+    numbered = [r._replace(offset=offset) for offset, r in enumerate(records)]
+    batch, each = together.take(numbered), [alone.take([r]) for r in numbered]
+    assert batch.items == [item for part in each for item in part.items]
+    assert batch.records == [r for part in each for r in part.records]
+    assert batch.dead == [letter for part in each for letter in part.dead]
+    assert [model for _, model in batch.models] == [model for part in each for _, model in part.models]
     assert together.snapshot() == alone.snapshot()
 
 

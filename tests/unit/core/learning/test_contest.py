@@ -48,20 +48,27 @@ def verdict(rows: Scores, significance: float = LEVEL, patience: int = PATIENCE,
 
 
 def expected(rows: Scores, significance: float, patience: int, block: int):
-    """The same by definition: blocks of log losses, a mixture of effects as wide as the blocks scatter."""
+    """The same by definition: the least Bayes factor over blocks of 1, 2, 4, ... times the length.
+
+    Each is of block means of log losses, for a mixture of effects as wide as the blocks scatter.
+    """
     champion, challenger, truth = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     gains = loss(champion, truth) - loss(challenger, truth)
     for labels in range(block, len(rows) + 1, block):
-        means = gains[:labels].reshape(-1, block).mean(axis=1)
-        n, scatter = len(means), means.std(ddof=1) if len(means) > 1 else 0
-        if n >= 10:
-            statistic = means.mean() / scatter * math.sqrt(n)
-            with_effect = t.pdf(statistic, n - 1, scale=math.sqrt(1 + n))
-            if with_effect / t.pdf(statistic, n - 1) > 1 / significance:
-                return "won" if means.mean() > 0 else "lost", labels
+        lengths = [block * 2**power for power in range(12) if labels // (block * 2**power) >= 10]
+        factors = [bayes_factor(gains[:labels], length) for length in lengths]
+        if factors and min(factors) > 1 / significance:
+            return "won" if gains[:labels].mean() > 0 else "lost", labels
         if labels >= patience:
             return "lost", labels
     return "open", len(rows)
+
+
+def bayes_factor(gains: np.ndarray, length: int) -> float:
+    means = gains[: len(gains) // length * length].reshape(-1, length).mean(axis=1)
+    n = len(means)
+    statistic = means.mean() / means.std(ddof=1) * math.sqrt(n)
+    return t.pdf(statistic, n - 1, scale=math.sqrt(1 + n)) / t.pdf(statistic, n - 1)
 
 
 def loss(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -96,6 +103,24 @@ def test_of_equal_models_that_err_alike_for_a_while_fewer_are_promoted_than_the_
         columns = logistic(odds + one), logistic(odds + other), truths
         won += verdict(list(zip(*(column.tolist() for column in columns), strict=True)))[0] == "won"
     assert won / 300 < LEVEL
+
+
+def test_of_equal_models_that_err_alike_for_four_blocks_few_are_promoted():
+    """Ten blocks of four times the length are soon there, and their means are independent."""
+    long, runs = 4 * BLOCK, 200
+    won, naive = 0, 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        one, other = (rng.normal(0, 0.5, PATIENCE // long).repeat(long) for _ in range(2))
+        odds = rng.normal(-1, 1, PATIENCE)
+        truths = rng.random(PATIENCE) < logistic(odds)
+        columns = logistic(odds + one), logistic(odds + other), truths
+        rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        won += verdict(rows)[0] == "won"
+        gains = loss(columns[0], truths) - loss(columns[1], truths)
+        looks = range(10 * BLOCK, PATIENCE + 1, BLOCK)
+        naive += any(bayes_factor(gains[:n], BLOCK) > 1 / LEVEL and gains[:n].mean() > 0 for n in looks)
+    assert won < naive / 2
 
 
 def test_a_challenger_that_is_better_wins_long_before_patience_is_out():

@@ -3,8 +3,8 @@
 import random
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from math import exp
+from itertools import cycle, islice, repeat
+from math import exp, log
 from typing import Any
 
 import pytest
@@ -19,17 +19,29 @@ from flows.core.drift.signal import DriftSignal, signal_id
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Joined, Label
 from flows.core.learning import learner as module
-from flows.core.learning.learner import DeadLabel, Learner, LearnerEvent, LearningFailure, Policy, RoleChange
+from flows.core.learning.candidates import recent
+from flows.core.learning.candidates.cuts import ASSUMED, Cut
+from flows.core.learning.events import (
+    Cause,
+    DeadLabel,
+    LearnerEvent,
+    LearningFailure,
+    Outlier,
+    RoleChange,
+)
+from flows.core.learning.learner import NOWHERE, Learner
+from flows.core.learning.policy import ContestPolicy, Policy
 from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.models.snapshots import Sealer
 from flows.core.models.tasks import TASKS
 from flows.core.stream.broker import Record
+from flows.errors import RoleError, StaleSnapshot
 
 NAMES = ("a", "b")
 START = 1_357_000_000_000
-POLICY = Policy(
-    label_wait=10**9, delta=0.002, warm_up=100, cool_down=0, significance=0.05, patience=400, block=10
-)
+CONTESTS = ContestPolicy(significance=0.05, patience=400, block=10, challengers=1)
+POLICY = Policy(label_wait=10**9, delta=0.002, warm_up=100, cool_down=0, contests=CONTESTS)
+ALARM, COMMAND = Cause("alarm", "a test"), Cause("command", "ann: a test")
 
 
 class Notebook:
@@ -67,6 +79,10 @@ def label(event_id: str, truth: bool = True, time: int = START, offset: int = 0)
 
 def challenge(version: str, estimator: Any = None, **lineage: Any) -> ModelMessage:
     return ModelMessage("p", "challenger", START, Model(version, estimator or Notebook(), 9), lineage, 1)
+
+
+def shadows(learning: Learner) -> list[str]:
+    return [rival.model.version for rival in learning.roles.rivals]
 
 
 def join(learning: Learner, event_id: str, truth: bool = True, **served: Any) -> list[LearnerEvent]:
@@ -195,7 +211,7 @@ def test_a_challenger_that_cannot_learn_does_not_keep_the_champion_from_learning
             raise ValueError("no")
 
     learning = learner(Notebook())
-    list(learning.challenged(challenge("v2", Stubborn())))
+    learning.challenged(challenge("v2", Stubborn()), ALARM)
     (dead,) = join(learning, "a")
     assert dead.detail.startswith("model v2 cannot learn it: ValueError: no (test_learner.py, line ")
     assert learning.champion.learned == 1
@@ -220,31 +236,24 @@ def test_the_newest_event_time_and_that_of_the_last_label_never_go_back():
 def test_a_challenger_learns_on_from_where_it_comes_in():
     learning = learner(Notebook())
     join(learning, "a")
-    assert list(learning.challenged(challenge("v2", parent="v1"))) == []
+    message = challenge("v2", parent="v1")
+    assert learning.challenged(message, ALARM) == [RoleChange("challenger", message.model, ALARM)]
     join(learning, "b")
-    assert learning.challenger.version == "v2"
-    assert (learning.champion.learned, learning.challenger.learned) == (2, 10)
+    assert shadows(learning) == ["v2"]
+    assert (learning.champion.learned, message.model.learned) == (2, 10)
     assert learning.lineage == {"v1": {}, "v2": {"parent": "v1"}}
-
-
-def test_a_newer_challenger_takes_the_place_of_the_older_which_is_retired():
-    learning = learner()
-    list(learning.challenged(challenge("v2")))
-    older = learning.challenger
-    assert list(learning.challenged(challenge("v3"))) == [RoleChange("retired", older)]
-    assert learning.challenger.version == "v3"
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_our_own_snapshots_that_come_back_on_the_topic_change_nothing(version):
     learning = learner(Notebook())
-    list(learning.challenged(challenge("v2")))
-    list(learning.challenged(challenge("v3")))
+    learning.challenged(challenge("v2"), ALARM)
+    learning.challenged(challenge("v3"), ALARM)
     join(learning, "a", shadows={"v3": 0.6})
-    champion, challenger, contest = learning.champion, learning.challenger, learning._contest
-    assert list(learning.challenged(challenge(version))) == []
-    assert (learning.champion, learning.challenger, learning._contest) == (champion, challenger, contest)
-    assert (champion.version, challenger.version, contest.labels) == ("v1", "v3", 1)
+    champion, (rival,) = learning.champion, learning.roles.challengers
+    assert learning.challenged(challenge(version), ALARM) == []
+    assert (learning.champion, learning.roles.challengers) == (champion, [rival])
+    assert (champion.version, rival.model.version, rival.contest.labels) == ("v1", "v3", 1)
 
 
 def contested(learning: Learner, champion: float, challenger: float) -> Iterator[LearnerEvent]:
@@ -258,27 +267,32 @@ def contested(learning: Learner, champion: float, challenger: float) -> Iterator
 def test_a_challenger_whose_served_scores_are_better_becomes_champion_and_the_champion_is_retired():
     learning = learner(Notebook())
     old = learning.champion
-    list(learning.challenged(challenge("v2")))
-    new = learning.challenger
+    message = challenge("v2")
+    learning.challenged(message, ALARM)
     promoted, retired = islice(contested(learning, champion=0.6, challenger=0.8), 2)
-    assert (promoted, retired) == (RoleChange("champion", new), RoleChange("retired", old))
-    assert (learning.champion, learning.challenger) == (new, None)
+    assert (promoted.role, promoted.model, retired.role, retired.model) == (
+        "champion",
+        message.model,
+        "retired",
+        old,
+    )
+    assert (learning.champion, shadows(learning)) == (message.model, [])
     assert 100 <= learning.evaluation.labels < 400
 
 
 def test_a_challenger_whose_served_scores_are_worse_is_retired():
     learning = learner(Notebook())
-    list(learning.challenged(challenge("v2")))
-    loser = learning.challenger
-    assert list(contested(learning, champion=0.8, challenger=0.6)) == [RoleChange("retired", loser)]
-    assert (learning.champion.version, learning.challenger) == ("v1", None)
+    learning.challenged(challenge("v2"), ALARM)
+    (retired,) = contested(learning, champion=0.8, challenger=0.6)
+    assert (retired.role, retired.model.version) == ("retired", "v2")
+    assert (learning.champion.version, shadows(learning)) == ("v1", [])
 
 
 def test_a_challenger_that_is_no_better_is_retired_when_patience_is_out():
     learning = learner(Notebook())
-    list(learning.challenged(challenge("v2")))
+    learning.challenged(challenge("v2"), ALARM)
     settled = []
-    for number in range(POLICY.patience):
+    for number in range(CONTESTS.patience):
         assert settled == []
         settled += join(learning, str(number), score=0.7, shadows={"v2": 0.7})
     assert [(s.role, s.model.version) for s in settled] == [("retired", "v2")]
@@ -286,13 +300,14 @@ def test_a_challenger_that_is_no_better_is_retired_when_patience_is_out():
 
 def test_only_events_that_the_champion_answered_and_the_challenger_shadowed_are_compared():
     learning = learner(Notebook())
-    list(learning.challenged(challenge("v2")))
+    learning.challenged(challenge("v2"), ALARM)
     join(learning, "before it came in", shadows={})
     join(learning, "another challenger", shadows={"v0": 0.9})
     join(learning, "another champion", version="v0", shadows={"v2": 0.9})
-    assert learning._contest.labels == 0
+    (rival,) = learning.roles.challengers
+    assert rival.contest.labels == 0
     join(learning, "both", shadows={"v2": 0.9})
-    assert learning._contest.labels == 1
+    assert rival.contest.labels == 1
 
 
 def test_a_rise_of_the_error_is_signalled_with_the_place_of_the_label_that_raised_it():
@@ -358,11 +373,11 @@ class Flow:
         features = [rng.gauss(0, 1), rng.gauss(3, 2)]
         learning = self.learner
         if number == 900:
-            list(learning.challenged(challenge("v2", estimator(), since="then")))
+            learning.challenged(challenge("v2", estimator(), since="then"), ALARM)
         x = dict(zip(NAMES, features, strict=True))
         score = learning.champion.score(x)
-        shadows = {} if learning.challenger is None else {"v2": learning.challenger.score(x)}
-        served = Prediction(str(number), START + number, score, learning.champion.version, shadows, features)
+        scores = {rival.model.version: rival.model.score(x) for rival in learning.roles.rivals}
+        served = Prediction(str(number), START + number, score, learning.champion.version, scores, features)
         self.scores.append(score)
         self.say(learning.predicted(served))
         if number >= 20:
@@ -391,7 +406,7 @@ class Flow:
             learning.champion.version,
             learning.champion.learned,
             learning.champion.estimator["LogisticRegression"].weights,
-            learning.challenger and learning.challenger.version,
+            shadows(learning),
             (learning.pending, learning.expired, learning.now, learning.learned_until),
         )
 
@@ -406,7 +421,7 @@ def test_the_uninterrupted_run_had_drift_a_challenger_and_an_end_of_the_contest(
     kinds = [h.kind if isinstance(h, DriftSignal) else h for h in UNINTERRUPTED.happenings]
     assert kinds[0] == "concept"
     assert ("champion", "v2") in kinds
-    assert UNINTERRUPTED.learner.challenger is None
+    assert shadows(UNINTERRUPTED.learner) == []
 
 
 @hypothesis_settings(max_examples=8, deadline=None)
@@ -421,6 +436,92 @@ def test_a_learner_that_was_stored_and_restored_ends_as_if_it_had_never_stopped(
     assert flow.scores == UNINTERRUPTED.scores
     assert flow.happenings == UNINTERRUPTED.happenings
     assert flow.state() == UNINTERRUPTED.state()
+
+
+def drifting() -> Learner:
+    """A learner with an open signal of concept drift."""
+    learning, rng = learner(Notebook()), random.Random(3)
+    for number in range(900):
+        truth = rng.random() < (0.1 if number < 600 else 0.9)
+        join(learning, f"before {number}", truth, score=0.1)
+    return learning
+
+
+def test_labels_that_wait_are_learned_by_the_champion_before_another_one_takes_its_place():
+    learning, events = learner(Notebook()), []
+    before = learning.champion
+    learning.add_prediction(prediction("a"), NOWHERE, events)
+    learning.add_label(label("a"), events)
+    learning.roll_back(Model("v2", Notebook()), {}, COMMAND)
+    assert (before.learned, learning.champion.learned) == (1, 0)
+
+
+def test_after_a_rollback_the_learner_goes_on_from_the_old_state_and_the_model_before_learns_in_the_shadow():
+    learning, old = learner(Notebook()), Model("v2", Notebook(), learned=40)
+    before = learning.champion
+    events = learning.roll_back(old, {"parent": "v1", "state": "v0"}, COMMAND)
+    assert events == [RoleChange("champion", old, COMMAND), RoleChange("challenger", before, COMMAND)]
+    join(learning, "a", version="v2")
+    assert (learning.champion, old.learned, before.learned) == (old, 41, 1)
+    assert learning.lineage["v2"] == {"parent": "v1", "state": "v0"}
+    assert learning.retire("v1", COMMAND) == [RoleChange("retired", before, COMMAND)]
+    assert shadows(learning) == []
+
+
+@pytest.mark.parametrize("old", [Model("v1", Notebook()), Model("v2", Notebook(), task=TASKS["regression"])])
+def test_a_rollback_to_a_known_version_or_another_task_is_refused_and_changes_nothing(old):
+    learning = learner(Notebook())
+    champion = learning.champion
+    with pytest.raises(RoleError, match="a rollback must be to a new version of task 'binary', got 'v"):
+        learning.roll_back(old, {}, COMMAND)
+    assert (learning.champion, shadows(learning), list(learning.lineage)) == (champion, [], ["v1"])
+
+
+def test_a_new_champion_ends_the_signals_of_the_one_before_at_the_place_of_the_command():
+    learning, place = drifting(), Position("commands", 0, 7)
+    learning.challenged(challenge("v2"), ALARM)
+    promoted, resolved, *_ = learning.promote("v2", COMMAND, place)
+    assert promoted == RoleChange("champion", learning.champion, COMMAND)
+    assert (resolved.status, resolved.model_version) == ("resolved", "v2")
+    assert (resolved.topic, resolved.offset, resolved.time) == ("commands", 7, learning.now)
+
+
+def test_a_frozen_champion_is_evaluated_and_does_not_learn_until_it_is_unfrozen():
+    learning = learner(Notebook())
+    learning.freeze(COMMAND)
+    join(learning, "a")
+    assert (learning.champion.learned, learning.evaluation.labels, learning.steps) == (0, 1, 1)
+    learning.unfreeze(COMMAND)
+    join(learning, "b")
+    assert learning.champion.learned == 1
+
+
+def test_labels_before_a_freeze_are_learned_and_those_after_it_are_not():
+    learning, events = learner(Notebook()), []
+    for name in "abcdefghijkl":
+        learning.add_prediction(prediction(name), NOWHERE, events)
+        learning.add_label(label(name), events)
+        if name == "c":
+            learning.freeze(COMMAND)
+    learning.learn(events)
+    assert (learning.champion.learned, learning.evaluation.labels) == (3, 12)
+
+
+def test_a_restored_learner_keeps_its_roles_and_takes_the_rules_of_the_current_declaration():
+    learning = learner(Notebook(), POLICY._replace(contests=CONTESTS._replace(probation=400, challengers=3)))
+    for version in ("v2", "v3", "v4"):
+        learning.challenged(challenge(version), ALARM)
+    learning.promote("v2", COMMAND)
+    learning.freeze(COMMAND)
+    sealer = Sealer(b"s" * 32, [Notebook()])
+    restored = sealer.open_state(sealer.seal_state(learning))
+    assert (restored.champion.version, shadows(restored)) == ("v2", ["v3", "v4", "v1"])
+    assert (restored.roles.is_frozen, restored.roles.former.model.version) == (True, "v1")
+    now = CONTESTS._replace(significance=0.01, challengers=9)
+    restored.redeclare(100, "clip", now)
+    restored.challenged(challenge("v5"), ALARM)
+    assert shadows(restored) == ["v3", "v4", "v5", "v1"]
+    assert restored.roles.gates["v5"][-1].required == pytest.approx(-log(0.01 / 12))  # the third of v2
 
 
 class Detector:
@@ -472,16 +573,137 @@ def test_what_a_detector_of_anomalies_cannot_learn_is_told_with_its_prediction()
 def test_of_two_detectors_of_anomalies_the_one_with_fewer_wrong_flags_is_promoted():
     learning = watching()
     message = ModelMessage("p", "challenger", START, Model("v2", Detector(), 9, ANOMALY), {}, 1)
-    list(learning.challenged(message))
+    learning.challenged(message, ALARM)
     happened: list[LearnerEvent] = []
-    for number in range(POLICY.block * 40):
+    for number in range(CONTESTS.block * 40):
         truth = number % 3 == 0
         right, wrong = (STRANGE, USUAL) if truth else (USUAL, STRANGE)
         served = wrong if number % 2 else right
         event = prediction(str(number), served, shadows={"v2": right}, features=[0.1, 1.0])
         happened += [*learning.predicted(event), *learning.labelled(label(str(number), truth))]
-        if learning.challenger is None:
+        if not learning.roles.challengers:
             break
     roles = [(each.role, each.model.version) for each in happened if isinstance(each, RoleChange)]
     assert roles == [("champion", "v2"), ("retired", "v1")]
     assert learning.champion.learned == 9 + number + 1
+
+
+class BlockFlow(Flow):
+    """Drives a learner whose models learn some labels at once, before anything else reads them."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.learner = learner(policy=policy)
+
+    def run(self, sizes: Iterator[int]) -> None:
+        due = next(sizes)
+        for number in range(EVENTS):
+            events: list[LearnerEvent] = []
+            if number == 900:
+                self.say(self.learner.challenged(challenge("v2", estimator(), since="then"), ALARM))
+            self.learner.add_prediction(self.served(number), Position("predictions", 0, number), events)
+            if number >= 20:
+                self.learner.add_label(self.label(number - 20), events)
+            due -= 1
+            if due == 0 or number == EVENTS - 1:
+                self.learner.learn(events)
+                due = next(sizes)
+            self.say(iter(events))
+
+    def served(self, number: int) -> Prediction:
+        rng = random.Random(number)
+        a, b = rng.gauss(0, 1), rng.gauss(3, 2)
+        score, shadows = 1 / (1 + exp(-3 * a)), {"v2": 0.5} if number > 900 else {}
+        features: list[Any] = [a if number % 300 else 1e6, b]
+        if number % 251 == 0:
+            features = [float("nan"), 1.0]
+        elif number % 271 == 0:
+            features = [1.0, 2.0, 3.0]  # of another feature plan
+        return Prediction(
+            str(number), START + number, score, self.learner.champion.version, shadows, features
+        )
+
+
+@pytest.mark.parametrize("outliers", ["clip", "skip", "learn"])
+def test_how_many_labels_the_models_learn_at_once_changes_nothing(outliers):
+    ends = []
+    for sizes in (repeat(1), repeat(250), cycle([3, 40, 9])):
+        flow = BlockFlow(POLICY._replace(outliers=outliers))
+        flow.run(iter(sizes))
+        records = [h for h in flow.happenings if not isinstance(h, Outlier)]
+        dead = [h.record.offset for h in records if isinstance(h, DeadLabel)]
+        others = [h for h in records if not isinstance(h, DeadLabel)]
+        found = [h.id for h in flow.happenings if isinstance(h, Outlier)]
+        state = Sealer(b"s" * 32, [Notebook()])._state_pickling.dumps(flow.learner)
+        ends.append((dead, others, found, flow.state(), state))
+    assert ends[0] == ends[1] == ends[2]
+    assert ends[0][0]
+    assert any(isinstance(h, DriftSignal) for h in ends[0][1])
+
+
+def test_a_learner_with_labels_still_to_learn_cannot_be_stored():
+    learning = learner()
+    learning.predicted(prediction("a"))
+    learning.add_label(label("a"), [])
+    with pytest.raises(AssertionError, match="call `learn`"):
+        learning.__getstate__()
+
+
+CUT = Cut(since=START, labels={0: 2}, predictions={0: 9})
+
+
+def learned_labels(learning: Learner, count: int) -> None:
+    for offset in range(count):
+        learning.predicted(prediction(str(offset), features=[float(offset), 1.0]))
+        learning.labelled(label(str(offset), offset=offset))
+
+
+def test_a_challenger_first_learns_the_labels_since_its_training():
+    learning, challenger = learner(), challenge("v2")
+    learned_labels(learning, 4)
+    assert [event for event in learning.challenged(challenger, ALARM, CUT) if isinstance(event, RoleChange)]
+    assert [features["a"] for features, _ in challenger.model.estimator.lessons] == [2.0, 3.0]
+    learned = challenger.model.learned
+    learning.predicted(prediction("next"))
+    learning.labelled(label("next", offset=4))
+    assert (learned, challenger.model.learned) == (11, 12)
+
+
+def test_the_challengers_outliers_are_clipped_and_change_no_range_twice():
+    learning, challenger = learner(), challenge("v2")
+    learned_labels(learning, 50)
+    learning.predicted(prediction("far", features=[1e9, 1.0]))
+    learning.labelled(label("far", offset=50))
+    before = learning.outliers.rows
+    learning.challenged(challenger, ALARM, CUT._replace(labels={0: 50}))
+    ((features, _),) = challenger.model.estimator.lessons
+    assert features["a"] < 100
+    assert learning.outliers.rows == before == 1
+
+
+def test_what_a_challenger_cannot_learn_when_it_catches_up_is_told():
+    learning = learner(champion=Notebook())
+    learning.predicted(prediction("bad", features=[None, 1.0]))
+    learning.labelled(label("bad", offset=7))
+    events = learning.challenged(challenge("v2"), ALARM, CUT)
+    (failure,) = (event for event in events if isinstance(event, LearningFailure))
+    assert failure.detail.startswith("model v2 cannot learn it: TypeError: no number (test_learner.py")
+
+
+def test_a_challenger_that_misses_forgotten_labels_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recent, "KEPT", 3)
+    monkeypatch.setattr(recent, "_SLACK", 1)
+    learning = learner()
+    learned_labels(learning, 10)
+    with pytest.raises(StaleSnapshot, match="must miss none of the labels before the last 3, got v2"):
+        learning.challenged(challenge("v2"), ALARM, CUT)
+    assert shadows(learning) == []
+
+
+def test_default_labels_and_events_without_labels_are_learned_by_a_challenger_that_misses_them():
+    learning = learner(policy=POLICY._replace(label_wait=10, default_label=False))
+    challenger = challenge("v2")
+    for number in range(4):
+        learning.predicted(prediction(str(number), time=START + 20 * number, features=[float(number), 1.0]))
+    learning.challenged(challenger, ALARM, Cut(START, {ASSUMED: START + 30}, {0: 9}))
+    assert [features["a"] for features, _ in challenger.model.estimator.lessons] == [1.0, 2.0]

@@ -14,9 +14,11 @@ from river import datasets, linear_model, preprocessing, tree
 from flows.backtest.summary import roc_auc
 from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Label
-from flows.core.learning.learner import Learner, LearnerEvent, Outlier, Policy
+from flows.core.learning.events import Cause, LearnerEvent, Outlier
+from flows.core.learning.learner import Learner
 from flows.core.learning.outliers import LABEL, RENEWED, OutlierFilter, Outliers, OutlierValue, Ranges
-from flows.core.learning.training import train
+from flows.core.learning.policy import ContestPolicy, Policy
+from flows.core.learning.training import LabelledRow, Training
 from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.models.snapshots import Sealer
 from flows.core.models.tasks import TASKS
@@ -56,7 +58,7 @@ SEALER = Sealer(b"s" * 32, [Notebook()])
 
 
 def learner(model: Any, outliers: Outliers = "skip", task: str = "binary", block: int = 500) -> Learner:
-    policy = Policy(10**9, 0.002, 1000, 0, 0.01, 50_000, block, outliers=outliers)
+    policy = Policy(10**9, 0.002, 1000, 0, ContestPolicy(0.01, 50_000, block), outliers=outliers)
     kind = TASKS[task]
     return Learner("p", policy, NAMES, Model("v1", model, task=kind), Evaluation(kind.metrics, kind))
 
@@ -274,19 +276,20 @@ def test_a_detector_of_anomalies_does_not_learn_an_outlier_either() -> None:
 
 def test_an_outlier_teaches_no_challenger_and_counts_in_no_contest() -> None:
     learning = learner(Notebook(), task="regression", block=10)
-    list(learning.challenged(ModelMessage("p", "challenger", 0, Model("v2", Notebook()), {}, 1)))
+    challenger = Model("v2", Notebook())
+    learning.challenged(ModelMessage("p", "challenger", 0, challenger, {}, 1), Cause("alarm", "a test"))
     rng = Random(1)
     for number in range(50):
         row = [rng.random(), 0.0]
         list(learning.predicted(prediction(number, row, 0.5, v2=0.5)))
         list(learning.labelled(label(number, rng.random())))
-    contest = pickle.dumps(learning._contest)
+    (rival,) = learning.roles.challengers
+    contest = pickle.dumps(rival.contest)
     list(learning.predicted(prediction(1000, [1e9, 0.0], 1e140, v2=0.5)))
     (outlier,) = learning.labelled(label(1000, 0.5))
     assert isinstance(outlier, Outlier)
-    assert learning.challenger is not None
-    assert learning.challenger.learned == learning.champion.learned == 50
-    assert pickle.dumps(learning._contest) == contest
+    assert challenger.learned == learning.champion.learned == 50
+    assert pickle.dumps(rival.contest) == contest
 
 
 @pytest.mark.parametrize(("outliers", "learned"), [("skip", 300), ("clip", 301), ("learn", 301)])
@@ -296,7 +299,10 @@ def test_a_challenger_is_trained_as_the_champion_is(outliers: Outliers, learned:
     rows.insert(150, [1e6, 0.0])
     served = [prediction(number, row) for number, row in enumerate(rows)]
     truths = {each.id: True for each in served}
-    model = train(Model("v2", Notebook()), NAMES, served, truths, pytest.fail, outliers)
+    training = Training(Model("v2", Notebook()), NAMES, OutlierFilter(NAMES, outliers), pytest.fail)
+    for each in served:
+        training.learn(LabelledRow(each.features, truths[each.id]))
+    model = training.model
     assert model.learned == learned
     assert ([1e6, 0.0] in [row for row, _ in model.estimator.lessons]) == (outliers == "learn")
 
@@ -311,7 +317,7 @@ def test_a_restored_learner_goes_on_as_if_it_had_not_been_stopped_and_is_stored_
         join(stopped, number, row)
         if number % 100 == 99:
             stopped = SEALER.open_state(SEALER.seal_state(stopped))
-            stopped.redeclare(10**6, "skip")
+            stopped.redeclare(10**6, "skip", ContestPolicy(0.01, 50_000, 500))
     assert stopped.outliers.by_name == straight.outliers.by_name == {"amount": 1}
     once = [SEALER.open_state(SEALER.seal_state(each)) for each in (straight, stopped)]
     assert SEALER.seal_state(once[0].outliers) == SEALER.seal_state(once[1].outliers)
@@ -320,7 +326,7 @@ def test_a_restored_learner_goes_on_as_if_it_had_not_been_stopped_and_is_stored_
 def test_a_restored_learner_goes_by_todays_declaration() -> None:
     learning = learner(Notebook())
     usual(learning)
-    learning.redeclare(10**6, "learn")
+    learning.redeclare(10**6, "learn", ContestPolicy(0.01, 50_000, 500))
     assert join(learning, 1000, [1e6, 0.5]) == []
     assert learning.champion.learned == 201
 
@@ -347,3 +353,47 @@ def test_a_column_of_texts_and_numbers_is_judged_as_its_numbers_alone() -> None:
         if number % 6000 == 0:
             mixed = SEALER.open_state(SEALER.seal_state(mixed))
     assert mixed.learn([1e9, 0.5]) != []
+
+
+def test_a_block_is_filtered_as_its_rows_are_one_after_another():
+    draw, names = Random(5), ("amount", "x", "text", "rare")
+    rows: list[list[Any]] = []
+    for number in range(25_000):
+        amount = draw.gauss(5, 1) * (1000 if draw.random() < 0.0005 else 1)
+        shift = 50 if number > 18_000 else 0  # lasting, so that the range is reset
+        x = draw.choice([None, nan, inf]) if draw.random() < 0.01 else draw.random() + shift
+        rows.append([amount, x, draw.choice("abc"), draw.random() < 0.001])
+    truths = [draw.random() < 0.4 for _ in rows]
+    for action in ("clip", "learn"):
+        single, block = OutlierFilter(names, action), OutlierFilter(names, action)
+        expected = [single.apply(row, truth) for row, truth in zip(rows, truths, strict=True)]
+        found = []
+        start = 0
+        while start < len(rows):
+            end = start + draw.choice([1, 7, 100, 250])
+            of_block = block.apply_block(rows[start:end], truths[start:end])
+            found += [
+                (dict(zip(names, row, strict=True)), truth, of_block.outside.get(at, {}))
+                for at, (row, truth) in enumerate(zip(of_block.rows, of_block.truths, strict=True))
+            ]
+            start = end
+        assert repr(found) == repr(list(map(tuple, expected)))
+        assert pickle.dumps(block) == pickle.dumps(single)
+        assert (single.rows > 5) == (action == "clip")
+
+
+def test_rows_with_outliers_are_left_out_of_a_sample_and_nothing_is_learned_of_it():
+    learned = OutlierFilter(("a", "b"), "clip")
+    for number in range(500):
+        learned.apply([float(number % 50), "text"], True)
+    sample = [[7.0, "text"], [1e6, "text"], [None, "other"], [-1e6, None], [60.0, "text"]]
+    before = pickle.dumps(learned)
+    assert learned.without_outliers(sample) == [sample[0], sample[2], sample[4]]
+    assert pickle.dumps(learned) == before
+
+
+def test_where_outliers_are_learned_no_row_is_left_out():
+    learned = OutlierFilter(("a",), "learn")
+    for number in range(500):
+        learned.apply([float(number % 50)], True)
+    assert learned.without_outliers([[1e6], [3.0]]) == [[1e6], [3.0]]

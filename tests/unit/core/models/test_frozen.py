@@ -25,16 +25,22 @@ def linear(version: str = "v1") -> Model:
     return trained(preprocessing.StandardScaler() | linear_model.LogisticRegression(), version)
 
 
-@pytest.mark.parametrize("model", [linear(), trained(tree.HoeffdingTreeClassifier(grace_period=3))])
+def scaled_tree() -> Model:
+    return trained(preprocessing.StandardScaler() | tree.HoeffdingTreeClassifier(grace_period=3))
+
+
+@pytest.mark.parametrize(
+    "model", [linear(), trained(tree.HoeffdingTreeClassifier(grace_period=3)), scaled_tree()]
+)
 @pytest.mark.parametrize("count", [0, 1, COMPILE_FROM - 1, COMPILE_FROM, len(ROWS)])
 def test_a_batch_of_any_size_has_the_scores_of_its_events(model, count):
     scores = [model.score({"a": a, "b": b}) for a, b in ROWS[:count]]
     assert FrozenModel(model, NAMES).score(ROWS[:count]) == scores
 
 
+@pytest.mark.parametrize("model", [linear(), scaled_tree()])
 @pytest.mark.parametrize("bad", [nan, None, "text"])
-def test_an_event_that_cannot_be_scored_has_its_error_and_the_others_their_scores(bad):
-    model = linear()
+def test_an_event_that_cannot_be_scored_has_its_error_and_the_others_their_scores(bad, model):
     good = FrozenModel(model, NAMES).score(ROWS)
     scores = FrozenModel(model, NAMES).score([*ROWS, (bad, 1.0)])
     assert scores[:-1] == good

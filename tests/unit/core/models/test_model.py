@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from river import linear_model, preprocessing, tree
 
-from flows.core.models.model import Lineup, Model
+from flows.core.models.model import Canary, Lineup, Model
 from flows.core.models.tasks import UNDECIDED
 
 
@@ -97,6 +97,28 @@ def test_a_challenger_that_is_promoted_is_no_shadow_any_more():
     lineup.apply("champion", answering("v2"))
     assert lineup.champion.version == "v2"
     assert lineup.shadow_scores({}, failures.append) == {}
+
+
+def test_one_challenger_is_the_canary_until_it_is_retired_or_there_is_a_new_champion():
+    lineup = Lineup(answering("v1"))
+    lineup.apply("challenger", answering("v2"), share=0.1)
+    assert lineup.canary == Canary("v2", 0.1)
+    lineup.apply("challenger", answering("v3"))
+    lineup.apply("champion", answering("v1"))
+    assert lineup.canary is None
+    lineup.apply("challenger", answering("v2"), share=0.2)
+    assert lineup.canary == Canary("v2", 0.2)
+    lineup.retire("v3")
+    assert lineup.canary == Canary("v2", 0.2)
+    lineup.retire("v2")
+    assert lineup.canary is None
+
+
+@pytest.mark.parametrize("version", ["v2", "v17"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.95])
+def test_a_canary_serves_about_its_share_of_the_entities(share, version):
+    served = [Canary(version, share).serves(f"entity {number}") for number in range(2000)]
+    assert sum(served) / 2000 == pytest.approx(share, abs=0.02)
 
 
 def test_a_newer_snapshot_takes_the_place_of_the_older():

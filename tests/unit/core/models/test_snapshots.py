@@ -51,7 +51,7 @@ def message(estimator: Any = None, role: str = "champion") -> ModelMessage:
 
 def signed(body: bytes) -> bytes:
     """A state with a good signature, made without the sealer."""
-    return b"driftline-state/3\n" + SigningKey(SECRET, "flow states").sign(body) + body
+    return b"driftline-state/7\n" + SigningKey(SECRET, "flow states").sign(body) + body
 
 
 def announced(**changes: Any) -> tuple[bytes, bytes]:
@@ -75,6 +75,13 @@ def test_a_model_message_comes_back_as_it_was_sealed():
     back = SEALER.open(*SEALER.seal(message()))
     assert back._replace(model=None) == message()._replace(model=None)
     assert (back.model.version, back.model.learned) == ("v2", 17)
+
+
+def test_the_share_of_a_canary_comes_back_and_is_left_out_of_other_messages():
+    body, signature = SEALER.seal(message(role="challenger")._replace(share=0.25))
+    assert SEALER.open(body, signature).share == 0.25
+    assert SEALER.announced(Record("p.models", 0, 0, 0, None, body, ((SIGNATURE, signature),))).share == 0.25
+    assert b"share" not in SEALER.seal(message())[0]
 
 
 def test_a_record_of_the_models_topic_says_what_it_holds_and_is_read_back():
@@ -126,7 +133,7 @@ def test_a_body_with_any_other_signature_is_refused(signature):
 def test_a_stored_state_with_any_byte_altered_is_refused(position, change):
     altered = bytearray(STATE)
     altered[position] ^= change
-    with pytest.raises(SnapshotError, match=r"signed|must be of format driftline-state/3"):
+    with pytest.raises(SnapshotError, match=r"signed|must be of format driftline-state/7"):
         SEALER.open_state(bytes(altered))
 
 
@@ -456,7 +463,7 @@ def test_what_an_older_version_wrote_is_refused_in_one_line_that_says_what_to_do
     with pytest.raises(SnapshotError) as refused:
         SEALER.open_state(sign(state, "flow states") + state)
     assert str(refused.value) == (
-        "the state of a flow must be of format driftline-state/3, got none (stored before Driftline 0.2.0); "
+        "the state of a flow must be of format driftline-state/7, got none (stored before Driftline 0.2.0); "
         "stop the flows, remove the folder `state` of the state directory, and start them again: the state "
         "is made from the topics"
     )
@@ -466,5 +473,5 @@ def test_what_a_future_version_wrote_is_refused_by_its_version():
     future = "must be of format driftline-model/2, got 'driftline-model/3'; it was not read"
     with pytest.raises(SnapshotError, match=future):
         SEALER.open(*announced(format="driftline-model/3"))
-    with pytest.raises(SnapshotError, match="must be of format driftline-state/3, got 'driftline-state/4'"):
-        SEALER.open_state(b"driftline-state/4\n" + bytes(32) + b"of another kind")
+    with pytest.raises(SnapshotError, match="must be of format driftline-state/7, got 'driftline-state/8'"):
+        SEALER.open_state(b"driftline-state/8\n" + bytes(32) + b"of another kind")

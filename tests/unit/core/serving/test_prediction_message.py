@@ -1,6 +1,7 @@
 """Prediction messages: a written message is read back unchanged."""
 
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from flows.core.models.model import Prediction
 from flows.core.serving import prediction_message as module
-from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, decode_served
+from flows.core.serving.prediction_message import PUBLISHED_AT, Asked, decode, decode_batch, decode_served
 from flows.core.stream.broker import Outgoing, Record
 from flows.errors import InvalidRecord
 
@@ -25,19 +26,20 @@ def in_log(out: Outgoing, offset: int = 0) -> Record:
 
 def test_a_prediction_says_what_was_served_by_which_model_and_on_which_features():
     asked = Asked(["JFK", None], (7, 9), 1_357_035_300_123_001)
-    out = encode("p.predictions", 2, SERVED, "abc123", asked, ((PUBLISHED_AT, b"17"),))
+    out = encode("p.predictions", 2, SERVED, "abc123", asked, ((PUBLISHED_AT, b"17"),), 41)
     assert (out.topic, out.partition, out.key, out.timestamp) == (
         "p.predictions",
         2,
         b"UA-1",
         1_357_035_300_123,
     )
-    assert out.headers == (("id", b"UA-1"), (PUBLISHED_AT, b"17"))
+    assert out.headers == ((PUBLISHED_AT, b"17"),)
     assert orjson.loads(out.value) == {
         "id": "UA-1",
         "time": "2013-01-01T10:15:00.123Z",
         "score": 0.30000000000000004,
         "model": "v1",
+        "learned": 41,
         "shadows": {"v2": 1 / 3},
         "plan": "abc123",
         "keys": ["JFK", None],
@@ -69,7 +71,7 @@ def test_what_is_read_is_to_the_last_digit_what_was_served(prediction):
 GOOD = orjson.loads(encode("p", 0, SERVED, "plan").value)
 
 
-UNREAD = ("plan", "keys", "at", "moment")  # the learner needs none of them
+UNREAD = ("learned", "plan", "keys", "at", "moment")  # the learner needs none of them
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,13 @@ def test_an_id_as_long_as_a_declaration_may_allow_is_read_back():
     assert decode(in_log(encode("p", 0, long, "plan"))) == long
 
 
+def test_the_labels_that_the_model_had_learned_are_read_and_a_prediction_of_0_2_0_has_none():
+    out = encode("p", 0, SERVED, "plan", learned=7)
+    assert decode_served(in_log(out)).learned == 7
+    old = {name: value for name, value in orjson.loads(out.value).items() if name != "learned"}
+    assert decode_served(in_log(out._replace(value=orjson.dumps(old)))).learned is None
+
+
 UNUSUAL = [
     {"other": 1},
     {"score": {"a": 0.5, "b": 1}, "shadows": {"v2": {}}},
@@ -128,6 +137,12 @@ UNUSUAL = [
     {"plan": "x" * 257},
     {"moment": 2**62 + 1},
     {"moment": 1.0},
+    {"learned": None},
+    {"learned": 7},
+    {"learned": 7.0},
+    {"learned": -1},
+    {"learned": "7"},
+    {"learned": True},
 ]
 WRITTEN = [orjson.dumps(GOOD | change) for change in UNUSUAL] + [
     b"",
@@ -159,3 +174,18 @@ def outcome(read: Callable[[Record], object], record: Record) -> str:
         return repr(read(record))
     except InvalidRecord as fault:
         return f"{fault.reason}: {fault}"
+
+
+def test_a_batch_is_decoded_as_its_records_are_one_by_one():
+    valid = {"id": "a", "time": "2013-01-01T10:15:00.000Z", "score": 0.5, "model": "v1", "shadows": {}}
+    values = [b'{"id":"a"}', b"no JSON", None, orjson.dumps({**valid, "features": [1, "x"]})]
+    records = [Record("predictions", 0, offset, 0, None, value, ()) for offset, value in enumerate(values)]
+
+    def alone(record: Record) -> Any:
+        try:
+            return decode(record)
+        except InvalidRecord as fault:
+            return fault
+
+    assert list(map(repr, decode_batch(records))) == [repr(alone(record)) for record in records]
+    assert [type(each) for each in decode_batch(records)] == [InvalidRecord] * 3 + [Prediction]

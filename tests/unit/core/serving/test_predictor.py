@@ -20,7 +20,11 @@ from flows.core.stream.decode import Decoder
 from flows.core.stream.fields import Number, Text, Time
 
 NOW = 1_357_035_300_000
-EVENTS = Decoder("id", "at", {"id": Text(), "at": Time(), "price": Number(required=False)})
+EVENTS = Decoder(
+    "id",
+    "at",
+    {"id": Text(), "at": Time(), "price": Number(required=False), "shop": Text(required=False)},
+)
 
 
 class Constant:
@@ -56,7 +60,7 @@ def model(version: str, probability: Any) -> Model:
 
 def predictor(champion: Model, failures: list[Exception] | None = None) -> Predictor:
     failed = [].append if failures is None else failures.append
-    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER, failed)
+    return Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), Lineup(champion), SEALER, failed, "shop")
 
 
 def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
@@ -65,8 +69,15 @@ def event(event_id: str, offset: int = 0, **fields: Any) -> Record:
     return Record("events", 3, offset, NOW, event_id.encode(), value, headers)
 
 
-def snapshot(role: Any, member: Model, sequence: int = 1, sealer: Sealer = SEALER, of: str = "p") -> Record:
-    out = sealer.record("p.models", ModelMessage(of, role, NOW, member, {}, sequence))
+def snapshot(
+    role: Any,
+    member: Model,
+    sequence: int = 1,
+    sealer: Sealer = SEALER,
+    of: str = "p",
+    share: float = 0.0,
+) -> Record:
+    out = sealer.record("p.models", ModelMessage(of, role, NOW, member, {}, sequence, share))
     return Record("p.models", 0, 9, NOW, out.key, out.value, out.headers)
 
 
@@ -93,6 +104,13 @@ def test_a_question_is_answered_on_its_own_partition_with_what_was_served():
     assert orjson.loads(out.value)["plan"] == PLAN.hash
 
 
+def test_a_prediction_says_what_the_model_in_service_had_learned():
+    first, second = model("v1", 0.1), model("v1", 0.2)
+    first.learned, second.learned = 40, 41
+    out = run(predictor(first), event("a"), snapshot("champion", second), event("b"))
+    assert [orjson.loads(each.value or b"")["learned"] for each in out] == [40, 41]
+
+
 def test_an_input_that_the_event_leaves_out_is_served_as_null():
     (prediction,) = served(run(predictor(model("v1", 0.25)), event("a")))
     assert prediction.features == [None, 2, 7.5]
@@ -100,7 +118,7 @@ def test_an_input_that_the_event_leaves_out_is_served_as_null():
 
 def test_a_prediction_carries_on_when_its_event_was_published_and_no_other_header():
     (out,) = run(predictor(model("v1", 0.25)), event("a"))
-    assert out.headers == (("id", b"a"), (PUBLISHED_AT, b"17"))
+    assert out.headers == ((PUBLISHED_AT, b"17"),)
 
 
 def test_a_model_that_comes_in_the_batch_scores_the_questions_after_it():
@@ -156,7 +174,7 @@ def test_events_that_the_model_cannot_score_become_dead_letters_in_their_places(
     lineup = Lineup(Model("v1", Moody((0, 3, 4, 7))))
     lineup.apply("challenger", Model("v2", Moody((1, 3, 6))))
     failures: list[Exception] = []
-    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, SEALER, failures.append)
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, SEALER, failures.append, "shop")
     out = run(scoring, *(event(f"{price}", offset=price, price=price) for price in range(8)))
     assert [dict(o.headers).get("offset", o.key) for o in out] == [
         b"0",
@@ -187,7 +205,9 @@ def test_an_event_whose_transform_fails_is_a_dead_letter_in_its_place_and_is_not
     fields, outputs = (Input("price", "number"),), (Output("minus", "float"),)
     plan = replace(PLAN, transforms=(Transform("t", "m:f", "", fields, (), outputs),))
     lineup = Lineup(Model("v1", linear_model.LogisticRegression()))
-    scoring = Predictor("p", ("price",), plan, Transformer(plan, {"t": negated}), lineup, SEALER, [].append)
+    scoring = Predictor(
+        "p", ("price",), plan, Transformer(plan, {"t": negated}), lineup, SEALER, [].append, "shop"
+    )
     out = run(scoring, *(event(f"{price}", offset=price, price=price) for price in range(5)))
     assert [p.features[-1] for p in served(out)] == [0, -1, -2, -4]
     assert [o.topic for o in out].index("p.dead-letters") == 3
@@ -259,6 +279,75 @@ def test_a_challenger_that_is_retired_scores_no_more_and_is_not_unpickled():
     assert reasons(out) == []
 
 
+def test_all_challengers_and_the_former_champion_score_in_the_shadow():
+    out = run(
+        predictor(model("v1", 0.1)),
+        snapshot("challenger", model("v2", 0.2), 1),
+        snapshot("challenger", model("v3", 0.3), 2),
+        event("a"),
+        snapshot("champion", model("v2", 0.25), 3),
+        snapshot("challenger", model("v1", 0.15), 4),
+        event("b"),
+        snapshot("champion", model("v1", 0.16), 5),
+        snapshot("retired", model("v2", 0.25), 6),
+        event("c"),
+    )
+    assert [(p.version, p.score, p.shadows) for p in served(out)] == [
+        ("v1", 0.1, {"v2": 0.2, "v3": 0.3}),
+        ("v2", 0.25, {"v3": 0.3, "v1": 0.15}),
+        ("v1", 0.16, {"v3": 0.3}),
+    ]
+
+
+def test_a_rollback_is_a_new_version_with_an_old_state_and_an_older_message_does_not_undo_it():
+    scoring = predictor(model("v1", 0.1))
+    run(scoring, snapshot("champion", model("v2", 0.2), 1), snapshot("champion", model("v2", 0.3), 2))
+    back, undone = snapshot("champion", model("v3", 0.1), 3), snapshot("champion", model("v2", 0.4), 2)
+    out = run(
+        scoring, back, event("a"), undone, event("b"), snapshot("champion", model("v3", 0.2), 4), event("c")
+    )
+    assert [(p.version, p.score) for p in served(out)] == [("v3", 0.1), ("v3", 0.1), ("v3", 0.2)]
+    assert reasons(out) == ["stale"]
+
+
+def test_a_canary_answers_for_its_share_of_the_entities_and_always_for_the_same_ones():
+    scoring = predictor(model("v1", 0.1))
+    canary = snapshot("challenger", model("v2", 0.2), 1, share=0.3)
+    shops = [f"shop {number % 100}" for number in range(300)]
+    asked = [event(str(number), shop=shop) for number, shop in enumerate(shops)]
+    found = served(run(scoring, canary, snapshot("challenger", model("v3", 0.3), 2), *asked))
+    answered = {shop: prediction.version for shop, prediction in zip(shops, found, strict=True)}
+    assert [prediction.version for prediction in found] == [answered[shop] for shop in shops]
+    assert 20 <= list(answered.values()).count("v2") <= 40
+    assert {(p.version, p.score, *p.shadows.items()) for p in found} == {
+        ("v1", 0.1, ("v2", 0.2), ("v3", 0.3)),
+        ("v2", 0.2, ("v1", 0.1), ("v3", 0.3)),
+    }
+
+
+def test_events_without_the_key_and_those_that_a_canary_cannot_score_are_answered_by_the_champion():
+    failures: list[Exception] = []
+    scoring = predictor(model("v1", 0.1), failures)
+    run(scoring, snapshot("challenger", model("v2", 0.2), 1, share=0.99))
+    (keyless,) = served(run(scoring, event("a")))
+    (answered,) = served(run(scoring, event("b", shop="x")))
+    run(scoring, snapshot("challenger", model("v2", None), 2, share=0.99))
+    (broken,) = served(run(scoring, event("c", shop="x")))
+    assert [p.version for p in (keyless, answered, broken)] == ["v1", "v2", "v1"]
+    assert [str(failure) for failure in failures] == ["it is broken"]
+
+
+def test_a_canary_ends_with_a_message_without_a_share_and_with_a_new_champion():
+    scoring = predictor(model("v1", 0.1))
+    run(scoring, snapshot("challenger", model("v2", 0.2), 1, share=0.99))
+    run(scoring, snapshot("challenger", model("v2", 0.2), 2))
+    (shadow,) = served(run(scoring, event("a", shop="x")))
+    run(scoring, snapshot("challenger", model("v2", 0.2), 3, share=0.99))
+    run(scoring, snapshot("champion", model("v3", 0.3), 4))
+    (replaced,) = served(run(scoring, event("b", shop="x")))
+    assert [(p.version, p.shadows) for p in (shadow, replaced)] == [("v1", {"v2": 0.2}), ("v3", {"v2": 0.2})]
+
+
 class Disk:
     """An artifact store that loses things."""
 
@@ -285,7 +374,7 @@ def test_a_large_model_whose_artifact_is_missing_is_a_dead_letter_and_the_champi
         return snapshot("champion", member, sequence, storing)
 
     lineup = Lineup(model("v1", 0.1))
-    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail)
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail, "shop")
     first = run(scoring, large(0.2, 1), event("a"))
     lost = large(0.3, 2)
     disk.kept.popitem()
@@ -310,7 +399,7 @@ def test_a_repaired_artifact_is_taken_when_its_message_is_sent_again():
     record = snapshot("champion", member, 2, storing)
     kept, disk.kept = disk.kept, {}
     lineup = Lineup(model("v1", 0.1))
-    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail)
+    scoring = Predictor("p", ("price",), PLAN, Transformer(PLAN, {}), lineup, storing, pytest.fail, "shop")
     assert reasons(run(scoring, record)) == ["signature"]
     disk.kept = kept
     assert [p.score for p in served(run(scoring, record, event("a")))] == [0.3]

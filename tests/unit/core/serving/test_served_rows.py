@@ -149,3 +149,17 @@ def test_a_number_that_no_float_holds_is_served_as_the_nearest_one():
 def test_what_is_served_for_no_view_may_be_anything():
     answer = decoded(prediction(features=[{"any": 1}, True, *VALUES, "even a transform's"]))
     assert list(chain(*[row.values for row in answer.rows])) == VALUES
+
+
+@given(st.sampled_from(["plan", "keys", "moment", "features"]), json)
+def test_an_answer_is_the_same_whether_it_is_checked_at_once_or_view_by_view(field, value):
+    body = orjson.loads(prediction().value)
+    bodies = [body, body | {field: value}] + [body | replaced(place, value) for place in range(7)]
+    for each in bodies:
+        given_record = record(orjson.dumps(each))
+        assert repr(decoder.decode([given_record])) == repr([decoder._checked(given_record)])
+
+
+def test_bytes_that_are_not_utf_8_are_refused_in_any_field():
+    with pytest.raises(InvalidRecord, match="not JSON"):
+        decoded(record(prediction().value[:-1] + b',"more":"\xff"}'))

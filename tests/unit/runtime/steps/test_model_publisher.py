@@ -61,11 +61,12 @@ def test_each_message_has_the_next_sequence_and_the_lineage_of_its_version():
     using = sealer()
     publishing = publisher(using, 41)
     first, second = publishing.publication(
-        {"champion": model(), "challenger": model()}, NOW, {"v1": {"drift": "d"}}
+        [("champion", model()), ("challenger", model())], NOW, {"v1": {"drift": "d"}}, {"v1": 0.25}
     )
     third = publishing.record("retired", model(), NOW, {})
     assert [read(using, out).sequence for out in (first, second, third)] == [42, 43, 44]
     assert [read(using, out).role for out in (first, second, third)] == ["champion", "challenger", "retired"]
+    assert [read(using, out).share for out in (first, third)] == [0.25, 0.0]
     assert read(using, first).lineage == {"drift": "d"}
     assert publishing.sequence == 44
     assert len({dict(out.headers)["id"] for out in (first, second, third)}) == 3
@@ -74,21 +75,21 @@ def test_each_message_has_the_next_sequence_and_the_lineage_of_its_version():
 @pytest.mark.usefixtures("clock")
 def test_small_models_are_published_at_the_set_interval():
     publishing = publisher(sealer())
-    publishing.publication({"champion": model()}, NOW, {})
+    publishing.publication([("champion", model())], NOW, {}, {})
     assert publishing.pause == 0.2
 
 
 def test_large_models_take_no_more_than_a_megabyte_a_second_of_the_store(clock):
     publishing = publisher(sealer(Disk(clock, 0.001)))
-    publishing.publication({"champion": model(5_000_000)}, NOW, {})
+    publishing.publication([("champion", model(5_000_000))], NOW, {}, {})
     assert publishing.pause == pytest.approx(5.0, rel=0.01)
-    publishing.publication({"champion": model()}, NOW, {})
+    publishing.publication([("champion", model())], NOW, {}, {})
     assert publishing.pause == 0.2
 
 
 def test_publishing_takes_no_more_than_a_tenth_of_the_time(clock):
     publishing = publisher(sealer(Disk(clock, 3.0)))
-    publishing.publication({"champion": model(1_000_000)}, NOW, {})
+    publishing.publication([("champion", model(1_000_000))], NOW, {}, {})
     assert publishing.pause == pytest.approx(30.0)
 
 
@@ -103,7 +104,7 @@ def test_a_model_that_outgrows_a_message_is_warned_of_once_and_at_each_doubling(
         9 * INLINE_BYTES,
         INLINE_BYTES + 3,
     ):
-        publishing.publication({"champion": model(size)}, NOW, {})
+        publishing.publication([("champion", model(size))], NOW, {}, {})
     warned = [record.getMessage() for record in caplog.records]
     assert len(warned) == 3
     assert warned[0].startswith(f"model v1 has {INLINE_BYTES:,}"[:14])

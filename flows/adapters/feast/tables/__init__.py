@@ -1,0 +1,1 @@
+"""The rows of one view in Feast's online store."""

@@ -1,0 +1,1 @@
+"""The registry: the log of what happened to each model version, and the commands that ask for a change."""
