@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from flows.core.evaluation.evaluation import Baselines
-from flows.core.evaluation.label_join import Joined, LabelJoin, valid_labels
+from flows.core.evaluation.label_join import Joined, valid_labels
+from flows.core.evaluation.logged_join import LoggedJoin
 from flows.core.learning.comparison import PairedScores
 from flows.core.models.baselines import Score
 from flows.core.models.model import Prediction
@@ -27,17 +28,17 @@ class CommonEvents:
         self._second = second
         self._task = task_of(pipeline.task)
         self._baselines = Baselines(self._task)
-        self._join = LabelJoin(in_milliseconds(pipeline.label_wait), pipeline.max_pending)
+        wait = in_milliseconds(pipeline.label_wait)
+        self._join = LoggedJoin(wait, pipeline.max_pending, pipeline.default_label)
         self._labels = pipeline.labels.decoder()
-        self._now = 0
 
     def labelled(self, records: Iterable[Record]) -> Iterator[PairedScores]:
         """Yield the labelled ones in predictions and labels in the order of their time."""
         for record in records:
             if record.topic == self._pipeline.labels.topic:
                 for label in valid_labels([record], self._labels, self._pipeline.target):
-                    yield from self._expired(label.time, record)
-                    yield from self._paired(self._join.labelled(label))
+                    yield from self._paired(self._join.advance(label.time, record))
+                    yield from self._paired([self._join.labelled(label)])
             else:
                 yield from self._predicted(record)
 
@@ -46,31 +47,17 @@ class CommonEvents:
             prediction = decode(record)
         except InvalidRecord:
             return
-        yield from self._expired(prediction.time, record)
+        yield from self._paired(self._join.advance(prediction.time, record))
         scores, serves = _scores(prediction), self._task.serves
         if all(version in scores and serves(scores[version]) for version in (self._first, self._second)):
             self.number += 1
-            yield from self._paired(self._join.predicted(self._baselines.pending(prediction)))
+            yield from self._paired([self._join.predicted(self._baselines.pending(prediction))])
 
-    def _expired(self, time: int, record: Record) -> Iterator[PairedScores]:
-        """Advance event time; yield the events that get the default label."""
-        if time <= self._now:
-            return
-        self._now, default = time, self._pipeline.default_label
-        if not self._join.is_due(time):
-            return
-        if default is None:
-            self._join.give_up(time)
-        else:
-            for joined in self._join.assume(time, default, record):
-                yield from self._paired(joined)
-        for _ in self._join.expire(time):
-            pass
-
-    def _paired(self, joined: object) -> Iterator[PairedScores]:
-        if isinstance(joined, Joined):
-            scores = _scores(joined.pending.prediction)
-            yield PairedScores(joined.label.truth, scores[self._first], scores[self._second])
+    def _paired(self, found: Iterable[object]) -> Iterator[PairedScores]:
+        for joined in found:
+            if isinstance(joined, Joined):
+                scores = _scores(joined.pending.prediction)
+                yield PairedScores(joined.label.truth, scores[self._first], scores[self._second])
 
 
 def common_scores(

@@ -1,6 +1,7 @@
 """Runs the peers' programs and the bare loop on the events of a topic or a file."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -48,14 +49,19 @@ class Programs:
         self, peer: Peer, answers: str, environment: Mapping[str, str]
     ) -> AbstractContextManager[psutil.Popen]:
         """Run the program for the block."""
+        folder = self._folder / answers
+        shutil.rmtree(folder, ignore_errors=True)
         chosen = {
             "BROKER": self._address,
             "EVENTS": self._events,
             "ANSWERS": answers,
-            "FOLDER": str(self._folder / answers),
+            "FOLDER": str(folder),
             "PROGRESS_SECONDS": str(PROGRESS_SECONDS),
             **environment,
         }
+        chosen["BYTEWAX_RECOVERY_DIRECTORY"] = str(folder / "recovery")
+        chosen["BYTEWAX_SNAPSHOT_INTERVAL"] = chosen["PROGRESS_SECONDS"]
+        chosen["BYTEWAX_RECOVERY_BACKUP_INTERVAL"] = "0"
         return running(peer.command(), HERE, chosen, self._folder / f"{peer.name}.log")
 
     def rate(self, peer: Peer, number: int, environment: Mapping[str, str]) -> Rate:

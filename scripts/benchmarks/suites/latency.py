@@ -2,6 +2,7 @@
 
 The work is that of `peers`. The programs take turns, first on a quiet machine and then with two processes
 beside them that keep both cores busy at normal priority. The first third of the events is not measured.
+All programs store their state, or commit their offsets, as often as Driftline does by default.
 """
 
 import sys
@@ -33,6 +34,7 @@ CPU_OF = 30_000  # events, for the CPU time
 WARM_UP = 10_000  # events
 NEAR = 0.1  # seconds around the end of an epoch
 PATIENCE = 10.0  # seconds for the last answers
+EPOCH_SECONDS = "10"  # the default of DRIFTLINE_EPOCH_SECONDS
 BUSY = (sys.executable, "-c", "while True: pass")
 CONDITIONS = {f"{RATE:,} events/s": 0, f"{RATE:,} events/s under load": 2}  # the number of busy processes
 
@@ -51,13 +53,13 @@ def measure(events: int, runs: int) -> Iterator[Figure]:
     """Yield the figures of `runs` rounds of `events` events for each program and condition."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with kafka(FOLDER / "kafka") as url:
-        site = ten_numbers.site(FOLDER / "project", url)
+        site = ten_numbers.site(FOLDER / "project", url, {"DRIFTLINE_EPOCH_SECONDS": EPOCH_SECONDS})
         address = url.removeprefix("kafka://")
         programs = Programs(site.broker, address, EVENTS, FOLDER)
-        _warm_up(site, programs, address)
         found: dict[tuple[str, str], list[Latencies]] = {}
         for _ in range(runs):
             for condition, busy in CONDITIONS.items():
+                _warm_up(site, programs, address, busy)
                 for name, answers, program in _programs(site, programs):
                     measured = _measure(site, Probe(address, EVENTS, answers), program, events, busy)
                     found.setdefault((condition, name), []).append(measured)
@@ -67,10 +69,10 @@ def measure(events: int, runs: int) -> Iterator[Figure]:
         )
 
 
-def _warm_up(site: Site, programs: Programs, address: str) -> None:
+def _warm_up(site: Site, programs: Programs, address: str, busy: int) -> None:
     """Let Kafka compile its code, which takes both cores for a while; the first program would pay for it."""
     _, answers, program = next(_programs(site, programs))
-    _measure(site, Probe(address, EVENTS, answers), program, WARM_UP, 0)
+    _measure(site, Probe(address, EVENTS, answers), program, WARM_UP, busy)
 
 
 def _programs(site: Site, programs: Programs) -> Iterator[tuple[str, str, Program]]:
@@ -81,7 +83,7 @@ def _programs(site: Site, programs: Programs) -> Iterator[tuple[str, str, Progra
     for peer in PEERS:
         site.recreate([EVENTS])
         answers = programs.answers()
-        yield peer.name, answers, partial(programs.run, peer, answers, {"LEARN": "0"})
+        yield peer.name, answers, partial(programs.run, peer, answers, {"LEARN": "0", "PROGRESS_SECONDS": EPOCH_SECONDS})
 
 
 def _measure(site: Site, probe: Probe, program: Program, events: int, busy: int) -> Latencies:

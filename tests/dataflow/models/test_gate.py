@@ -1,6 +1,5 @@
 """`driftline models gate`: the declared change over the log, beside the scores that were served."""
 
-from contextlib import chdir
 from math import log
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ from click.testing import Result
 from harness import Project, run_flow
 from made_flights import traffic
 from made_numbers import points, project_in
-from typer.testing import CliRunner
 
 from flows.backtest.prepare import new_backtest
 from flows.backtest.trial import LoggedRecords
-from flows.cli.app import app
 from flows.errors import ConfigError
 
 POINTS = 600
@@ -23,8 +20,7 @@ FLIGHTS = 300
 
 
 def gate(project: Project, file: Path, *options: str) -> Result:
-    with chdir(project.directory):
-        return CliRunner().invoke(app, ["models", "gate", str(file), *options], env={"COLUMNS": "200"})
+    return project.invoke("models", "gate", str(file), *options)
 
 
 def written(folder: Path, text: str, name: str = "gates.toml") -> Path:
@@ -132,9 +128,7 @@ def test_a_log_on_kafka_is_judged_in_the_same_way(project_on_kafka: Project, tmp
     for flow in ("predict", "learn"):
         run_flow(project_on_kafka.engine(), flow)
     file = written(tmp_path, f"[labels]\nat_least = {FLIGHTS}\n[metrics.LogLoss]\nat_most = 100")
-    with chdir(project_on_kafka.directory):
-        environment = {"COLUMNS": "200", **project_on_kafka.environment}
-        done = CliRunner().invoke(app, ["models", "gate", str(file)], env=environment)
+    done = gate(project_on_kafka, file)
     assert done.exit_code == 0, (done.exception, done.output)
     assert f"all gates passed, over {FLIGHTS} labels" in done.stdout
 

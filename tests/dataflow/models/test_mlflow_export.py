@@ -1,32 +1,22 @@
 """`driftline models export --to mlflow`: the champion of a run in a real registry."""
 
-from contextlib import chdir
 from pathlib import Path
 from signal import SIGTERM
 
 import orjson
-from click.testing import Result
 from harness import DRIFTLINE, PATIENCE, Project, run_flow, wait_until
 from made_flights import traffic
 from mlflow_server import ask, mlflow_server, tags
-from typer.testing import CliRunner
-
-from flows.cli.app import app
-
-
-def said(project: Project, *arguments: str) -> Result:
-    with chdir(project.directory):
-        return CliRunner().invoke(app, ["models", *arguments], env={"COLUMNS": "200"})
 
 
 def test_the_champion_is_in_the_registry_once_with_its_metrics(project: Project, tmp_path: Path) -> None:
     project.send(traffic(200))
     for flow in ("predict", "learn"):
         run_flow(project.engine(), flow)
-    lineage = orjson.loads(said(project, "show", "champion", "--json").stdout)
+    lineage = orjson.loads(project.invoke("models", "show", "champion", "--json").stdout)
     with mlflow_server(tmp_path) as server:
         export = ("export", "champion", "--to", "mlflow", "--out", server)
-        first, again = said(project, *export), said(project, *export)
+        first, again = project.invoke("models", *export), project.invoke("models", *export)
         version = ask(server, "registered-models/alias", name="flight_delays", alias="champion")[
             "model_version"
         ]
@@ -46,7 +36,7 @@ def test_the_mirror_follows_each_change_until_it_is_stopped(project: Project, tm
     with mlflow_server(tmp_path) as server:
         mirror = project.start(DRIFTLINE, "models", "mirror", DRIFTLINE_MLFLOW=server)
         wait_until(lambda: "v1: it is version 1 of 'flight_delays'" in mirror.said(), PATIENCE)
-        said(project, "rollback", "v1", "--reason", "too many false alarms", "--wait", "0")
+        project.invoke("models", "rollback", "v1", "--reason", "too many false alarms", "--wait", "0")
         run_flow(project.engine(), "learn")
         wait_until(lambda: "with the alias champion" in mirror.said().partition("r3: ")[2], PATIENCE)
         mirror.process.send_signal(SIGTERM)
@@ -56,5 +46,5 @@ def test_the_mirror_follows_each_change_until_it_is_stopped(project: Project, tm
 
 
 def test_a_mirror_without_a_store_is_told_what_to_set(project: Project) -> None:
-    told = said(project, "mirror")
+    told = project.invoke("models", "mirror")
     assert "the store must be given by --out or DRIFTLINE_MLFLOW" in str(told.exception)

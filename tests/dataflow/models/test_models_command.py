@@ -1,20 +1,16 @@
 """`driftline models`: list, show, card and the bill of materials, after a run of the flows."""
 
 import re
-from contextlib import chdir
 from pathlib import Path
 
 import orjson
 import pytest
-from click.testing import Result
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from harness import Project, run_flow
 from made_flights import HOUR, NOON, traffic
 from signals import changed, outgoing, signal
-from typer.testing import CliRunner
 
-from flows.cli.app import app
 from flows.core.lineage import Lineage
 from flows.core.models.announcements import decode
 from flows.core.models.snapshots import SIGNATURE
@@ -31,15 +27,8 @@ SIGNAL = changed(signal(1, SINCE), time=NOON + 14 * HOUR)  # by then 500 labels 
 CHALLENGER = "v2-fresh"
 
 
-def said(project: Project, *arguments: str) -> Result:
-    """Run `driftline models` in this process, in the project; a start takes seconds."""
-    environment = {"COLUMNS": "200", **project.environment}
-    with chdir(project.directory):
-        return CliRunner().invoke(app, ["models", *arguments], env=environment)
-
-
 def shown(project: Project, *arguments: str) -> str:
-    done = said(project, *arguments)
+    done = project.invoke("models", *arguments)
     assert done.exit_code == 0, done.exception
     return done.stdout
 
@@ -156,7 +145,7 @@ def test_the_champion_has_the_metrics_of_the_last_assessment(learned: Project) -
 
 
 def test_a_project_in_no_repository_is_told(learned: Project) -> None:
-    assert "the lineage has no commit" in said(learned, "show", "champion").stderr
+    assert "the lineage has no commit" in learned.invoke("models", "show", "champion").stderr
 
 
 def test_the_card_has_slices_and_the_features_of_the_plan(learned: Project) -> None:
@@ -197,7 +186,7 @@ def test_the_bill_of_materials_is_valid_and_has_the_hash_of_the_snapshot(learned
     ],
 )
 def test_a_mistake_is_told_in_one_line(learned: Project, arguments: list[str], says: str) -> None:
-    error = said(learned, *arguments).exception
+    error = learned.invoke("models", *arguments).exception
     assert isinstance(error, MISTAKES)
     assert says in str(error)
     assert not (learned.directory / "model.onnx").exists()
@@ -206,7 +195,9 @@ def test_a_mistake_is_told_in_one_line(learned: Project, arguments: list[str], s
 def test_before_the_first_label_there_is_no_version(project: Project) -> None:
     assert "no model version yet" in shown(project, "list")
     assert orjson.loads(shown(project, "list", "--json")) == []
-    assert "there is no model version yet, got 'champion'" in str(said(project, "show", "champion").exception)
+    assert "there is no model version yet, got 'champion'" in str(
+        project.invoke("models", "show", "champion").exception
+    )
 
 
 def test_a_message_of_another_secret_is_skipped_and_told(project: Project) -> None:
@@ -216,7 +207,7 @@ def test_a_message_of_another_secret_is_skipped_and_told(project: Project) -> No
     forged = orjson.loads(newest(project, "v1")) | {"version": "v666", "sequence": 10**6}
     headers = (("role", b"champion"), (SIGNATURE, b"\0" * 32))
     project.send([Outgoing("flight_delays.models", orjson.dumps(forged), b"v666", 0, NOON, headers)])
-    listed = said(project, "list", "--json")
+    listed = project.invoke("models", "list", "--json")
     assert [row["version"] for row in orjson.loads(listed.stdout)] == ["v1"]
     assert "1 messages on the models topic are not signed" in listed.stderr
 

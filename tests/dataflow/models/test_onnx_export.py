@@ -1,6 +1,5 @@
 """`driftline models export --to onnx`: the file scores as River does, or there is none."""
 
-from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,8 @@ import pytest
 from click.testing import Result
 from harness import Project, run_flow
 from made_numbers import NAMES, points, project_in
-from typer.testing import CliRunner
 
 from flows.adapters.onnx import linear
-from flows.cli.app import app
 from flows.errors import ConfigError, DriftlineError
 from flows.jobs.models.versions import newest_messages
 
@@ -31,10 +28,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def export(project: Project, out: Path, version: str = "champion") -> Result:
-    with chdir(project.directory):
-        return CliRunner().invoke(
-            app, ["models", "export", version, "--to", "onnx", "--out", str(out)], env={"COLUMNS": "200"}
-        )
+    return project.invoke("models", "export", version, "--to", "onnx", "--out", str(out))
 
 
 def test_the_file_scores_as_the_announced_model_does(learned: Project, tmp_path: Path) -> None:

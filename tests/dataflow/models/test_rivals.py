@@ -1,21 +1,17 @@
 """A challenger beside the champion: both compared, and the gates of a promotion."""
 
-from contextlib import chdir
 from math import isclose
 from pathlib import Path
 from statistics import fmean
 
 import orjson
 import pytest
-from click.testing import Result
 from harness import Project, records_of, run_flow
 from made_flights import NOON
 from made_numbers import NAMES, points, project_in
 from river import linear_model, optim, preprocessing
 from schemas import check_all
-from typer.testing import CliRunner
 
-from flows.cli.app import app
 from flows.core.models.model import Model, ModelMessage
 from flows.core.models.tasks import log_loss
 from flows.core.stream.times import iso
@@ -25,11 +21,6 @@ from flows.runtime.engine import Engine
 POINTS = 400
 EARLIER = 1000  # points that the challenger has learned
 GATES = ("labels", "gain", "log_likelihood_ratio")
-
-
-def said(project: Project, *arguments: str) -> Result:
-    with chdir(project.directory):
-        return CliRunner().invoke(app, ["models", *arguments], env={"COLUMNS": "200"})
 
 
 def challenger() -> Model:
@@ -66,7 +57,7 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_a_dry_run_shows_gates_that_are_passed_and_sends_nothing(rivals: Project) -> None:
-    done = said(rivals, "promote", "challenger", "--dry-run")
+    done = rivals.invoke("models", "promote", "challenger", "--dry-run")
     assert done.exit_code == 0, done.exception
     assert [line.split("│")[1].strip() for line in done.stdout.splitlines() if "yes" in line] == [*GATES]
     assert rivals.records("commands") == []
@@ -83,7 +74,7 @@ def test_the_gates_are_those_of_the_last_metrics_which_match_their_schema(rivals
 def test_a_gate_that_is_not_passed_gives_exit_code_1(tmp_path: Path) -> None:
     project = project_in(tmp_path / "project")
     run_rivals(project, 30)
-    done = said(project, "promote", "v2", "--dry-run")
+    done = project.invoke("models", "promote", "v2", "--dry-run")
     assert done.exit_code == 1
     (of_labels,) = (line for line in done.stdout.splitlines() if "labels" in line)
     assert [cell.strip() for cell in of_labels.split("│")[1:-1]] == ["labels", "30", "50", "no"]
@@ -92,19 +83,19 @@ def test_a_gate_that_is_not_passed_gives_exit_code_1(tmp_path: Path) -> None:
 def test_without_a_label_there_are_no_gates_yet(tmp_path: Path) -> None:
     project = project_in(tmp_path / "project")
     run_rivals(project, 0)
-    refused = said(project, "promote", "v2", "--dry-run").exception
+    refused = project.invoke("models", "promote", "v2", "--dry-run").exception
     assert isinstance(refused, CommandRefused)
     assert "the learner has published no gates of 'v2' yet" in str(refused)
 
 
 def test_the_champion_has_no_gates(rivals: Project) -> None:
-    refused = said(rivals, "promote", "champion", "--dry-run").exception
+    refused = rivals.invoke("models", "promote", "champion", "--dry-run").exception
     assert isinstance(refused, CommandRefused)
     assert "must be in the shadow to be promoted, got 'v1', which is champion" in str(refused)
 
 
 def test_a_promotion_needs_a_reason(rivals: Project) -> None:
-    assert "--reason must say why" in str(said(rivals, "promote", "v2").exception)
+    assert "--reason must say why" in str(rivals.invoke("models", "promote", "v2").exception)
 
 
 def truths(project: Project) -> dict[str, bool]:
@@ -112,7 +103,7 @@ def truths(project: Project) -> dict[str, bool]:
 
 
 def test_two_versions_are_compared_over_the_labels_of_events_that_both_scored(rivals: Project) -> None:
-    done = said(rivals, "compare", "champion", "challenger", "--json")
+    done = rivals.invoke("models", "compare", "champion", "challenger", "--json")
     assert done.exit_code == 0, done.exception
     found = orjson.loads(done.stdout)
     assert (found["first"], found["second"], found["labels"]) == ("v1", "v2", POINTS)
@@ -136,7 +127,7 @@ def test_two_versions_are_compared_over_the_labels_of_events_that_both_scored(ri
 
 
 def test_the_comparison_has_what_differs_in_the_lineage_and_nothing_else(rivals: Project) -> None:
-    lineage = orjson.loads(said(rivals, "compare", "v1", "v2", "--json").stdout)["lineage"]
+    lineage = orjson.loads(rivals.invoke("models", "compare", "v1", "v2", "--json").stdout)["lineage"]
     assert lineage["parent"] == [None, "v1"]
     assert lineage["parameters.LogisticRegression.optimizer.SGD.lr.Constant.learning_rate"] == [0.01, 0.5]
     assert lineage["labels"] == [POINTS, EARLIER + POINTS]
@@ -144,7 +135,7 @@ def test_the_comparison_has_what_differs_in_the_lineage_and_nothing_else(rivals:
 
 
 def test_the_comparison_is_a_readable_table(rivals: Project) -> None:
-    text = said(rivals, "compare", "v1", "models:/numbers@challenger").stdout
+    text = rivals.invoke("models", "compare", "v1", "models:/numbers@challenger").stdout
     (loss,) = (line for line in text.splitlines() if "│ loss" in line)
     assert loss.rstrip(" │").endswith("v2")
     assert f"over {POINTS} labels of events that both scored" in text
@@ -153,17 +144,17 @@ def test_the_comparison_is_a_readable_table(rivals: Project) -> None:
 def test_versions_that_never_scored_the_same_events_are_told(tmp_path: Path) -> None:
     project = project_in(tmp_path / "project")
     run_rivals(project, 0)
-    error = said(project, "compare", "v1", "v2").exception
+    error = project.invoke("models", "compare", "v1", "v2").exception
     assert isinstance(error, ConfigError)
     assert "must have scored the same events, got 'v1' and 'v2', which never did" in str(error)
     project.send([record for record in points(20) if record.topic == "points"])
     run_flow(project.engine(), "predict")
     assert "both scored 20 events, and none of them has a label yet" in str(
-        said(project, "compare", "v1", "v2").exception
+        project.invoke("models", "compare", "v1", "v2").exception
     )
 
 
 def test_a_version_is_not_compared_with_itself(rivals: Project) -> None:
-    error = said(rivals, "compare", "v1", "champion").exception
+    error = rivals.invoke("models", "compare", "v1", "champion").exception
     assert isinstance(error, ConfigError)
     assert "A and B must be two versions, got 'v1' twice" in str(error)

@@ -1,10 +1,11 @@
 """Joins the logged labels and predictions as the learner does, for a training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from flows.core.evaluation.evaluation import Baselines
-from flows.core.evaluation.label_join import Joined, Label, LabelJoin
+from flows.core.evaluation.label_join import Joined, Label
+from flows.core.evaluation.logged_join import LoggedJoin
 from flows.core.learning.candidates.cuts import ASSUMED, Cut, early_ids
 from flows.core.learning.training import LabelledRow
 from flows.core.models.model import Prediction
@@ -32,9 +33,8 @@ class JoinedLog:
     def __init__(self, task: Task, settings: JoinSettings) -> None:
         self._task = task
         self._settings = settings
-        self._join = LabelJoin(settings.label_wait, settings.max_pending)
+        self._join = LoggedJoin(settings.label_wait, settings.max_pending, settings.default_label)
         self._baselines = Baselines(task)
-        self._now = 0
         self._labels: dict[int, int] = {}  # next offsets by partition
         self._predictions: dict[int, int] = {}
         self._unknown = 0  # labels in a row without a prediction
@@ -43,30 +43,30 @@ class JoinedLog:
         """Add a prediction; yield the rows that follow."""
         self._predictions[record.partition] = record.offset + 1
         self._unknown = 0
-        yield from self._advance(prediction.time, record)
+        yield from self._rows(self._join.advance(prediction.time, record))
         if not self._task.learns_from_labels:
             if prediction.time >= self._settings.since:
                 yield LabelledRow(prediction.features, None)
             return
         joined = self._join.predicted(self._baselines.pending(prediction))
         if joined is not None:
-            yield from self._row(joined)
+            yield from self._rows([joined])
 
     def labelled(self, label: Label) -> Iterator[LabelledRow]:
         """Add a label; yield the rows that follow."""
         self._labels[label.record.partition] = label.record.offset + 1
-        yield from self._advance(label.time, label.record)
+        yield from self._rows(self._join.advance(label.time, label.record))
         joined = self._join.labelled(label)
         if isinstance(joined, Joined):
             self._unknown = 0
-            yield from self._row(joined)
+            yield from self._rows([joined])
         elif joined is None:
             self._unknown += 1
 
     @property
     def now(self) -> int:
         """The latest event time (ms) of a record."""
-        return self._now
+        return self._join.now
 
     @property
     def is_ahead(self) -> bool:
@@ -78,27 +78,11 @@ class JoinedLog:
         of_labels = self._task.learns_from_labels
         labels = dict(self._labels) if of_labels else {}
         if self._settings.default_label is not None and of_labels:
-            labels[ASSUMED] = self._now
+            labels[ASSUMED] = self._join.now
         early = early_ids(self._join.early)
         return Cut(self._settings.since, labels, dict(self._predictions), early, of_labels)
 
-    def _advance(self, time: int, record: Record) -> Iterator[LabelledRow]:
-        """Advance event time; yield the predictions that get the default label."""
-        if time <= self._now:
-            return
-        self._now = time
-        if not self._join.is_due(time):
-            return
-        default = self._settings.default_label
-        if default is None:
-            self._join.give_up(time)
-        else:
-            for joined in self._join.assume(time, default, record):
-                yield from self._row(joined)
-        for _ in self._join.expire(time):
-            pass
-
-    def _row(self, joined: Joined) -> Iterator[LabelledRow]:
-        label = joined.label
-        if label.time >= self._settings.since:
-            yield LabelledRow(joined.pending.prediction.features, label.truth)
+    def _rows(self, events: Iterable[Joined]) -> Iterator[LabelledRow]:
+        for pending, label in events:
+            if label.time >= self._settings.since:
+                yield LabelledRow(pending.prediction.features, label.truth)
