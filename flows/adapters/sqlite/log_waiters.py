@@ -24,7 +24,7 @@ class Waiter:
     """What a reader of the log at `log` waits with; writers wake it when they write to `partition_ids`."""
 
     def __init__(self, log: Path, partition_ids: Iterable[int]) -> None:
-        self._folder = _folder(log)
+        self._folder = Path(_folder(log))
         self._names = [self._folder / f"{id_}-{uuid4().hex}" for id_ in partition_ids]
         self.pipe: int | None = None
         with suppress(OSError):  # a file system without named pipes, or a full one
@@ -96,5 +96,5 @@ def _poke(name: str) -> None:
     os.close(pipe)
 
 
-def _folder(log: Path) -> Path:
-    return log.with_name(f"{log.name}-waiters")
+def _folder(log: Path) -> str:
+    return f"{log}-waiters"
