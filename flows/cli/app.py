@@ -13,6 +13,7 @@ from flows.cli import (
     backtest,
     dead_letters,
     explain,
+    export,
     features,
     models,
     publish,
@@ -37,6 +38,7 @@ app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(models.commands, name="models")
+app.add_typer(export.commands, name="export")
 
 
 def main() -> None:

@@ -142,6 +142,9 @@ COMMANDS = {
     "driftline backfill parcels=parcels.parquet orders=orders.parquet --seed": SHOP,
     "driftline explain A-4711": SHOP,
     "driftline explain A-4711 --top 2 --json": SHOP,
+    "driftline score orders --out scores.parquet": SHOP,
+    "driftline score tonight.parquet --version v1 --out tonight-scores.parquet": SHOP,
+    "driftline score orders --processes 2 --out scores.parquet": SHOP,
     "driftline training-set training.parquet": SHOP,
     "driftline training-set training.parquet --through-feast": SHOP,
 }
@@ -587,6 +590,17 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
         "driftline training-set training.parquet --through-feast",
     ):
         assert shop.run(command) == "2,000 rows; predictions left out: 1 without a label\n"
+    rows = "2,001 rows by v1 after 2,000 labels; events without a score: 10 duplicate\n"
+    assert shop.run("driftline score orders --out scores.parquet") == rows
+    scores = pq.read_table(shop.directory / "scores.parquet")
+    assert shop.run("driftline score orders --processes 2 --out scores.parquet") == rows
+    assert pq.read_table(shop.directory / "scores.parquet").equals(scores)
+    tonight = [orjson.loads(line) for line in (shop.directory / "order.jsonl").read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(tonight), shop.directory / "tonight.parquet")
+    said = shop.run("driftline score tonight.parquet --version v1 --out tonight-scores.parquet")
+    assert said == "1 rows by v1 after 2,000 labels; events without a score: none\n"
+    (row,) = pq.read_table(shop.directory / "tonight-scores.parquet").to_pylist()
+    assert row in scores.to_pylist()
     assert shop.run("driftline backfill").startswith("4,021 records, 20 dead letters (20 duplicate), ")
 
 
