@@ -27,7 +27,7 @@ class Schema:
 
         A missing one is null. Raises `ValueError` for an event of another form.
         """
-        if not isinstance(event, dict) or not isinstance(event.get("id"), str | int):
+        if not isinstance(event, dict) or type(event.get("id")) not in (str, int):
             raise ValueError('an event must be {"id": ..., "features": {...}}')
         given = event.get("features")
         if not isinstance(given, dict):
