@@ -11,6 +11,7 @@ import typer
 from flows import settings
 from flows.cli import (
     backtest,
+    collect,
     dead_letters,
     explain,
     export,
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Real-time predictions from streams: learn online, detect drift, retrain.",
 )
-for commands in (run, publish, topics, backtest, features, explain, score):
+for commands in (run, publish, topics, backtest, features, explain, score, collect):
     app.add_typer(commands.commands)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")

@@ -2,15 +2,21 @@
 
 import argparse
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from . import package
+from .forwarding import Forwarder
 from .model import EdgeModel
-from .server import HOST, EdgeServer, answers, encoded
+from .outbox import Outbox
+from .server import HOST, Answer, EdgeServer, answers, encoded
 
+FAULT = 1  # the exit code if the machine fails, such as by a full disk
 MISTAKE = 2  # the exit code if a person has to correct something first
 
 
@@ -18,17 +24,17 @@ def main(arguments: Sequence[str] | None = None, key: str = "") -> int:
     """Run the command and return its exit code; `key` is the public key that a copy for devices has."""
     options = _parser(key).parse_args(arguments)
     try:
-        files = package.read(options.package, bytes.fromhex(options.key))
+        _check(options)
+        model = EdgeModel(package.read(options.package, bytes.fromhex(options.key)))
     except (package.PackageError, ValueError) as error:
-        sys.stderr.write(f"driftline-edge: {error}\n")
-        return MISTAKE
-    model = EdgeModel(files)
-    if options.http is None:
-        for answer in answers(sys.stdin.buffer, model.answer):
-            sys.stdout.buffer.write(encoded(answer))
-            sys.stdout.buffer.flush()
-        return 0
-    return _serve(model, options.http)
+        return _failed(error, MISTAKE)
+    try:
+        if options.outbox is None:
+            return _run(model.answer, model, options.http)
+        with closing(Outbox(options.outbox)) as outbox:
+            return _run_recorded(model, outbox, options)
+    except sqlite3.Error as error:
+        return _failed(f"the outbox {options.outbox} failed: {error}; check its disk", FAULT)
 
 
 def _parser(key: str) -> argparse.ArgumentParser:
@@ -44,6 +50,13 @@ def _parser(key: str) -> argparse.ArgumentParser:
         metavar="PORT",
         help="serve POST /score and GET /health on loopback instead of reading standard input",
     )
+    parser.add_argument("--outbox", type=Path, metavar="FILE", help="keep each prediction in this file")
+    parser.add_argument(
+        "--forward",
+        default="",
+        metavar="URL",
+        help="forward the predictions in the outbox to `driftline collect` whenever it answers",
+    )
     parser.add_argument(
         "--key",
         default=key,
@@ -54,15 +67,60 @@ def _parser(key: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(model: EdgeModel, port: int) -> int:
+def _check(options: argparse.Namespace) -> None:
+    if options.forward and options.outbox is None:
+        raise ValueError("--forward needs --outbox; name a file")
+    if options.forward and not options.forward.startswith(("http://", "https://")):
+        raise ValueError(f"--forward must be an http or https URL, got {options.forward!r}")
+
+
+def _run_recorded(model: EdgeModel, outbox: Outbox, options: argparse.Namespace) -> int:
+    """Run with each prediction stored before it is answered, and forwarded if there is a URL."""
+    forwarder = Forwarder(outbox, options.forward) if options.forward else None
+
+    def answer(event: Any) -> dict[str, Any]:
+        found = model.answer(event)
+        if "score" in found:
+            outbox.add({**found, "time": _now(), "plan": model.plan, "features": model.values(event)})
+            if forwarder is not None:
+                forwarder.wake()
+        return found
+
+    if forwarder is None:
+        return _run(answer, model, options.http)
+    forwarder.start()
+    try:
+        return _run(answer, model, options.http)
+    finally:
+        forwarder.stop()
+        if waiting := len(outbox):
+            sys.stderr.write(
+                f"driftline-edge: {waiting:,} predictions wait in {options.outbox} ({forwarder.fault}); "
+                "the next run forwards them\n"
+            )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _run(answer: Answer, model: EdgeModel, port: int | None) -> int:
+    if port is not None:
+        return _serve(answer, model, port)
+    for each in answers(sys.stdin.buffer, answer):
+        sys.stdout.buffer.write(encoded(each))
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def _serve(answer: Answer, model: EdgeModel, port: int) -> int:
     def health() -> dict[str, Any]:
         return {"ready": True, "pipeline": model.pipeline, "model": model.version, "learned": model.learned}
 
     try:
-        server = EdgeServer(port, model.answer, health)
+        server = EdgeServer(port, answer, health)
     except (OSError, OverflowError) as error:
-        sys.stderr.write(f"driftline-edge: --http must be a free port, got {port} ({error})\n")
-        return MISTAKE
+        return _failed(f"--http must be a free port, got {port} ({error})", MISTAKE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.stderr.write(f"driftline-edge: http://{HOST}:{server.server_port}\n")
     sys.stderr.flush()
@@ -72,3 +130,8 @@ def _serve(model: EdgeModel, port: int) -> int:
         except KeyboardInterrupt:
             return 0
     return 0
+
+
+def _failed(reason: object, code: int) -> int:
+    sys.stderr.write(f"driftline-edge: {reason}\n")
+    return code

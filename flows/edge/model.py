@@ -21,6 +21,7 @@ class EdgeModel:
         self.pipeline: str = description["pipeline"]
         self.version: str = description["version"]
         self.learned: int = description["learned"]
+        self.plan: str = description["plan"]
         self.schema = Schema(description["features"])
         self._steps = _steps(description["steps"], files)
         self._weights: dict[str, float] = description["weights"]
@@ -53,6 +54,10 @@ class EdgeModel:
         except Exception as error:  # a function of the package is user code
             return {"id": event_id, "error": f"{type(error).__name__}: {error}"}
         return {**answer, "model": self.version, "learned": self.learned}
+
+    def values(self, event: Any) -> list[Any]:
+        """Return the features of a valid event in the order of the model, as in the stream's predictions."""
+        return list(self.schema.checked(event).values())
 
 
 def _steps(described_steps: Sequence[Mapping[str, Any]], files: Mapping[str, bytes]) -> list[_Step]:
