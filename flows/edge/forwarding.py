@@ -1,13 +1,12 @@
 """Forwards the predictions of an outbox to `driftline collect`, whenever it answers."""
 
 import json
-import sqlite3
 import urllib.error
 import urllib.request
 from http.client import HTTPException
 from threading import Event, Thread
 
-from .outbox import Outbox
+from .outbox import Outbox, OutboxError
 
 DEVICE = "Driftline-Device"  # the header with the name of the outbox
 
@@ -66,7 +65,7 @@ class Forwarder:
                     self.fault = f"the receiver expects number {received}, got {waiting.first}"
         except urllib.error.HTTPError as error:
             self.fault = f"{error}: {error.read(1000).decode(errors='replace')}"
-        except (OSError, HTTPException, sqlite3.Error, ValueError, KeyError, TypeError) as error:
+        except (OSError, HTTPException, OutboxError, ValueError, KeyError, TypeError) as error:
             self.fault = f"{type(error).__name__}: {error}"
         return not self.fault
 

@@ -1,20 +1,22 @@
-"""The command `driftline-edge`."""
+"""The command `driftline-edge`.
+
+HTTP and SQLite are imported where they are used: they take most of a start.
+"""
 
 import argparse
 import signal
-import sqlite3
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import package
-from .forwarding import Forwarder
+from .lines import Answer, answers, encoded
 from .model import EdgeModel
-from .outbox import Outbox
-from .server import HOST, Answer, EdgeServer, answers, encoded
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
 
 FAULT = 1  # the exit code if the machine fails, such as by a full disk
 MISTAKE = 2  # the exit code if a person has to correct something first
@@ -28,12 +30,14 @@ def main(arguments: Sequence[str] | None = None, key: str = "") -> int:
         model = EdgeModel(package.read(options.package, bytes.fromhex(options.key)))
     except (package.PackageError, ValueError) as error:
         return _failed(error, MISTAKE)
+    if options.outbox is None:
+        return _run(model.answer, model, options.http)
+    from .outbox import OutboxError, opened
+
     try:
-        if options.outbox is None:
-            return _run(model.answer, model, options.http)
-        with closing(Outbox(options.outbox)) as outbox:
+        with opened(options.outbox) as outbox:
             return _run_recorded(model, outbox, options)
-    except sqlite3.Error as error:
+    except OutboxError as error:
         return _failed(f"the outbox {options.outbox} failed: {error}; check its disk", FAULT)
 
 
@@ -74,8 +78,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--forward must be an http or https URL, got {options.forward!r}")
 
 
-def _run_recorded(model: EdgeModel, outbox: Outbox, options: argparse.Namespace) -> int:
+def _run_recorded(model: EdgeModel, outbox: "Outbox", options: argparse.Namespace) -> int:
     """Run with each prediction stored before it is answered, and forwarded if there is a URL."""
+    from .forwarding import Forwarder
+
     forwarder = Forwarder(outbox, options.forward) if options.forward else None
 
     def answer(event: Any) -> dict[str, Any]:
@@ -114,6 +120,8 @@ def _run(answer: Answer, model: EdgeModel, port: int | None) -> int:
 
 
 def _serve(answer: Answer, model: EdgeModel, port: int) -> int:
+    from .server import HOST, EdgeServer
+
     def health() -> dict[str, Any]:
         return {"ready": True, "pipeline": model.pipeline, "model": model.version, "learned": model.learned}
 

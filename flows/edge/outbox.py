@@ -3,9 +3,13 @@
 import json
 import secrets
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
+
+OutboxError = sqlite3.Error
 
 
 class Waiting(NamedTuple):
@@ -19,7 +23,7 @@ class Outbox:
     """Keeps predictions until a receiver has them.
 
     Each has the next number of this file, and the file has a random name of its own, `device`. By both, a
-    receiver recognizes a prediction that it has already. Several threads may use it. Raises `sqlite3.Error`.
+    receiver recognizes a prediction that it has already. Several threads may use it. Raises `OutboxError`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -71,3 +75,13 @@ class Outbox:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Outbox]:
+    """Yield the outbox in a file, and close it afterwards."""
+    outbox = Outbox(file)
+    try:
+        yield outbox
+    finally:
+        outbox.close()

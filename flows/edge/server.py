@@ -1,15 +1,14 @@
 """Serves a model over HTTP, on the loopback interface only."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from .lines import Answer, answers, encoded
 
 HOST = "127.0.0.1"
 _LARGEST = 2**20  # bytes of a request
 _SECONDS = 10.0  # that a client may take
-
-Answer = Callable[[Any], dict[str, Any]]
 
 
 class EdgeServer(ThreadingHTTPServer):
@@ -65,20 +64,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def answers(lines: Iterable[bytes], answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield the answer to each line that is not empty."""
-    for line in lines:
-        if line.strip():
-            try:
-                event = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield {"id": None, "error": f"the line must be JSON: {error}"}
-            else:
-                yield answer(event)
-
-
-def encoded(answer: dict[str, Any]) -> bytes:
-    """Return an answer as a line of JSON."""
-    return json.dumps(answer, allow_nan=False).encode() + b"\n"

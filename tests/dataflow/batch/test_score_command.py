@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from zlib import crc32
@@ -16,10 +17,12 @@ from made_flights import HOUR, MINUTE, NOON, traffic
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.core.features.plan import Aggregate, FeaturePlan, View
+from flows.core.features.batch import Question
+from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, View
 from flows.core.stream.broker import Outgoing
 from flows.core.stream.times import iso
 from flows.errors import ConfigError, DriftlineError
+from flows.host.file_locks import try_exclusive_lock
 from flows.jobs.batch.folder import BatchFolder
 from flows.jobs.batch.history import BatchHistory, Bounds
 from flows.runtime.state import PipelineState
@@ -252,6 +255,11 @@ def test_a_run_that_was_stopped_goes_on_with_its_model_and_its_events(
     assert scored(project, out, "visits") == expected
 
 
+def is_free(lock: Path) -> bool:
+    with try_exclusive_lock(lock) as held:
+        return held
+
+
 def test_a_run_whose_processes_are_killed_goes_on_without_a_loss_or_a_repetition(tmp_path: Path) -> None:
     project = visits_project(tmp_path / "project")
     records = visits(40_000)
@@ -268,13 +276,10 @@ def test_a_run_whose_processes_are_killed_goes_on_without_a_loss_or_a_repetition
     running.process.kill()
     running.process.wait()
     assert unfinished.exists(), running.said()
-    again = project.start(DRIFTLINE, "score", "visits", "--out", str(out))
-
-    def is_over() -> bool:  # the killed command's processes may hold its lock for a moment
-        return again.process.poll() is not None
-
-    wait_until(is_over, 60)
-    assert "going on with" in again.said()
+    wait_until(lambda: is_free(unfinished / "lock"), 30)  # its processes end with it
+    again = project.run("score", "visits", "--out", str(out))
+    assert again.returncode == 0, again.stderr
+    assert "going on with" in again.stderr
     rows = rows_of(out)
     assert sorted(rows, key=lambda row: row["id"]) == sorted(expected, key=lambda row: row["id"])
     assert len(rows) == 40_000
@@ -290,6 +295,24 @@ def test_events_that_cannot_be_scored_are_counted_by_their_reason(tmp_path: Path
     assert "60 rows" in done.stdout
     assert "1 schema" in done.stdout
     assert "1 duplicate" in done.stdout
+
+
+def test_the_features_of_batch_views_are_joined_as_of_the_time_of_each_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = visits_project(tmp_path / "project")
+    project.send(visits(60))
+    run_flow(project.engine(), "learn")
+    staff = Lookup("staff", (Input("user", "string"),), (Output("minute", "int"),), HOUR)
+    PipelineState(project.directory / ".driftline", "visits").keep_plan(replace(PLAN, lookups=(staff,)))
+
+    def past_lookups(_: object, plan: FeaturePlan, questions: Sequence[Question]) -> dict:
+        assert plan.lookups == (staff,)
+        return {(each.id, each.time): [(each.time - NOON) // MINUTE] for each in questions}
+
+    monkeypatch.setattr("flows.adapters.feast.feature_stores.FeatureStores.past_lookups", past_lookups)
+    rows = scored(project, tmp_path / "scores.parquet", "visits")
+    assert [row["staff__minute"] for row in rows] == list(range(60))
 
 
 def test_a_version_is_chosen_by_name(visited: Project, tmp_path: Path) -> None:
