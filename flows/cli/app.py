@@ -11,12 +11,15 @@ import typer
 from flows import settings
 from flows.cli import (
     backtest,
+    collect,
     dead_letters,
     explain,
+    export,
     features,
     models,
     publish,
     run,
+    score,
     topics,
     verify,
     webhooks,
@@ -30,12 +33,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Real-time predictions from streams: learn online, detect drift, retrain.",
 )
-for commands in (run, publish, topics, backtest, features, explain):
+for commands in (run, publish, topics, backtest, features, explain, score, collect):
     app.add_typer(commands.commands)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(models.commands, name="models")
+app.add_typer(export.commands, name="export")
 
 
 def main() -> None:

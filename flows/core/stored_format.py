@@ -39,3 +39,4 @@ SEED = StoredFormat("seed", 2)
 REGISTRY = StoredFormat("registry", 1)  # of an entry on the registry topic
 COMMAND = StoredFormat("command", 1)
 LINEAGE = StoredFormat("lineage", 1)
+BATCH = StoredFormat("batch", 1)  # of an unfinished `driftline score`

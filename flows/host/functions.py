@@ -72,8 +72,7 @@ def _sources(module: str, name: str) -> list[str]:
 
     Raises `ImportError` if there is none.
     """
-    with tokenize.open(_file_of(module)) as file:
-        lines = file.read().splitlines(keepends=True)
+    lines = source_of_module(module).splitlines(keepends=True)
     lines[-1:] = [line.rstrip("\n") + "\n" for line in lines[-1:]]
     found = [
         "".join(inspect.getblock(lines[min(d.lineno for d in (node, *node.decorator_list)) - 1 :]))
@@ -83,6 +82,12 @@ def _sources(module: str, name: str) -> list[str]:
     if not found:
         raise ImportError(f"module {module!r} defines no function {name!r}")
     return found
+
+
+def source_of_module(module: str) -> str:
+    """Return the source of a module, without importing it; raises `ImportError` if it has none."""
+    with tokenize.open(_file_of(module)) as file:
+        return file.read()
 
 
 def _file_of(module: str) -> str:

@@ -1,7 +1,7 @@
-"""The columns of a training set."""
+"""The columns of a training set, and of a file of scores."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -22,17 +22,28 @@ _FIELD_TYPES = ((Text, pa.string()), (Number, pa.float64()), (Flag, pa.bool_()))
 
 
 def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
-    """Return the columns of a training set; raise `ConfigError` if an input's name is already a column."""
+    """Return the columns of a training set; raises `ConfigError` as `schema_with` does."""
+    label = field_type(pipeline.labels.fields[pipeline.target])
+    return schema_with(
+        pipeline,
+        plan,
+        [("label", label), ("known_at", _TIME), ("score", score_type(pipeline)), ("model", pa.string())],
+    )
+
+
+def schema_with(
+    pipeline: Pipeline, plan: FeaturePlan, results: Sequence[tuple[str, pa.DataType]]
+) -> pa.Schema:
+    """Return the columns of an event: its id, moment, keys, inputs and features, then those of `results`.
+
+    Raises `ConfigError` if an input's name is already a column.
+    """
     fields = resolved(pipeline.events.fields, plan.key_kinds)
     columns = [("id", pa.string()), ("event_timestamp", _MOMENT)]
     columns += [(entity, KEY_TYPES[plan.key_kinds[entity]]) for entity in plan.entities]
     columns += [(name, field_type(fields[name])) for name in pipeline.inputs if name not in plan.entities]
     columns += [(name, TYPES[dtype]) for name, dtype in zip(plan.names, plan.dtypes, strict=True)]
-    label, score = (
-        field_type(pipeline.labels.fields[pipeline.target]),
-        _SCORES.get(pipeline.task, pa.float64()),
-    )
-    columns += [("label", label), ("known_at", _TIME), ("score", score), ("model", pa.string())]
+    columns += results
     for name, times in Counter(name for name, _ in columns).items():
         if times > 1:
             raise ConfigError(
@@ -40,6 +51,11 @@ def schema_of(pipeline: Pipeline, plan: FeaturePlan) -> pa.Schema:
                 f"{pipeline.events.topic!r}"
             )
     return pa.schema(columns)
+
+
+def score_type(pipeline: Pipeline) -> pa.DataType:
+    """Return the column type of the pipeline's scores."""
+    return _SCORES.get(pipeline.task, pa.float64())
 
 
 def field_type(field: Field) -> pa.DataType:

@@ -67,6 +67,9 @@ ONNX = "run by tests/dataflow/models/test_onnx_export.py in a project of its own
 RIVALS = "run by tests/dataflow/models/test_rivals.py in a project of its own"
 GATE = "run by tests/dataflow/models/test_gate.py in a project of its own"
 MLFLOW = "run by tests/dataflow/models/test_mlflow_export.py with a server of its own"
+EDGE = "run by tests/dataflow/edge/test_edge_command.py with another port and client"
+FORWARDING = "run by tests/dataflow/edge/test_forwarding.py with another port"
+WITH_OUTBOX = "python driftline-edge late-orders --outbox outbox.db"
 CARDS = "run by tests/e2e/commands/test_several_pipelines.py with a smaller file"
 HOSTS = "run by tests/e2e/kafka/test_cluster.py in two network namespaces"
 # Every command of the documentation, and what runs it.
@@ -142,6 +145,16 @@ COMMANDS = {
     "driftline backfill parcels=parcels.parquet orders=orders.parquet --seed": SHOP,
     "driftline explain A-4711": SHOP,
     "driftline explain A-4711 --top 2 --json": SHOP,
+    "driftline score orders --out scores.parquet": SHOP,
+    "driftline score tonight.parquet --version v1 --out tonight-scores.parquet": SHOP,
+    "driftline score orders --processes 2 --out scores.parquet": SHOP,
+    "driftline export edge champion --out late-orders": SHOP,
+    "driftline export runtime --out driftline-edge": SHOP,
+    "python driftline-edge late-orders < events.jsonl": SHOP,
+    "python driftline-edge late-orders --http 8085": EDGE,
+    "curl --data-binary @events.jsonl http://127.0.0.1:8085/score": EDGE,
+    "driftline collect --port 9480": FORWARDING,
+    f"{WITH_OUTBOX} --forward http://127.0.0.1:9480/ < events.jsonl": FORWARDING,
     "driftline training-set training.parquet": SHOP,
     "driftline training-set training.parquet --through-feast": SHOP,
 }
@@ -202,7 +215,7 @@ def test_the_labels_of_the_metrics_are_those_of_the_registry():
 def test_the_commands_and_options_are_those_of_the_command():
     group = typer.main.get_command(app)
     commands = dict(group.commands)
-    for parent in ("verify", "webhooks", "dead-letters", "models"):
+    for parent in ("verify", "webhooks", "dead-letters", "models", "export"):
         commands |= {f"{parent} {name}": each for name, each in commands.pop(parent).commands.items()}
     real = {
         name: {option for parameter in command.params for option in parameter.opts}
@@ -587,6 +600,26 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
         "driftline training-set training.parquet --through-feast",
     ):
         assert shop.run(command) == "2,000 rows; predictions left out: 1 without a label\n"
+    rows = "2,001 rows by v1 after 2,000 labels; events without a score: 10 duplicate\n"
+    assert shop.run("driftline score orders --out scores.parquet") == rows
+    scores = pq.read_table(shop.directory / "scores.parquet")
+    assert shop.run("driftline score orders --processes 2 --out scores.parquet") == rows
+    assert pq.read_table(shop.directory / "scores.parquet").equals(scores)
+    tonight = [orjson.loads(line) for line in (shop.directory / "order.jsonl").read_text().splitlines()]
+    pq.write_table(pa.Table.from_pylist(tonight), shop.directory / "tonight.parquet")
+    said = shop.run("driftline score tonight.parquet --version v1 --out tonight-scores.parquet")
+    assert said == "1 rows by v1 after 2,000 labels; events without a score: none\n"
+    (row,) = pq.read_table(shop.directory / "tonight-scores.parquet").to_pylist()
+    assert row in scores.to_pylist()
+    said = shop.run("driftline export edge champion --out late-orders")
+    assert "late_orders v1 after 2,000 labels: late-orders has" in said
+    shop.run("driftline export runtime --out driftline-edge")
+    with (shop.directory / "events.jsonl").open() as stdin:
+        command = [sys.executable, "-I", "-S", "driftline-edge", "late-orders"]
+        done = subprocess.run(command, cwd=shop.directory, stdin=stdin, capture_output=True, timeout=60)
+    answer = orjson.loads(done.stdout)
+    assert (answer["id"], answer["model"], answer["learned"]) == ("A-4711", "v1", 2000)
+    assert 0 < answer["score"] < 1
     assert shop.run("driftline backfill").startswith("4,021 records, 20 dead letters (20 duplicate), ")
 
 

@@ -33,7 +33,7 @@ def export_onnx(
     `DriftlineError` if a score differs; then there is no file.
     """
     form = linear_form(model.estimator, names, "ONNX")
-    scored = list(_scored(model, names, rows))
+    scored = list(scored_rows(model, names, rows))
     if not scored:
         raise ConfigError(
             "an ONNX file is checked on served predictions of the current feature plan, got none that the "
@@ -54,7 +54,7 @@ def export_onnx(
     return CheckedExport(len(scored), difference)
 
 
-def _scored(
+def scored_rows(
     model: Model, names: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> Iterator[tuple[Sequence[Any], float]]:
     """Yield the rows that the model scores, with River's scores; one with a null or a text has none."""

@@ -1,0 +1,1 @@
+"""Receives the predictions of devices: `driftline collect`."""
