@@ -11,10 +11,8 @@ import typer
 from flows import settings
 from flows.cli import (
     backtest,
-    collect,
     dead_letters,
     explain,
-    export,
     features,
     models,
     publish,
@@ -24,6 +22,7 @@ from flows.cli import (
     verify,
     webhooks,
 )
+from flows.cli.edge import collect, export
 from flows.cli.output import exit_code_of, warn
 
 app = typer.Typer(

@@ -83,7 +83,11 @@ def _programs(site: Site, programs: Programs) -> Iterator[tuple[str, str, Progra
     for peer in PEERS:
         site.recreate([EVENTS])
         answers = programs.answers()
-        yield peer.name, answers, partial(programs.run, peer, answers, {"LEARN": "0", "PROGRESS_SECONDS": EPOCH_SECONDS})
+        yield (
+            peer.name,
+            answers,
+            partial(programs.run, peer, answers, {"LEARN": "0", "PROGRESS_SECONDS": EPOCH_SECONDS}),
+        )
 
 
 def _measure(site: Site, probe: Probe, program: Program, events: int, busy: int) -> Latencies:

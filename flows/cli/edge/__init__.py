@@ -1,0 +1,1 @@
+"""`driftline export` and `driftline collect`: models on devices."""
