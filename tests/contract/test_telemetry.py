@@ -39,6 +39,7 @@ def samples(server):
 
 METRICS = {
     "driftline_process_info",
+    "driftline_stream_info",
     "driftline_events",
     "driftline_predictions",
     "driftline_dead_letters",
@@ -64,6 +65,7 @@ METRICS = {
     "driftline_fairness",
     "driftline_cost_per_label",
     "driftline_drift_signals",
+    "driftline_drift_open",
     "driftline_retrainings",
     "driftline_retrain_triggers",
     "driftline_training_rows",
@@ -73,6 +75,7 @@ METRICS = {
     "driftline_snapshot_age_seconds",
     "driftline_webhook_deliveries",
     "driftline_webhook_endpoint_disabled",
+    "driftline_webhook_failed_attempts",
 }
 
 
