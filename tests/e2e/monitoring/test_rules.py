@@ -1,0 +1,51 @@
+"""The rules, by the tool of Prometheus: they are valid, and each alert fires when it has to, and only then."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from places import ROOT
+
+RULES = sorted((ROOT / "docs" / "examples" / "prometheus").glob("*.yml"))
+TESTS = Path(__file__).with_name("alerts.test.yml")
+ALERTS = yaml.safe_load((ROOT / "docs" / "examples" / "prometheus" / "alerts.yml").read_text())
+NAMES = [rule["alert"] for group in ALERTS["groups"] for rule in group["rules"]]
+
+
+def checked(*command: object) -> str:
+    """Return the output of a command that has to succeed."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["recording.yml", "alerts.yml"])
+def test_the_rules_are_valid(promtool: str, name: str) -> None:
+    (file,) = [file for file in RULES if file.name == name]
+    assert "SUCCESS" in checked(promtool, "check", "rules", "--lint=all", "--lint-fatal", file)
+
+
+def test_the_configuration_is_valid_with_the_rules_that_it_names(promtool: str) -> None:
+    (file,) = [file for file in RULES if file.name == "prometheus.yml"]
+    said = checked(promtool, "check", "config", file)
+    assert said.count("rules found") == 2
+
+
+def test_each_alert_fires_in_its_world_and_in_no_other(promtool: str) -> None:
+    assert "SUCCESS" in checked(promtool, "test", "rules", TESTS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_alert_has_a_world_in_which_it_fires_and_one_beside_the_healthy_in_which_it_does_not(
+    name: str,
+) -> None:
+    healthy, *worlds = yaml.safe_load(TESTS.read_text())["tests"]
+    assert name in [each["alertname"] for each in healthy["alert_rule_test"]]
+    fires = [
+        bool(each.get("exp_alerts"))
+        for world in worlds
+        for each in world["alert_rule_test"]
+        if each["alertname"] == name
+    ]
+    assert set(fires) == {True, False}
