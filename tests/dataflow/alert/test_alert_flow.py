@@ -57,7 +57,9 @@ def test_a_delivery_is_tried_again_until_the_endpoint_is_well(project: Project) 
     assert project.records("dead-letters") == []
 
 
-def test_failed_attempts_are_shown_also_after_a_restart_until_the_alert_is_delivered(project: Project) -> None:
+def test_failed_attempts_are_shown_also_after_a_restart_until_the_alert_is_delivered(
+    project: Project,
+) -> None:
     failures = telemetry.WEBHOOK_FAILURES.labels("default")
     project.send([outgoing(signal(1))])
     shown = set()

@@ -76,6 +76,11 @@ def board_queries() -> list[str]:
     return queries
 
 
+def page_queries() -> list[str]:
+    page = (ROOT / "docs" / "how-to" / "monitoring.md").read_text()
+    return re.findall(r"^```promql\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+
+
 class Airport:
     """Sends flights of this moment, each with its label; those of odd minutes are late, or are not."""
 
@@ -189,8 +194,8 @@ def test_each_series_that_an_alert_reads_is_exported(world: World, alert: dict[s
         assert world.prometheus.query(selector), selector
 
 
-@pytest.mark.parametrize("query", board_queries())
-def test_each_query_of_the_board_has_an_answer(world: World, query: str) -> None:
+@pytest.mark.parametrize("query", [*board_queries(), *page_queries()])
+def test_each_query_of_the_board_and_of_the_page_has_an_answer(world: World, query: str) -> None:
     wait_until(lambda: bool(world.prometheus.query(query)), PATIENCE)
 
 
