@@ -57,7 +57,8 @@ def tool(package: str, *names: str) -> str:
     """Return the path of the program, which has several names; skip or fail without it."""
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
-        unavailable(f"{names[0]} is not installed: 'apt install {package}' or 'brew install {names[-1]}'")
+        formula = package.removeprefix("prometheus-")
+        unavailable(f"{names[0]} is not installed: 'apt install {package}' or 'brew install {formula}'")
         raise AssertionError
     return found
 
