@@ -31,7 +31,7 @@ def dataflow(
     dead_letters = pipeline.topic("dead-letters")
 
     for target in targets:
-        metrics.WEBHOOK_DISABLED.labels(target.endpoint.name).set(0)
+        metrics.endpoint_added(target.endpoint.name)
 
     flow = Dataflow("alert")
     signals = op.input("signals", flow, io.source("alert", [pipeline.topic("drift")]))

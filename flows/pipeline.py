@@ -213,6 +213,12 @@ class Pipeline:
         return (self.events, *self.sources, self.labels)
 
     @property
+    def stream_kinds(self) -> list[tuple[str, str]]:
+        """The topic of each stream that others write, and what it has: events, source or labels."""
+        sources = [(source.topic, "source") for source in self.sources]
+        return [(self.events.topic, "events"), *sources, (self.labels.topic, "labels")]
+
+    @property
     def feature_streams(self) -> tuple[Stream, ...]:
         """The streams that the predict flow reads: the sources, then the events."""
         return (*self.sources, self.events)

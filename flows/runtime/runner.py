@@ -116,7 +116,7 @@ def _run_together(engine: Engine, flows: Sequence[str]) -> int:
 
 def _run_one(engine: Engine, flow: str, place: ProcessPlace = SINGLE) -> int:
     module = importlib.import_module(f"flows.{flow}")
-    metrics.PROCESS_INFO.labels(engine.pipeline.name, flow).set(1)
+    metrics.process_started(engine.pipeline.name, flow, engine.pipeline.stream_kinds)
     tune_garbage_collection()
     with (
         _lock(engine, flow, place),

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from river import metrics
+from signals import CONCEPT_ALARM, changed
 
 from flows.adapters.prometheus import metrics as telemetry
 from flows.adapters.prometheus.health_server import health_server
@@ -19,7 +20,9 @@ from flows.core.evaluation.evaluation import Evaluation
 from flows.core.evaluation.label_join import Joined, Label, Pending
 from flows.core.models.model import Prediction
 from flows.core.stream.broker import Record
+from flows.core.stream.dead_letter import REASONS
 from flows.errors import ConfigError
+from flows.pipelines.flight_delays import pipeline as flight_delays
 
 
 @pytest.fixture
@@ -39,6 +42,7 @@ def samples(server):
 
 METRICS = {
     "driftline_process_info",
+    "driftline_stream_info",
     "driftline_events",
     "driftline_predictions",
     "driftline_dead_letters",
@@ -64,6 +68,7 @@ METRICS = {
     "driftline_fairness",
     "driftline_cost_per_label",
     "driftline_drift_signals",
+    "driftline_drift_open",
     "driftline_retrainings",
     "driftline_retrain_triggers",
     "driftline_training_rows",
@@ -73,6 +78,7 @@ METRICS = {
     "driftline_snapshot_age_seconds",
     "driftline_webhook_deliveries",
     "driftline_webhook_endpoint_disabled",
+    "driftline_webhook_failed_attempts",
 }
 
 
@@ -110,6 +116,41 @@ def test_what_is_counted_is_what_is_shown(server):
     assert rise("driftline_end_to_end_seconds_bucket", ("le", "0.0025")) == 0
     assert rise("driftline_end_to_end_seconds_bucket", ("le", "0.005")) == 1
     assert not [name for name, *_ in after if name.endswith("_created")]
+
+
+def test_counters_that_alerts_read_begin_at_zero(server):
+    telemetry.endpoint_added("begins")
+    shown = samples(server)
+    reasons = {dict(labels)["reason"] for name, *labels in shown if name == "driftline_dead_letters_total"}
+    assert reasons == set(REASONS)
+    at_begins = ("endpoint", "begins")
+    assert shown["driftline_webhook_deliveries_total", at_begins, ("outcome", "failed")] == 0
+    assert shown["driftline_webhook_failed_attempts", at_begins] == 0
+    assert shown["driftline_webhook_endpoint_disabled", at_begins] == 0
+
+
+def test_a_process_shows_its_flow_and_what_its_streams_have(server):
+    telemetry.process_started(flight_delays.name, "predict", flight_delays.stream_kinds)
+    shown = samples(server)
+    assert shown["driftline_process_info", ("flow", "predict"), ("pipeline", "flight_delays")] == 1
+    streams = {tuple(dict(labels).values()) for name, *labels in shown if name == "driftline_stream_info"}
+    assert streams == {
+        ("events", "flights"),
+        ("source", "departures"),
+        ("source", "arrivals"),
+        ("labels", "flight_labels"),
+    }
+
+
+def test_drift_is_open_from_its_signal_until_it_is_resolved(server):
+    key = ("driftline_drift_open", ("kind", "concept"), ("severity", "critical"))
+    count = "driftline_drift_signals_total", ("detector", "adwin"), *key[1:]
+    before = samples(server).get(count, 0)
+    telemetry.drift_changed(CONCEPT_ALARM)
+    assert samples(server)[key] == 1
+    telemetry.drift_changed(changed(CONCEPT_ALARM, status="resolved"))
+    assert samples(server)[key] == 0
+    assert samples(server)[count] == before + 1
 
 
 def test_an_assessment_is_shown_with_each_of_its_figures(server):

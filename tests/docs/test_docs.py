@@ -66,6 +66,7 @@ MODELS = "run by tests/dataflow/models/test_models_command.py in a project of it
 ONNX = "run by tests/dataflow/models/test_onnx_export.py in a project of its own"
 RIVALS = "run by tests/dataflow/models/test_rivals.py in a project of its own"
 GATE = "run by tests/dataflow/models/test_gate.py in a project of its own"
+RULES = "run by tests/e2e/monitoring"
 MLFLOW = "run by tests/dataflow/models/test_mlflow_export.py with a server of its own"
 EDGE = "run by tests/dataflow/edge/test_edge_command.py with another port and client"
 FORWARDING = "run by tests/dataflow/edge/test_forwarding.py with another port"
@@ -93,6 +94,11 @@ COMMANDS = {
     "driftline run predict --processes 4": "run by tests/e2e/kafka/test_cluster.py with 2 and 3",
     "python -m flows.runtime.runner predict --process 0 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
     "python -m flows.runtime.runner predict --process 1 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
+    "promtool check config prometheus.yml": RULES,
+    "promtool check rules --lint=all --lint-fatal recording.yml alerts.yml": RULES,
+    "amtool check-config alertmanager.yml": RULES,
+    "prometheus --config.file=prometheus.yml --web.listen-address=127.0.0.1:9090": RULES
+    + ", on another port",
     "driftline --help": SHOP,
     "driftline apply": SHOP,
     "driftline backtest": SHOP,
@@ -456,7 +462,9 @@ def test_containers_get_known_settings_and_no_secret_is_in_the_file():
 
 
 def test_prometheus_scrapes_every_flow():
-    (job,) = yaml.safe_load((ROOT / "docs" / "prometheus.yml").read_text())["scrape_configs"]
+    (job,) = yaml.safe_load((ROOT / "docs" / "examples" / "prometheus" / "prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
     assert job["static_configs"] == [{"targets": [f"{f}:{9464 + n}" for n, f in enumerate(FLOWS)]}]
 
 

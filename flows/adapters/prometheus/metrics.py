@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,8 +27,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from flows.adapters.prometheus.histogram import BulkHistogram, StopwatchHistogram
+from flows.core.alerting.outbox import DeliveryResult
+from flows.core.drift.signal import DriftSignal
 from flows.core.serving.prediction_message import PUBLISHED_AT
 from flows.core.stream.broker import Headers, Outgoing, Record, TopicPartition
+from flows.core.stream.dead_letter import REASONS
 
 _topic, _headers = itemgetter(0), itemgetter(5)  # of a record; the headers of an outgoing one
 
@@ -55,6 +58,12 @@ PROCESS_INFO = Gauge(
     "driftline_process_info",
     "Always 1; the labels say which flow of which pipeline this process runs.",
     ["pipeline", "flow"],
+    registry=REGISTRY,
+)
+STREAM_INFO = Gauge(
+    "driftline_stream_info",
+    "Always 1; the labels say what an input stream of the pipeline has: events, source or labels.",
+    ["stream", "kind"],
     registry=REGISTRY,
 )
 EVENTS = Counter(
@@ -206,6 +215,12 @@ DRIFT_SIGNALS = Counter(
     ["kind", "detector", "severity"],
     registry=REGISTRY,
 )
+DRIFT_OPEN = Gauge(
+    "driftline_drift_open",
+    "1 while a drift signal of this kind and severity is not resolved; else 0.",
+    ["kind", "severity"],
+    registry=REGISTRY,
+)
 RETRAININGS = Counter(
     "driftline_retrainings_total",
     "Candidates that were trained or dropped, by outcome.",
@@ -244,6 +259,15 @@ WEBHOOK_DISABLED = Gauge(
     ["endpoint"],
     registry=REGISTRY,
 )
+WEBHOOK_FAILURES = Gauge(
+    "driftline_webhook_failed_attempts",
+    "Failed attempts to deliver the alert that an endpoint gets next; 0 after it was delivered or given up.",
+    ["endpoint"],
+    registry=REGISTRY,
+)
+
+for _reason in REASONS:  # a rate misses the first increment of a counter that appears with it
+    DEAD_LETTERS.labels(_reason)
 
 
 class _ModelInfo(Collector):
@@ -267,6 +291,29 @@ class _ModelInfo(Collector):
 
 _MODEL_INFO = _ModelInfo()
 REGISTRY.register(_MODEL_INFO)
+
+
+def process_started(pipeline: str, flow: str, streams: Iterable[tuple[str, str]]) -> None:
+    """Set what this process runs, and what each input stream of the pipeline has (stream, kind)."""
+    PROCESS_INFO.labels(pipeline, flow).set(1)
+    for stream, kind in streams:
+        STREAM_INFO.labels(stream, kind).set(1)
+
+
+def endpoint_added(endpoint: str) -> None:
+    """Show a webhook endpoint, with nothing delivered yet."""
+    WEBHOOK_DISABLED.labels(endpoint).set(0)
+    WEBHOOK_FAILURES.labels(endpoint).set(0)
+    for outcome in get_args(DeliveryResult):
+        WEBHOOK_DELIVERIES.labels(endpoint, outcome)
+
+
+def drift_changed(signal: DriftSignal) -> None:
+    """Count a drift signal that fires, and show whether one of its kind and severity is open."""
+    is_firing = signal.status == "firing"
+    DRIFT_OPEN.labels(signal.kind, signal.severity).set(is_firing)
+    if is_firing:
+        DRIFT_SIGNALS.labels(signal.kind, signal.detector, signal.severity).inc()
 
 
 def models_in_service(roles: Mapping[str, str]) -> None:

@@ -98,6 +98,11 @@ class DriftMonitor:
         return self._features.compared
 
     @property
+    def open_signals(self) -> Sequence[DriftSignal]:
+        """The signals that are not resolved yet, the last one of each kind and severity."""
+        return list(self._open.values())
+
+    @property
     def attributable(self) -> Sequence[Sequence[Any]]:
         """A sample of a full window, whose contributions `attributed` must get next; else empty."""
         return self._attribution.sample

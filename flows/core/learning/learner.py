@@ -14,6 +14,7 @@ from flows.core.drift.concept import ConceptDrift
 from flows.core.drift.features import ComparedWindow
 from flows.core.drift.levels import Position
 from flows.core.drift.monitor import DriftMonitor, SignalContext
+from flows.core.drift.signal import DriftSignal
 from flows.core.evaluation.evaluation import Baselines, Evaluation
 from flows.core.evaluation.label_join import Joined, Label, LabelJoin
 from flows.core.explaining.importance import importance
@@ -121,6 +122,11 @@ class Learner:
     def compared(self) -> ComparedWindow | None:
         """The last full window of features, compared with the reference."""
         return self._monitor.compared
+
+    @property
+    def open_signals(self) -> Sequence[DriftSignal]:
+        """The drift signals that are not resolved yet."""
+        return self._monitor.open_signals
 
     def redeclare(self, max_pending: int, outliers: Outliers, contests: ContestPolicy) -> None:
         """Apply the current declaration to a restored learner; contests that have begun keep their rules."""

@@ -34,6 +34,7 @@ class Courier:
         self._sender = sender
         self._outbox = _outbox(target.endpoint, stored)
         self._exchange: Exchange | None = None
+        self._show_failures()
         if self._outbox.disabled:
             self._show_disabled()
 
@@ -85,6 +86,7 @@ class Courier:
     def _answered(self, answer: WebhookResponse) -> list[EndedDelivery]:
         self._exchange = None
         ended = self._outbox.answered(answer, _now(), random.random())  # noqa: S311 (spreads load)
+        self._show_failures()
         if self._outbox.disabled:
             self._show_disabled()
         return ended
@@ -101,6 +103,9 @@ class Courier:
             return self._answered(WebhookResponse("rejected", f"not a drift signal: {fault}"))
         self._exchange = self._sender.begin(self._target.endpoint, message, self._outbox.attempts)
         return []
+
+    def _show_failures(self) -> None:
+        metrics.WEBHOOK_FAILURES.labels(self.name).set(self._outbox.attempts)
 
     def _show_disabled(self) -> None:
         metrics.WEBHOOK_DISABLED.labels(self.name).set(1)

@@ -175,8 +175,7 @@ class LearnerFeed:
             self._gauges.show_outlier(event)
             return []
         if isinstance(event, DriftSignal):
-            if event.status == "firing":
-                metrics.DRIFT_SIGNALS.labels(event.kind, event.detector, event.severity).inc()
+            metrics.drift_changed(event)
             return [signal_record(self._drift_topic, event)]
         if isinstance(event, RoleChange):
             return self._changed_role(event, author)

@@ -23,6 +23,8 @@ class LearnerGauges:
         self._evicted = learner.evicted  # as the counter has it
         self._warned = False
         self._outlying: set[str] = set()  # features with an outlier in the log
+        for signal in learner.open_signals:
+            metrics.DRIFT_OPEN.labels(signal.kind, signal.severity).set(1)
 
     def show_pending(self) -> None:
         """Show how many predictions wait for their label, and warn once when some are evicted."""

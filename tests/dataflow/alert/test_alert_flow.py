@@ -57,6 +57,26 @@ def test_a_delivery_is_tried_again_until_the_endpoint_is_well(project: Project) 
     assert project.records("dead-letters") == []
 
 
+def test_failed_attempts_are_shown_also_after_a_restart_until_the_alert_is_delivered(
+    project: Project,
+) -> None:
+    failures = telemetry.WEBHOOK_FAILURES.labels("default")
+    project.send([outgoing(signal(1))])
+    shown = set()
+
+    def is_delivered(_: object) -> bool:
+        shown.add(value_of(failures))
+        return given[-1] == 200
+
+    with endpoint(503, 503, 200) as (url, given):
+        running = alerting(project, url).engine()
+        run_flow(running, "alert", until=lambda _: value_of(failures) == 2)
+        failures.set(0)  # a new process begins so
+        run_flow(running, "alert", until=is_delivered)
+    assert shown >= {2}
+    assert value_of(failures) == 0
+
+
 @pytest.mark.parametrize("status", [410, 400])
 def test_what_the_endpoint_refuses_for_good_becomes_a_dead_letter(project: Project, status: int) -> None:
     project.send([outgoing(signal(1))])

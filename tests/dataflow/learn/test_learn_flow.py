@@ -140,6 +140,13 @@ def test_scores_that_move_are_a_signal_of_prediction_drift_on_the_drift_topic(pr
     assert signal.columns[0].name == "prediction"
     assert signal.estimate_after < signal.estimate_before
 
+    is_open = telemetry.DRIFT_OPEN.labels("prediction", signal.severity)
+    assert value_of(is_open) == 1
+    is_open.set(0)  # a new process begins so
+    project.send([prediction(running, answer._replace(id="next"))])
+    run_flow(running, "learn")
+    assert value_of(is_open) == 1
+
 
 def test_snapshots_carry_the_signature_of_the_project_and_of_no_other(project: Project) -> None:
     running = project.engine(**DECLARED)

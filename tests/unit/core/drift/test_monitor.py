@@ -113,7 +113,9 @@ def test_after_an_alarm_a_window_like_the_new_reference_resolves_it():
     def longer(row: Row, score: float) -> tuple[Row, float]:
         return (row[0] + 300, *row[1:]), score
 
-    alarm, over = run(watch(), changed(longer))
+    watching = watch()
+    alarm, over = run(watching, changed(longer))
+    assert watching.open_signals == []
     assert over == replace(
         alarm,
         id=signal_id("p", "feature", "psi", "critical", "resolved", place(over.offset), alarm.since),
@@ -122,6 +124,17 @@ def test_after_an_alarm_a_window_like_the_new_reference_resolves_it():
         offset=over.offset,
     )
     assert over.offset >= alarm.offset + 2 * 1440 + 500  # two periods are the new reference
+
+
+def test_a_signal_is_open_until_it_is_resolved():
+    watching = watch()
+    assert watching.open_signals == []
+    assert list(labels(watching, 2000, 0.1)) == []
+    signals = list(labels(watching, 500, 0.5, start=2000))
+    assert signals
+    assert watching.open_signals == signals
+    list(watching.promoted(SignalContext(START, Position("labels", 0, 2500), "v2")))
+    assert watching.open_signals == []
 
 
 def test_scores_that_fall_are_prediction_drift():
