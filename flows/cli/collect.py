@@ -21,7 +21,8 @@ PortOption = Annotated[
 def collect(port: PortOption = 9480, pipeline: PipelineOption = "") -> None:
     """Receive the predictions of devices and write each once.
 
-    They go to the topic PIPELINE.edge. Devices run `driftline-edge` with --outbox and --forward. Ctrl-C or SIGTERM ends it.
+    They go to the topic PIPELINE.edge. Devices run `driftline-edge` with --outbox and --forward. Ctrl-C or
+    SIGTERM ends it.
     """
     from flows.jobs.devices.collector import HOST, collector
     from flows.jobs.devices.edge_topic import EdgeTopic
