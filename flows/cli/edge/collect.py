@@ -19,9 +19,10 @@ PortOption = Annotated[
 
 @commands.command(epilog=examples("driftline collect", "driftline collect --port 9480"))
 def collect(port: PortOption = 9480, pipeline: PipelineOption = "") -> None:
-    """Receive the predictions of devices and write each once, to the topic PIPELINE.edge.
+    """Receive the predictions of devices and write each once.
 
-    Devices run `driftline-edge` with --outbox and --forward. Ctrl-C or SIGTERM ends it.
+    They go to the topic PIPELINE.edge. Devices run `driftline-edge` with --outbox and --forward. Ctrl-C or
+    SIGTERM ends it.
     """
     from flows.jobs.devices.collector import HOST, collector
     from flows.jobs.devices.edge_topic import EdgeTopic

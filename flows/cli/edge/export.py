@@ -45,7 +45,10 @@ def edge(version: VersionArgument, out: FolderOption, pipeline: PipelineOption =
 
 @commands.command(epilog=examples("driftline export runtime --out driftline-edge"))
 def runtime(out: FileOption, pipeline: PipelineOption = "") -> None:
-    """Write `driftline-edge` as one file for devices, which trusts the packages of this project."""
+    """Write `driftline-edge` as one file for devices.
+
+    It runs the packages that are signed with the key of this project, and no others.
+    """
     from flows.jobs.models.edge import edge_secret, write_runtime
     from flows.runtime.engine import load_engine
 
