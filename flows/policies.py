@@ -127,7 +127,7 @@ class RetrainPolicy:
     more than `memory` megabytes is dropped.
     """
 
-    minimum_labels: int = 100
+    minimum_labels: int = 20
     challengers: int = 3
     significance: float = 0.01
     patience: int = 50_000
@@ -135,6 +135,7 @@ class RetrainPolicy:
     minimum_labels_compared: int = 0
     minimum_effect: float = 0.0
     probation: int = 20_000
+    trial: int = 3_000
     approval: bool = False
     canary: float = 0.0
     canary_labels: int = 5_000
@@ -170,6 +171,7 @@ class RetrainPolicy:
             self.approval,
             self.canary,
             self.canary_labels,
+            self.trial,
         )
 
 

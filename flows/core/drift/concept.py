@@ -144,8 +144,6 @@ class ConceptDrift:
         return Cleared(position)
 
     def _change(self) -> Change:
-        if isinstance(self._detector, ADWIN):
-            return self._window.cut(int(self._detector.width), self._detector.total)
         if isinstance(self._detector, KSWIN):
             return self._window.cut(len(self._detector.window), sum(self._detector.window))
         return self._window.best_cut()

@@ -28,6 +28,7 @@ class ContestPolicy(NamedTuple):
     approval: bool = False
     canary: float = 0.0  # the share of entities
     canary_labels: int = 0
+    trial: int = 0
 
 
 class Policy(NamedTuple):
