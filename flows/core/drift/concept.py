@@ -31,7 +31,7 @@ class ConceptAlarm(NamedTuple):
 
     `width` is the number of labels after the change and `since` the time (ms) of the first of them.
     `position` is that of the label that raised the alarm. `slices` are up to three slices with the largest
-    rise.
+    rise; for ADWIN it is over the window that it keeps, which begins earlier.
     """
 
     level: Level
@@ -126,7 +126,7 @@ class ConceptDrift:
         if kept.after <= kept.before or not self._gate.is_open(level, self._count, time):
             return None
         self._gate.close(level, time)
-        # ADWIN's buckets reach back to before the change: good for slices, which need rows, and for no training
+        # ADWIN's window begins before the change, which is good for slices, as they need rows, but no training
         change = window.best_cut() if isinstance(self._detector, ADWIN) else kept
         self._recovery = Recovery(change)
         return ConceptAlarm(level, *change, position, slice_errors.moved(kept.since))

@@ -337,10 +337,8 @@ def test_an_alarm_names_the_slices_in_which_the_error_rose_most_and_by_how_much(
     assert alarm is not None
     first = alarm.slices[0]
     assert (first.column, first.value) == ("carrier", "AA")
-    own = [
-        [error for who, error in part if who == "AA"]
-        for part in (record[: alarm.since], record[alarm.since :])
-    ]
+    kept = cuts([error for _, error in record], 0.002)[-1].kept.start  # there are rows enough since then
+    own = [[error for who, error in part if who == "AA"] for part in (record[:kept], record[kept:])]
     # its sums are of blocks of 16 labels at most, one of which may lie across the change
     assert abs(first.rows - len(own[1])) < 16
     assert first.before == pytest.approx(fmean(own[0]), abs=0.05)
