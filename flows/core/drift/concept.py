@@ -126,7 +126,7 @@ class ConceptDrift:
         if kept.after <= kept.before or not self._gate.is_open(level, self._count, time):
             return None
         self._gate.close(level, time)
-        # ADWIN's window begins before the change, which is good for slices, as they need rows, but no training
+        # ADWIN's window begins before the change: good for slices, which need rows, but not to train on
         change = window.best_cut() if isinstance(self._detector, ADWIN) else kept
         self._recovery = Recovery(change)
         return ConceptAlarm(level, *change, position, slice_errors.moved(kept.since))
