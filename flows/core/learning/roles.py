@@ -3,6 +3,9 @@
 The challengers and the former champion are in the shadow: the predictor scores with them, and each has a
 contest with the champion. Methods that change a role return the events that follow, and raise `RoleError` if
 the change is impossible. A new champion begins new contests with the models that stay in the shadow.
+
+After an alarm its first candidate is champion at once. During the trial that follows, the model that leads by
+now is champion, and none is retired for that. The trial ends before its time when no other model is left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,6 +70,8 @@ class Roles:
 
         The first candidate of an alarm is champion at once, on trial.
         """
+        if not self.rivals:
+            self._trial = 0
         rival = Rival(model, self._contest())
         events = self._enter(rival, cause)
         if cause.kind != "alarm" or self._trial or not self._has_trials:

@@ -465,6 +465,13 @@ def test_a_person_s_promotion_ends_a_trial() -> None:
     assert changes(world.until(made, labels=2000))[0][2] == "probation"
 
 
+def test_a_trial_ends_when_no_other_model_is_left_so_that_the_next_alarm_begins_another() -> None:
+    made = on_trial()
+    made.retire("v1", COMMAND)
+    made.challenge(model("v3"), ALARM)
+    assert made.champion.version == "v3"
+
+
 def test_the_candidate_of_a_second_alarm_waits_while_a_trial_goes_on() -> None:
     made = on_trial()
     made.challenge(model("v3"), ALARM)
