@@ -56,7 +56,8 @@ def test_the_first_candidate_of_an_alarm_is_champion_at_once(project: Project) -
     running = project.engine(**DECLARED | {"retrain": RetrainPolicy(block=5, probation=200)})
     message = ModelMessage("flight_delays", "candidate", NOON - 1, Model("v2", Turncoat()), {}, 1)
     project.send([running.sealer().record(running.pipeline.topic("models"), message)])
-    run_flow(running, "learn")
+    registry = running.pipeline.topic("registry")
+    run_flow(running, "learn", until=lambda broker: len(records_of(broker, registry)) == 5)
     assert [(entry["change"], entry["version"]) for entry in project.values("registry")] == [
         ("born", "v1"),
         ("promoted", "v1"),
