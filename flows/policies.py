@@ -112,8 +112,12 @@ class RetrainPolicy:
     should be long enough to be nearly independent; ten of them are needed in any case. Where there are ten
     blocks of two, four, eight, ... times the length, the test must find the same with these.
 
+    The first candidate of an alarm is champion at once. For `trial` labels, a model in the shadow that has a
+    lower loss by now replaces the champion: at most one in 1 / `significance` labels if all are equal.
+
     With `approval`, a person promotes the challenger that won. After a promotion the former champion stays in
-    the shadow for `probation` labels, and becomes champion again if the same test finds it better.
+    the shadow for `probation` labels, and becomes champion again if the same test finds it better. There is
+    no trial with `approval` or a `canary`, nor without a probation.
 
     With a `canary`, a challenger that won is first served to this share of the entities, by the key of the
     pipeline's first entity, or without entities by the event's id, until `canary_labels` more labels were
@@ -127,7 +131,7 @@ class RetrainPolicy:
     more than `memory` megabytes is dropped.
     """
 
-    minimum_labels: int = 100
+    minimum_labels: int = 20
     challengers: int = 3
     significance: float = 0.01
     patience: int = 50_000
@@ -135,6 +139,7 @@ class RetrainPolicy:
     minimum_labels_compared: int = 0
     minimum_effect: float = 0.0
     probation: int = 20_000
+    trial: int = 3_000
     approval: bool = False
     canary: float = 0.0
     canary_labels: int = 5_000
@@ -170,6 +175,7 @@ class RetrainPolicy:
             self.approval,
             self.canary,
             self.canary_labels,
+            self.trial,
         )
 
 

@@ -44,6 +44,7 @@ RETRAIN_RULES: Mapping[str, Rule] = {
     "minimum_labels_compared": arguments.whole(0),
     "minimum_effect": arguments.at_least(0.0),
     "probation": arguments.whole(0),
+    "trial": arguments.whole(0),
     "approval": arguments.flag,
     "canary": arguments.part,
     "canary_labels": arguments.whole(1),

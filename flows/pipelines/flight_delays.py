@@ -122,8 +122,8 @@ pipeline = Pipeline(
     model=model,
     # weather alone changes the error every week: only a large change counts, and at most once a month
     drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
-    # flights of one day have the same weather, so a block of the contest is half a day
-    retrain=RetrainPolicy(minimum_labels=500, block=500, patience=10_000),
+    # flights of one day have the same weather: a block of the contest is half a day, and a trial too hasty
+    retrain=RetrainPolicy(minimum_labels=500, block=500, patience=10_000, trial=0),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",
 )

@@ -136,6 +136,7 @@ def test_contests_follow_the_declared_policy():
         approval=True,
         canary=0.1,
         canary_labels=93,
+        trial=94,
     )
     assert declared.contests() == ContestPolicy(
         significance=0.02,
@@ -148,6 +149,7 @@ def test_contests_follow_the_declared_policy():
         approval=True,
         canary=0.1,
         canary_labels=93,
+        trial=94,
     )
 
 

@@ -31,7 +31,7 @@ class ConceptAlarm(NamedTuple):
 
     `width` is the number of labels after the change and `since` the time (ms) of the first of them.
     `position` is that of the label that raised the alarm. `slices` are up to three slices with the largest
-    rise.
+    rise; for ADWIN it is over the window that it keeps, which begins earlier.
     """
 
     level: Level
@@ -120,14 +120,16 @@ class ConceptDrift:
         level = self._level()
         if level is None:
             return self._recover(value, position)
-        change, slice_errors = self._change(), self._slices
+        kept, window, slice_errors = self._change(), self._window, self._slices
         if level == "alarm":  # the detector has reset itself, too
             self._window, self._slices = ErrorWindow(), SliceErrors(slice_errors.columns)
-        if change.after <= change.before or not self._gate.is_open(level, self._count, time):
+        if kept.after <= kept.before or not self._gate.is_open(level, self._count, time):
             return None
         self._gate.close(level, time)
+        # ADWIN's window begins before the change: good for slices, which need rows, but not to train on
+        change = window.best_cut() if isinstance(self._detector, ADWIN) else kept
         self._recovery = Recovery(change)
-        return ConceptAlarm(level, *change, position, slice_errors.moved(change.since))
+        return ConceptAlarm(level, *change, position, slice_errors.moved(kept.since))
 
     def _level(self) -> Level | None:
         """Return the level that this label raised; consecutive warnings count once."""
@@ -144,6 +146,7 @@ class ConceptDrift:
         return Cleared(position)
 
     def _change(self) -> Change:
+        """Return the cut at the window that the detector keeps, or the best one if it names none."""
         if isinstance(self._detector, ADWIN):
             return self._window.cut(int(self._detector.width), self._detector.total)
         if isinstance(self._detector, KSWIN):

@@ -225,7 +225,7 @@ class Learner:
         if cut is not None:
             self._catch_up(message.model, cut, events)
         self.lineage[message.model.version] = message.lineage
-        return [*events, *self.roles.challenge(message.model, cause)]
+        return events + self._announced(self.roles.challenge(message.model, cause), self.now, NOWHERE)
 
     def promote(self, version: str, cause: Cause, place: Position = NOWHERE) -> list[LearnerEvent]:
         """Make a model in the shadow the champion; while there is one, no label waits to be learned."""

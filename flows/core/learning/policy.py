@@ -11,10 +11,11 @@ from flows.core.models.tasks import Truth
 
 
 class ContestPolicy(NamedTuple):
-    """When a challenger replaces the champion; `patience`, `block` and `probation` are in labels.
+    """When a challenger replaces the champion; `patience`, `block`, `probation` and `trial` are in labels.
 
     `significance` is the probability that any of a champion's challengers replaces it without being better.
     `minimum_effect` is in units of the task's loss. With `approval` a person promotes the winner.
+    The first candidate of an alarm is on trial for `trial` labels.
     With `canary` a share of the entities is served by the winner for `canary_labels` labels first.
     """
 
@@ -28,6 +29,7 @@ class ContestPolicy(NamedTuple):
     approval: bool = False
     canary: float = 0.0  # the share of entities
     canary_labels: int = 0
+    trial: int = 0
 
 
 class Policy(NamedTuple):

@@ -1,6 +1,7 @@
 """A model in the shadow of the champion, and what its contest won so far."""
 
 from flows.core.learning.contest import Contest, Verdict
+from flows.core.learning.trial import Lead
 from flows.core.models.model import Model
 
 
@@ -15,6 +16,7 @@ class Rival:
     def __init__(self, model: Model, contest: Contest, is_demoted: bool = False) -> None:
         self.model = model
         self.contest = contest
+        self.lead = Lead()
         self.is_demoted = is_demoted
         self.awaits_approval = False
         self.share = 0.0
@@ -22,7 +24,7 @@ class Rival:
 
     def restart(self, contest: Contest) -> None:
         """Begin a contest with another champion; what was won from the one before is void."""
-        self.contest, self.awaits_approval = contest, False
+        self.contest, self.lead, self.awaits_approval = contest, Lead(), False
         self.share, self.canary_until = 0.0, 0
 
     def settles(self, verdict: Verdict) -> bool:

@@ -3,6 +3,9 @@
 The challengers and the former champion are in the shadow: the predictor scores with them, and each has a
 contest with the champion. Methods that change a role return the events that follow, and raise `RoleError` if
 the change is impossible. A new champion begins new contests with the models that stay in the shadow.
+
+After an alarm its first candidate is champion at once. During the trial that follows, the model that leads by
+now is champion, and none is retired for that. The trial ends before its time when no other model is left.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +34,7 @@ class Roles:
         self.is_frozen = False
         self.policy = policy
         self._contests = 0  # with this champion
+        self._trial = 0  # labels until the trial after an alarm ends
 
     @property
     def rivals(self) -> Sequence[Rival]:
@@ -62,12 +66,24 @@ class Roles:
         return {rival.model.version: rival.contest.gates() for rival in self.rivals}
 
     def challenge(self, model: Model, cause: Cause) -> list[RoleEvent]:
-        """Put a new challenger in the shadow; if all places are taken, retire the weakest one."""
-        return self._enter(Rival(model, self._contest()), cause)
+        """Put a new challenger in the shadow; if all places are taken, retire the weakest one.
+
+        The first candidate of an alarm is champion at once, on trial.
+        """
+        if not self.rivals:
+            self._trial = 0
+        rival = Rival(model, self._contest())
+        events = self._enter(rival, cause)
+        if cause.kind != "alarm" or self._trial or not self._has_trials:
+            return events
+        events += self._promote(rival, cause)
+        self._trial = self.policy.trial
+        return events
 
     def promote(self, version: str, cause: Cause) -> list[RoleEvent]:
         """Make a model in the shadow the champion, and put the champion before it on watch."""
-        return self._promote(self._rival(version), cause)
+        rival, self._trial = self._rival(version), 0
+        return self._promote(rival, cause)
 
     def retire(self, version: str, cause: Cause) -> list[RoleEvent]:
         """Take a model out of the shadow; for the former champion this ends the probation."""
@@ -78,7 +94,7 @@ class Roles:
 
         Only a person promotes that challenger again.
         """
-        demoted = self.champion
+        demoted, self._trial = self.champion, 0
         events = self._serve(model, cause)
         return events + self._enter(Rival(demoted, self._contest(), is_demoted=True), cause)
 
@@ -103,10 +119,34 @@ class Roles:
         for rival in self.rivals:
             score = scores.get(rival.model.version)
             if score is not None:
-                verdict = rival.contest.update(served, loss(score, truth))
+                lost = loss(score, truth)
+                if self._trial:
+                    rival.lead.update(served, lost)
+                verdict = rival.contest.update(served, lost)
                 if rival.settles(verdict):
                     decided.append((rival, verdict))
-        return self._settle(decided) if decided else []
+        if decided:
+            return self._settle(decided)
+        return self._try() if self._trial else []
+
+    @property
+    def _has_trials(self) -> bool:
+        """Whether the declaration leaves the choice of the champion after an alarm to the engine."""
+        policy = self.policy
+        is_free = not (policy.approval or policy.canary or self.is_frozen)
+        return is_free and min(policy.trial, policy.probation) > 0
+
+    def _try(self) -> list[RoleEvent]:
+        """During a trial, let a model be champion as soon as it leads."""
+        self._trial -= 1
+        least = 1 / self.policy.significance
+        leading = [each for each in self.rivals if each.lead.value >= least and not each.is_demoted]
+        if not leading or not self._has_trials:
+            return []
+        best = max(leading, key=lambda each: each.lead.value)
+        why = f"{best.model.version} has a lower loss than {self.champion.version} by now"
+        figures = {"evidence": best.lead.value, "threshold": least}
+        return self._exchange(best, Cause("trial", why, figures))
 
     def _scores(self, prediction: Prediction) -> Mapping[str, Score]:
         """Return the scores by version; none if a former champion was served."""
@@ -154,12 +194,28 @@ class Roles:
 
     def _promote(self, rival: Rival, cause: Cause) -> list[RoleEvent]:
         """Serve the model; the former champion needs no probation when it comes back."""
+        if self._trial:
+            return self._exchange(rival, cause)
         old, is_back = self.champion, rival is self.former
         events = self._serve(rival.model, cause)
         if is_back or not self.policy.probation:
             return [*events, RoleChange("retired", old, cause)]
-        self.former = Rival(old, self._new_contest(self.policy.significance, self.policy.probation))
+        self.former = self._on_watch(old)
         return [*events, RoleChange("challenger", old, cause)]
+
+    def _exchange(self, rival: Rival, cause: Cause) -> list[RoleEvent]:
+        """Serve the model during a trial, which retires neither the champion before the alarm nor another."""
+        old, former, self.former = self.champion, self.former, None
+        events = self._serve(rival.model, cause)
+        if former is None:
+            self.former = self._on_watch(old)
+            return [*events, RoleChange("challenger", old, cause)]
+        if former is not rival:
+            self.former = self._on_watch(former.model)
+        return events + self._enter(Rival(old, self._contest()), cause)
+
+    def _on_watch(self, model: Model) -> Rival:
+        return Rival(model, self._new_contest(self.policy.significance, self.policy.probation))
 
     def _serve(self, model: Model, cause: Cause) -> list[RoleEvent]:
         """Make the model the champion, and begin new contests with the other models in the shadow."""

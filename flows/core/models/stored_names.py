@@ -35,6 +35,7 @@ _PLACES = {
     "contest.blocks": "flows.core.learning.contest:BlockMeans",
     "contest.policy": "flows.core.learning.policy:ContestPolicy",
     "contest.rival": "flows.core.learning.rival:Rival",
+    "contest.lead": "flows.core.learning.trial:Lead",
     "contest.roles": "flows.core.learning.roles:Roles",
     "cost_curve": "flows.core.evaluation.costs:CostCurve",
     "costs": "flows.core.evaluation.costs:Costs",

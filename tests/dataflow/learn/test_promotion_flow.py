@@ -39,7 +39,7 @@ class Turncoat:
 DECLARED = {
     "model": Turncoat,
     "drift": DriftPolicy(kinds=("concept",), warm_up=10_000),
-    "retrain": RetrainPolicy(block=5, probation=200),
+    "retrain": RetrainPolicy(block=5, probation=200, trial=0),
 }
 
 
@@ -50,6 +50,21 @@ def challenge(project: Project, running: Engine, **estimators: Turncoat) -> None
         message = ModelMessage("flight_delays", "candidate", NOON - 1, Model(version, estimator), {}, number)
         project.send([running.sealer().record(topic, message)])
     run_flow(running, "learn", until=lambda broker: len(records_of(broker, topic)) == 2 * len(estimators))
+
+
+def test_the_first_candidate_of_an_alarm_is_champion_at_once(project: Project) -> None:
+    running = project.engine(**DECLARED | {"retrain": RetrainPolicy(block=5, probation=200)})
+    message = ModelMessage("flight_delays", "candidate", NOON - 1, Model("v2", Turncoat()), {}, 1)
+    project.send([running.sealer().record(running.pipeline.topic("models"), message)])
+    registry = running.pipeline.topic("registry")
+    run_flow(running, "learn", until=lambda broker: len(records_of(broker, registry)) == 5)
+    assert [(entry["change"], entry["version"]) for entry in project.values("registry")] == [
+        ("born", "v1"),
+        ("promoted", "v1"),
+        ("born", "v2"),
+        ("promoted", "v2"),
+        ("demoted", "v1"),
+    ]
 
 
 def airport(number: int) -> str:

@@ -24,7 +24,7 @@ DECLARED = {
     "model": Counting,
     "outliers": "learn",
     "label_wait": timedelta(hours=6),
-    "retrain": RetrainPolicy(minimum_labels=50, challengers=5),
+    "retrain": RetrainPolicy(minimum_labels=50, challengers=5, trial=0),
 }
 ALARMED = changed(signal(1, SINCE), time=NOON + ALARM * MINUTE + HOUR)
 

@@ -54,7 +54,7 @@ def engine(project: Project, asked: Asked) -> Engine:
         labels=Stream("flight_labels", "flight_id", "known_at", fields),
         target="outcome",
         model=asked.model,
-        retrain=RetrainPolicy(minimum_labels=50),
+        retrain=RetrainPolicy(minimum_labels=50, trial=0),
     )
 
 

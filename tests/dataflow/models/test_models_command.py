@@ -24,7 +24,7 @@ from flows.runtime.runner import MISTAKES
 FLIGHTS = 900
 SINCE = NOON + 2 * HOUR
 SIGNAL = changed(signal(1, SINCE), time=NOON + 14 * HOUR)  # by then 500 labels have come
-CHALLENGER = "v2-fresh"
+CHALLENGER = "v2-warm"
 
 
 def shown(project: Project, *arguments: str) -> str:
@@ -60,7 +60,7 @@ def test_the_list_has_each_registered_version_with_its_role_and_the_labels_of_it
 ) -> None:
     rows = orjson.loads(shown(learned, "list", "--json"))
     champion, challenger = (orjson.loads(newest(learned, version)) for version in ("v1", CHALLENGER))
-    assert [row["version"] for row in rows] == [CHALLENGER, "v2-warm", "v1"]
+    assert [row["version"] for row in rows] == [CHALLENGER, "v2-fresh", "v1"]
     assert (
         rows[0].items()
         >= {
@@ -173,7 +173,7 @@ def test_the_bill_of_materials_is_valid_and_has_the_hash_of_the_snapshot(learned
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["show", "v9"], "version 'v9' must be one of v1, v2-warm, v2-fresh, champion, challenger; see"),
+        (["show", "v9"], "version 'v9' must be one of v1, v2-fresh, v2-warm, champion, challenger; see"),
         (["show", "previous"], "version 'previous' must be one of v1, "),
         (["card", "models:/other@champion"], "there is no pipeline 'other'"),
         (["show", "models:/flight_delays@best"], "an alias must be one of champion, challenger, previous"),
@@ -216,7 +216,7 @@ def test_a_version_on_kafka_is_listed_shown_and_documented(project_on_kafka: Pro
     running = learn(project_on_kafka)
     rows = {row["version"]: row for row in orjson.loads(shown(project_on_kafka, "list", "--json"))}
     roles = {version: row["role"] for version, row in rows.items()}
-    assert roles == {"v1": "champion", "v2-warm": "challenger", CHALLENGER: "challenger"}
+    assert roles == {"v1": "champion", "v2-fresh": "challenger", CHALLENGER: "challenger"}
     raw = orjson.loads(shown(project_on_kafka, "show", "champion", "--json"))
     assert raw["plan"] == running.state.plan().hash
     assert raw["labels"] == FLIGHTS

@@ -26,6 +26,7 @@ DECLARED = {
     "retrain": RetrainPolicy(
         minimum_labels=50,
         challengers=5,
+        trial=0,
         window=timedelta(hours=5),
         search=Search(models={"threshold": Threshold}, parameters={"threshold": {"certainty": [0.6, 0.9]}}),
     ),
@@ -71,6 +72,16 @@ def test_each_kind_of_version_is_made_again_with_the_same_bytes(project_on: Proj
         found = reproduced(project_on, running, version)
         assert found.is_same, found
         assert (found.rows > 0) == (version in TRAINED)
+
+
+def test_a_version_on_trial_is_made_again_with_the_same_bytes(project: Project) -> None:
+    running = project.engine(**DECLARED | {"retrain": RetrainPolicy(minimum_labels=50)})
+    with_challengers(project, running)
+    assert ("promoted", "v2-fresh") in [
+        (each["change"], each["version"]) for each in project.values("registry")
+    ]
+    assert reproduced(project, running, "v2-fresh").is_same
+    assert reproduced(project, running, "v1").is_same
 
 
 def test_the_command_tells_a_version_that_is_the_same_from_one_that_is_not(project: Project) -> None:

@@ -51,7 +51,7 @@ pipeline = replace(
     model=Odd,
     drift=DriftPolicy(kinds=("concept",), warm_up=60),
     retrain=RetrainPolicy(
-        minimum_labels=5, block=5, probation=2_000, search=Search({"january": January})
+        minimum_labels=5, block=5, probation=2_000, trial=0, search=Search({"january": January})
     ),
 )
 """

@@ -18,15 +18,16 @@ class CandidatePlan(NamedTuple):
 def plans(trigger: Trigger, window: int | None, has_search: bool) -> tuple[CandidatePlan, ...]:
     """Return the candidates of a trigger; `window` (ms) is the longer history, if one is declared.
 
-    After an alarm or on command: a copy of the champion that learns the labels since the change once more,
-    and a new model that learns only these. Where the window is longer: a new model that learns all of it. A
+    After an alarm or on command: a new model that learns only the labels since the change, and a copy of the
+    champion that learns them once more. Where the window is longer: a new model that learns all of it. A
     schedule or a floor knows no change: a new model learns the window. A search is over the longest history.
+
+    The new model is the first one, since an alarm puts the first one on trial.
     """
     longest = trigger.since if window is None else min(trigger.since, max(0, trigger.time - window))
-    found: list[tuple[CandidateKind, int]] = []
+    found: list[tuple[CandidateKind, int]] = [("fresh", trigger.since)]
     if trigger.kind in ("alarm", "command"):
         found.append(("warm", trigger.since))
-    found.append(("fresh", trigger.since))
     if longest < trigger.since:
         found.append(("fresh-longer", longest))
     if has_search:

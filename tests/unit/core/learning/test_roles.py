@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.core.learning.contest import spent
-from flows.core.learning.events import Cause, ContestWon, FreezeChange, RoleChange, RoleEvent
+from flows.core.learning.events import Cause, CauseKind, ContestWon, FreezeChange, RoleChange, RoleEvent
 from flows.core.learning.policy import ContestPolicy
 from flows.core.learning.roles import Roles
 from flows.core.models.model import Model, Prediction
@@ -382,9 +382,107 @@ def test_a_canary_is_promoted_to_all_by_a_person_at_any_time() -> None:
     assert changes(made.promote("v2", COMMAND))[0] == ("champion", "v2", "command")
 
 
+TRIAL = POLICY._replace(trial=1000)
+
+
+def on_trial(*others: str, policy: ContestPolicy = TRIAL) -> Roles:
+    """The first candidate of an alarm, v2, is champion; v1 was champion before it."""
+    made = roles(policy=policy)
+    assert changes(made.challenge(model("v2"), ALARM)) == [
+        ("challenger", "v2", "alarm"),
+        ("champion", "v2", "alarm"),
+        ("challenger", "v1", "alarm"),
+    ]
+    for version in others:
+        made.challenge(model(version), ALARM)
+    return made
+
+
+def test_the_first_candidate_of_an_alarm_is_champion_at_once_and_the_others_are_challengers() -> None:
+    made = on_trial("v3")
+    assert (made.champion.version, shadow(made)) == ("v2", ["v3", "v1"])
+    assert made.former is not None
+    assert made.former.model.version == "v1"
+
+
+@pytest.mark.parametrize("kind", ["schedule", "floor", "command"])
+def test_a_candidate_without_an_alarm_is_a_challenger(kind: CauseKind) -> None:
+    made = roles(policy=TRIAL)
+    made.challenge(model("v2"), Cause(kind, "a test"))
+    assert (made.champion.version, shadow(made)) == ("v1", ["v2"])
+
+
+@pytest.mark.parametrize("declared", [{"approval": True}, {"canary": 0.1}, {"probation": 0}, {"trial": 0}])
+def test_there_is_no_trial_where_a_person_or_a_canary_decides_or_without_a_probation(declared: dict) -> None:
+    assert roles("v2", policy=TRIAL._replace(**declared)).champion.version == "v1"
+
+
+def test_a_frozen_champion_is_not_replaced_by_an_alarm() -> None:
+    made = roles(policy=TRIAL)
+    made.freeze(COMMAND)
+    made.challenge(model("v2"), ALARM)
+    assert made.champion.version == "v1"
+
+
+def test_a_trial_turns_back_within_few_labels_if_the_model_before_is_better() -> None:
+    made, world = on_trial(), World(v1=0.9, v2=0.5)
+    events = world.until(made, labels=30)
+    assert changes(events) == [("champion", "v1", "trial"), ("challenger", "v2", "trial")]
+    assert events[0].cause.figures["evidence"] >= events[0].cause.figures["threshold"] == 20
+    assert made.former is None
+
+
+def test_a_model_that_a_trial_turned_back_can_be_champion_again_later() -> None:
+    made, world = on_trial(), World(v1=0.9, v2=0.5)
+    world.until(made)
+    world.probabilities = {"v1": 0.5, "v2": 0.9}
+    events = world.until(made, labels=30)
+    assert changes(events) == [("champion", "v2", "trial"), ("challenger", "v1", "trial")]
+
+
+def test_a_trial_between_new_models_does_not_retire_the_champion_before_the_alarm() -> None:
+    made, world = on_trial("v3"), World(v1=0.6, v2=0.5, v3=0.9)
+    assert changes(world.until(made, labels=30)) == [
+        ("champion", "v3", "trial"),
+        ("challenger", "v2", "trial"),
+    ]
+    assert made.former is not None
+    assert (made.former.model.version, shadow(made)) == ("v1", ["v2", "v1"])
+
+
+def test_after_the_trial_only_a_contest_or_the_probation_replaces_the_champion() -> None:
+    made, world = on_trial(policy=TRIAL._replace(trial=50)), World(v1=0.6, v2=0.6)
+    for _ in range(50):
+        assert world.label(made) == []
+    world.probabilities = {"v1": 0.9, "v2": 0.5}
+    assert changes(world.until(made))[0] == ("champion", "v1", "probation")
+
+
+def test_a_person_s_promotion_ends_a_trial() -> None:
+    made, world = on_trial("v3"), World(v1=0.6, v2=0.6, v3=0.6)
+    made.promote("v3", COMMAND)
+    world.probabilities = {"v2": 0.9, "v3": 0.5}
+    assert changes(world.until(made, labels=2000))[0][2] == "probation"
+
+
+def test_a_trial_ends_when_no_other_model_is_left_so_that_the_next_alarm_begins_another() -> None:
+    made = on_trial()
+    made.retire("v1", COMMAND)
+    made.challenge(model("v3"), ALARM)
+    assert made.champion.version == "v3"
+
+
+def test_the_candidate_of_a_second_alarm_waits_while_a_trial_goes_on() -> None:
+    made = on_trial()
+    made.challenge(model("v3"), ALARM)
+    assert made.champion.version == "v2"
+
+
 commands = st.lists(
     st.tuples(
-        st.sampled_from(["challenge", "promote", "retire", "roll_back", "freeze", "unfreeze", "label"]),
+        st.sampled_from(
+            ["alarm", "challenge", "promote", "retire", "roll_back", "freeze", "unfreeze", "label"]
+        ),
         st.integers(1, 30),
     ),
     max_size=60,
@@ -396,11 +494,14 @@ commands = st.lists(
 def test_whatever_happens_the_events_say_which_model_is_champion_and_which_are_in_the_shadow(
     steps: list[tuple[str, int]],
 ) -> None:
-    made, said, versions = roles(), {"v1": "champion"}, 1
+    made, said, versions = roles(policy=TRIAL), {"v1": "champion"}, 1
     world = World(**{f"v{number}": 0.5 + number % 7 / 20 for number in range(1, 100)})
     for step, number in steps:
         try:
-            if step in ("challenge", "roll_back"):
+            if step == "alarm":
+                versions += 1
+                events = made.challenge(model(f"v{versions}"), ALARM)
+            elif step in ("challenge", "roll_back"):
                 versions += 1
                 events = getattr(made, step)(model(f"v{versions}"), COMMAND)
             elif step in ("promote", "retire"):

@@ -15,12 +15,12 @@ def kinds(kind: TriggerKind, window: int | None = None, has_search: bool = False
 
 @pytest.mark.parametrize("kind", ["alarm", "command"])
 def test_after_a_change_the_champion_and_a_new_model_learn_what_came_since(kind: TriggerKind):
-    assert kinds(kind) == [("warm", SINCE), ("fresh", SINCE)]
+    assert kinds(kind) == [("fresh", SINCE), ("warm", SINCE)]
 
 
 def test_a_longer_window_brings_one_more_candidate():
-    assert kinds("alarm", window=4500) == [("warm", SINCE), ("fresh", SINCE), ("fresh-longer", 500)]
-    assert kinds("alarm", window=3000) == [("warm", SINCE), ("fresh", SINCE)]
+    assert kinds("alarm", window=4500) == [("fresh", SINCE), ("warm", SINCE), ("fresh-longer", 500)]
+    assert kinds("alarm", window=3000) == [("fresh", SINCE), ("warm", SINCE)]
 
 
 def test_a_window_longer_than_time_begins_with_time():
@@ -39,4 +39,4 @@ def test_a_search_is_over_the_longest_history():
 
 def test_a_version_has_the_name_of_its_trigger_and_its_kind():
     (first, *_) = plans(Trigger("alarm", "id", "v4", "", SINCE, NOW, "v1"), None, False)
-    assert first == CandidatePlan("warm", "v4-warm", SINCE)
+    assert first == CandidatePlan("fresh", "v4-fresh", SINCE)
