@@ -9,7 +9,9 @@ from flows.core.learning.outliers import OutlierValue
 from flows.core.models.model import Model, Role
 from flows.core.stream.broker import Record
 
-CauseKind = Literal["alarm", "schedule", "floor", "command", "contest", "canary", "probation", "replaced"]
+CauseKind = Literal[
+    "alarm", "schedule", "floor", "first", "command", "contest", "canary", "probation", "replaced"
+]
 
 
 class Cause(NamedTuple):

@@ -43,6 +43,11 @@ class Roles:
         return not (self.challengers or self.is_frozen or self.former is not None)
 
     @property
+    def is_open(self) -> bool:
+        """Whether a model may become champion at once, without a person and without a canary."""
+        return not (self.is_frozen or self.policy.approval or self.policy.canary)
+
+    @property
     def learning(self) -> Sequence[Model]:
         """The models that learn."""
         if self.is_alone:

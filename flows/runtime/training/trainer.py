@@ -43,7 +43,8 @@ class Trainer:
     """
 
     def __init__(self, order: TrainingOrder, flow: Connection, out: Connection) -> None:
-        self._policy = jobs.load(order.place).pipeline.retrain
+        self._pipeline = jobs.load(order.place).pipeline
+        self._policy = self._pipeline.retrain
         self._order = order
         self._flow = flow
         self._out = out
@@ -63,6 +64,9 @@ class Trainer:
             found = self._search(plan)
             if found.winner is None:
                 self._out.send(Dropped(plan.version, "failed", "no configuration could be compared"))
+                return
+            if self._order.trigger.kind == "first" and self._pipeline.is_declared(found.winner):
+                self._out.send(Dropped(plan.version, "no-better", "the declared model has the lowest loss"))
                 return
         job = CandidateJob(self._order.trigger, plan, found)
         result = self._result(plan.version, self._deadline(), jobs.train_candidate, job)

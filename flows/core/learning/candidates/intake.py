@@ -18,6 +18,7 @@ _CAUSES: Mapping[str, CauseKind] = {
     "alarm": "alarm",
     "schedule": "schedule",
     "floor": "floor",
+    "first": "first",
     "command": "command",
 }
 

@@ -21,12 +21,14 @@ def plans(trigger: Trigger, window: int | None, has_search: bool) -> tuple[Candi
     After an alarm or on command: a copy of the champion that learns the labels since the change once more,
     and a new model that learns only these. Where the window is longer: a new model that learns all of it. A
     schedule or a floor knows no change: a new model learns the window. A search is over the longest history.
+    The first search is alone.
     """
     longest = trigger.since if window is None else min(trigger.since, max(0, trigger.time - window))
     found: list[tuple[CandidateKind, int]] = []
     if trigger.kind in ("alarm", "command"):
         found.append(("warm", trigger.since))
-    found.append(("fresh", trigger.since))
+    if trigger.kind != "first":
+        found.append(("fresh", trigger.since))
     if longest < trigger.since:
         found.append(("fresh-longer", longest))
     if has_search:
