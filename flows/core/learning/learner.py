@@ -207,12 +207,14 @@ class Learner:
         waiting, self._waiting = self._waiting, []
         self._lessons.labels(waiting, events)
 
-    def challenged(self, message: ModelMessage, cause: Cause, cut: Cut | None = None) -> list[LearnerEvent]:
+    def challenged(
+        self, message: ModelMessage, cause: Cause, cut: Cut | None = None, place: Position = NOWHERE
+    ) -> list[LearnerEvent]:
         """Handle a challenger from the models topic: train it from now on, and start its contest.
 
         With the `cut` of its training it first learns the labels since then. The winner of the first search
-        has no contest: it replaces the declared model. Raises `StaleSnapshot` if the labels since the
-        training are no longer known.
+        has no contest: it replaces the declared model; `place` is the position of its record. Raises
+        `StaleSnapshot` if the labels since the training are no longer known.
         """
         if message.model.version in self.lineage:  # the learner's own snapshots are on the topic too
             return []
@@ -224,7 +226,7 @@ class Learner:
         is_first = cause.kind == "first" and is_declared(self.lineage[self.champion.version])
         events += self.roles.challenge(message.model, cause)
         if is_first and self.roles.is_open:
-            events += self.promote(message.model.version, cause)
+            events += self.promote(message.model.version, cause, place)
         return events
 
     def promote(self, version: str, cause: Cause, place: Position = NOWHERE) -> list[LearnerEvent]:

@@ -6,6 +6,7 @@ learned when it is known, and a training takes no time of the stream.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
@@ -94,8 +95,9 @@ def tell(now: int, events: Sequence[LearnerEvent]) -> None:
 
 def run(judged: Span, data: Path | None) -> None:
     """Run the example until the last label of the span, and print what it served."""
-    site = Site(fresh_folder(BENCH / "search", judged.pipeline))
-    pipeline, plan = site.engine.pipeline, site.engine.state.plan()
+    site = Site(fresh_folder(BENCH / "search" / judged.pipeline, judged.pipeline))
+    declared, plan = site.engine.pipeline, site.engine.state.plan()
+    pipeline = replace(declared, drift=replace(declared.drift, kinds=("concept",)))  # only that trains
     candidates = Candidates(pipeline.retrain, pipeline.configured_model)
     names = pipeline.feature_names(plan)
     loop = ServedLoop(names, new_learner(pipeline, plan), pipeline.new_model, candidates)

@@ -538,6 +538,13 @@ def test_a_new_champion_ends_the_signals_of_the_one_before_at_the_place_of_the_c
     assert (resolved.topic, resolved.offset, resolved.time) == ("commands", 7, learning.now)
 
 
+def test_the_winner_of_the_first_search_ends_the_signals_of_the_declared_model_at_the_place_of_its_record():
+    learning, place = drifting(), Position("models", 0, 7)
+    _, _, resolved, *_ = learning.challenged(challenge("v2"), FIRST, place=place)
+    assert (resolved.status, resolved.model_version) == ("resolved", "v2")
+    assert (resolved.topic, resolved.offset, resolved.time) == ("models", 7, learning.now)
+
+
 def test_a_frozen_champion_is_evaluated_and_does_not_learn_until_it_is_unfrozen():
     learning = learner(Notebook())
     learning.freeze(COMMAND)
