@@ -71,7 +71,8 @@ class Search:
     `models` are families: names and functions that return a new River estimator. `parameters` are by family
     and argument of its function the values to try: all combinations, at most 64.
 
-    After the `first` labels of the pipeline a search decides which of them is served, once. Its winner
+    After the `first` labels of the pipeline a search decides which of them is served, once: all learn the
+    older half of the labels, and the one with the lowest loss on the newer half wins. The winner
     replaces the declared model without a contest, and that is on watch for the `probation`. The declared
     model must be one of the families. With 0 there is no such search.
     """

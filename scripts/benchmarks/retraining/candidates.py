@@ -5,7 +5,7 @@ from copy import deepcopy
 
 from flows.core.drift.signal import DriftSignal
 from flows.core.learning.candidates.plans import CandidatePlan, plans
-from flows.core.learning.candidates.search import Configuration, SearchResult, halve
+from flows.core.learning.candidates.search import Configuration, SearchResult, best_of, halve
 from flows.core.learning.candidates.triggers import Measurement, MetricTriggers, Trigger, of_alarm
 from flows.core.learning.events import Cause, LearnerEvent
 from flows.core.learning.outliers import OutlierFilter
@@ -53,23 +53,27 @@ class Candidates:
 
     def _answer(self, loop: Loop, trigger: Trigger) -> None:
         for plan in plans(trigger, self._window or None, self._policy.search is not None):
-            made = self._found(loop, plan) if plan.kind == "search" else untrained(loop, plan)
+            made = self._found(loop, plan, trigger) if plan.kind == "search" else untrained(loop, plan)
             model = loop.trained(made, plan.since)
             loop.challenge(model, Cause(trigger.kind, trigger.why))
 
-    def _found(self, loop: Loop, plan: CandidatePlan) -> Model:
+    def _found(self, loop: Loop, plan: CandidatePlan, trigger: Trigger) -> Model:
         """Return an untrained model of the best configuration."""
         assert self._policy.search is not None
         assert self._configured is not None
         configured, rows = self._configured, loop.known_since(plan.since)
+        is_first = trigger.kind == "first"
 
         def loss_of(configuration: Configuration, size: int) -> float | None:
             outliers = OutlierFilter(loop.names, "clip")
             model = configured(configuration.name, configuration)
             training = Training(model, loop.names, outliers, _ignore)
-            return prequential_loss(training, (each.row for each in rows[-size:]))
+            learned, unscored = (rows, len(rows) - size) if is_first else (rows[-size:], 0)
+            return prequential_loss(training, (each.row for each in learned), unscored)
 
-        result = halve(self._policy.search.configurations(), len(rows), loss_of, lambda: False)
+        configurations, half = self._policy.search.configurations(), len(rows) - len(rows) // 2
+        search, count = (best_of, half) if is_first else (halve, len(rows))
+        result = search(configurations, count, loss_of, lambda: False)
         self.searches.append(result)
         assert result.winner is not None
         return configured(plan.version, result.winner)

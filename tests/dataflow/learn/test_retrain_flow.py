@@ -335,32 +335,33 @@ def test_a_schedule_and_a_floor_bring_a_candidate_that_learned_the_window(
     assert message.model.learned == 121  # a label each minute of two hours
 
 
-def first_search(model: Any) -> tuple[RetrainPolicy, Any]:
-    """A policy whose first search, after 200 labels, is over two families, and the declared one of them."""
-    search = Search({"certain": Certain, "threshold": Threshold}, first=200)
-    return RetrainPolicy(minimum_labels=50, search=search), model
+FIRST_SEARCH = RetrainPolicy(
+    minimum_labels=50, search=Search({"certain": Certain, "threshold": Threshold}, first=200)
+)
 
 
 def test_the_first_search_brings_its_winner_alone_with_all_labels(project: Project) -> None:
-    policy, model = first_search(Certain)
-    running = project.engine(retrain=policy, model=model)
+    running = project.engine(retrain=FIRST_SEARCH, model=Certain)
     project.send([*world(running)[2], *(measured(4 + count / 60, count) for count in (0, 199, 201, 250))])
     run_flow(running, "retrain", until=lambda _: project.records("models") != [])
     (message,) = candidates(project, running)
     assert (message.model.version, message.lineage["cause"]) == ("f20130101T192100-search", "first")
     assert type(message.model.estimator) is Threshold
-    assert message.lineage["search"]["winner"] == "threshold()"
+    told = message.lineage["search"]
+    assert told["winner"] == "threshold()"
+    assert [(rung["rows"], list(rung["losses"])) for rung in told["rungs"]] == [
+        (FLIGHTS // 2, ["certain()", "threshold()"])
+    ]
     assert message.model.learned == FLIGHTS
 
 
 def test_the_first_search_brings_no_candidate_if_the_declared_model_is_the_best(
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy, model = first_search(Threshold)
-    running = project.engine(retrain=policy, model=model)
+    running = project.engine(retrain=FIRST_SEARCH, model=Threshold)
     project.send([*world(running)[2], *(measured(4, count) for count in (0, 201))])
     before = outcomes("no-better")
-    run_flow(running, "retrain")
+    run_flow(running, "retrain", until=lambda _: outcomes("no-better") > before)
     assert outcomes("no-better") - before == 1
     assert "-search was dropped: the declared model has the lowest loss" in caplog.text
     assert candidates(project, running) == []

@@ -181,7 +181,7 @@ WRONG = {
     ),
     "a first search without the declared model": (
         lambda: shop(retrain=RetrainPolicy(search=Search({"a": dict}, first=100))),
-        "a search with `first` must have the pipeline's `model` among its `models`, to compare with it, got a",
+        "a search with `first` must have the pipeline's `model` among its `models`",
     ),
     "a first search of a part of a label": (
         lambda: Search({"a": dict}, first=0.5),

@@ -1,4 +1,4 @@
-"""Triggers: an alarm, a schedule, a floor, the first labels or a command, each with an id that a replay repeats."""
+"""Triggers: an alarm, a schedule, a floor, a first search or a command, with an id that a replay repeats."""
 
 import orjson
 import pytest
