@@ -15,6 +15,7 @@ from flows.core.declaration import (
     STREAM_RULES,
     cost_faults,
     field_faults,
+    first_search_faults,
     floor_faults,
     input_faults,
     search_task_faults,
@@ -135,7 +136,10 @@ class Pipeline:
         yield from input_faults(self.inputs, self.events.topic, self.events.fields)
         yield from slice_faults(self.slices, self.inputs, self.events.fields)
         yield from cost_faults(self.task, self.costs)
-        yield from search_task_faults(self.task, self.retrain.search is not None)
+        search = self.retrain.search
+        yield from search_task_faults(self.task, search is not None)
+        if search is not None and search.first:
+            yield from first_search_faults(self.model, search.models)
         if self.retrain.floor is not None:
             yield from floor_faults(self.retrain.floor.metric, self.fresh_metrics())
 
@@ -154,6 +158,12 @@ class Pipeline:
                 f"pipeline {self.name!r}: the search: {name} failed with {type(error).__name__}: {error}"
             ) from error
         return self._new_model(version, f"the search: {name}", estimator)
+
+    def is_declared(self, configuration: Configuration) -> bool:
+        """Return whether a configuration of the search is the declared model."""
+        search = self.retrain.search
+        assert search is not None
+        return search.models[configuration.family] is self.model and not configuration.arguments
 
     def untrained_models(self) -> list[Model]:
         """Return a model of the declaration, and one of each configuration of the search."""

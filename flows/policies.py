@@ -70,10 +70,16 @@ class Search:
 
     `models` are families: names and functions that return a new River estimator. `parameters` are by family
     and argument of its function the values to try: all combinations, at most 64.
+
+    After the `first` labels of the pipeline a search decides which of them is served, once: all learn the
+    older half of the labels, and the one with the lowest loss on the newer half wins. The winner
+    replaces the declared model without a contest, and that is on watch for the `probation`. The declared
+    model must be one of the families. With 0 there is no such search.
     """
 
     models: Mapping[str, Callable[..., Any]]
     parameters: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    first: int = 0
 
     def __post_init__(self) -> None:
         arguments.check("Search", self, SEARCH_RULES)
@@ -161,6 +167,12 @@ class RetrainPolicy:
             "RetrainPolicy",
             contest_faults(self.block, self.patience, self.minimum_labels_compared, self.probation),
         )
+
+    @property
+    def reads_metrics(self) -> bool:
+        """Whether a cause to train candidates is read from the metrics."""
+        has_first = self.search is not None and self.search.first > 0
+        return has_first or self.schedule is not None or self.floor is not None
 
     def contests(self) -> ContestPolicy:
         """Return the settings of the contests."""

@@ -4,9 +4,9 @@
     registry ──┼──> retrain ──> publish
     metrics ───┘    (a trainer in another process: models on the logged features and labels)
 
-The registry has the trainings that a person asked for. The metrics are read if a schedule or a floor is
-declared. All triggers of a pipeline are one key, so that one trains at a time. Run it with `driftline run
-retrain`, or with `python -m bytewax.run flows.retrain`.
+The registry has the trainings that a person asked for. The metrics are read if a schedule, a floor or a
+first search is declared. All triggers of a pipeline are one key, so that one trains at a time. Run it with
+`driftline run retrain`, or with `python -m bytewax.run flows.retrain`.
 """
 
 import bytewax.operators as op
@@ -28,8 +28,8 @@ def dataflow(
     pipeline: Pipeline, io: FlowIO, sealer: Sealer, entries: EntrySealer, place: TrainerPlace
 ) -> Dataflow:
     """Return the dataflow; its trainers start from `place`."""
-    policy, topics = pipeline.retrain, [pipeline.topic("drift"), pipeline.topic("registry")]
-    if policy.schedule is not None or policy.floor is not None:
+    topics = [pipeline.topic("drift"), pipeline.topic("registry")]
+    if pipeline.retrain.reads_metrics:
         topics.append(pipeline.topic("metrics"))
 
     flow = Dataflow("retrain")

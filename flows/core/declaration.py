@@ -54,7 +54,11 @@ RETRAIN_RULES: Mapping[str, Rule] = {
     "budget": arguments.duration,
     "memory": arguments.whole(1),
 }
-SEARCH_RULES: Mapping[str, Rule] = {"models": arguments.mapping, "parameters": arguments.mapping}
+SEARCH_RULES: Mapping[str, Rule] = {
+    "models": arguments.mapping,
+    "parameters": arguments.mapping,
+    "first": arguments.whole(0),
+}
 FLOOR_RULES: Mapping[str, Rule] = {"metric": arguments.text, "value": arguments.number}
 MOST_CONFIGURATIONS = 64  # of a search
 
@@ -236,6 +240,15 @@ def search_task_faults(task_name: str, has_search: bool) -> Iterator[str]:
     """Yield a fault if a task without labels has a search, whose losses need them."""
     if has_search and task_name in TASKS and not TASKS[task_name].learns_from_labels:
         yield f"`search` compares models by labels, and task {task_name!r} learns without; leave it out"
+
+
+def first_search_faults(model: Callable[..., Any], models: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
+    """Yield a fault if the first search does not compare with the declared model."""
+    if model not in models.values():
+        yield (
+            "a search with `first` must have the pipeline's `model` among its `models`, to compare with it, "
+            f"got {', '.join(models)}; add it"
+        )
 
 
 def floor_faults(metric: str, metrics: Collection[str]) -> Iterator[str]:

@@ -218,6 +218,15 @@ def _plain(value: Any) -> Any:
     return f"{named.__module__}.{named.__qualname__}"
 
 
+def is_declared(announced: Mapping[str, Any]) -> bool:
+    """Return whether a version is the first model of the declaration, from the lineage in its message.
+
+    >>> is_declared({"plan": "906c8df9a34b"}), is_declared({"cause": "alarm"})
+    (True, False)
+    """
+    return announced.keys().isdisjoint(("restores", "cause", "drift"))
+
+
 def cause_of(announced: Mapping[str, Any]) -> str:
     """Return why a version was made, from the lineage in its message.
 

@@ -23,6 +23,7 @@ wrong-promotions  promotions on streams that do not change; exits with 1 if they
 compare OLD NEW   prints what moved between two stored results
 page RESULTS      makes docs/performance.json, and the tables of docs/performance.md, from stored results
 retraining-page RESULTS   makes docs/retraining.json and the tables of docs/retraining.md
+search [FILE]     what the search of flight_delays serves, or with their file that of card_fraud
 
 The results are stored in .driftline/bench/NAME.json.
 """
@@ -42,7 +43,7 @@ from scripts.benchmarks.harness.figures import Figure, load, save
 from scripts.benchmarks.harness.machine import circumstances
 from scripts.benchmarks.harness.site import BENCH
 from scripts.benchmarks.parts import drift, features, generated, labels, outliers
-from scripts.benchmarks.retraining import blocks, wrong_promotions
+from scripts.benchmarks.retraining import blocks, examples, wrong_promotions
 from scripts.benchmarks.retraining import table as retraining
 from scripts.benchmarks.suites import (
     at_rest,
@@ -147,6 +148,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "compare": compare,
     "page": write_page,
     "retraining-page": retraining.write_page,
+    "search": examples.main,
 }
 
 

@@ -86,6 +86,8 @@ COMMANDS = {
     "scripts/bench outliers": "the table of docs/drift.md is its output, with fewer cases",
     "scripts/bench contest-blocks": "a table of docs/retraining.md is its output",
     "scripts/bench retraining": "the tables of docs/retraining.md are its output",
+    "scripts/bench search": "too long for a test: a year of flights",
+    "scripts/bench search card_transactions.parquet": "the file is not in the repository",
     "scripts/bench wrong-promotions": "run by tests/unit/scripts/benchmarks/retraining with fewer streams",
     "scripts/chaos": "the table of docs/guarantees.md is its output, with fewer events and kills",
     "scripts/chaos models": "the table of docs/guarantees.md is its output",

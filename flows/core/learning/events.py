@@ -10,7 +10,16 @@ from flows.core.models.model import Model, Role
 from flows.core.stream.broker import Record
 
 CauseKind = Literal[
-    "alarm", "schedule", "floor", "command", "contest", "canary", "trial", "probation", "replaced"
+    "alarm",
+    "schedule",
+    "floor",
+    "first",
+    "command",
+    "contest",
+    "canary",
+    "trial",
+    "probation",
+    "replaced",
 ]
 
 

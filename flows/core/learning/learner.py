@@ -34,6 +34,7 @@ from flows.core.learning.policy import ContestPolicy, Policy
 from flows.core.learning.replay import RegisteredState
 from flows.core.learning.roles import Roles
 from flows.core.learning.training import LabelledRow, Training
+from flows.core.lineage import is_declared
 from flows.core.models.model import Model, ModelMessage, Prediction
 from flows.core.stream.broker import Record
 from flows.core.stream.fields import Number
@@ -212,11 +213,14 @@ class Learner:
         waiting, self._waiting = self._waiting, []
         self._lessons.labels(waiting, events)
 
-    def challenged(self, message: ModelMessage, cause: Cause, cut: Cut | None = None) -> list[LearnerEvent]:
+    def challenged(
+        self, message: ModelMessage, cause: Cause, cut: Cut | None = None, place: Position = NOWHERE
+    ) -> list[LearnerEvent]:
         """Handle a challenger from the models topic: train it from now on, and start its contest.
 
-        With the `cut` of its training it first learns the labels since then. Raises `StaleSnapshot` if they
-        are no longer known.
+        With the `cut` of its training it first learns the labels since then. The winner of the first search
+        has no contest: it replaces the declared model; `place` is the position of its record. Raises
+        `StaleSnapshot` if the labels since the training are no longer known.
         """
         if message.model.version in self.lineage:  # the learner's own snapshots are on the topic too
             return []
@@ -225,7 +229,11 @@ class Learner:
         if cut is not None:
             self._catch_up(message.model, cut, events)
         self.lineage[message.model.version] = message.lineage
-        return events + self._announced(self.roles.challenge(message.model, cause), self.now, NOWHERE)
+        is_first = cause.kind == "first" and is_declared(self.lineage[self.champion.version])
+        events += self._announced(self.roles.challenge(message.model, cause), self.now, place)
+        if is_first and self.roles.is_open:
+            events += self.promote(message.model.version, cause, place)
+        return events
 
     def promote(self, version: str, cause: Cause, place: Position = NOWHERE) -> list[LearnerEvent]:
         """Make a model in the shadow the champion; while there is one, no label waits to be learned."""

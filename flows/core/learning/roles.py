@@ -47,6 +47,11 @@ class Roles:
         return not (self.challengers or self.is_frozen or self.former is not None)
 
     @property
+    def is_open(self) -> bool:
+        """Whether a model may become champion at once, without a person and without a canary."""
+        return not (self.is_frozen or self.policy.approval or self.policy.canary)
+
+    @property
     def learning(self) -> Sequence[Model]:
         """The models that learn."""
         if self.is_alone:
@@ -132,9 +137,7 @@ class Roles:
     @property
     def _has_trials(self) -> bool:
         """Whether the declaration leaves the choice of the champion after an alarm to the engine."""
-        policy = self.policy
-        is_free = not (policy.approval or policy.canary or self.is_frozen)
-        return is_free and min(policy.trial, policy.probation) > 0
+        return self.is_open and min(self.policy.trial, self.policy.probation) > 0
 
     def _try(self) -> list[RoleEvent]:
         """During a trial, let a model be champion as soon as it leads."""

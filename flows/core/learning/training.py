@@ -48,14 +48,15 @@ class Training:
             self._failed(error)
 
 
-def prequential_loss(training: Training, rows: Iterable[LabelledRow]) -> float | None:
+def prequential_loss(training: Training, rows: Iterable[LabelledRow], unscored: int = 0) -> float | None:
     """Return the mean loss, by the model's task, over rows that are each scored and then learned.
 
-    Returns None if there is no row with a truth, or one that the model cannot score.
+    The first `unscored` rows are only learned. Returns None if there is no further row with a truth, or one
+    that the model cannot score.
     """
     total, count, loss, names = 0.0, 0, training.model.task.loss, training.names
-    for row in rows:
-        if row.truth is not None and len(row.features) == len(names):
+    for number, row in enumerate(rows):
+        if number >= unscored and row.truth is not None and len(row.features) == len(names):
             try:
                 total += loss(training.model.score(dict(zip(names, row.features, strict=True))), row.truth)
                 count += 1

@@ -51,13 +51,14 @@ class Unanswered(NamedTuple):
 class RetrainState(NamedTuple):
     """The stored state, as plain tuples.
 
-    It has the unanswered triggers, the time (ms) of the last training, and the number of the last signal that
-    was a trigger.
+    It has the unanswered triggers, the time (ms) of the last training, the number of the last signal that was
+    a trigger, and the most labels of a measurement.
     """
 
     unanswered: tuple[tuple[Any, ...], ...]
     last: int | None
     signal: int
+    labels: int | None
 
 
 class RetrainStep:
@@ -85,8 +86,8 @@ class RetrainStep:
         self._entries = entries
         self._dead_letters = pipeline.topic("dead-letters")
         self._measured = metric_triggers(pipeline)
-        stored = RetrainState(*sealer.open_state(state)) if state else RetrainState((), None, 0)
-        self._measured.last = stored.last
+        stored = RetrainState(*sealer.open_state(state)) if state else RetrainState((), None, 0, None)
+        self._measured.last, self._measured.labels = stored.last, stored.labels
         # after a crash the learner may raise another signal of a number that it has given before
         self._signal = stored.signal
         self._unanswered = [
@@ -136,7 +137,10 @@ class RetrainStep:
     def snapshot(self) -> bytes:
         """Return the state, sealed."""
         unanswered = tuple((tuple(each.trigger), tuple(sorted(each.done))) for each in self._unanswered)
-        return self._sealer.seal_state(tuple(RetrainState(unanswered, self._measured.last, self._signal)))
+        measured = self._measured
+        return self._sealer.seal_state(
+            tuple(RetrainState(unanswered, measured.last, self._signal, measured.labels))
+        )
 
     def _trigger(self, record: Record) -> Trigger | None:
         """Return the trigger that follows from a record, if any; raises `InvalidRecord`."""
@@ -253,4 +257,5 @@ def metric_triggers(pipeline: Pipeline) -> MetricTriggers:
     schedule = None if policy.schedule is None else in_milliseconds(policy.schedule)
     window = 0 if policy.window is None else in_milliseconds(policy.window)
     cool_down = in_milliseconds(policy.cool_down)
-    return MetricTriggers(pipeline.name, schedule, pipeline.metric_floor(), cool_down, window)
+    first = 0 if policy.search is None else policy.search.first
+    return MetricTriggers(pipeline.name, schedule, pipeline.metric_floor(), cool_down, window, first)

@@ -53,6 +53,14 @@ class Span(NamedTuple):
     until: int
 
 
+class Measuring(NamedTuple):
+    """A configuration to measure without the first `skipped` rows, and not on the `unscored` next ones."""
+
+    configuration: Configuration
+    skipped: int
+    unscored: int
+
+
 def load(place: TrainerPlace) -> Engine:
     """Return the engine of a pipeline; a forked job has it from its trainer. Raises `ConfigError`."""
     key = place.project, place.pipeline
@@ -79,15 +87,14 @@ def count_rows(place: TrainerPlace, span: Span, out: Connection) -> int:
     return _sent(place, out, lambda: RowsCounted(_with_rows(load(place), span, counted)))
 
 
-def measure(
-    place: TrainerPlace, span: Span, skipped: int, configuration: Configuration, out: Connection
-) -> int:
-    """Send the prequential loss of a configuration over the rows in a span, without the first ones."""
-    engine = load(place)
+def measure(place: TrainerPlace, span: Span, asked: Measuring, out: Connection) -> int:
+    """Send the prequential loss of a configuration over the rows in a span."""
+    engine, (configuration, skipped, unscored) = load(place), asked
 
     def measured(rows: Iterable[LabelledRow]) -> float | None:
         training = training_of(engine, engine.pipeline.configured_model(configuration.name, configuration))
-        return prequential_loss(training, _with_progress(islice(rows, skipped, None), training, out))
+        learned = _with_progress(islice(rows, skipped, None), training, out)
+        return prequential_loss(training, learned, unscored)
 
     return _sent(place, out, lambda: Measured(_with_rows(engine, span, measured)))
 

@@ -7,7 +7,9 @@ from flows.core.learning.candidates.triggers import Trigger
 from flows.core.stream.broker import Outgoing
 from flows.settings import Settings
 
-Outcome = Literal["challenger", "too-few-labels", "no-champion", "over-budget", "over-memory", "failed"]
+Outcome = Literal[
+    "challenger", "too-few-labels", "no-champion", "no-better", "over-budget", "over-memory", "failed"
+]
 
 
 class TrainerPlace(NamedTuple):

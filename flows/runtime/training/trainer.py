@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from flows.core.learning.candidates.plans import CandidatePlan, plans
-from flows.core.learning.candidates.search import Configuration, SearchResult, halve
+from flows.core.learning.candidates.search import Configuration, SearchResult, best_of, halve
 from flows.core.stream.times import in_milliseconds
 from flows.errors import DriftlineError
 from flows.host.children import Children
@@ -43,7 +43,8 @@ class Trainer:
     """
 
     def __init__(self, order: TrainingOrder, flow: Connection, out: Connection) -> None:
-        self._policy = jobs.load(order.place).pipeline.retrain
+        self._pipeline = jobs.load(order.place).pipeline
+        self._policy = self._pipeline.retrain
         self._order = order
         self._flow = flow
         self._out = out
@@ -64,12 +65,19 @@ class Trainer:
             if found.winner is None:
                 self._out.send(Dropped(plan.version, "failed", "no configuration could be compared"))
                 return
+            if self._order.trigger.kind == "first" and self._pipeline.is_declared(found.winner):
+                self._out.send(Dropped(plan.version, "no-better", "the declared model has the lowest loss"))
+                return
         job = CandidateJob(self._order.trigger, plan, found)
         result = self._result(plan.version, self._deadline(), jobs.train_candidate, job)
         self._out.send(result)
 
     def _search(self, plan: CandidatePlan) -> SearchResult:
-        """Return the result of successive halving; it ends with the budget."""
+        """Return the result of successive halving; it ends with the budget.
+
+        The first search is over the newer half of the labels, and all configurations learn the older half.
+        So it prefers none for its first steps, which the declared model has behind it.
+        """
         assert self._policy.search is not None
         deadline, version = self._deadline(), plan.version
         span = jobs.Span(plan.since, self._order.trigger.time)
@@ -78,15 +86,24 @@ class Trainer:
         if not rows:
             return SearchResult(None, ())
 
+        is_first = self._order.trigger.kind == "first"
+
         def loss_of(configuration: Configuration, size: int) -> float | None:
-            name, skipped = f"{version} {configuration.name}", rows - size
-            measured = self._result(name, deadline, jobs.measure, span, skipped, configuration)
+            older = rows - size
+            asked = jobs.Measuring(configuration, *((0, older) if is_first else (older, 0)))
+            name = f"{version} {configuration.name}"
+            measured = self._result(name, deadline, jobs.measure, span, asked)
             if isinstance(measured, Dropped):
                 self._out.send(measured)
             return measured.loss if isinstance(measured, Measured) else None
 
+        def is_over() -> bool:
+            return time.monotonic() >= deadline
+
         configurations = self._policy.search.configurations()
-        return halve(configurations, rows, loss_of, lambda: time.monotonic() >= deadline)
+        if is_first:
+            return best_of(configurations, rows - rows // 2, loss_of, is_over)
+        return halve(configurations, rows, loss_of, is_over)
 
     def _deadline(self) -> float:
         return time.monotonic() + self._policy.budget.total_seconds()

@@ -101,7 +101,7 @@ class Loop:
     def challenge(self, model: Model, cause: Cause) -> None:
         """Make a trained model a challenger."""
         now = self.learner.now
-        message = ModelMessage("loop", "challenger", now, model, {}, now)
+        message = ModelMessage("loop", "challenger", now, model, {"cause": cause.kind}, now)
         self.events += self.learner.challenged(message, cause)
 
     def replace(self, model: Model, cause: Cause) -> None:

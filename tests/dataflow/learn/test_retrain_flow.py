@@ -305,10 +305,11 @@ def test_the_best_configuration_of_the_search_becomes_a_candidate_that_tells_wha
     assert "candidate v2-search hungry() was dropped: it took more than the memory" in caplog.text
 
 
-def measured(hours: float, **recent: float) -> Outgoing:
+def measured(hours: float, labels: int = 0, **recent: float) -> Outgoing:
     """A record of the metrics topic, so many hours after noon."""
     time = NOON + round(hours * HOUR)
-    body = {"time": iso(time), "model": "v1", "assessment": {"recent": {"metrics": {"model": recent}}}}
+    assessment = {"recent": {"metrics": {"model": recent}}}
+    body = {"time": iso(time), "model": "v1", "labels": labels, "assessment": assessment}
     return Outgoing("flight_delays.metrics", orjson.dumps(body), timestamp=time)
 
 
@@ -332,6 +333,38 @@ def test_a_schedule_and_a_floor_bring_a_candidate_that_learned_the_window(
     (message,) = candidates(project_on, running)
     assert (message.model.version, message.lineage["cause"]) == (version, cause)
     assert message.model.learned == 121  # a label each minute of two hours
+
+
+FIRST_SEARCH = RetrainPolicy(
+    minimum_labels=50, search=Search({"certain": Certain, "threshold": Threshold}, first=200)
+)
+
+
+def test_the_first_search_brings_its_winner_alone_with_all_labels(project: Project) -> None:
+    running = project.engine(retrain=FIRST_SEARCH, model=Certain)
+    project.send([*world(running)[2], *(measured(4 + count / 60, count) for count in (0, 199, 201, 250))])
+    run_flow(running, "retrain", until=lambda _: project.records("models") != [])
+    (message,) = candidates(project, running)
+    assert (message.model.version, message.lineage["cause"]) == ("f20130101T192100-search", "first")
+    assert type(message.model.estimator) is Threshold
+    told = message.lineage["search"]
+    assert told["winner"] == "threshold()"
+    assert [(rung["rows"], list(rung["losses"])) for rung in told["rungs"]] == [
+        (FLIGHTS // 2, ["certain()", "threshold()"])
+    ]
+    assert message.model.learned == FLIGHTS
+
+
+def test_the_first_search_brings_no_candidate_if_the_declared_model_is_the_best(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = project.engine(retrain=FIRST_SEARCH, model=Threshold)
+    project.send([*world(running)[2], *(measured(4, count) for count in (0, 201))])
+    before = outcomes("no-better")
+    run_flow(running, "retrain", until=lambda _: outcomes("no-better") > before)
+    assert outcomes("no-better") - before == 1
+    assert "-search was dropped: the declared model has the lowest loss" in caplog.text
+    assert candidates(project, running) == []
 
 
 def test_a_long_training_does_not_hold_up_sigterm(project: Project) -> None:

@@ -179,6 +179,14 @@ WRONG = {
         lambda: Search({"a": linear_model.LogisticRegression}, {"a": {"l2": tuple(range(65))}}),
         "there must be at most 64 configurations, got 65; try fewer values",
     ),
+    "a first search without the declared model": (
+        lambda: shop(retrain=RetrainPolicy(search=Search({"a": dict}, first=100))),
+        "a search with `first` must have the pipeline's `model` among its `models`",
+    ),
+    "a first search of a part of a label": (
+        lambda: Search({"a": dict}, first=0.5),
+        "`first` must be",
+    ),
     "a search for a task without labels": (
         lambda: shop(task="anomaly", retrain=RetrainPolicy(search=Search({"a": dict}))),
         "`search` compares models by labels, and task 'anomaly' learns without",

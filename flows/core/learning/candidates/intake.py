@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from flows.core.learning.candidates.cuts import Cut
 from flows.core.learning.events import Cause, CauseKind, LearnerEvent
-from flows.core.learning.learner import Learner
+from flows.core.learning.learner import Learner, position
 from flows.core.models.announcements import Announcement
 from flows.core.models.model import ModelMessage
 from flows.core.models.snapshots import Sealer
@@ -18,6 +18,7 @@ _CAUSES: Mapping[str, CauseKind] = {
     "alarm": "alarm",
     "schedule": "schedule",
     "floor": "floor",
+    "first": "first",
     "command": "command",
 }
 
@@ -114,7 +115,7 @@ class CandidateIntake:
         message = ModelMessage(
             announced.pipeline, "challenger", announced.time, model, lineage, announced.sequence
         )
-        return learner.challenged(message, _cause(lineage, model.learned), _cut(announced))
+        return learner.challenged(message, _cause(lineage, model.learned), _cut(announced), position(record))
 
 
 def _cut(announced: Announcement) -> Cut | None:

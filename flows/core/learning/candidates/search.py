@@ -75,6 +75,19 @@ def rung_rows(count: int, rows: int) -> list[int]:
     return [max(min(rows, LEAST_ROWS), rows >> (rungs - 1 - number)) for number in range(rungs)]
 
 
+def best_of(
+    found: Sequence[Configuration],
+    rows: int,
+    loss_of: Callable[[Configuration, int], float | None],
+    is_over: Callable[[], bool],
+) -> SearchResult:
+    """Return the winner of one comparison over the newest `rows`, for all configurations.
+
+    Without halving nothing is dropped for being slow to learn. The other arguments are those of `halve`.
+    """
+    return _ranked(found, [rows], loss_of, is_over)
+
+
 def halve(
     found: Sequence[Configuration],
     rows: int,
@@ -87,8 +100,17 @@ def halve(
     cannot be compared, which is dropped. If `is_over` before a rung is complete, the best configuration of
     the last complete one wins. Of equal losses the one declared first is better.
     """
+    return _ranked(found, rung_rows(len(found), rows), loss_of, is_over)
+
+
+def _ranked(
+    found: Sequence[Configuration],
+    sizes: Sequence[int],
+    loss_of: Callable[[Configuration, int], float | None],
+    is_over: Callable[[], bool],
+) -> SearchResult:
     alive, rungs = list(found), list[Rung]()
-    for size in rung_rows(len(found), rows):
+    for size in sizes:
         losses = {each: loss_of(each, size) for each in alive if not is_over()}
         if is_over() or not losses:
             break

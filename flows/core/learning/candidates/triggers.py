@@ -1,7 +1,7 @@
 """Triggers: the causes for which the retrain flow trains candidates.
 
-An alarm of concept drift has its own cool-down. A schedule and a floor are read from the metrics topic, in
-event time, so that a replay has the same triggers as live traffic.
+An alarm of concept drift has its own cool-down. A schedule, a floor and the first search are read from the
+metrics topic, in event time, so that a replay has the same triggers as live traffic.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from flows.core.stream.broker import Record
 from flows.core.stream.times import iso, milliseconds
 from flows.errors import InvalidRecord
 
-TriggerKind = Literal["alarm", "schedule", "floor", "command"]
+TriggerKind = Literal["alarm", "schedule", "floor", "first", "command"]
 
 
 class Trigger(NamedTuple):
@@ -37,18 +37,22 @@ class Trigger(NamedTuple):
     def replaces(self, other: "Trigger") -> bool:
         """Return whether this newer trigger makes another one obsolete that is not answered yet.
 
-        An alarm tells when the error changed, which a schedule or a floor does not. A command is always
-        answered.
+        An alarm tells when the error changed, which a schedule or a floor does not. A command and the first
+        search are always answered.
         """
         return other.kind in ("schedule", "floor") or (other.kind == self.kind == "alarm")
 
 
 class Measurement(NamedTuple):
-    """The champion and its metrics over the last labels, by name, at an event time (ms)."""
+    """The champion and its metrics over the last labels, by name, at an event time (ms).
+
+    `labels` counts those so far.
+    """
 
     time: int
     champion: str
     recent: Mapping[str, float | None]
+    labels: int = 0
 
 
 class MetricFloor(NamedTuple):
@@ -105,28 +109,40 @@ def read_measurement(record: Record) -> Measurement:
         raw = orjson.loads(record.value or b"")
         assessment = raw.get("assessment")
         recent = assessment["recent"]["metrics"]["model"] if assessment else {}
-        return Measurement(milliseconds(raw["time"]), str(raw["model"]), dict(recent))
+        labels = int(raw["labels"])
+        return Measurement(milliseconds(raw["time"]), str(raw["model"]), dict(recent), labels)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidRecord("schema", f"not metrics: {type(error).__name__}: {error}") from None
 
 
 class MetricTriggers:
-    """Raises the triggers of a schedule and of a floor; durations are in milliseconds of event time.
+    """Raises the triggers of metrics; durations are in milliseconds of event time.
 
     The schedule counts from the last training, and before the first one from the first measurement. Neither
     is raised within `cool_down` of the last training of any cause, nor of the first measurement. The
     candidates learn the last `window`.
+
+    The first search comes after the `first` labels, and compares on all of them. There is none with 0, nor if
+    the first measurement has more labels: then the declared model has a history.
     """
 
     def __init__(
-        self, pipeline: str, schedule: int | None, floor: MetricFloor | None, cool_down: int, window: int
+        self,
+        pipeline: str,
+        schedule: int | None,
+        floor: MetricFloor | None,
+        cool_down: int,
+        window: int,
+        first: int = 0,
     ) -> None:
         self.last: int | None = None  # event time (ms) of the last training, or of the first measurement
+        self.labels: int | None = None  # the most of a measurement
         self._pipeline = pipeline
         self._schedule = schedule
         self._floor = floor
         self._cool_down = cool_down
         self._window = window
+        self._first = first
 
     def trained(self, time: int) -> None:
         """Note a training that was triggered at an event time (ms)."""
@@ -136,6 +152,11 @@ class MetricTriggers:
         """Return the trigger that follows from a measurement, if any."""
         if self.last is None:
             self.last = at.time
+        before = at.labels if self.labels is None else self.labels
+        self.labels = max(before, at.labels)  # after a crash the learner counts again from fewer
+        if before < self._first <= at.labels:
+            self.trained(at.time)
+            return request(self._pipeline, "first", f"the search on the first {at.labels:,} labels", 0, at)
         since_last = at.time - self.last
         if since_last < self._cool_down:
             return None

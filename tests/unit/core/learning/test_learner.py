@@ -42,6 +42,7 @@ START = 1_357_000_000_000
 CONTESTS = ContestPolicy(significance=0.05, patience=400, block=10, challengers=1)
 POLICY = Policy(label_wait=10**9, delta=0.002, warm_up=100, cool_down=0, contests=CONTESTS)
 ALARM, COMMAND = Cause("alarm", "a test"), Cause("command", "ann: a test")
+FIRST = Cause("first", "a test")
 
 
 class Notebook:
@@ -242,6 +243,57 @@ def test_a_challenger_learns_on_from_where_it_comes_in():
     assert shadows(learning) == ["v2"]
     assert (learning.champion.learned, message.model.learned) == (2, 10)
     assert learning.lineage == {"v1": {}, "v2": {"parent": "v1"}}
+
+
+def watched(**contests: Any) -> Policy:
+    return POLICY._replace(contests=CONTESTS._replace(probation=100, **contests))
+
+
+def test_the_winner_of_the_first_search_replaces_the_declared_model_which_stays_on_watch():
+    learning = learner(Notebook(), watched())
+    old, message = learning.champion, challenge("v2", parent="v1", cause="first")
+    assert learning.challenged(message, FIRST) == [
+        RoleChange("challenger", message.model, FIRST),
+        RoleChange("champion", message.model, FIRST),
+        RoleChange("challenger", old, FIRST),
+    ]
+    assert (learning.champion, shadows(learning)) == (message.model, ["v1"])
+    join(learning, "a")
+    assert (old.learned, message.model.learned) == (1, 10)
+
+
+def test_the_declared_model_wins_its_place_back_if_it_is_better_than_the_winner_of_the_first_search():
+    learning = learner(Notebook(), watched())
+    learning.challenged(challenge("v2", cause="first"), FIRST)
+    rng, back = random.Random(2), list[LearnerEvent]()
+    for number in range(100):
+        served, shadow = (score + rng.uniform(-0.05, 0.05) for score in (0.6, 0.8))
+        back += join(learning, str(number), score=served, version="v2", shadows={"v1": shadow})
+    (promoted, retired) = back
+    assert (promoted.role, promoted.model.version, promoted.cause.kind) == ("champion", "v1", "probation")
+    assert (retired.role, retired.model.version) == ("retired", "v2")
+
+
+@pytest.mark.parametrize("contests", [{"approval": True}, {"canary": 0.1, "canary_labels": 50}])
+def test_where_a_winner_is_not_promoted_at_once_that_of_the_first_search_is_a_challenger(contests):
+    learning = learner(Notebook(), watched(**contests))
+    learning.challenged(challenge("v2", cause="first"), FIRST)
+    assert (learning.champion.version, shadows(learning)) == ("v1", ["v2"])
+
+
+def test_the_winner_of_the_first_search_does_not_replace_a_frozen_model():
+    learning = learner(Notebook(), watched())
+    learning.freeze(COMMAND)
+    learning.challenged(challenge("v2", cause="first"), FIRST)
+    assert (learning.champion.version, shadows(learning)) == ("v1", ["v2"])
+
+
+def test_the_winner_of_the_first_search_has_a_contest_with_a_model_that_was_trained_for_another_cause():
+    learning = learner(Notebook(), POLICY)
+    learning.challenged(challenge("v2", cause="alarm"), ALARM)
+    learning.promote("v2", COMMAND)
+    learning.challenged(challenge("v3", cause="first"), FIRST)
+    assert (learning.champion.version, shadows(learning)) == ("v2", ["v3"])
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
@@ -484,6 +536,13 @@ def test_a_new_champion_ends_the_signals_of_the_one_before_at_the_place_of_the_c
     assert promoted == RoleChange("champion", learning.champion, COMMAND)
     assert (resolved.status, resolved.model_version) == ("resolved", "v2")
     assert (resolved.topic, resolved.offset, resolved.time) == ("commands", 7, learning.now)
+
+
+def test_the_winner_of_the_first_search_ends_the_signals_of_the_declared_model_at_the_place_of_its_record():
+    learning, place = drifting(), Position("models", 0, 7)
+    _, _, resolved, *_ = learning.challenged(challenge("v2"), FIRST, place=place)
+    assert (resolved.status, resolved.model_version) == ("resolved", "v2")
+    assert (resolved.topic, resolved.offset, resolved.time) == ("models", 7, learning.now)
 
 
 def test_a_frozen_champion_is_evaluated_and_does_not_learn_until_it_is_unfrozen():

@@ -103,5 +103,14 @@ def test_a_model_that_cannot_score_has_no_loss():
     assert prequential_loss(training(Model("v2", Silent())), [LabelledRow([1, 2], True)]) is None
 
 
+def test_rows_before_those_that_are_scored_are_learned():
+    older, newer = [LabelledRow([1, 2], True)] * 3, [LabelledRow([1, 2], False), LabelledRow([1, 2], True)]
+    found = training()
+    loss = prequential_loss(found, [*older, *newer], unscored=3)
+    assert found.rows == 5
+    assert loss == pytest.approx((-log(1e-15) - log(3 / 4)) / 2, rel=1e-3)
+    assert prequential_loss(training(), older, unscored=3) is None
+
+
 def test_without_a_row_there_is_no_loss():
     assert prequential_loss(training(), []) is None

@@ -32,6 +32,11 @@ def test_without_a_change_only_new_models_learn(kind: TriggerKind):
     assert kinds(kind, window=4000, has_search=True) == [("fresh", SINCE), ("search", SINCE)]
 
 
+def test_the_first_search_is_alone():
+    trigger = Trigger("first", "id", "f4", "", 0, NOW, "v1")
+    assert plans(trigger, 4500, True) == (CandidatePlan("search", "f4-search", 0),)
+
+
 def test_a_search_is_over_the_longest_history():
     assert kinds("alarm", window=4500, has_search=True)[-1] == ("search", 500)
     assert kinds("alarm", has_search=True)[-1] == ("search", SINCE)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from flows.core.learning.candidates.search import (
     Configuration,
     SearchResult,
+    best_of,
     configurations,
     halve,
     rung_rows,
@@ -51,6 +52,19 @@ def test_with_losses_that_do_not_depend_on_the_rows_the_best_one_wins(losses: li
     assert result.winner is not None
     assert losses[dict(result.winner.arguments)["at"]] == min(losses)
     assert result.winner.name == named(len(losses))[losses.index(min(losses))].name
+
+
+def test_without_halving_all_configurations_are_compared_once_on_the_same_rows():
+    found, asked = named(3), list[tuple[str, int]]()
+
+    def loss_of(configuration: Configuration, size: int) -> float:
+        asked.append((configuration.name, size))
+        return float(len(asked) != 2)
+
+    result = best_of(found, 500, loss_of, lambda: False)
+    assert asked == [(each.name, 500) for each in found]
+    assert result.winner == found[1]
+    assert [rung.rows for rung in result.rungs] == [500]
 
 
 @given(st.integers(1, 64), st.integers(1, 10**6))

@@ -1,4 +1,4 @@
-"""Triggers: an alarm, a schedule, a floor or a command, each with an id that a replay repeats."""
+"""Triggers: an alarm, a schedule, a floor, a first search or a command, with an id that a replay repeats."""
 
 import orjson
 import pytest
@@ -75,6 +75,26 @@ def test_a_floor_triggers_a_training_only_while_the_recent_metric_is_worse():
     assert (trigger.since, trigger.parent) == (START + 2 * HOUR - 100 * HOUR, "v1")
 
 
+def labelled(hours: float, labels: int) -> Measurement:
+    return at(hours)._replace(labels=labels)
+
+
+def test_the_first_search_comes_once_when_its_labels_are_known_and_is_over_all_of_them():
+    found = MetricTriggers("p", None, None, 0, window=HOUR, first=500)
+    counts = (0, 499, 520, 700, 400, 600)  # the last two after a crash
+    raised = [found.measured(labelled(hour, labels)) for hour, labels in enumerate(counts)]
+    (trigger,) = filter(None, raised)
+    assert raised.index(trigger) == 2
+    assert (trigger.kind, trigger.since, trigger.parent) == ("first", 0, "v1")
+    assert trigger.why == "the search on the first 520 labels"
+    assert found.last == trigger.time == START + 2 * HOUR
+
+
+def test_a_model_with_more_labels_than_those_of_the_first_search_has_none():
+    found = MetricTriggers("p", None, None, 0, window=HOUR, first=500)
+    assert [found.measured(labelled(hour, 500 + hour)) for hour in range(3)] == [None] * 3
+
+
 @pytest.mark.parametrize(("window", "since"), [(0, 0), (HOUR, START)])
 def test_a_command_trains_on_the_window_or_on_all_labels(window: int, since: int):
     found = MetricTriggers("p", None, None, 0, window)
@@ -107,6 +127,7 @@ def test_the_id_of_a_request_is_that_of_its_cause(kind: TriggerKind, since: int,
         ("floor", "schedule", True),
         ("schedule", "alarm", False),
         ("alarm", "command", False),
+        ("alarm", "first", False),
         ("command", "alarm", False),
     ],
 )
@@ -119,15 +140,22 @@ def metrics_record(body: object) -> Record:
     return Record("p.metrics", 0, 0, START, None, orjson.dumps(body), ())
 
 
-def test_a_measurement_has_the_champions_recent_metrics():
+def test_a_measurement_has_the_labels_and_the_champions_recent_metrics():
     recent = {"model": {"ROCAUC": 0.7, "LogLoss": None}, "majority": {"ROCAUC": 0.5}}
-    body = {"time": START, "model": "v3", "assessment": {"recent": {"metrics": recent}}}
-    assert read_measurement(metrics_record(body)) == Measurement(START, "v3", recent["model"])
-    assert read_measurement(metrics_record({"time": START, "model": "v3"})).recent == {}
+    body = {"time": START, "model": "v3", "labels": 7, "assessment": {"recent": {"metrics": recent}}}
+    assert read_measurement(metrics_record(body)) == Measurement(START, "v3", recent["model"], 7)
+    assert read_measurement(metrics_record({"time": START, "model": "v3", "labels": 7})).recent == {}
 
 
 @pytest.mark.parametrize(
-    "body", [[], {}, {"time": "?", "model": "v1"}, {"time": 1, "model": "v1", "assessment": 7}]
+    "body",
+    [
+        [],
+        {},
+        {"time": "?", "model": "v1", "labels": 7},
+        {"time": START, "model": "v1"},
+        {"time": 1, "model": "v1", "labels": 7, "assessment": 7},
+    ],
 )
 def test_what_are_no_metrics_is_refused(body: object):
     with pytest.raises(InvalidRecord, match="not metrics"):
