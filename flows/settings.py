@@ -45,6 +45,8 @@ SETTINGS = (
     Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may be posted to private and loopback addresses"),
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "the address on which the flows serve `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the other flows use the next ones; 0 for any free port"),
+    Setting("DRIFTLINE_SERVE_HOST", "127.0.0.1", "the address on which `driftline serve` listens"),
+    Setting("DRIFTLINE_SERVE_PORT", "8471", "the port of `driftline serve`; 0 for any free port"),
     Setting("DRIFTLINE_BATCH", "1000", "the maximum number of records in a batch of a flow"),
     Setting("DRIFTLINE_EPOCH_SECONDS", "10", "the interval at which a flow stores its state; after a crash it repeats at most this much work"),
     Setting("DRIFTLINE_MODEL_SECONDS", "0.2", "the interval at which the learner publishes its model"),
@@ -76,6 +78,8 @@ class Settings:
     webhook_allow_private: bool
     http_host: str
     http_port: int
+    serve_host: str
+    serve_port: int
     batch: int
     epoch_seconds: float
     model_seconds: float
@@ -111,6 +115,8 @@ def load_settings(project: Path, environment: Mapping[str, str] | None = None) -
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
         http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # five flows
+        serve_host=values["DRIFTLINE_SERVE_HOST"],
+        serve_port=_whole_number("DRIFTLINE_SERVE_PORT", values, low=0, high=65_535),
         batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
