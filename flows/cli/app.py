@@ -17,7 +17,7 @@ from flows.cli import (
     models,
     publish,
     run,
-    serve,
+    serving,
     topics,
     verify,
     webhooks,
@@ -31,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Real-time predictions from streams: learn online, detect drift, retrain.",
 )
-for commands in (run, serve, publish, topics, backtest, features, explain):
+for commands in (run, serving.server, publish, topics, backtest, features, explain):
     app.add_typer(commands.commands)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")

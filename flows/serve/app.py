@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from flows.serve.inference import inference_routes
 from flows.serve.problems import add_handlers
-from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
+from flows.serve.routes.inference import inference_routes
+from flows.serve.routes.predictions import prediction_routes
+from flows.serve.routes.records import record_routes
+from flows.serve.served_pipeline import ServedPipelines
 
 
 def application(pipelines: ServedPipelines) -> FastAPI:
@@ -15,11 +17,11 @@ def application(pipelines: ServedPipelines) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        pipelines.each(ServedPipeline.start)
+        pipelines.start()
         try:
             yield
         finally:
-            pipelines.each(ServedPipeline.stop)
+            pipelines.stop()
 
     app = FastAPI(
         title="Driftline",
@@ -28,5 +30,6 @@ def application(pipelines: ServedPipelines) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    app.include_router(inference_routes(pipelines))
+    for routes in (inference_routes, record_routes, prediction_routes):
+        app.include_router(routes(pipelines))
     return app

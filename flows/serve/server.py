@@ -14,7 +14,7 @@ from flows.errors import ConfigError
 from flows.host.printable import PrintableFormatter
 from flows.runtime.engine import Engine
 from flows.serve.app import application
-from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
+from flows.serve.served_pipeline import ServedPipelines
 
 _GRACE = 5  # seconds for requests in progress when the server stops
 _WAITING = 2048  # connections
@@ -40,7 +40,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     """
     settings = engines[0].settings
     _log_to_stderr()
-    pipelines = ServedPipelines([ServedPipeline(each) for each in engines])
+    pipelines = ServedPipelines(engines)
     listening = _bound(settings.serve_host, settings.serve_port)
     config = uvicorn.Config(
         application(pipelines),
