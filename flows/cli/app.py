@@ -37,6 +37,7 @@ app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(models.commands, name="models")
+app.add_typer(serving.tokens.commands, name="tokens")
 
 
 def main() -> None:

@@ -43,12 +43,12 @@ def tensors(columns: Mapping[str, Sequence[Any]]) -> list[dict]:
 
 
 @contextmanager
-def serving(project: Project, *arguments: str, **settings: object) -> Iterator[Server]:
+def serving(project: Project, verify: Any = True, **settings: object) -> Iterator[Server]:
     """Run `driftline serve` for the block, on a free port; yield when it is ready."""
     chosen = project.with_settings(SERVE_PORT=0, **settings)
-    running = chosen.start(DRIFTLINE, "serve", *arguments)
+    running = chosen.start(DRIFTLINE, "serve")
     try:
-        server = Server(running, address(running))
+        server = Server(running, address(running), verify=verify)
         wait_until(lambda: server.get("/v2/health/ready").status_code == 200, PATIENCE)
         yield server
     finally:
