@@ -7,12 +7,14 @@ from fastapi import FastAPI
 
 from flows.serve.problems import add_handlers
 from flows.serve.routes.inference import inference_routes
+from flows.serve.routes.lifecycle import lifecycle_routes
 from flows.serve.routes.predictions import prediction_routes
 from flows.serve.routes.records import record_routes
+from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
 
 
-def application(pipelines: ServedPipelines) -> FastAPI:
+def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
     """Return the application, which follows the topics of the pipelines while it runs."""
 
     @asynccontextmanager
@@ -30,6 +32,6 @@ def application(pipelines: ServedPipelines) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for routes in (inference_routes, record_routes, prediction_routes):
+    for routes in (inference_routes, record_routes, prediction_routes, lifecycle_routes, streams.routes):
         app.include_router(routes(pipelines))
     return app

@@ -18,6 +18,7 @@ from flows.runtime.engine import Engine
 from flows.serve.app import application
 from flows.serve.audit import AuditLog
 from flows.serve.guard import Guard, is_loopback
+from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
 from flows.serve.token_file import TokenFile
 from flows.settings import Settings
@@ -29,9 +30,14 @@ _WAITING = 2048  # connections
 class _Server(uvicorn.Server):
     """A server that ends with the exit code 0 on a signal; uvicorn's own raises the signal again."""
 
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         def stop(number: int, frame: FrameType | None) -> None:
+            self._streams.end()
             self.handle_exit(number, frame)
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -51,9 +57,10 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     _check_open(settings, tokens, say)
     pipelines = ServedPipelines(engines)
     listening = _bound(settings.serve_host, settings.serve_port)
+    streams = Streams()
     audit = AuditLog(settings.state_dir)
     guard = Guard(
-        application(pipelines),
+        application(pipelines, streams),
         tokens,
         audit,
         settings.serve_rate,
@@ -74,7 +81,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     say(f"serving {', '.join(pipelines.by_name)} at {'https' if tls else 'http'}://{address}")
     with listening, closing(audit):
-        _Server(config).run(sockets=[listening])
+        _Server(config, streams).run(sockets=[listening])
 
 
 def _checked_tls(settings: Settings) -> dict[str, Any]:
