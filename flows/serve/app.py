@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from flows.serve.openapi.document import document_of
 from flows.serve.problems import add_handlers
 from flows.serve.routes.inference import inference_routes
 from flows.serve.routes.lifecycle import lifecycle_routes
@@ -34,4 +35,5 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
     add_handlers(app)
     for routes in (inference_routes, record_routes, prediction_routes, lifecycle_routes, streams.routes):
         app.include_router(routes(pipelines))
+    app.openapi = document_of(app, pipelines)  # type: ignore[method-assign]
     return app
