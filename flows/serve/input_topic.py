@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import orjson
-
 from flows.core.features.intake import DUPLICATE_WINDOW
 from flows.core.serving.last_known import LastKnown
 from flows.core.serving.prediction_message import PUBLISHED_AT
@@ -129,7 +127,7 @@ def _conflict(name: str) -> Problem:
 
 def _content(record: Decoded) -> int:
     """Return a hash of the declared fields; it is not stored, so it may differ between processes."""
-    return hash(orjson.dumps(record.payload, option=orjson.OPT_SORT_KEYS))
+    return hash(frozenset(item for item in record.payload.items() if item[1] is not None))
 
 
 def _headers() -> Headers:
