@@ -14,7 +14,7 @@ from flows.serve.openapi.schemas import SCHEMAS, Schema, listed, ref
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 _JSON, _LINES, _BYTES = "application/json", "application/x-ndjson", "application/octet-stream"
-_ALWAYS = (400, 401, 403, 413, 429, 503)
+_ALWAYS = (400, 401, 403, 408, 413, 429, 503)
 _WITH_PIPELINE = (404, 409, 415, 422)
 _MEANINGS = {
     200: "The answer",
@@ -23,6 +23,7 @@ _MEANINGS = {
     401: "There is no token, or it is not known",
     403: "The token does not allow this",
     404: "There is no such thing",
+    408: "The body did not come in time",
     409: "This is not possible now",
     413: "The body is too large",
     415: "The body is of another type",

@@ -35,7 +35,7 @@ def body(name: str, n: int = 1) -> bytes:
 
 def topic() -> tuple[InputTopic, HeldWriter]:
     writer: Any = HeldWriter()
-    return InputTopic("t", DECODER, writer), writer
+    return InputTopic("t", DECODER, writer, 10), writer
 
 
 async def publish(to: InputTopic, *bodies: bytes) -> list[Published | Problem]:
