@@ -23,6 +23,7 @@ DriftlineError            base class; the text says what to do
     ├── StaleSnapshot        a model message does not advance the pipeline's sequence
     └── SupersededSnapshot   an artifact was deleted after a newer one was stored
 InvalidRecord             bad input; it becomes a dead letter and never leaves a flow
+InvalidRequest            bad input of an HTTP request, which is answered with the text
 """
 
 
@@ -142,3 +143,7 @@ class InvalidRecord(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+class InvalidRequest(Exception):
+    """An HTTP request cannot be used; the text says what it must be."""

@@ -45,6 +45,13 @@ SETTINGS = (
     Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may be posted to private and loopback addresses"),
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "the address on which the flows serve `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the other flows use the next ones; 0 for any free port"),
+    Setting("DRIFTLINE_SERVE_HOST", "127.0.0.1", "the address on which `driftline serve` listens"),
+    Setting("DRIFTLINE_SERVE_PORT", "8471", "the port of `driftline serve`; 0 for any free port"),
+    Setting("DRIFTLINE_SERVE_CERTIFICATE", "", "the PEM file of the server's certificate chain; with it, `driftline serve` speaks TLS only"),
+    Setting("DRIFTLINE_SERVE_KEY", "", "the PEM file of the certificate's private key"),
+    Setting("DRIFTLINE_SERVE_RATE", "1000", "the requests a second of one caller, a token or an address, that `driftline serve` answers"),
+    Setting("DRIFTLINE_SERVE_BODY", "8388608", "the largest body of a request to `driftline serve`, in bytes"),
+    Setting("DRIFTLINE_TOKENS", "", "the file of the tokens of `driftline serve`, relative to the project; by default `tokens.json` in the state directory"),
     Setting("DRIFTLINE_BATCH", "1000", "the maximum number of records in a batch of a flow"),
     Setting("DRIFTLINE_EPOCH_SECONDS", "10", "the interval at which a flow stores its state; after a crash it repeats at most this much work"),
     Setting("DRIFTLINE_MODEL_SECONDS", "0.2", "the interval at which the learner publishes its model"),
@@ -76,6 +83,13 @@ class Settings:
     webhook_allow_private: bool
     http_host: str
     http_port: int
+    serve_host: str
+    serve_port: int
+    serve_certificate: Path | None
+    serve_key: Path | None
+    serve_rate: float
+    serve_body: int
+    tokens: Path
     batch: int
     epoch_seconds: float
     model_seconds: float
@@ -111,6 +125,13 @@ def load_settings(project: Path, environment: Mapping[str, str] | None = None) -
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
         http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # five flows
+        serve_host=values["DRIFTLINE_SERVE_HOST"],
+        serve_port=_whole_number("DRIFTLINE_SERVE_PORT", values, low=0, high=65_535),
+        serve_certificate=_file("DRIFTLINE_SERVE_CERTIFICATE", values, project),
+        serve_key=_file("DRIFTLINE_SERVE_KEY", values, project),
+        serve_rate=_number("DRIFTLINE_SERVE_RATE", values, low=0.001, high=1_000_000),
+        serve_body=_whole_number("DRIFTLINE_SERVE_BODY", values, low=1, high=2**30),
+        tokens=_file("DRIFTLINE_TOKENS", values, project) or state_dir / "tokens.json",
         batch=_whole_number("DRIFTLINE_BATCH", values, low=1, high=1_000_000),
         epoch_seconds=_number("DRIFTLINE_EPOCH_SECONDS", values, low=0.1, high=86_400),
         model_seconds=_number("DRIFTLINE_MODEL_SECONDS", values, low=0.01, high=86_400),
@@ -135,6 +156,11 @@ def _candidates(name: str) -> list[str]:
     end = "_".join(name.split("_")[2:])
     names = [known.replace("*", end) for known in _KNOWN if end or "*" not in known]
     return [each.removeprefix(_PREFIX) for each in sorted(names)]
+
+
+def _file(name: str, values: Mapping[str, str], project: Path) -> Path | None:
+    """Return the file that a setting names, relative to the project; None if it is not set."""
+    return project / values[name] if values[name] else None
 
 
 def _artifacts(value: str, project: Path, state_dir: Path) -> str:

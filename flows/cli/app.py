@@ -18,6 +18,7 @@ from flows.cli import (
     publish,
     run,
     score,
+    serving,
     topics,
     verify,
     webhooks,
@@ -32,13 +33,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Real-time predictions from streams: learn online, detect drift, retrain.",
 )
-for commands in (run, publish, topics, backtest, features, explain, score, collect):
+for commands in (run, serving.server, publish, topics, backtest, features, explain, score, collect):
     app.add_typer(commands.commands)
 app.add_typer(verify.commands, name="verify")
 app.add_typer(webhooks.commands, name="webhooks")
 app.add_typer(dead_letters.commands, name="dead-letters")
 app.add_typer(models.commands, name="models")
 app.add_typer(export.commands, name="export")
+app.add_typer(serving.tokens.commands, name="tokens")
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def explain(
     is in log-odds for a logistic regression. The score is reproduced bit for bit, by the model of the topic
     or by one that learns the logged labels again.
     """
-    from flows.jobs.explanation import Explainer
+    from flows.jobs.explanation import Explainer, summary
     from flows.jobs.training_set import predictions_in
     from flows.runtime.engine import load_engine
     from flows.runtime.runner import check_topics
@@ -62,42 +62,9 @@ def explain(
             with err.status("explaining"):
                 explained = explainer.explain(each)
             if as_json:
-                print_json(_summary(explained, top))
+                print_json(summary(explained, top))
             else:
                 _print(console(), explained, top)
-
-
-def _summary(explained: "ExplainedPrediction", top: int) -> dict[str, Any]:
-    """Return everything as plain data for JSON; all contributions, so that they add up."""
-    from flows.core.stream.times import iso
-
-    served, scoring, found = explained
-    prediction = served.prediction
-    return {
-        "event": prediction.id,
-        "time": iso(prediction.time),
-        "model": prediction.version,
-        "learned": served.learned,
-        "score": prediction.score,
-        "explained_with": {"learned": scoring.model.learned, "reproduced": scoring.reproduced},
-        "method": found.method,
-        "exact": found.method != "sampling",
-        "unit": found.unit,
-        "output": found.output,
-        "base": found.base,
-        "background": found.rows,
-        "contributions": [
-            {
-                "feature": c.feature,
-                "value": c.value,
-                "contribution": c.contribution,
-                "standard_error": c.error,
-            }
-            for c in found.contributions
-        ],
-        "alternatives": [each._asdict() for each in found.alternatives[:top]],
-        "scores": found.scores,
-    }
 
 
 def _print(to: "Console", explained: "ExplainedPrediction", top: int) -> None:

@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flows.core.explaining.explanation import Explanation, explain
 from flows.core.features.plan import FeaturePlan
 from flows.core.models.tasks import Features
 from flows.core.serving.prediction_message import ServedPrediction, decode_served
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
+from flows.core.stream.times import iso
 from flows.errors import ConfigError, InvalidRecord
 from flows.jobs.models.scoring import ScoringModel, ScoringModels
 from flows.pipeline import Pipeline
@@ -72,6 +73,37 @@ class Explainer:
         scoring = self._models.find(found.served, found.features)
         explanation = explain(scoring.model, found.features, found.background)
         return ExplainedPrediction(found.served, scoring, explanation)
+
+
+def summary(explained: ExplainedPrediction, top: int) -> dict[str, Any]:
+    """Return everything as plain data for JSON; all contributions, so that they add up."""
+    served, scoring, found = explained
+    prediction = served.prediction
+    return {
+        "event": prediction.id,
+        "time": iso(prediction.time),
+        "model": prediction.version,
+        "learned": served.learned,
+        "score": prediction.score,
+        "explained_with": {"learned": scoring.model.learned, "reproduced": scoring.reproduced},
+        "method": found.method,
+        "exact": found.method != "sampling",
+        "unit": found.unit,
+        "output": found.output,
+        "base": found.base,
+        "background": found.rows,
+        "contributions": [
+            {
+                "feature": c.feature,
+                "value": c.value,
+                "contribution": c.contribution,
+                "standard_error": c.error,
+            }
+            for c in found.contributions
+        ],
+        "alternatives": [each._asdict() for each in found.alternatives[:top]],
+        "scores": found.scores,
+    }
 
 
 def _counted(batches: Iterator[list[Record]], advance: Callable[[int], None]) -> Iterator[Record]:

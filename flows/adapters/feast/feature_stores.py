@@ -3,18 +3,26 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flows.core.features.batch import Question
-from flows.core.features.lookups import Lookups
+from flows.core.features.lookups import Lookups, LookupTable
 from flows.core.features.plan import FeaturePlan
 from flows.core.features.windows.sliding import Value
+from flows.core.serving.inference.named_rows import OnlineRows
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
     from flows.adapters.feast.offline import OfflineStore
     from flows.adapters.feast.online import OnlineStore
+
+
+class OnlineReader(NamedTuple):
+    """The online store: the rows of stream views, and the table of batch views."""
+
+    rows: OnlineRows
+    table: LookupTable
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,14 @@ class FeatureStores:
         from flows.adapters.feast.lookup import OnlineTable
 
         return Lookups(plan, OnlineTable(self.feature_store(), plan))
+
+    def online_reader(self, plan: FeaturePlan) -> "OnlineReader":
+        """Return the reader of the plan's views in the online store, by the keys of entities."""
+        from flows.adapters.feast.lookup import OnlineTable
+        from flows.adapters.feast.tables.online_rows import StoredRows
+
+        store = self.feature_store()
+        return OnlineReader(StoredRows(store, plan), OnlineTable(store, plan))
 
     def past_lookups(
         self, plan: FeaturePlan, questions: Iterable[Question]

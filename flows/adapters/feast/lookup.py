@@ -52,7 +52,7 @@ class OnlineTable:
     def __init__(
         self, store: FeatureStore, plan: FeaturePlan, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        _bound_waits(store)
+        bound_waits(store)
         self._config = store.config
         self._provider = store.provider
         try:
@@ -107,7 +107,7 @@ class OnlineTable:
             [_entity(lookup, key) for key in keys],
             names.copy(),  # Feast appends to the list
         )
-        return [_stored(moment, values, names) for moment, values in rows]
+        return [stored_row(moment, values, names) for moment, values in rows]
 
 
 def past(
@@ -159,7 +159,7 @@ _NUMBER = "driftline_question"
 _UNKNOWN: Any = object()
 
 
-def _bound_waits(store: FeatureStore) -> None:
+def bound_waits(store: FeatureStore) -> None:
     """Set timeouts for Redis, whose client by default waits indefinitely and retries for seconds.
 
     Options that the connection string already contains stay.
@@ -180,7 +180,7 @@ def _entity(lookup: Lookup, key: LookupKey) -> EntityKey:
     return EntityKey(join_keys=[field.name for field in lookup.keys], entity_values=values)
 
 
-def _stored(moment: Any, values: Any, names: Sequence[str]) -> Stored | None:
+def stored_row(moment: Any, values: Any, names: Sequence[str]) -> Stored | None:
     """Return one row of Feast; None for a missing key, for which Redis returns the year 1970."""
     if moment is None or not moment.timestamp():
         return None

@@ -1,16 +1,13 @@
 """`driftline models history`: who changed which version, when and why."""
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flows.cli.options import JsonOption, PipelineOption, examples
 from flows.cli.output import note, print_json, warn
 from flows.host.tables import console, print_line, print_table
-
-if TYPE_CHECKING:
-    from flows.core.registry.entry import Entry
 
 commands = typer.Typer()
 
@@ -36,6 +33,7 @@ def history(
 ) -> None:
     """List the changes of all model versions, oldest first."""
     from flows.jobs.models.commands import read_registry
+    from flows.jobs.models.listing import entry_row
     from flows.runtime.engine import load_engine
     from flows.runtime.runner import EXIT_FAULT, check_topics
 
@@ -43,7 +41,7 @@ def history(
     check_topics(running)
     with closing(running.open_broker()) as broker:
         registry, breaks = read_registry(running, broker)
-    shown = [_row(each) for each in registry.entries if everything or each.change != "checkpoint"]
+    shown = [entry_row(each) for each in registry.entries if everything or each.change != "checkpoint"]
     if as_json:
         print_json(shown)
     elif shown:
@@ -56,15 +54,3 @@ def history(
         raise typer.Exit(EXIT_FAULT)
     if verify:
         note(f"{len(registry.entries):,} entries: signed, and none is missing or altered")
-
-
-def _row(entry: "Entry") -> dict[str, Any]:
-    return {
-        "entry": entry.number,
-        "time": entry.time,
-        "change": entry.change,
-        "version": entry.version,
-        "labels": entry.learned,
-        "who": entry.who,
-        "why": entry.why,
-    }

@@ -1,0 +1,1 @@
+"""Who may ask the server what, and how often."""

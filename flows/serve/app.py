@@ -1,0 +1,39 @@
+"""The application: the routes of all doors, and what applies to each request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from flows.serve.openapi.document import document_of
+from flows.serve.problems import add_handlers
+from flows.serve.routes.inference import inference_routes
+from flows.serve.routes.lifecycle import lifecycle_routes
+from flows.serve.routes.predictions import prediction_routes
+from flows.serve.routes.records import record_routes
+from flows.serve.routes.streams import Streams
+from flows.serve.served_pipeline import ServedPipelines
+
+
+def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
+    """Return the application, which follows the topics of the pipelines while it runs."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pipelines.start()
+        try:
+            yield
+        finally:
+            pipelines.stop()
+
+    app = FastAPI(
+        title="Driftline",
+        lifespan=lifespan,
+        docs_url=None,  # both pages load their scripts from another host
+        redoc_url=None,
+    )
+    add_handlers(app)
+    for routes in (inference_routes, record_routes, prediction_routes, lifecycle_routes, streams.routes):
+        app.include_router(routes(pipelines))
+    app.openapi = document_of(app, pipelines)  # type: ignore[method-assign]
+    return app

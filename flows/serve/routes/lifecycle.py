@@ -1,0 +1,152 @@
+"""The versions of the models, their history, and commands to the learner, as `driftline models` has them."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from math import isinf
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from flows.core.registry.command import Action, Learning
+from flows.core.registry.registry import Registry
+from flows.core.stream.broker import Broker
+from flows.jobs.models.commands import carry_out, new_command, read_registry
+from flows.jobs.models.facts import Sources, collect
+from flows.jobs.models.listing import entry_row, version_rows
+from flows.jobs.models.promotion import promotion_gates
+from flows.jobs.models.versions import newest_messages, version_state
+from flows.serve.guard import caller_of
+from flows.serve.problems import json_response
+from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
+
+Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the learner's answer.")]
+Everything = Annotated[bool, Query(alias="all", description="Also list the checkpoints.")]
+
+
+class Reason(BaseModel):
+    """Why a person changes something."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "reviewed by the fraud team"}]}
+    )
+    reason: str = Field(min_length=1, max_length=1000, pattern=r"\S", description="Kept by the registry.")
+
+
+class RollbackReason(Reason):
+    """Why a person takes back a champion, and what the restored model does."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "too many false alarms"}]}
+    )
+    learning: Learning = Field("continue", description="As `driftline models rollback --learning`.")
+
+
+def lifecycle_routes(pipelines: ServedPipelines) -> APIRouter:
+    """Return the routes of the models' life."""
+    routes = APIRouter(prefix="/v1/{pipeline}/models", tags=["Models"])
+
+    @routes.get("", summary="The registered versions, the newest first")
+    async def versions(pipeline: str) -> Response:
+        return json_response(await run_in_threadpool(_versions, pipelines[pipeline]))
+
+    @routes.get("/history", summary="Who changed which version, when and why")
+    async def history(pipeline: str, everything: Everything = False) -> Response:
+        entries = await run_in_threadpool(_entries, pipelines[pipeline])
+        return json_response([each for each in entries if everything or each["change"] != "checkpoint"])
+
+    @routes.get("/{version}", summary="Where a version comes from")
+    async def lineage(pipeline: str, version: str) -> Response:
+        return json_response(await run_in_threadpool(_lineage, pipelines[pipeline], version))
+
+    @routes.get("/{version}/gates", summary="The gates of a promotion")
+    async def gates(pipeline: str, version: str) -> Response:
+        return json_response(await run_in_threadpool(_gates, pipelines[pipeline], version))
+
+    async def send(request: Request, pipeline: str, asked: "_Asked", wait: float) -> Response:
+        who = caller_of(request.scope["state"])
+        return await run_in_threadpool(_carried_out, pipelines[pipeline], asked, who, wait)
+
+    @routes.post("/freeze", summary="Let the champion serve without learning")
+    async def freeze(request: Request, pipeline: str, body: Reason, wait: Wait = 30.0) -> Response:
+        return await send(request, pipeline, _Asked("freeze", "", body.reason), wait)
+
+    @routes.post("/unfreeze", summary="Let a frozen champion learn again")
+    async def unfreeze(request: Request, pipeline: str, body: Reason, wait: Wait = 30.0) -> Response:
+        return await send(request, pipeline, _Asked("unfreeze", "", body.reason), wait)
+
+    @routes.post("/retrain", summary="Train candidates, as an alarm does")
+    async def retrain(request: Request, pipeline: str, body: Reason, wait: Wait = 30.0) -> Response:
+        return await send(request, pipeline, _Asked("retrain", "", body.reason), wait)
+
+    @routes.post("/{version}/promote", summary="Make a challenger the champion")
+    async def promote(
+        request: Request, pipeline: str, version: str, body: Reason, wait: Wait = 30.0
+    ) -> Response:
+        return await send(request, pipeline, _Asked("promote", version, body.reason), wait)
+
+    @routes.post("/{version}/retire", summary="Stop scoring with a challenger")
+    async def retire(
+        request: Request, pipeline: str, version: str, body: Reason, wait: Wait = 30.0
+    ) -> Response:
+        return await send(request, pipeline, _Asked("retire", version, body.reason), wait)
+
+    @routes.post("/{version}/rollback", summary="Serve the stored state of an earlier version")
+    async def roll_back(
+        request: Request, pipeline: str, version: str, body: RollbackReason, wait: Wait = 30.0
+    ) -> Response:
+        return await send(request, pipeline, _Asked("rollback", version, body.reason, body.learning), wait)
+
+    return routes
+
+
+class _Asked(NamedTuple):
+    """A command as it was asked for."""
+
+    action: Action
+    version: str
+    reason: str
+    learning: Learning = "continue"
+
+
+@contextmanager
+def _opened(served: ServedPipeline) -> Iterator[tuple[Broker, Registry]]:
+    with closing(served.engine.open_broker()) as broker:
+        yield broker, read_registry(served.engine, broker)[0]
+
+
+def _versions(served: ServedPipeline) -> list[dict[str, Any]]:
+    with _opened(served) as (broker, registry):
+        messages = newest_messages(served.pipeline, broker, served.engine.sealer())
+        return version_rows(registry, messages)
+
+
+def _entries(served: ServedPipeline) -> list[dict[str, Any]]:
+    with _opened(served) as (_, registry):
+        return [entry_row(each) for each in registry.entries]
+
+
+def _lineage(served: ServedPipeline, version: str) -> dict[str, Any]:
+    engine, sealer = served.engine, served.engine.sealer()
+    with _opened(served) as (broker, registry):
+        registered = registry.find(version)
+        messages = newest_messages(served.pipeline, broker, sealer)
+        state = version_state(served.pipeline, registered, messages, sealer)
+        facts = collect(Sources(engine.project, served.pipeline, served.plan, broker), registered, state)
+    return {"role": registered.role, "frozen": registered.is_frozen, **facts.lineage.as_dict()}
+
+
+def _gates(served: ServedPipeline, version: str) -> list[dict[str, Any]]:
+    with _opened(served) as (broker, registry):
+        found = promotion_gates(served.pipeline, broker, registry, version)
+    return [{**gate._asdict(), "value": None if isinf(gate.value) else gate.value} for gate in found]
+
+
+def _carried_out(served: ServedPipeline, asked: _Asked, who: str, wait: float) -> Response:
+    """Send a command to the learner, and return the entries of the registry that answer it."""
+    command = new_command(served.pipeline, asked.action, asked.version, who, asked.reason, asked.learning)
+    answers = carry_out(served.engine, command, wait)
+    if answers is None:
+        return json_response({"command": command.id, "status": "sent"}, 202)
+    return json_response({"command": command.id, "status": "done", "entries": [*map(entry_row, answers)]})
