@@ -12,7 +12,7 @@ from typing import Any
 
 from river import compose, linear_model, optim, preprocessing
 
-from flows import DriftPolicy, Flag, Number, Pipeline, RetrainPolicy, Search, Stream, Text, Time
+from flows import DriftPolicy, Flag, Number, Pipeline, RetrainPolicy, Stream, Text, Time
 from flows.core.stream.fields import Field
 
 _VIEWS = [f"{e}_{t}" for e in ("origin", "carrier", "route", "aircraft") for t in ("departures", "arrivals")]
@@ -123,15 +123,7 @@ pipeline = Pipeline(
     # weather alone changes the error every week: only a large change counts, and at most once a month
     drift=DriftPolicy(delta=1e-6, warm_up=5000, cool_down=timedelta(days=30)),
     # flights of one day have the same weather: a block of the contest is half a day, and a trial too hasty
-    retrain=RetrainPolicy(
-        minimum_labels=500,
-        block=500,
-        patience=10_000,
-        trial=0,
-        search=Search(
-            {"linear": model, "binned": binned}, {"binned": {"rate": (0.01, 0.02, 0.05)}}, first=5000
-        ),
-    ),
+    retrain=RetrainPolicy(minimum_labels=500, block=500, patience=10_000, trial=0),
     label_wait=timedelta(days=3),
     dataset="flows.pipelines.flights_data:records",
 )

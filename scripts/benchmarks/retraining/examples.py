@@ -1,7 +1,8 @@
-"""Runs the declared search of an example over its data set: a backtest whose learner has candidates.
+"""Runs the search of an example over its data set: a backtest whose learner has candidates.
 
-It is the code of the predict, learn and retrain flows, without a broker and other processes: a label is
-learned when it is known, and a training takes no time of the stream.
+The cards declare theirs; the flights get a first search here. It is the code of the predict, learn and
+retrain flows, without a broker and other processes: a label is learned when it is known, and a training
+takes no time of the stream.
 """
 
 import time
@@ -25,6 +26,8 @@ from flows.core.models.model import Prediction
 from flows.core.stream.broker import Outgoing
 from flows.core.stream.times import in_milliseconds, iso
 from flows.host.functions import load_transformer
+from flows.pipelines import flight_delays
+from flows.policies import Search
 from flows.runtime.learner import new_learner
 from scripts.benchmarks.harness.site import BENCH, Site
 from scripts.benchmarks.retraining.candidates import Candidates
@@ -36,20 +39,31 @@ _TOLD_EVERY = 30.0  # seconds
 console = Console(width=max(Console().width, 140))
 
 
+FIRST = 5000  # labels of the first search
+FLIGHTS_SEARCH = Search(
+    {"linear": flight_delays.model, "binned": flight_delays.binned},
+    {"binned": {"rate": (0.01, 0.02, 0.05)}},
+    first=FIRST,
+)
+
+
 class Span(NamedTuple):
-    """The events of an example that are judged, from `since` to before `until` (ms)."""
+    """The events of an example that are judged, from `since` to before `until` (ms), and its own search."""
 
     pipeline: str
     since: int
     until: int
+    search: Search | None = None
 
 
-def span(pipeline: str, since: datetime, until: datetime) -> Span:
+def span(pipeline: str, since: datetime, until: datetime, search: Search | None = None) -> Span:
     """Return the span between two times."""
-    return Span(pipeline, *(round(each.timestamp() * 1000) for each in (since, until)))
+    return Span(pipeline, *(round(each.timestamp() * 1000) for each in (since, until)), search)
 
 
-FLIGHTS = span("flight_delays", datetime(2013, 2, 1, tzinfo=UTC), datetime(2014, 1, 1, tzinfo=UTC))
+FLIGHTS = span(
+    "flight_delays", datetime(2013, 2, 1, tzinfo=UTC), datetime(2014, 1, 1, tzinfo=UTC), FLIGHTS_SEARCH
+)
 CARDS = span("card_fraud", datetime(2018, 8, 8, tzinfo=UTC), datetime(2018, 8, 15, tzinfo=UTC))
 
 
@@ -97,7 +111,11 @@ def run(judged: Span, data: Path | None) -> None:
     """Run the example until the last label of the span, and print what it served."""
     site = Site(fresh_folder(BENCH / "search" / judged.pipeline, judged.pipeline))
     declared, plan = site.engine.pipeline, site.engine.state.plan()
-    pipeline = replace(declared, drift=replace(declared.drift, kinds=("concept",)))  # only that trains
+    pipeline = replace(
+        declared,
+        drift=replace(declared.drift, kinds=("concept",)),  # only that trains
+        retrain=replace(declared.retrain, search=judged.search or declared.retrain.search),
+    )
     candidates = Candidates(pipeline.retrain, pipeline.configured_model)
     names = pipeline.feature_names(plan)
     loop = ServedLoop(names, new_learner(pipeline, plan), pipeline.new_model, candidates)

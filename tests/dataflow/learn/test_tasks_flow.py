@@ -134,8 +134,9 @@ def test_an_event_is_answered_learned_judged_and_retrained_on_as_its_task_says(
 
     project.send([outgoing(signal(1, NOON))])
     run_flow(running, "retrain")
-    candidate = models(project, running)[-1]
+    candidate, warm = models(project, running)[-2:]
     assert (candidate.role, candidate.model.version) == ("candidate", "v2-fresh")
+    assert (warm.role, warm.model.version) == ("candidate", "v2-warm")
     assert (candidate.model.task.name, candidate.model.learned) == (asked.task, FLIGHTS)
     run_flow(running, "learn", until=lambda _: models(project, running)[-1].role == "challenger")
     challengers = {m.model.version: m.model for m in models(project, running) if m.role == "challenger"}
