@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from flows.serve.problems import add_handlers
+from flows.serve.routes.dashboard import dashboard_routes
 from flows.serve.routes.inference import inference_routes
 from flows.serve.routes.lifecycle import lifecycle_routes
 from flows.serve.routes.predictions import prediction_routes
@@ -32,6 +33,9 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for routes in (inference_routes, record_routes, prediction_routes, lifecycle_routes, streams.routes):
+    doors = (
+        inference_routes, record_routes, prediction_routes, dashboard_routes, lifecycle_routes, streams.routes,
+    )  # fmt: skip
+    for routes in doors:
         app.include_router(routes(pipelines))
     return app
