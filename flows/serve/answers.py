@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import closing
 
-from flows.core.features.intake import DUPLICATE_WINDOW
 from flows.core.serving.last_known import LastKnown
 from flows.core.stream import dead_letter
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
@@ -15,13 +14,13 @@ Answer = Record | InvalidRecord
 
 
 class Answers:
-    """Follows the predictions and the dead letters of a pipeline's events."""
+    """Follows the predictions and the dead letters of a pipeline's events; knows the `known` last ones."""
 
-    def __init__(self, topic: str, events: str) -> None:
+    def __init__(self, topic: str, events: str, known: int) -> None:
         self._topic = topic
         self._events = events
-        self._places = LastKnown[tuple[int, int]](DUPLICATE_WINDOW)  # partition and offset
-        self._refused = LastKnown[InvalidRecord](DUPLICATE_WINDOW)
+        self._places = LastKnown[tuple[int, int]](known)  # partition and offset
+        self._refused = LastKnown[InvalidRecord](known)
         self._waiting: dict[bytes, list[asyncio.Future[Answer]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from flows.serve.openapi.document import document_of
 from flows.serve.problems import add_handlers
 from flows.serve.routes.dashboard import dashboard_routes
 from flows.serve.routes.inference import inference_routes
@@ -38,4 +39,5 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
     )  # fmt: skip
     for routes in doors:
         app.include_router(routes(pipelines))
+    app.openapi = document_of(app, pipelines)  # type: ignore[method-assign]
     return app

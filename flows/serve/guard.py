@@ -1,5 +1,6 @@
 """What applies to every request: tokens, limits, the audit log and security headers."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -19,6 +20,7 @@ from flows.serve.problems import Problem, error_response, retry_later
 from flows.serve.token_file import TokenFile
 
 MOST_REQUESTS = 512  # in progress at once; more are refused, so that memory is bounded
+SLOWEST = 30.0  # seconds until the next part of a body
 ANONYMOUS = "anonymous"  # the caller, where no token is required
 
 _HEADERS = {
@@ -118,6 +120,7 @@ class _Request:
         self._status = 500
         self._why = ""
         self._size = 0
+        self._is_received = False
 
     async def answer(self) -> None:
         """Answer the request, and note it in the audit log if it is to be there."""
@@ -149,8 +152,15 @@ class _Request:
         self._scope.setdefault("state", {})["caller"] = self._who
 
     async def _sized(self) -> Message:
-        """Receive the next part of the body; raises a `Problem` beyond the limit."""
-        message = await self._receive()
+        """Receive the next part of the body; raises a `Problem` if it is too large or too slow."""
+        if self._is_received:
+            return await self._receive()  # the end of the connection
+        try:
+            async with asyncio.timeout(SLOWEST):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(408, f"the next part of the body must come within {SLOWEST:g} s") from None
+        self._is_received = not message.get("more_body", False)
         self._size += len(message.get("body", b""))
         if self._size > self._guard.largest:
             raise self._guard.too_large()

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import orjson
-
-from flows.core.features.intake import DUPLICATE_WINDOW
 from flows.core.serving.last_known import LastKnown
 from flows.core.serving.prediction_message import PUBLISHED_AT
 from flows.core.stream.broker import Headers, Outgoing, Record
@@ -31,15 +28,15 @@ class Published:
 class InputTopic:
     """One input topic of a pipeline.
 
-    A record whose id and content are among the last ones of the topic is not published again. With another
-    content it is refused.
+    A record whose id and content are among the `known` last ones of the topic is not published again. With
+    another content it is refused.
     """
 
-    def __init__(self, topic: str, decoder: Decoder, writer: Writer) -> None:
+    def __init__(self, topic: str, decoder: Decoder, writer: Writer, known: int) -> None:
         self._topic = topic
         self._decoder = decoder
         self._writer = writer
-        self._contents = LastKnown[int](DUPLICATE_WINDOW)
+        self._contents = LastKnown[int](known)
         self._unacknowledged: dict[str, tuple[int, asyncio.Future[None]]] = {}
 
     def take(self, records: Sequence[Record]) -> None:
@@ -129,7 +126,7 @@ def _conflict(name: str) -> Problem:
 
 def _content(record: Decoded) -> int:
     """Return a hash of the declared fields; it is not stored, so it may differ between processes."""
-    return hash(orjson.dumps(record.payload, option=orjson.OPT_SORT_KEYS))
+    return hash(frozenset(item for item in record.payload.items() if item[1] is not None))
 
 
 def _headers() -> Headers:

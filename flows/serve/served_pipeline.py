@@ -41,9 +41,10 @@ class ServedPipeline:
         self.rows = NamedRows(events.fields, events.time, pipeline.inputs, self.plan, transformer)
         self.models = ModelsInService(pipeline.name, pipeline.new_model(), engine.sealer(), self.names)
         labels = pipeline.labels
-        self.events = InputTopic(events.topic, events.decoder(self.plan.key_kinds), writer)
-        self.labels = InputTopic(labels.topic, labels.decoder(), writer)
-        self.answers = Answers(pipeline.topic("predictions"), events.topic)
+        known = DUPLICATE_WINDOW * pipeline.partitions
+        self.events = InputTopic(events.topic, events.decoder(self.plan.key_kinds), writer, known)
+        self.labels = InputTopic(labels.topic, labels.decoder(), writer, known)
+        self.answers = Answers(pipeline.topic("predictions"), events.topic, known)
         handlers = {
             pipeline.topic("models"): self.models.take,
             events.topic: self.events.take,

@@ -72,6 +72,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
         guard,
         log_config=None,
         access_log=False,
+        ws="none",
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
         proxy_headers=False,  # anybody could write the address of another caller there

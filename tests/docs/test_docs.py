@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 import yaml
-from harness import wait_until
+from harness import free_port, wait_until
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from flows import settings
@@ -58,6 +58,8 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 BIN = Path(sys.executable).parent
 WINDOWS = "tests/unit/core/features/windows/test_sliding.py"
 
+HTTP = "http://127.0.0.1:8471"  # by default
+SERVED = f"{HTTP}/v1/late_orders"
 SHOP = "run by this file in the shop of the how-to"
 WEBHOOKS = "run by tests/dataflow/alert/test_webhooks_command.py in a project of its own"
 LETTERS = "run by tests/dataflow/data/test_dead_letters_command.py in a project of its own"
@@ -137,6 +139,19 @@ COMMANDS = {
     "driftline run --pipeline card_fraud": CARDS,
     "driftline publish --pipeline card_fraud --data card_transactions.parquet": CARDS,
     "python write_staff.py": SHOP + ", with -m long",
+    "driftline serve": SHOP,
+    f"curl --json @order.jsonl '{SERVED}/events?wait=5'": SHOP,
+    f"curl -H 'Content-Type: application/x-ndjson' --data-binary @labels.jsonl {SERVED}/labels": SHOP,
+    f"curl {SERVED}/predictions/A-4711": SHOP,
+    f"curl {SERVED}/predictions/A-4711/explanation": SHOP,
+    f"curl --json @infer.json {HTTP}/v2/models/late_orders/infer": SHOP,
+    f"curl -N '{SERVED}/streams/predictions?from=start'": SHOP + ", for three seconds",
+    "driftline tokens create ada --scope read --scope operate": SHOP,
+    f'curl -H "Authorization: Bearer $TOKEN" --json @reason.json {SERVED}/models/freeze': SHOP,
+    f'curl -H "Authorization: Bearer $TOKEN" --json @reason.json {SERVED}/models/unfreeze': SHOP,
+    "driftline tokens create shop --scope publish --scope read --pipeline late_orders --days 90": SHOP,
+    "driftline tokens list": SHOP,
+    "driftline tokens revoke shop": SHOP,
     "driftline backfill": SHOP,
     "driftline backfill --seed": SHOP,
     "driftline backfill parcels=parcels.parquet orders=orders.parquet --seed": SHOP,
@@ -202,7 +217,7 @@ def test_the_labels_of_the_metrics_are_those_of_the_registry():
 def test_the_commands_and_options_are_those_of_the_command():
     group = typer.main.get_command(app)
     commands = dict(group.commands)
-    for parent in ("verify", "webhooks", "dead-letters", "models"):
+    for parent in ("verify", "webhooks", "dead-letters", "models", "tokens"):
         commands |= {f"{parent} {name}": each for name, each in commands.pop(parent).commands.items()}
     real = {
         name: {option for parameter in command.params for option in parameter.opts}
@@ -588,6 +603,44 @@ def test_the_shop_runs_as_the_how_to_says(shop, running):
     ):
         assert shop.run(command) == "2,000 rows; predictions left out: 1 without a label\n"
     assert shop.run("driftline backfill").startswith("4,021 records, 20 dead letters (20 duplicate), ")
+
+
+def test_the_server_answers_as_the_how_to_says(shop, running):
+    assert running.poll() is None
+    port = free_port()
+    server = shop.start("driftline serve", DRIFTLINE_SERVE_PORT=str(port))
+
+    def curl(part: str, *more: str, **variables: str) -> str:
+        """Run the one curl command of the page with this part, with the port of this test."""
+        (command,) = [
+            line for line in COMMANDS if line.startswith("curl") and line.rstrip("'").endswith(part)
+        ]
+        for name, value in variables.items():
+            command = command.replace(f"${name}", value)
+        command = command.replace(HTTP, f"http://127.0.0.1:{port}")
+        words = [*shlex.split(command), "--silent", *more]
+        return subprocess.run(words, cwd=shop.directory, capture_output=True, text=True, timeout=60).stdout
+
+    try:
+        wait_until(lambda: '"score"' in curl("events?wait=5"), 60)
+        assert orjson.loads(curl("A-4711"))["id"] == "A-4711"
+        assert "contributions" in orjson.loads(curl("explanation"))
+        assert orjson.loads(curl("labels"))["status"] in ("published", "known")
+        answer = orjson.loads(curl("infer"))
+        assert [each["name"] for each in answer["outputs"]] == ["score", "label", "features_as_of"]
+        stream = curl("from=start", "--max-time", "3")
+        first = next(line for line in stream.splitlines() if line.startswith("data: "))
+        assert orjson.loads(first.removeprefix("data: "))["model"]
+        token = shop.run("driftline tokens create ada --scope read --scope operate").strip()
+        for action, change in (("freeze", "frozen"), ("unfreeze", "unfrozen")):
+            (entry,) = orjson.loads(curl(f"models/{action}", TOKEN=token))["entries"]
+            assert (entry["change"], entry["who"]) == (change, "ada")
+        shop.run("driftline tokens create shop --scope publish --scope read --pipeline late_orders --days 90")
+        assert "publish read" in shop.run("driftline tokens list")
+        shop.run("driftline tokens revoke shop")
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
 
 
 def test_the_shop_starts_warm_from_its_topics_and_from_files(shop):

@@ -24,7 +24,7 @@ JSON, LINES = "application/json", "application/x-ndjson"
 
 Wait = Annotated[
     float,
-    Query(gt=0, le=LONGEST_WAIT, description="Seconds to wait for the prediction. Default: do not wait."),
+    Query(ge=0.1, le=LONGEST_WAIT, description="Seconds to wait for the prediction. Default: do not wait."),
 ]
 
 

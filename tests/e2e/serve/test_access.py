@@ -82,6 +82,8 @@ def test_only_hashes_are_stored_and_the_file_is_private(project):
     assert "read" in project.run("tokens", "list").stdout
     for arguments, said in (
         (("create", "a", "--scope", "read"), "NAME must be new, got 'a'"),
+        (("create", "engine", "--scope", "read"), "must not be anonymous or engine, got 'engine'"),
+        (("create", "a b", "--scope", "read"), "NAME must have 1 to 64 letters"),
         (("create", "b", "--scope", "write"), "--scope must be one of score, publish, read, operate"),
         (("create", "b", "--scope", "read", "--pipeline", "x"), "--pipeline must be one of flight_delays"),
         (("revoke", "b"), "NAME must be the name of a token (a), got 'b'"),

@@ -172,6 +172,18 @@ def test_without_a_running_predictor_the_wait_ends_with_503_and_the_event_is_pre
     assert len(project.values("flights")) == 1
 
 
+def test_the_door_works_on_each_broker(project_on: Project) -> None:
+    project = project_on.with_settings(HTTP_PORT=0, EPOCH_SECONDS=0.5)
+    with project.flows("predict"), serving(project) as server:
+        payload = event_payload("P1", NOON)
+        assert server.post(EVENTS, params={"wait": 60}, json=payload).json()["id"] == "P1"
+        assert server.post(EVENTS, json=payload).json()["status"] == "known"
+        assert server.get(f"{PREDICTIONS}/P1").json()["id"] == "P1"
+    with serving(project) as again:  # it reads the topics when it starts
+        assert again.post(EVENTS, json=payload).json()["status"] == "known"
+    assert len(project.values("flights")) == 1
+
+
 def test_kills_of_the_server_and_of_the_predictor_lose_and_repeat_no_event(project: Project) -> None:
     project = project.with_settings(HTTP_PORT=0, EPOCH_SECONDS=0.5, SERVE_PORT=free_port())
     flights, answered = [f"K{n:03}" for n in range(150)], []

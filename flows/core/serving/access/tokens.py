@@ -3,6 +3,7 @@
 A token has 256 random bits, so that a plain SHA-256 of it cannot be inverted by trying.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Literal, get_args
@@ -15,6 +16,8 @@ from flows.errors import ConfigError
 
 Scope = Literal["score", "publish", "read", "operate"]
 SCOPES: tuple[str, ...] = get_args(Scope)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+RESERVED = ("anonymous", "engine")  # callers without a token, and the learner itself in the registry
 PREFIX = "driftline_"  # of each token, by which scanners for secrets find one
 
 
@@ -53,7 +56,12 @@ class Tokens:
         return None if found is None or found.has_expired(now) else found
 
     def with_token(self, token: Token) -> "Tokens":
-        """Return these tokens and another one; raises `ConfigError` if its name is taken."""
+        """Return these tokens and another one; raises `ConfigError` for a name that is taken or invalid."""
+        if not NAME.fullmatch(token.name) or token.name in RESERVED:
+            raise ConfigError(
+                "NAME must have 1 to 64 letters, digits, dots, dashes, underscores or @, and must not be "
+                f"{' or '.join(RESERVED)}, got {token.name!r}"
+            )
         if any(each.name == token.name for each in self.all):
             raise ConfigError(
                 f"NAME must be new, got {token.name!r}; revoke the token of that name, or choose another"

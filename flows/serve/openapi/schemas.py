@@ -1,0 +1,163 @@
+"""The schemas of what is asked and answered, the same for all pipelines."""
+
+from typing import Any
+
+from flows.core.serving.inference.tensors import MOST_ROWS
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer", "minimum": 0}
+MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
+SCORE: Schema = {
+    "anyOf": [{"type": "number"}, {"type": "object", "additionalProperties": {"type": "number"}}]
+}
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to a schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def listed(items: Schema) -> Schema:
+    """Return the schema of a list."""
+    return {"type": "array", "items": items}
+
+
+def record(required: Schema, optional: Schema | None = None, **more: Any) -> Schema:
+    """Return the schema of an object with these members."""
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "properties": properties, "required": [*required], **more}
+
+
+_PARAMETERS: Schema = {"type": "object", "additionalProperties": SCALAR}
+_DATATYPE: Schema = {"type": "string", "examples": ["FP64", "BYTES"]}
+_TENSOR = {"name": TEXT, "datatype": _DATATYPE, "shape": listed({"type": "integer"})}
+_WANTED = record({"name": TEXT}, {"parameters": _PARAMETERS})
+_FLAG: Schema = {"type": "boolean"}
+_NUMBER: Schema = {"type": "number"}
+_PLAIN: Schema = {"type": "object", "additionalProperties": True}
+
+SCHEMAS: dict[str, Schema] = {
+    "Error": record(
+        {"error": TEXT},
+        {"reason": TEXT},
+        example={"error": "the pipeline must be one of flight_delays, got 'flights'"},
+    ),
+    "Live": record({"live": {"const": True}}, example={"live": True}),
+    "Ready": record({"ready": {"const": True}}, example={"ready": True}),
+    "Server": record(
+        {"name": TEXT, "version": TEXT, "extensions": listed(TEXT)},
+        example={"name": "driftline", "version": "0.2.0", "extensions": ["binary_tensor_data"]},
+    ),
+    "Metadata": record(
+        {
+            "name": TEXT,
+            "versions": listed(TEXT),
+            "platform": TEXT,
+            "inputs": listed(record(_TENSOR)),
+            "outputs": listed(record(_TENSOR)),
+        }
+    ),
+    "InputTensor": record(
+        {
+            "name": TEXT,
+            "datatype": _DATATYPE,
+            "shape": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2},
+        },
+        {"data": listed({}), "parameters": _PARAMETERS},
+        description=f"A column of 1 to {MOST_ROWS:,} rows; null is a missing value.",
+    ),
+    "InferRequest": record(
+        {"inputs": {"type": "array", "items": ref("InputTensor"), "minItems": 1}},
+        {"id": TEXT, "parameters": _PARAMETERS, "outputs": listed(_WANTED)},
+    ),
+    "InferAnswer": record(
+        {
+            "model_name": TEXT,
+            "model_version": TEXT,
+            "parameters": record({"learned": WHOLE}),
+            "outputs": listed(record(_TENSOR, {"data": listed(SCALAR), "parameters": _PARAMETERS})),
+        },
+        {"id": TEXT},
+        example={
+            "model_name": "flight_delays",
+            "model_version": "v1",
+            "parameters": {"learned": 1200},
+            "outputs": [
+                {"name": "score", "datatype": "FP64", "shape": [1], "data": [0.25]},
+                {"name": "label", "datatype": "BOOL", "shape": [1], "data": [False]},
+            ],
+        },
+    ),
+    "Published": record(
+        {"id": TEXT, "status": {"enum": ["published", "known"]}},
+        example={"id": "A-4711", "status": "published"},
+    ),
+    "Prediction": record(
+        {"id": TEXT, "time": TEXT, "score": SCORE, "model": TEXT, "shadows": _PLAIN},
+        {"learned": WHOLE, "features": {"type": ["object", "array"]}, "plan": TEXT},
+        example={
+            "id": "A-4711",
+            "time": "2026-01-31T12:00:00.000Z",
+            "score": 0.25,
+            "model": "v1",
+            "learned": 1200,
+            "shadows": {},
+            "features": {"amount": 9.5},
+        },
+    ),
+    "Explanation": record(
+        {
+            "event": TEXT,
+            "model": TEXT,
+            "score": SCORE,
+            "base": {"type": "number"},
+            "contributions": listed(record({"feature": TEXT, "contribution": {"type": "number"}})),
+        },
+        example={
+            "event": "A-4711",
+            "model": "v1",
+            "score": 0.25,
+            "base": -0.5,
+            "contributions": [{"feature": "amount", "value": 9.5, "contribution": -0.6}],
+        },
+    ),
+    "Version": record(
+        {"version": TEXT, "role": TEXT, "alias": MAYBE_TEXT, "frozen": _FLAG, "labels": WHOLE},
+        example={"version": "v1", "role": "champion", "alias": "champion", "frozen": False, "labels": 1200},
+    ),
+    "Entry": record(
+        {
+            "entry": WHOLE,
+            "time": TEXT,
+            "change": TEXT,
+            "version": TEXT,
+            "labels": WHOLE,
+            "who": TEXT,
+            "why": TEXT,
+        },
+        example={
+            "entry": 3,
+            "time": "2026-01-31T12:00:00.000Z",
+            "change": "frozen",
+            "version": "v1",
+            "labels": 1200,
+            "who": "ada",
+            "why": "the labels are late",
+        },
+    ),
+    "Lineage": record({"role": TEXT, "frozen": _FLAG}, example={"role": "champion", "frozen": False}),
+    "Gate": record(
+        {"name": TEXT, "value": {"type": ["number", "null"]}, "required": _NUMBER, "passed": _FLAG},
+        example={"name": "labels", "value": 400, "required": 500, "passed": False},
+    ),
+    "Answered": record(
+        {"command": TEXT, "status": {"const": "done"}, "entries": listed(ref("Entry"))},
+        example={"command": "f0", "status": "done", "entries": []},
+    ),
+    "Sent": record(
+        {"command": TEXT, "status": {"const": "sent"}}, example={"command": "f0", "status": "sent"}
+    ),
+}  # fmt: skip

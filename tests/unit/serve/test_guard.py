@@ -1,0 +1,107 @@
+"""The guard of the server, around an application that reads the body and answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from flows.serve import guard as guarding
+from flows.serve.audit import FILE, AuditLog
+from flows.serve.guard import Guard
+from flows.serve.token_file import TokenFile
+
+LOCAL = [(b"host", b"127.0.0.1:80")]
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the caller after the whole body."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["state"]["caller"].encode()})
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> AuditLog:
+    return AuditLog(tmp_path)
+
+
+def guard(
+    tmp_path: Path, audit: AuditLog, app: Any = echo, rate: float = 100.0, is_local: bool = True
+) -> Guard:
+    return Guard(app, TokenFile(tmp_path / "t.json"), audit, rate, 10, is_local=is_local, has_tls=False)
+
+
+async def ask(
+    of: Guard, receive: Callable[[], Awaitable[Any]], path: str = "/v2/models/m", headers: Any = LOCAL
+) -> tuple[int, bytes, dict[str, str]]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "client": ("127.0.0.1", 5)}
+    await of(scope, receive, send)
+    start, body = sent
+    return start["status"], body["body"], {k.decode(): v.decode() for k, v in start["headers"]}
+
+
+async def empty() -> Any:
+    return {"type": "http.request", "body": b""}
+
+
+def test_a_request_without_a_token_is_answered_only_where_nobody_else_can_ask(tmp_path, audit):
+    status, body, headers = asyncio.run(ask(guard(tmp_path, audit), empty))
+    assert (status, body, headers["x-content-type-options"]) == (200, b"anonymous", "nosniff")
+    assert asyncio.run(ask(guard(tmp_path, audit, is_local=False), empty))[0] == 401
+    (line,) = map(orjson.loads, (tmp_path / FILE).read_text().splitlines())
+    assert (line["status"], line["caller"]) == (401, None)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(tmp_path, audit, monkeypatch):
+    monkeypatch.setattr(guarding, "SLOWEST", 0.01)
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    status, body, _ = asyncio.run(ask(guard(tmp_path, audit), never))
+    assert status == 408
+    assert b"must come within" in body
+
+
+def test_more_requests_at_once_than_the_limit_are_refused_and_later_ones_are_not(
+    tmp_path, audit, monkeypatch
+):
+    monkeypatch.setattr(guarding, "MOST_REQUESTS", 1)
+
+    async def crowd() -> tuple[list[int], int]:
+        gate = asyncio.Event()
+
+        async def held() -> Any:
+            await gate.wait()
+            return await empty()
+
+        of = guard(tmp_path, audit)
+        first = asyncio.create_task(ask(of, held))
+        await asyncio.sleep(0)
+        second = await ask(of, empty)
+        gate.set()
+        return [(await first)[0], second[0]], (await ask(of, empty))[0]
+
+    assert asyncio.run(crowd()) == ([200, 503], 200)
+
+
+def test_requests_without_a_valid_token_count_too(tmp_path, audit):
+    of = guard(tmp_path, audit, rate=1.0, is_local=False)
+    statuses = [asyncio.run(ask(of, empty))[0] for _ in range(2)]
+    assert statuses == [401, 429]
+
+
+def test_a_web_socket_is_not_passed_on(tmp_path, audit):
+    async def unreachable(*_: Any) -> None:
+        raise AssertionError
+
+    asyncio.run(guard(tmp_path, audit, unreachable)({"type": "websocket"}, empty, unreachable))
