@@ -35,8 +35,13 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
     )
     add_handlers(app)
     doors = (
-        inference_routes, record_routes, prediction_routes, dashboard_routes, lifecycle_routes, streams.routes,
-    )  # fmt: skip
+        inference_routes,
+        record_routes,
+        prediction_routes,
+        dashboard_routes,
+        lifecycle_routes,
+        streams.routes,
+    )
     for routes in doors:
         app.include_router(routes(pipelines))
     app.openapi = document_of(app, pipelines)  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the flows' 
 
 
 class Offsets(NamedTuple):
-    """The end of each topic, the number of its records, and how far each flow has read the topics it reads."""
+    """The end of each topic, the number of its records, and how far each flow has read its topics."""
 
     ends: Mapping[str, int]
     counts: Mapping[str, int]
@@ -97,7 +97,7 @@ class FlowWatch:
             "memory": sum(each.total("process_resident_memory_bytes") for each in processes or ()) or None,
         }
 
-    def _latency(self, processes: list[Scraped], now: float) -> dict[str, float | None] | None:
+    def _latency(self, processes: list[Scraped], now: float) -> dict[str, float] | None:
         """Return quantiles of the latency since some seconds, in seconds; None if it is not measured."""
         counts: Counter[str] = Counter()
         for said in processes:

@@ -44,21 +44,13 @@ class ServedMetrics:
         self.read(broker)
         registry, _ = read_registry(self._engine, broker)
         changes = [
-            {
-                "time": each.time,
-                "kind": each.change,
-                "version": each.version,
-                "who": each.who,
-                "why": each.why,
-            }
+            {name: getattr(each, name) for name in ("time", "change", "version", "who", "why")}
             for each in registry.entries
             if each.change in _MARKED and each.steps
         ]
-        better = {
-            name: metric.bigger_is_better for name, metric in self._engine.pipeline.fresh_metrics().items()
-        }
+        metrics = self._engine.pipeline.fresh_metrics()
         return {
-            "bigger_is_better": better,
+            "bigger_is_better": {name: metric.bigger_is_better for name, metric in metrics.items()},
             "total": self._total.items,
             "recent": self._recent.items,
             "changes": changes[-MOST_MARKS:],

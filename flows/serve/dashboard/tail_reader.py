@@ -1,4 +1,4 @@
-"""Reads a topic from its last records on, a part at each call, so that it costs nothing while nobody looks."""
+"""Reads a topic from its last records on, what is new at each call."""
 
 from collections.abc import Iterator
 

@@ -11,15 +11,15 @@ from flows.serve.dashboard.board import Board
 from flows.serve.problems import Problem, json_response
 from flows.serve.served_pipeline import ServedPipelines
 
-# The page loads nothing from outside, and takes scripts and styles from files of this server only. Plotly adds
-# two style elements: an empty one, to which it adds rules by a script, and that of its maps.
+# The page loads nothing from outside, and takes scripts and styles from files of this server only. Plotly
+# adds two style elements: an empty one, to which it adds rules by a script, and that of its maps.
 _STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
     "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='",
 )
 _POLICY = (
-    f"default-src 'none'; script-src 'self'; style-src 'self' {' '.join(_STYLES)}; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; script-src 'self'; style-src 'self' {' '.join(_STYLES)}; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _LIBRARY = "plotly.min.js"
@@ -73,10 +73,8 @@ def _answer(file: _File) -> Response:
 @cache
 def _file(name: str) -> _File:
     """Return a file of the page; raises `Problem` if there is none."""
-    folder = (
-        files("plotly") / "package_data" if name == _LIBRARY else files("flows.serve.dashboard") / "assets"
-    )
-    kind = _TYPES.get(name.rpartition(".")[2])
-    if kind is None or name.startswith(".") or "/" in name or not (folder / name).is_file():
+    home, folder = ("plotly", "package_data") if name == _LIBRARY else ("flows.serve.dashboard", "assets")
+    kind, file = _TYPES.get(name.rpartition(".")[2]), files(home) / folder / name.replace("/", "")
+    if kind is None or not file.is_file():
         raise Problem(404, f"there is no file {name!r:.100}")
-    return _File((folder / name).read_bytes(), kind)
+    return _File(file.read_bytes(), kind)

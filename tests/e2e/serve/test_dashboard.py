@@ -1,7 +1,6 @@
 """The dashboard in headless Chromium, on a real run: its values are those of the topics."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -126,7 +125,7 @@ def test_a_server_that_ends_is_noticed(quiet):
     assert "does not answer" in tab.text("#notice")
 
 
-def test_a_log_that_cannot_be_read_is_a_broken_pipeline(quiet, tmp_path: Path):
+def test_a_log_that_cannot_be_read_is_a_broken_pipeline(quiet):
     tab = show(quiet, "overview")
     with quiet.project.broker() as broker:
         broker.delete_topics(quiet.project.engine().pipeline.topics)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import pairwise
 
 _SPAN = 10.0  # seconds; a rate is over at least so long, once the counters are known so long
 _FORGET = 60.0  # seconds
@@ -33,6 +34,6 @@ class Rates:
         known = [(time, counts[name]) for time, counts in self._seen if name in counts]
         if len(known) < 2 or known[-1][0] <= known[0][0]:
             return None
-        pairs = zip(known, known[1:], strict=False)
+        pairs = pairwise(known)
         grown = sum(after - before if after >= before else after for (_, before), (_, after) in pairs)
         return grown / (known[-1][0] - known[0][0])

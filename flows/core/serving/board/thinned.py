@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Thinned(Generic[T]):
-    """Evenly spaced items of a series: at least half of `most`, as soon as there are so many, and the last one.
+    """Evenly spaced items of a series, at least half of `most` once there are so many, and the last one.
 
     When `most` items are kept, every other one is dropped, and from then on every other one is kept.
     """

@@ -78,7 +78,7 @@ function pointsTable(name, points, values) {
 }
 
 function marked(data, first, last) {
-  const changes = data.changes.map((each) => ({ ...each, paint: "good", sign: each.version, text: `${each.kind} ${each.version}: ${each.why}` }));
+  const changes = data.changes.map((each) => ({ ...each, paint: "good", sign: each.version, text: `${each.change} ${each.version}: ${each.why}` }));
   const signals = data.signals.filter((each) => each.status === "firing")
     .map((each) => ({ ...each, paint: each.severity === "critical" ? "critical" : "warning", sign: "\u25bc", text: each.why }));
   return [...changes, ...signals].filter(({ time }) => time >= first && time <= last);
@@ -86,7 +86,7 @@ function marked(data, first, last) {
 
 function events(data) {
   const rows = [
-    ...data.changes.map((each) => ({ time: each.time, what: each.kind, version: each.version, why: `${each.who}: ${each.why}` })),
+    ...data.changes.map((each) => ({ time: each.time, what: each.change, version: each.version, why: `${each.who}: ${each.why}` })),
     ...data.signals.map((each) => ({ time: each.time, what: each.status === "firing" ? each.severity : each.status, version: each.version, why: `${each.kind} drift: ${each.why}` })),
   ].sort((one, other) => (one.time < other.time ? 1 : -1));
   if (!rows.length) return section("Versions and drift", h("p", {}, "No version was promoted and no drift was found yet."));

@@ -1,5 +1,7 @@
 """Series in bounded memory."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,5 +16,5 @@ def test_the_items_are_few_in_order_evenly_spaced_and_end_with_the_last_one(coun
     assert len(items) <= most + 1
     assert len(items) >= min(count, most // 2)
     assert (items[0], items[-1]) == (0, count - 1)
-    steps = {after - before for before, after in zip(items[:-1], items[1:-1], strict=False)}
+    steps = {after - before for before, after in pairwise(items[:-1])}
     assert len(steps) <= 1
