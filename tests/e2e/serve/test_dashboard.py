@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import orjson
 import pytest
 from chromium_tab import Tab, chromium_tab
 from harness import PATIENCE, Project, free_ports, wait_until
@@ -94,6 +95,70 @@ def test_the_metrics_are_drawn_with_the_baselines_and_end_with_those_of_the_topi
     assert tab.errors == []
 
 
+def rows(tab: Tab, section: str) -> list[list[str]]:
+    """Return the cells of the first table of a section."""
+    found = tab.run(
+        f"[...document.querySelectorAll(\"[data-section='{section}'] table\")[0].tBodies[0].rows]"
+        ".map((row) => [...row.cells].map((cell) => cell.innerText))"
+    )
+    assert isinstance(found, list)
+    return found
+
+
+def test_the_assessment_on_the_topic_is_the_view_of_the_quality(world):
+    wait_until(lambda: assessments(world.project)[-1]["labels"] == FLIGHTS, PATIENCE)
+    tab = show(world, "quality")
+    last = assessments(world.project)[-1]["assessment"]
+    error = last["calibration"]["expected_error"]
+    assert fact(tab, "expected calibration error") == f"{error:.4f}"
+    bins = [each["labels"] for each in last["calibration"]["bins"] if each["labels"]]
+    assert [int(row[1]) for row in rows(tab, "Calibration")] == bins
+    groups = last["slices"]["carrier"]["groups"]
+    assert [row[:2] for row in rows(tab, "Slices by carrier")] == [
+        [each["value"], str(each["labels"])] for each in groups
+    ]
+    tab.wait("document.querySelectorAll('.plot .main-svg').length > 0")
+    assert tab.errors == []
+
+
+def assessments(project: Project) -> list[dict]:
+    return [value for value in project.values("metrics") if "assessment" in value]
+
+
+def test_the_dead_letters_are_counted_by_reason_and_shown_with_their_values(world):
+    tab = show(world, "letters")
+    counts = {(row[0], row[1]): int(row[2]) for row in rows(tab, "Dead letters")}
+    assert counts == {("schema", "flights"): 1, ("corrected", "flight_labels"): 1}
+    assert len(world.project.records("dead-letters")) == 2
+    assert fact(tab, "pending") == str(world.project.values("metrics")[-1]["pending"])
+    tab.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert '{"flight_id":"bad"}' in tab.text("[data-section='The newest']")
+    assert tab.errors == []
+
+
+def test_a_prediction_is_looked_up_with_the_contributions_of_its_features(world):
+    tab = show(world, "prediction")
+    (on_topic,) = [value for value in world.project.values("predictions") if value["id"] == "F00250"]
+    tab.run("document.getElementById('event-id').value = 'F00250'")
+    tab.run("document.querySelector('form button.main').click()")
+    tab.wait("document.querySelector(\"[data-section='Explanation'] table\") !== null")
+    assert fact(tab, "score") == f"{on_topic['score']:.4f}"
+    assert fact(tab, "model") == on_topic["model"]
+    explained = orjson.loads(world.project.run("explain", "F00250", "--json").stdout)
+    explained = explained[0] if isinstance(explained, list) else explained
+    shown = {row[0]: row[2] for row in rows(tab, "Explanation")}
+    assert shown == {each["feature"]: f"{each['contribution']:.4f}" for each in explained["contributions"]}
+    assert tab.errors == []
+
+
+def test_a_prediction_that_is_not_there_is_said_to_be_missing(world):
+    tab = show(world, "prediction")
+    tab.run("document.getElementById('event-id').value = '<b>nobody'")
+    tab.run("document.querySelector('form button.main').click()")
+    tab.wait("document.body.innerText.includes('there is no prediction')")
+    assert "<b>nobody" in tab.text("main")
+
+
 def test_the_files_of_the_page_are_served_with_a_policy_that_allows_nothing_from_outside(world):
     page = world.server.get("/")
     policy = page.headers["content-security-policy"]
@@ -143,3 +208,85 @@ def test_with_tokens_the_page_asks_for_one(quiet):
     tab.run("document.querySelector('#token button[value=use]').click()")
     tab.wait("document.querySelector('#state') !== null")
     assert "No event yet" in tab.text("#state")
+
+
+def test_a_command_needs_a_token_that_operates_and_its_reason_is_in_the_history(world):
+    made = world.project.run("tokens", "create", "ada", "--scope", "read", "--scope", "operate")
+    world.tab.open(world.server.url)
+    world.tab.wait("document.readyState === 'complete'")
+    world.tab.run(f"sessionStorage.setItem('driftline-token', '{made.stdout.strip()}')")
+    tab = show(world, "models")
+    versions = orjson.loads(world.project.run("models", "list", "--json").stdout)
+    assert [row[:2] for row in rows(tab, "Versions")] == [
+        [each["version"], each["role"]] for each in versions
+    ]
+    for action, change in (("freeze", "frozen"), ("unfreeze", "unfrozen")):
+        tab.run(f"document.querySelector('[data-action={action}]').click()")
+        tab.run(f"document.getElementById('command-reason').value = 'because of {action}'")
+        tab.run("document.querySelector('#command button[value=send]').click()")
+        tab.wait(f"document.getElementById('outcome').innerText === 'v1 {change}: because of {action}'")
+    history = [value for value in world.project.values("registry") if value["who"] == "ada"]
+    assert [(each["change"], each["why"]) for each in history] == [
+        ("frozen", "because of freeze"),
+        ("unfrozen", "because of unfreeze"),
+    ]
+    tab = show(world, "models")
+    assert [row[-2:] for row in rows(tab, "History")[:2]] == [
+        ["ada", "because of unfreeze"],
+        ["ada", "because of freeze"],
+    ]
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize("view", ["overview", "metrics", "quality", "models", "prediction", "letters"])
+def test_a_view_fits_a_phone_and_its_text_has_the_contrast_of_wcag_aa_light_and_dark(world, view):
+    world.tab.size(360, 740)
+    try:
+        for scheme in ("light", "dark"):
+            world.tab.scheme(scheme)
+            tab = show(world, view)
+            assert tab.run("document.documentElement.scrollWidth") <= 360
+            assert tab.run(CONTRAST) == []
+    finally:
+        world.tab.size(1200, 900)
+        world.tab.scheme("light")
+
+
+# the texts of elements whose contrast to the background behind them is below 4.5
+CONTRAST = """
+(() => {
+  const parsed = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const [r, g, b] = colour.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const [r, g, b, a = 1] = parsed(getComputedStyle(at).backgroundColor);
+      if (a === 1) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll("body *:not(svg *, script, style, option)")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.offsetParent) continue;
+    const one = light(parsed(getComputedStyle(element).color).slice(0, 3)), other = light(behind(element));
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) faint.push(`${element.textContent.trim()} ${contrast.toFixed(2)}`);
+  }
+  return faint;
+})()
+"""
+
+
+def test_the_views_are_reached_by_keyboard(world):
+    tab = show(world, "overview")
+    reached = []
+    for _ in range(5):
+        tab.key("Tab", 9)
+        reached.append(tab.run("document.activeElement.textContent.trim().split('\\n')[0]"))
+    assert reached[0] == "Skip to the view"
+    assert reached[2:] == ["Token", "Overview", "Metrics"]
+    tab.key("Enter", 13)
+    tab.wait("document.querySelector('h1')?.innerText === 'Metrics'")

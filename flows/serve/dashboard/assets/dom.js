@@ -14,7 +14,8 @@ export function h(tag, attributes = {}, ...children) {
 export const count = (value) => (value === null || value === undefined ? "-" : Math.round(value).toLocaleString("en"));
 export const figure = (value) => (typeof value === "number" ? value.toFixed(4) : "-");
 export const percent = (value) => (typeof value === "number" ? `${(100 * value).toFixed(1)} %` : "-");
-export const moment = (text) => (text ? text.slice(0, 16).replace("T", " ") : "-");
+// Before the first label there is no event time; the registry has the year 1970 then.
+export const moment = (text) => (text && !text.startsWith("1970-01-01T00:00") ? text.slice(0, 16).replace("T", " ") : "-");
 
 export function rate(value) {
   if (value === null || value === undefined) return "-";

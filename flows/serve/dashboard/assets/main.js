@@ -1,16 +1,20 @@
 // Chooses the view by the address, and lets it read again while the page is visible.
 
-import { Failed, get, setToken, token } from "./api.js";
+import { Failed, get } from "./api.js";
 import { h } from "./dom.js";
 import { overview } from "./overview.js";
+import { letters } from "./letters.js";
 import { metrics } from "./metrics.js";
+import { models } from "./models.js";
+import { prediction } from "./prediction.js";
+import { quality } from "./quality.js";
+import { askToken, onToken } from "./token.js";
 
-const VIEWS = { overview, metrics };
+const VIEWS = { overview, metrics, quality, models, prediction, letters };
 
 const view = document.getElementById("view");
 const notice = document.getElementById("notice");
 const picker = document.getElementById("pipeline");
-const dialog = document.getElementById("token");
 let turn = 0; // of the view that is shown; an answer for an earlier one is dropped
 let timer = null;
 
@@ -28,13 +32,7 @@ function say(text) {
 
 function failed(error) {
   say(error.message);
-  if (error instanceof Failed && error.status === 401 && !dialog.open) askToken(error.message);
-}
-
-export function askToken(why) {
-  if (why) document.getElementById("token-why").textContent = why;
-  dialog.returnValue = "";
-  dialog.showModal();
+  if (error instanceof Failed && error.status === 401) askToken(error.message);
 }
 
 async function show() {
@@ -45,8 +43,8 @@ async function show() {
   document.title = `${VIEWS[name].title}: ${pipeline} - Driftline`;
   document.getElementById("views").replaceChildren(...Object.entries(VIEWS).map(([each, { title }]) =>
     h("a", { href: address(each, pipeline), "aria-current": each === name ? "page" : null }, title)));
-  view.replaceChildren(h("h1", {}, VIEWS[name].title), h("p", { class: "soft" }, "reading ..."));
-  const body = h("div");
+  const body = h("div", {}, h("p", { class: "soft" }, "reading ..."));
+  view.replaceChildren(h("h1", {}, VIEWS[name].title), body);
   const state = {};
   const isShown = () => mine === turn;
 
@@ -55,7 +53,6 @@ async function show() {
       if (!document.hidden) {
         await VIEWS[name].read({ pipeline, body, state, isShown });
         if (!isShown()) return;
-        if (!body.isConnected) view.replaceChildren(h("h1", {}, VIEWS[name].title), body);
         view.dataset.read = String(Number(view.dataset.read ?? 0) + 1);
         say("");
       }
@@ -82,17 +79,10 @@ async function start() {
   }
 }
 
-dialog.addEventListener("close", () => {
-  const field = document.getElementById("token-value");
-  if (dialog.returnValue === "use") setToken(field.value.trim());
-  if (dialog.returnValue === "forget") setToken("");
-  field.value = "";
-  if (dialog.returnValue !== "cancel" && picker.options.length) show();
-});
+onToken(() => { if (picker.options.length) show(); });
 document.getElementById("token-button").addEventListener("click", () => askToken(""));
 picker.addEventListener("change", () => { location.hash = address(place().name, picker.value); });
 addEventListener("hashchange", async () => { await show(); view.focus({ preventScroll: true }); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden && picker.options.length) show(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (picker.options.length) show(); });
-document.documentElement.dataset.token = token() ? "yes" : "no";
 start();
