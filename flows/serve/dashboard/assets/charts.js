@@ -47,7 +47,3 @@ export async function draw(element, data, layout = {}) {
     xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
   }, { displayModeBar: false, responsive: true });
 }
-
-export function forget(element) {
-  globalThis.Plotly?.purge(element);
-}

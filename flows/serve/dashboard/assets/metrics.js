@@ -47,7 +47,7 @@ function plotOf(name, isBigger) {
   const points = h("div");
   const details = h("details", {}, h("summary", {}, "The points as a table"), points);
   const note = isBigger === undefined ? "" : isBigger ? "bigger is better" : "smaller is better";
-  return { plot, points, details, figure: h("figure", {}, h("h3", {}, name, " ", h("span", { class: "soft" }, note)), plot, details) };
+  return { plot, points, details, figure: h("figure", {}, h("h3", {}, name, " ", h("span", { class: "note" }, note)), plot, details) };
 }
 
 async function fill({ state }) {
@@ -64,9 +64,16 @@ async function fill({ state }) {
     plot.setAttribute("aria-label", `${name} over time from ${moment(times[0])} to ${moment(times.at(-1))}; at the end ${last.join(", ")}`);
     plot.dataset.last = JSON.stringify(Object.fromEntries(Object.entries(values).map(([each, y]) => [each, y.at(-1) ?? null])));
     if (details.open || !to.childElementCount) to.replaceChildren(pointsTable(name, points, values));
-    await draw(plot, lines(times, values), { ...marks(found), xaxis: { type: "date" } });
+    await draw(plot, lines(times, values), { ...marks(found), xaxis: { type: "date" }, yaxis: scale(values) });
   }
   state.events.replaceChildren(events(data));
+}
+
+// A baseline can be so far off that the other lines would be flat; a logarithmic axis shows all of them.
+function scale(values) {
+  const all = Object.values(values).flat().filter((value) => value !== null);
+  return Math.min(...all) > 0 && Math.max(...all) > 8 * Math.min(...all)
+    ? { type: "log", dtick: Math.log10(2), tickformat: ".2~r" } : { type: "linear" };
 }
 
 function pointsTable(name, points, values) {
