@@ -12,7 +12,6 @@ from flows.errors import (
     AccessDenied,
     BrokerError,
     CommandRefused,
-    ConfigError,
     DriftlineError,
     InvalidRecord,
     InvalidRequest,
@@ -37,7 +36,6 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (AccessDenied, 500),
     (BrokerError, 503),
     (StoreError, 503),
-    (ConfigError, 404),
     (DriftlineError, 500),
 )
 

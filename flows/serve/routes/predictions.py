@@ -65,4 +65,7 @@ def _explained(served: ServedPipeline, event_id: str, top: int) -> dict[str, Any
             (found,) = explainer.find([event_id], lambda _: None)
         except ConfigError as error:
             raise Problem(404, str(error)) from None
-        return summary(explainer.explain(found), top)
+        try:
+            return summary(explainer.explain(found), top)
+        except ConfigError as error:  # the model fails on a mix of served features
+            raise Problem(409, str(error)) from None
