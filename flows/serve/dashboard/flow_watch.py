@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from flows.adapters.prometheus.scrape import Scraped, scrape
 from flows.core.serving.board.buckets import quantile
 from flows.core.serving.board.rates import Rates
-from flows.core.serving.board.states import FlowState, Seen, flow_state
+from flows.core.serving.board.states import FlowCondition, Seen, flow_state
 from flows.core.stream.broker import Broker
 from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS, port_of
@@ -83,7 +83,7 @@ class FlowWatch:
         rate = self._rates.of(f"read by {flow}")
         lag = sum(lags.values()) if lags else None
         waits_for = next((each.waits_for for each in processes or () if each.waits_for is not None), None)
-        state: FlowState = flow_state(
+        state: FlowCondition = flow_state(
             Seen(None if processes is None else bool(processes), waits_for, lag, rate)
         )
         return {

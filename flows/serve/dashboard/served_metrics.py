@@ -1,7 +1,6 @@
 """The metrics of a pipeline over time, and the marks of versions and drift on them."""
 
 from collections import deque
-from threading import Lock
 from typing import Any
 
 import orjson
@@ -23,7 +22,6 @@ class ServedMetrics:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._lock = Lock()
         self._metrics = TailReader(engine.pipeline.topic("metrics"), MOST_MESSAGES)
         self._drift = TailReader(engine.pipeline.topic("drift"), MOST_MARKS)
         self._total, self._recent = Thinned[dict[str, Any]](MOST_POINTS), Thinned[dict[str, Any]](MOST_POINTS)
@@ -33,11 +31,10 @@ class ServedMetrics:
 
     def read(self, broker: Broker) -> None:
         """Read what is new."""
-        with self._lock:
-            for record in self._metrics.new_records(broker):
-                self._take(orjson.loads(record.value or b"{}"))
-            for record in self._drift.new_records(broker):
-                self._signals.append(_signal(orjson.loads(record.value or b"{}")))
+        for record in self._metrics.new_records(broker):
+            self._take(orjson.loads(record.value or b"{}"))
+        for record in self._drift.new_records(broker):
+            self._signals.append(_signal(orjson.loads(record.value or b"{}")))
 
     def series(self, broker: Broker) -> dict[str, Any]:
         """Return the points since the first label and over the last labels, and the marks; oldest first."""

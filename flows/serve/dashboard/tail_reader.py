@@ -7,7 +7,7 @@ from flows.serve.follower import last_records
 
 
 class TailReader:
-    """Yields each record of a topic once, beginning with the last `most` of each partition."""
+    """Yields each record of a topic once, but at most the last `most` of each partition at a call."""
 
     def __init__(self, topic: str, most: int) -> None:
         self._topic = topic
@@ -19,7 +19,8 @@ class TailReader:
         starts = last_records(broker, self._topic, self._most)
         for number, (_, end) in enumerate(broker.offsets(self._topic)):
             place = TopicPartition(self._topic, number)
-            start = max(self._positions.get(place, 0), starts.get(place, 0))
+            known = self._positions.get(place, 0)
+            start = max(known if known <= end else 0, starts.get(place, 0))  # the topic may be a new one
             for records in read_range(broker, place, start, end):
                 yield from records
                 self._positions[place] = records[-1].offset + 1

@@ -5,7 +5,6 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from fastapi import APIRouter, Response
-from starlette.concurrency import run_in_threadpool
 
 from flows.serve.dashboard.board import Board
 from flows.serve.problems import Problem, json_response
@@ -50,17 +49,17 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     @routes.get("/v1/{pipeline}/overview", summary="The state of a pipeline and of its flows")
     async def overview(pipeline: str) -> Response:
         pipelines[pipeline]
-        return json_response(await run_in_threadpool(boards[pipeline].overview))
+        return json_response(await boards[pipeline].overview())
 
     @routes.get("/v1/{pipeline}/metrics", summary="The metrics over time, with versions and drift")
     async def metrics(pipeline: str) -> Response:
         pipelines[pipeline]
-        return json_response(await run_in_threadpool(boards[pipeline].metrics))
+        return json_response(await boards[pipeline].metrics())
 
     @routes.get("/v1/{pipeline}/dead-letters", summary="The dead letters by reason, and the newest ones")
     async def dead_letters(pipeline: str) -> Response:
         pipelines[pipeline]
-        return json_response(await run_in_threadpool(boards[pipeline].dead_letters))
+        return json_response(await boards[pipeline].dead_letters())
 
     return routes
 

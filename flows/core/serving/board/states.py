@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
-FlowState = Literal["running", "behind", "starting", "stopped", "unknown"]
-PipelineState = Literal["running", "empty", "behind", "stopped", "broken"]
+FlowCondition = Literal["running", "behind", "starting", "stopped", "unknown"]
+PipelineCondition = Literal["running", "empty", "behind", "stopped"]
 
 BEHIND = 5.0  # seconds of its own pace that a flow needs for its backlog, from which on it is behind
 _FEW = 100  # records, which are no backlog
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     rate: float | None
 
 
-def flow_state(seen: Seen) -> FlowState:
+def flow_state(seen: Seen) -> FlowCondition:
     """Return the state of a flow.
 
     >>> flow_state(Seen(True, None, 20, 500.0)), flow_state(Seen(True, None, 9000, 500.0))
@@ -46,16 +46,12 @@ def _is_behind(lag: int, rate: float | None) -> bool:
     return lag > _FEW and rate is not None and lag > BEHIND * rate
 
 
-def pipeline_state(fault: str | None, events: int, flows: Collection[FlowState]) -> PipelineState:
-    """Return the state of a pipeline: `events` is the number of its events, `fault` why the log is not read.
+def pipeline_state(events: int, flows: Collection[FlowCondition]) -> PipelineCondition:
+    """Return the state of a pipeline whose log can be read, with so many events.
 
-    >>> pipeline_state(None, 10, ["running", "behind"]), pipeline_state(None, 0, ["running"])
+    >>> pipeline_state(10, ["running", "behind"]), pipeline_state(0, ["running"])
     ('behind', 'empty')
-    >>> pipeline_state("no broker", 10, []), pipeline_state(None, 10, ["running", "stopped"])
-    ('broken', 'stopped')
     """
-    if fault is not None:
-        return "broken"
     if not events:
         return "empty"
     if "stopped" in flows:

@@ -47,3 +47,8 @@ export async function draw(element, data, layout = {}) {
     xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...rest,
   }, { displayModeBar: false, responsive: true });
 }
+
+// Frees what the charts in an element hold; they listen to the size of the window.
+export function forget(element) {
+  for (const plot of element.querySelectorAll(".plot")) globalThis.Plotly?.purge(plot);
+}

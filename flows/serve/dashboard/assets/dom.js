@@ -43,6 +43,18 @@ export function facts(pairs) {
 
 export const tag = (text) => h("span", { class: `tag ${text}` }, text);
 
+// Replaces what an element contains; the region that had the focus gets it again, and keeps where it was scrolled to.
+export function replace(element, ...children) {
+  const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+  const places = new Map([...element.querySelectorAll(".scroll")].map((each) => [each.getAttribute("aria-label"), each.scrollLeft]));
+  element.replaceChildren(...children);
+  for (const each of element.querySelectorAll("[aria-label]")) {
+    const label = each.getAttribute("aria-label");
+    if (places.has(label)) each.scrollLeft = places.get(label);
+    if (focused && label === focused) each.focus({ preventScroll: true });
+  }
+}
+
 let number = 0;
 
 export function section(title, ...children) {

@@ -1,17 +1,20 @@
 // The dead letters by reason, and the newest ones; the predictions that wait for a label.
 
 import { at, get } from "./api.js";
-import { count, facts, h, moment, section, table } from "./dom.js";
+import { count, facts, h, moment, replace, section, table } from "./dom.js";
 
 export const letters = { title: "Dead letters", every: 5000, read };
 
 async function read({ pipeline, body, state, isShown }) {
   const [dead, now] = await Promise.all([get(at(pipeline, "dead-letters")), get(at(pipeline, "overview"))]);
   if (!isShown()) return;
+  const found = JSON.stringify([dead, now.learned]);
+  if (state.found === found) return; // nothing new
+  state.found = found;
   state.open ??= new Set();
   for (const each of body.querySelectorAll("details")) each.open ? state.open.add(each.dataset.place) : state.open.delete(each.dataset.place);
   const learned = now.learned ?? {};
-  body.replaceChildren(
+  replace(body,
     section("Pending labels", facts([
       ["pending", count(learned.pending), "predictions that wait for their label"],
       ["expired", count(learned.expired), "never got one"],

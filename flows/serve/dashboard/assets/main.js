@@ -8,7 +8,8 @@ import { metrics } from "./metrics.js";
 import { models } from "./models.js";
 import { prediction } from "./prediction.js";
 import { quality } from "./quality.js";
-import { askToken, onToken } from "./token.js";
+import { forget } from "./charts.js";
+import { askOnce, askToken, onToken } from "./token.js";
 
 const VIEWS = { overview, metrics, quality, models, prediction, letters };
 
@@ -20,7 +21,7 @@ let timer = null;
 
 function place() {
   const [name, pipeline] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  return { name: name in VIEWS ? name : "overview", pipeline: pipeline || picker.value };
+  return { name: Object.hasOwn(VIEWS, name) ? name : "overview", pipeline: pipeline || picker.value };
 }
 
 const address = (name, pipeline) => `#/${name}/${encodeURIComponent(pipeline)}`;
@@ -32,7 +33,7 @@ function say(text) {
 
 function failed(error) {
   say(error.message);
-  if (error instanceof Failed && error.status === 401) askToken(error.message);
+  if (error instanceof Failed && error.status === 401) askOnce(error.message);
 }
 
 async function show() {
@@ -44,6 +45,7 @@ async function show() {
   document.getElementById("views").replaceChildren(...Object.entries(VIEWS).map(([each, { title }]) =>
     h("a", { href: address(each, pipeline), "aria-current": each === name ? "page" : null }, title)));
   const body = h("div", {}, h("p", { class: "soft" }, "reading ..."));
+  forget(view);
   view.replaceChildren(h("h1", {}, VIEWS[name].title), body);
   const state = {};
   const isShown = () => mine === turn;
@@ -75,14 +77,13 @@ async function start() {
     await show();
   } catch (error) {
     failed(error);
-    setTimeout(start, 3000);
+    if (error.status !== 401) setTimeout(start, 3000);
   }
 }
 
-onToken(() => { if (picker.options.length) show(); });
+onToken(() => (picker.options.length ? show() : start()));
 document.getElementById("token-button").addEventListener("click", () => askToken(""));
 picker.addEventListener("change", () => { location.hash = address(place().name, picker.value); });
 addEventListener("hashchange", async () => { await show(); view.focus({ preventScroll: true }); });
-document.addEventListener("visibilitychange", () => { if (!document.hidden && picker.options.length) show(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (picker.options.length) show(); });
 start();

@@ -2,7 +2,7 @@
 
 import { Failed, at, get, post } from "./api.js";
 import { askToken } from "./token.js";
-import { count, figure, h, moment, section, table, tag } from "./dom.js";
+import { count, figure, h, moment, replace, section, table, tag } from "./dom.js";
 
 export const models = { title: "Models", every: 5000, read };
 
@@ -19,9 +19,11 @@ async function read({ pipeline, body, state, isShown }) {
       "A change needs a token with the scope operate, and a reason, which the registry keeps. The learner carries it out."),
       h("p", { class: "actions" }, actions), h("p", { id: "outcome", role: "status" })), state.parts.gates, state.parts.history, state.dialog);
   }
-  if (body.contains(document.activeElement) && state.parts.versions.contains(document.activeElement)) return; // keep the focus
-  state.parts.versions.replaceChildren(versionTable(versions, pipeline, state));
-  state.parts.history.replaceChildren(historyTable(history));
+  const found = JSON.stringify([versions, history]);
+  if (state.found === found) return; // nothing new
+  state.found = found;
+  replace(state.parts.versions, versionTable(versions, pipeline, state));
+  replace(state.parts.history, historyTable(history));
 }
 
 function versionTable(versions, pipeline, state) {

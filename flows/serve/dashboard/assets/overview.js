@@ -1,7 +1,7 @@
 // The pipeline at a glance: its state, the journey of an event with rates, the flows, the topics.
 
 import { at, get } from "./api.js";
-import { count, facts, figure, h, moment, rate, seconds, section, table, tag } from "./dom.js";
+import { count, facts, figure, h, moment, rate, replace, seconds, section, table, tag } from "./dom.js";
 
 export const overview = { title: "Overview", every: 2000, read };
 
@@ -9,10 +9,10 @@ async function read({ pipeline, body, isShown }) {
   const now = await get(at(pipeline, "overview"));
   if (!isShown()) return;
   if (now.state === "broken") {
-    body.replaceChildren(banner("broken", "The log cannot be read.", now.why));
+    replace(body, banner("broken", "The log cannot be read.", now.why));
     return;
   }
-  body.replaceChildren(state(now), glance(now), journey(now), flows(now), topics(now));
+  replace(body, state(now), glance(now), journey(now), flows(now), topics(now));
 }
 
 function banner(kind, title, text) {

@@ -1,8 +1,8 @@
 // Calibration and slices, from the last assessment on the metrics topic.
 
 import { at, get } from "./api.js";
-import { colour, draw } from "./charts.js";
-import { count, facts, figure, h, moment, percent, section, table } from "./dom.js";
+import { colour, draw, forget } from "./charts.js";
+import { count, facts, figure, h, moment, percent, replace, section, table } from "./dom.js";
 
 export const quality = { title: "Quality", every: 10000, read };
 
@@ -17,7 +17,8 @@ async function read({ pipeline, body, state, isShown }) {
   if (state.labels === assessment.labels && state.time === assessment.time) return; // nothing new: keep focus and zoom
   Object.assign(state, { labels: assessment.labels, time: assessment.time });
   const plot = h("div", { class: "plot", role: "img", "aria-label": "Share of true labels by mean score; the table has the figures" });
-  body.replaceChildren(
+  forget(body);
+  replace(body,
     h("p", { class: "soft" }, `After ${count(assessment.labels)} labels, at ${moment(assessment.time)}.`),
     losses(assessment.losses),
     assessment.calibration ? calibration(assessment.calibration, plot) : section("Calibration", h("p", {}, "There are no scores of a binary target.")),

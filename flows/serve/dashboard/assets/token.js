@@ -3,6 +3,7 @@
 import { setToken } from "./api.js";
 
 const dialog = document.getElementById("token");
+let isDeclined = false;
 
 export function askToken(why) {
   if (dialog.open) return;
@@ -11,9 +12,15 @@ export function askToken(why) {
   dialog.showModal();
 }
 
+// Asks unless the dialog was closed without a token before.
+export function askOnce(why) {
+  if (!isDeclined) askToken(why);
+}
+
 export function onToken(changed) {
   dialog.addEventListener("close", () => {
     const field = document.getElementById("token-value");
+    isDeclined = dialog.returnValue !== "use";
     if (dialog.returnValue === "use") setToken(field.value.trim());
     if (dialog.returnValue === "forget") setToken("");
     field.value = "";

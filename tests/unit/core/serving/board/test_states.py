@@ -36,4 +36,4 @@ def test_the_state_of_a_flow(seen, state):
     ],
 )
 def test_the_state_of_a_pipeline_is_that_of_its_worst_flow(events, flows, state):
-    assert pipeline_state(None, events, flows) == state
+    assert pipeline_state(events, flows) == state
