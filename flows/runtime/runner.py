@@ -252,7 +252,16 @@ def main(flows: Sequence[str], place: ProcessPlace, pipeline: str = "") -> int:
 def _port(engine: Engine, flow: str, place: ProcessPlace) -> int:
     """Return the HTTP port of a process; 0 (any free port) if the setting is 0."""
     base = engine.settings.http_port
-    return base + FLOWS.index(flow) + _PORTS * place.number if base else 0
+    return port_of(base, flow, place.number) if base else 0
+
+
+def port_of(base: int, flow: str, number: int) -> int:
+    """Return the HTTP port of a flow's process; `base` is that of the first flow.
+
+    >>> port_of(9464, "predict", 0), port_of(9464, "learn", 0), port_of(9464, "predict", 1)
+    (9464, 9465, 9474)
+    """
+    return base + FLOWS.index(flow) + _PORTS * number
 
 
 def _driftline_error(error: BaseException | None) -> DriftlineError | None:

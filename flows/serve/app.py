@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from flows.serve.openapi.document import document_of
 from flows.serve.problems import add_handlers
+from flows.serve.routes.dashboard import dashboard_routes
 from flows.serve.routes.inference import inference_routes
 from flows.serve.routes.lifecycle import lifecycle_routes
 from flows.serve.routes.predictions import prediction_routes
@@ -33,7 +34,15 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for routes in (inference_routes, record_routes, prediction_routes, lifecycle_routes, streams.routes):
+    doors = (
+        inference_routes,
+        record_routes,
+        prediction_routes,
+        dashboard_routes,
+        lifecycle_routes,
+        streams.routes,
+    )
+    for routes in doors:
         app.include_router(routes(pipelines))
     app.openapi = document_of(app, pipelines)  # type: ignore[method-assign]
     return app

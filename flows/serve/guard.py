@@ -171,7 +171,7 @@ class _Request:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             for name, value in self._guard._headers.items():
-                headers[name] = value
+                headers.setdefault(name, value)  # the page has a policy of its own
         await self._send(message)
 
     def _note(self) -> None:

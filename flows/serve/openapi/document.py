@@ -57,6 +57,7 @@ def _operations() -> dict[tuple[str, str], _Answers]:
         ("get", "/v2/health/live"): _Answers({200: ref("Live")}),
         ("get", "/v2/health/ready"): _Answers({200: ref("Ready")}),
         ("get", "/v2"): _Answers({200: ref("Server")}),
+        ("get", "/v1"): _Answers({200: ref("Pipelines")}),
     }
     for path in ("/v2/models/{pipeline}", "/v2/models/{pipeline}/versions/{version}"):
         found["get", path] = _Answers(metadata)
@@ -70,6 +71,9 @@ def _operations() -> dict[tuple[str, str], _Answers]:
         ("post", f"{v1}/labels"): _Answers(published, "labels"),
         ("get", f"{v1}/predictions/{{event_id}}"): _Answers({200: ref("Prediction")}),
         ("get", f"{v1}/predictions/{{event_id}}/explanation"): _Answers({200: ref("Explanation")}),
+        ("get", f"{v1}/overview"): _Answers({200: ref("Overview")}),
+        ("get", f"{v1}/metrics"): _Answers({200: ref("Metrics")}),
+        ("get", f"{v1}/dead-letters"): _Answers({200: ref("DeadLetters")}),
         ("get", f"{v1}/models"): _Answers({200: listed(ref("Version"))}),
         ("get", f"{v1}/models/history"): _Answers({200: listed(ref("Entry"))}),
         ("get", f"{v1}/models/{{version}}"): _Answers({200: ref("Lineage")}),

@@ -38,6 +38,12 @@ _WANTED = record({"name": TEXT}, {"parameters": _PARAMETERS})
 _FLAG: Schema = {"type": "boolean"}
 _NUMBER: Schema = {"type": "number"}
 _PLAIN: Schema = {"type": "object", "additionalProperties": True}
+_MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
+_STATE: Schema = {"enum": ["running", "empty", "behind", "stopped", "broken"]}
+_FLOW: Schema = record(
+    {"flow": TEXT, "state": {"enum": ["running", "behind", "starting", "stopped", "unknown"]}},
+    {"why": MAYBE_TEXT, "lag": {"type": ["integer", "null"]}, "rate": _MAYBE_NUMBER},
+)
 
 SCHEMAS: dict[str, Schema] = {
     "Error": record(
@@ -50,6 +56,41 @@ SCHEMAS: dict[str, Schema] = {
     "Server": record(
         {"name": TEXT, "version": TEXT, "extensions": listed(TEXT)},
         example={"name": "driftline", "version": "0.2.0", "extensions": ["binary_tensor_data"]},
+    ),
+    "Pipelines": record({"pipelines": listed(TEXT)}, example={"pipelines": ["flight_delays"]}),
+    "Overview": record(
+        {"pipeline": TEXT, "task": TEXT, "state": _STATE},
+        {
+            "why": TEXT,
+            "flows": listed(_FLOW),
+            "topics": listed(record({"topic": TEXT, "records": WHOLE, "rate": _MAYBE_NUMBER})),
+            "latency": {"type": ["object", "null"], "description": "Quantiles in seconds: p50 and p99."},
+            "events": WHOLE,
+            "names": _PLAIN,
+            "champion": {"type": ["object", "null"]},
+            "learned": _PLAIN,
+        },
+        description="The state `broken` has a `why`, the others have the rest. Rates are per second.",
+    ),
+    "Metrics": record(
+        {
+            "bigger_is_better": _PLAIN,
+            "total": listed(_PLAIN),
+            "recent": listed(_PLAIN),
+            "changes": listed(_PLAIN),
+            "signals": listed(_PLAIN),
+            "assessment": {"type": ["object", "null"]},
+        },
+        description="Evenly spaced messages of the metrics topic, changes of versions, and drift signals.",
+    ),
+    "DeadLetters": record(
+        {
+            "total": WHOLE,
+            "counts": listed(record({"reason": TEXT, "topic": TEXT, "records": WHOLE})),
+            "newest": listed(
+                record(dict.fromkeys(("place", "time", "reason", "topic", "detail", "value"), TEXT))
+            ),
+        }
     ),
     "Metadata": record(
         {

@@ -20,6 +20,8 @@ def needed(method: str, path: str) -> Needed | None:
     A path that is not known needs the most, so that a new route is closed until it is named here.
 
     >>> needed("GET", "/v2/health/live")
+    >>> needed("GET", "/"), needed("GET", "/assets/page.js"), needed("POST", "/")
+    (None, None, Needed(scope='operate', pipeline=''))
     >>> needed("POST", "/v2/models/flights/infer")
     Needed(scope='score', pipeline='flights')
     >>> needed("POST", "/v1/flights/labels").scope, needed("GET", "/v1/flights/models").scope
@@ -30,7 +32,9 @@ def needed(method: str, path: str) -> Needed | None:
     parts = path.strip("/").split("/")
     if parts[:2] == ["v2", "health"]:
         return None
-    if path in ("/v2", "/openapi.json"):
+    if method in ("GET", "HEAD") and (path == "/" or (parts[0] == "assets" and len(parts) == 2)):
+        return None  # the dashboard's files, which tell nothing of the pipelines
+    if path in ("/v1", "/v2", "/openapi.json"):
         return Needed(None, "")
     if parts[:2] == ["v2", "models"] and len(parts) > 2:
         return Needed("score", parts[2])

@@ -1,0 +1,1 @@
+"""The dashboard: what its views show, and the page."""

@@ -1,0 +1,113 @@
+"""What is known of the flows of a pipeline: from their own metrics, and from their offsets on the topics."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from math import isnan
+from typing import Any, NamedTuple
+
+from flows.adapters.prometheus.scrape import Scraped, scrape
+from flows.core.serving.board.buckets import quantile
+from flows.core.serving.board.rates import Rates
+from flows.core.serving.board.states import FlowCondition, Seen, flow_state
+from flows.core.stream.broker import Broker
+from flows.runtime.engine import Engine
+from flows.runtime.runner import FLOWS, port_of
+
+_LATENCY = "driftline_end_to_end_seconds_bucket"
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the flows' setting, not ours
+
+
+class Offsets(NamedTuple):
+    """The end of each topic, the number of its records, and how far each flow has read its topics."""
+
+    ends: Mapping[str, int]
+    counts: Mapping[str, int]
+    read: Mapping[str, Mapping[str, int]]
+
+
+class FlowWatch:
+    """Looks at the flows when it is asked, and keeps what it needs for rates and recent latencies."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._rates = Rates()
+        self._latencies = Rates()
+
+    def look(self, broker: Broker) -> dict[str, Any]:
+        """Return the flows with their states, the rates of the topics, and the latency of the predictions."""
+        pipeline = self._engine.pipeline
+        offsets, now = self._offsets(broker), time.monotonic()
+        read = {f"read by {flow}": float(sum(topics.values())) for flow, topics in offsets.read.items()}
+        self._rates.add(now, {**read, **offsets.ends})
+        processes = {flow: self._processes(flow) for flow in FLOWS}
+        return {
+            "flows": [self._flow(flow, offsets, found) for flow, found in processes.items()],
+            "topics": [
+                {"topic": topic, "records": count, "rate": self._rates.of(topic)}
+                for topic, count in offsets.counts.items()
+            ],
+            "latency": self._latency(processes["predict"] or [], now),
+            "events": offsets.counts.get(pipeline.events.topic, 0),
+        }
+
+    def _offsets(self, broker: Broker) -> Offsets:
+        pipeline = self._engine.pipeline
+        topics = list(broker.existing(pipeline.topics))
+        read = {}
+        for flow in FLOWS:  # before the ends, so that no lag is negative
+            committed = {t: sum(broker.committed(pipeline.group(flow), t).values()) for t in topics}
+            read[flow] = {topic: offset for topic, offset in committed.items() if offset}
+        bounds = {topic: broker.offsets(topic) for topic in topics}
+        return Offsets(
+            {topic: sum(end for _, end in of) for topic, of in bounds.items()},
+            {topic: sum(end - start for start, end in of) for topic, of in bounds.items()},
+            read,
+        )
+
+    def _processes(self, flow: str) -> list[Scraped] | None:
+        """Return what the processes of a flow say; None if their ports are not known."""
+        settings, pipeline = self._engine.settings, self._engine.pipeline
+        if not settings.http_port:
+            return None
+        host, found = _ANY_ADDRESS.get(settings.http_host, settings.http_host), []
+        for number in range(pipeline.partitions):
+            said = scrape(host, port_of(settings.http_port, flow, number))
+            if said is None or not said.runs(pipeline.name, flow):
+                break
+            found.append(said)
+        return found
+
+    def _flow(self, flow: str, offsets: Offsets, processes: list[Scraped] | None) -> dict[str, Any]:
+        lags = {topic: max(0, offsets.ends[topic] - read) for topic, read in offsets.read[flow].items()}
+        rate = self._rates.of(f"read by {flow}")
+        lag = sum(lags.values()) if lags else None
+        waits_for = next((each.waits_for for each in processes or () if each.waits_for is not None), None)
+        state: FlowCondition = flow_state(
+            Seen(None if processes is None else bool(processes), waits_for, lag, rate)
+        )
+        return {
+            "flow": flow,
+            "state": state,
+            "why": waits_for,
+            "processes": None if processes is None else len(processes),
+            "lag": lag,
+            "lags": lags,
+            "rate": rate,
+            "memory": sum(each.total("process_resident_memory_bytes") for each in processes or ()) or None,
+        }
+
+    def _latency(self, processes: list[Scraped], now: float) -> dict[str, float] | None:
+        """Return quantiles of the latency since some seconds, in seconds; None if it is not measured."""
+        counts: Counter[str] = Counter()
+        for said in processes:
+            for sample in said.samples(_LATENCY):
+                counts[sample.labels["le"]] += int(sample.value)
+        self._latencies.add(now, counts)
+        bounds = sorted(counts, key=float)
+        increase = [self._latencies.of(bound) or 0.0 for bound in bounds]
+        if not increase or not increase[-1]:
+            increase = [float(counts[bound]) for bound in bounds]  # since the flow's start
+        shares = {"p50": 0.5, "p99": 0.99}
+        found = {name: quantile([*map(float, bounds)], increase, share) for name, share in shares.items()}
+        return None if any(map(isnan, found.values())) else found

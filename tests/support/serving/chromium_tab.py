@@ -1,0 +1,132 @@
+"""Drives a page in headless Chromium by its DevTools protocol, over pipes."""
+
+import base64
+import itertools
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+from harness import PATIENCE, unavailable
+
+_OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--remote-debugging-pipe",
+)  # fmt: skip
+
+
+class Tab:
+    """A page that was opened. `errors` has what its console says: errors, and what the policy refuses."""
+
+    def __init__(self, read: int, write: int) -> None:
+        self._read = read
+        self._write = write
+        self._numbers = itertools.count(1)
+        self._rest = b""
+        self._session = ""
+        self.errors: list[str] = []
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
+
+    def open(self, url: str) -> None:
+        self._call("Page.navigate", url=url)
+
+    def size(self, width: int, height: int, scale: float = 1.0) -> None:
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
+                   mobile=False)  # fmt: skip
+
+    def scheme(self, name: str) -> None:
+        """Prefer "light" or "dark"."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
+
+    def run(self, script: str) -> Any:
+        """Return the value of an expression; a promise is awaited."""
+        done = self._call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in done, done["exceptionDetails"]
+        return done["result"].get("value")
+
+    def wait(self, script: str) -> None:
+        """Wait until an expression is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.run(script):
+            assert time.monotonic() < deadline, f"{script} is not true; the page says: {self.text('body')}"
+            time.sleep(0.05)
+
+    def text(self, selector: str) -> str:
+        """Return the text of the first element that matches."""
+        found = self.run(f"document.querySelector({orjson.dumps(selector).decode()})?.innerText ?? ''")
+        assert isinstance(found, str)
+        return found
+
+    def key(self, name: str, code: int) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+
+    def picture(self, file: Path) -> None:
+        file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
+
+    def _call(self, method: str, **parameters: Any) -> Any:
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, orjson.dumps(message) + b"\0")
+        for answer in self._messages():
+            if answer.get("id") == number:
+                assert "error" not in answer, answer["error"]
+                return answer["result"]
+            self._note(answer)
+        raise AssertionError("Chromium ended")
+
+    def _note(self, event: dict) -> None:
+        said = event.get("params", {})
+        if event.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(str(said["exceptionDetails"]))
+        elif event.get("method") == "Log.entryAdded" and said["entry"]["level"] == "error":
+            self.errors.append(f"{said['entry']['text']} {said['entry'].get('url', '')}")
+
+    def _messages(self) -> Iterator[dict]:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            *whole, self._rest = self._rest.split(b"\0")
+            yield from map(orjson.loads, whole)
+            assert select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))[0], "no answer"
+            received = os.read(self._read, 2**20)
+            if not received:
+                return
+            self._rest += received
+
+
+@contextmanager
+def chromium_tab(folder: Path) -> Iterator[Tab]:
+    """Yield an empty page of a Chromium with a profile of its own."""
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    if binary is None:
+        unavailable("Chromium is not installed: the dashboard was not looked at")
+    command_read, command_write = os.pipe()
+    answer_read, answer_write = os.pipe()
+    script = f'exec "$@" 3<&{command_read} 4>&{answer_write}'  # the two descriptors that Chromium uses
+    profile = f"--user-data-dir={folder / 'profile'}"
+    process = subprocess.Popen(
+        ["bash", "-c", script, "chromium", str(binary), *_OPTIONS, profile],
+        pass_fds=(command_read, answer_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(command_read)
+    os.close(answer_write)
+    try:
+        yield Tab(answer_read, command_write)
+    finally:
+        os.close(command_write)  # Chromium ends with its pipe
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+        os.close(answer_read)
