@@ -13,7 +13,7 @@ from flows.jobs.models.newest import newest_first
 Answer = Record | InvalidRecord
 
 
-class Answers:
+class AwaitedPredictions:
     """Follows the predictions and the dead letters of a pipeline's events; knows the `known` last ones."""
 
     def __init__(self, topic: str, events: str, known: int) -> None:

@@ -20,7 +20,7 @@ Handler = Callable[[Sequence[Record]], None]
 Starts = Callable[[Broker], Mapping[TopicPartition, int]]
 
 
-class Follower:
+class TopicFollower:
     """Passes the records of topics to their handlers, from the offsets of `starts` on.
 
     If the broker fails, it is opened again, and reading goes on after the last record. The

@@ -18,8 +18,8 @@ from flows.host.functions import load_transformer
 from flows.jobs.models.commands import read_registry
 from flows.jobs.models.versions import newest_messages, version_state
 from flows.runtime.engine import Engine
-from flows.serve.answers import Answer, Answers
-from flows.serve.follower import Follower, last_records
+from flows.serve.answers import Answer
+from flows.serve.follower import TopicFollower, last_records
 from flows.serve.input_topic import InputTopic
 from flows.serve.problems import Problem
 from flows.serve.writer import Writer
@@ -44,7 +44,7 @@ class ServedPipeline:
         known = DUPLICATE_WINDOW * pipeline.partitions
         self.events = InputTopic(events.topic, events.decoder(self.plan.key_kinds), writer, known)
         self.labels = InputTopic(labels.topic, labels.decoder(), writer, known)
-        self.answers = Answers(pipeline.topic("predictions"), events.topic, known)
+        self.answers = AwaitedPredictions(pipeline.topic("predictions"), events.topic, known)
         handlers = {
             pipeline.topic("models"): self.models.take,
             events.topic: self.events.take,
@@ -52,7 +52,7 @@ class ServedPipeline:
             pipeline.topic("predictions"): self.answers.take_predictions,
             pipeline.topic("dead-letters"): self.answers.take_dead_letters,
         }
-        self._follower = Follower(engine.open_broker, self._starts, handlers)
+        self._follower = TopicFollower(engine.open_broker, self._starts, handlers)
         self._others: dict[str, ServedModel] = {}
 
     def start(self) -> None:
