@@ -18,7 +18,7 @@ from flows.host.functions import load_transformer
 from flows.jobs.models.commands import read_registry
 from flows.jobs.models.versions import newest_messages, version_state
 from flows.runtime.engine import Engine
-from flows.serve.answers import Answer
+from flows.serve.answers import Answer, AwaitedPredictions
 from flows.serve.follower import TopicFollower, last_records
 from flows.serve.input_topic import InputTopic
 from flows.serve.problems import Problem
