@@ -73,7 +73,7 @@ class Suite(NamedTuple):
 SUITES: Mapping[str, Suite] = {
     "smoke": Suite(smoke.measure, 60_000, 1),
     "peers": Suite(peers.measure, 100_000, 2),
-    "latency": Suite(latency.measure, 30_000, 1),
+    "latency": Suite(latency.measure, 20_000, 1),
     "at-rest": Suite(at_rest.measure, 1_000, 1),
     "startup": Suite(startup.measure, 10, 1),
     "windows": Suite(windows.measure, 80_000, 2),
