@@ -174,7 +174,7 @@ def test_features_without_a_key_to_read_them_by_are_refused(server):
 
 
 def test_unknown_pipelines_versions_and_paths_are_answered_with_404(server):
-    for path in ("/v2/models/nothing", f"{MODEL}/versions/v99/ready", "/nothing"):
+    for path in ("/v2/models/nothing", f"{MODEL}/versions/v99/ready", "/v1/flight_delays/nothing"):
         answer = server.get(path)
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
 

@@ -42,6 +42,7 @@ PINNED = [
     "concept.window",
     "contest",
     "contest.blocks",
+    "contest.lead",
     "contest.policy",
     "contest.rival",
     "contest.roles",
