@@ -12,7 +12,7 @@ from flows.errors import ConfigError, DriftlineError
 from flows.host.tables import console, print_line
 
 if TYPE_CHECKING:
-    from flows.jobs.batch.folder import Batch, BatchFolder
+    from flows.jobs.batch.folder import BatchFolder, BatchJob
     from flows.runtime.engine import Engine
 
 commands = typer.Typer()
@@ -86,7 +86,7 @@ def score(
         raise DriftlineError("no event could be scored; `driftline backtest` names the causes")
 
 
-def _begun(running: "Engine", folder: "BatchFolder", events: str, version: str, processes: int) -> "Batch":
+def _begun(running: "Engine", folder: "BatchFolder", events: str, version: str, processes: int) -> "BatchJob":
     """Return the unfinished batch of the folder, or a new one."""
     from flows.core.registry.version_names import parse_version_name
     from flows.jobs.batch.run import begin, check_same

@@ -6,7 +6,7 @@ import urllib.request
 from http.client import HTTPException
 from threading import Event, Thread
 
-from .outbox import Outbox, OutboxError
+from .outbox import OutboxError, PredictionOutbox
 
 DEVICE = "Driftline-Device"  # the header with the name of the outbox
 
@@ -18,7 +18,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds between attempts
 class Forwarder:
     """Forwards in a thread of its own, from `start` to `stop`."""
 
-    def __init__(self, outbox: Outbox, url: str) -> None:
+    def __init__(self, outbox: PredictionOutbox, url: str) -> None:
         self.fault = ""  # of the last attempt
         self._outbox = outbox
         self._url = url

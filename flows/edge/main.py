@@ -7,6 +7,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from .lines import Answer, answers, encoded
 from .model import EdgeModel
 
 if TYPE_CHECKING:
-    from .outbox import Outbox
+    from .outbox import PredictionOutbox
 
 FAULT = 1  # the exit code if the machine fails, such as by a full disk
 MISTAKE = 2  # the exit code if a person has to correct something first
@@ -32,10 +33,10 @@ def main(arguments: Sequence[str] | None = None, key: str = "") -> int:
         return _failed(error, MISTAKE)
     if options.outbox is None:
         return _run(model.answer, model, options.http)
-    from .outbox import OutboxError, opened
+    from .outbox import OutboxError, PredictionOutbox
 
     try:
-        with opened(options.outbox) as outbox:
+        with closing(PredictionOutbox(options.outbox)) as outbox:
             return _run_recorded(model, outbox, options)
     except OutboxError as error:
         return _failed(f"the outbox {options.outbox} failed: {error}; check its disk", FAULT)
@@ -78,7 +79,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--forward must be an http or https URL, got {options.forward!r}")
 
 
-def _run_recorded(model: EdgeModel, outbox: "Outbox", options: argparse.Namespace) -> int:
+def _run_recorded(model: EdgeModel, outbox: "PredictionOutbox", options: argparse.Namespace) -> int:
     """Run with each prediction stored before it is answered, and forwarded if there is a URL."""
     from .forwarding import Forwarder
 

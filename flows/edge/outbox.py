@@ -3,8 +3,6 @@
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -12,14 +10,14 @@ from typing import Any, NamedTuple
 OutboxError = sqlite3.Error
 
 
-class Waiting(NamedTuple):
+class OldestPredictions(NamedTuple):
     """The oldest predictions that wait, each a line of JSON with its number."""
 
     lines: list[bytes]
     first: int
 
 
-class Outbox:
+class PredictionOutbox:
     """Keeps predictions until a receiver has them.
 
     Each has the next number of this file, and the file has a random name of its own, `device`. By both, a
@@ -47,7 +45,7 @@ class Outbox:
         with self._lock:
             self._database.execute("INSERT INTO predictions (body) VALUES (?)", (body,))
 
-    def oldest(self, most: int, size: int) -> Waiting | None:
+    def oldest(self, most: int, size: int) -> OldestPredictions | None:
         """Return the oldest predictions, at most `most` and about `size` bytes; None if none waits."""
         with self._lock:
             rows = self._database.execute(
@@ -59,7 +57,7 @@ class Outbox:
             size -= len(lines[-1])
             if size < 0:
                 break
-        return Waiting(lines, rows[0][0]) if lines else None
+        return OldestPredictions(lines, rows[0][0]) if lines else None
 
     def remove_before(self, number: int) -> None:
         """Remove the predictions with a lower number; no later one gets their numbers."""
@@ -75,13 +73,3 @@ class Outbox:
         """Close the file."""
         with self._lock:
             self._database.close()
-
-
-@contextmanager
-def opened(file: Path) -> Iterator[Outbox]:
-    """Yield the outbox in a file, and close it afterwards."""
-    outbox = Outbox(file)
-    try:
-        yield outbox
-    finally:
-        outbox.close()

@@ -19,7 +19,7 @@ _Batch = tuple[Sequence[Outgoing], "Future[None]"]
 
 
 class Writer:
-    """Sends records; a request whose records are not acknowledged is told so, and may send them again."""
+    """Sends records; a request whose records are not acknowledged gets an error, and may be repeated."""
 
     def __init__(self, open_broker: Callable[[], Broker]) -> None:
         self._open_broker = open_broker

@@ -23,10 +23,9 @@ from prometheus_client import (
     disable_created_metrics,
     values,
 )
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from flows.adapters.prometheus.histogram import BulkHistogram, StopwatchHistogram
+from flows.adapters.prometheus.model_info import ModelInfo
 from flows.core.alerting.outbox import DeliveryResult
 from flows.core.drift.signal import DriftSignal
 from flows.core.serving.prediction_message import PUBLISHED_AT
@@ -269,27 +268,7 @@ WEBHOOK_FAILURES = Gauge(
 for _reason in REASONS:  # a rate misses the first increment of a counter that appears with it
     DEAD_LETTERS.labels(_reason)
 
-
-class _ModelInfo(Collector):
-    """Collector of the models in service.
-
-    A Gauge would keep retired versions, and clearing one emits a warning when Feast is imported.
-    """
-
-    roles: Mapping[str, str] = {}
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "driftline_model_info",
-            "Always 1; the labels name each model in service and its role (champion or challenger).",
-            labels=["version", "role"],
-        )
-        for version, role in self.roles.items():
-            family.add_metric([version, role], 1)
-        yield family
-
-
-_MODEL_INFO = _ModelInfo()
+_MODEL_INFO = ModelInfo()
 REGISTRY.register(_MODEL_INFO)
 
 

@@ -25,7 +25,7 @@ from flows.jobs.batch.history import Bounds, Part, size_of
 _METADATA = b"driftline"
 
 
-class Batch(NamedTuple):
+class BatchJob(NamedTuple):
     """What a batch scores, with what, and in which parts.
 
     `events` is the topic or the file, with its size and the time of its last change; `version` the version as
@@ -55,7 +55,7 @@ class BatchFolder:
         self.out = out
         self.path = out.with_name(f"{out.name}.unfinished")
 
-    def create(self, batch: Batch, sealed: bytes) -> None:
+    def create(self, batch: BatchJob, sealed: bytes) -> None:
         """Begin a batch with a sealed model."""
         self.path.mkdir(exist_ok=True)
         (self.path / "model").write_bytes(sealed)
@@ -63,7 +63,7 @@ class BatchFolder:
         with replacing(self.path / "batch.json") as unfinished:
             unfinished.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
-    def batch(self) -> Batch | None:
+    def batch(self) -> BatchJob | None:
         """Return the batch that was begun, None if there is none; raises `ConfigError`."""
         try:
             raw = orjson.loads((self.path / "batch.json").read_bytes())
@@ -128,19 +128,19 @@ def _told(piece: Path) -> dict[str, Any]:
     return told
 
 
-def _as_json(batch: Batch) -> dict[str, Any]:
+def _as_json(batch: BatchJob) -> dict[str, Any]:
     parts = [{str(log): bounds for log, bounds in part.items()} for part in batch.parts]
     return {**batch._asdict(), "bounds": batch.bounds._asdict(), "parts": parts}
 
 
-def _parsed(raw: Mapping[str, Any]) -> Batch:
+def _parsed(raw: Mapping[str, Any]) -> BatchJob:
     parts = [
         {int(log): (int(start), int(end)) for log, (start, end) in part.items()} for part in raw["parts"]
     ]
     bounds = Bounds(int(raw["bounds"]["now"]), raw["bounds"]["ends"])
-    return Batch(raw["pipeline"], raw["events"], raw["version"], raw["plan"], bounds, parts)
+    return BatchJob(raw["pipeline"], raw["events"], raw["version"], raw["plan"], bounds, parts)
 
 
-def left_over(folder: BatchFolder, batch: Batch) -> int:
+def left_over(folder: BatchFolder, batch: BatchJob) -> int:
     """Return the number of events that are not scored yet."""
     return sum(size_of(folder.left(number, part)) for number, part in enumerate(batch.parts))

@@ -14,7 +14,7 @@ from flows.core.models.model import Model
 from flows.core.stream.broker import Broker
 from flows.errors import ConfigError, DriftlineError
 from flows.host.children import Children
-from flows.jobs.batch.folder import Batch, BatchFolder
+from flows.jobs.batch.folder import BatchFolder, BatchJob
 from flows.jobs.batch.history import BatchHistory, bounds_now, cut
 from flows.jobs.batch.scoring import BatchScorer, batch_schema
 from flows.pipeline import Pipeline
@@ -49,7 +49,7 @@ def events_of(pipeline: Pipeline, name: str) -> Path | None:
 
 def begin(
     running: Engine, broker: Broker, folder: BatchFolder, events: str, version: str, model: Model, parts: int
-) -> Batch:
+) -> BatchJob:
     """Begin a batch with this model over all present events, and return it."""
     pipeline, plan = running.pipeline, running.state.plan()
     batch_schema(pipeline, plan)  # fails before anything is computed
@@ -57,12 +57,12 @@ def begin(
     bounds = bounds_now(pipeline, broker, time.time_ns() // 1_000_000)
     history = BatchHistory(pipeline, plan, broker, bounds, file)
     pieces = cut(history.everything(), parts)
-    batch = Batch(pipeline.name, _identity(events, file), version, plan.hash, bounds, pieces)
+    batch = BatchJob(pipeline.name, _identity(events, file), version, plan.hash, bounds, pieces)
     folder.create(batch, running.sealer().seal_state(model))
     return batch
 
 
-def check_same(running: Engine, batch: Batch, folder: BatchFolder, events: str, version: str) -> None:
+def check_same(running: Engine, batch: BatchJob, folder: BatchFolder, events: str, version: str) -> None:
     """Raise `ConfigError` if an unfinished batch scores something else, or with something else."""
     plan, identity = running.state.plan().hash, _identity(events, events_of(running.pipeline, events))
     wanted = (running.pipeline.name, identity, version, plan)
@@ -75,7 +75,7 @@ def check_same(running: Engine, batch: Batch, folder: BatchFolder, events: str, 
             )
 
 
-def run(running: Engine, folder: BatchFolder, batch: Batch, processes: int, events: str) -> Iterator[int]:
+def run(running: Engine, folder: BatchFolder, batch: BatchJob, processes: int, events: str) -> Iterator[int]:
     """Start to score what is left of a batch; the iterator returned yields the numbers of events scored.
 
     It raises `DriftlineError` if a process fails.
@@ -91,7 +91,7 @@ def run(running: Engine, folder: BatchFolder, batch: Batch, processes: int, even
 
 
 def score_parts(
-    running: Engine, folder: BatchFolder, batch: Batch, events: str, numbers: Sequence[int]
+    running: Engine, folder: BatchFolder, batch: BatchJob, events: str, numbers: Sequence[int]
 ) -> Iterator[int]:
     """Score what is left of these parts; yield the number of events in each piece, 0 for an empty one."""
     pipeline, plan = running.pipeline, running.state.plan()
@@ -105,7 +105,7 @@ def score_parts(
                 yield piece.rows.num_rows + sum(piece.dead.values())
 
 
-def finish(running: Engine, folder: BatchFolder, batch: Batch) -> ScoredBatch:
+def finish(running: Engine, folder: BatchFolder, batch: BatchJob) -> ScoredBatch:
     """Write the output and remove the folder."""
     model = folder.model(running.sealer())
     schema = batch_schema(running.pipeline, running.state.plan())

@@ -86,13 +86,10 @@ class LearnStep:
     ) -> None:
         stored = LearnState(*sealer.open_state(state)) if state else _first_state(pipeline, plan, declared)
         written = _written(pipeline, io, sealer, secrets, stored)
-        if blocks is not None:
-            stored.learner.load(blocks)
         self._sealer = sealer
         self._blocks = blocks
         self._drain = io.drain
-        self._learner = stored.learner
-        self._learner.redeclare(pipeline.max_pending, pipeline.outliers, pipeline.retrain.contests())
+        self._learner = _declared_anew(stored.learner, pipeline, blocks)
         self._published = stored.published
         self._models_read = stored.models_read
         self._ends = written.ends
@@ -108,15 +105,8 @@ class LearnStep:
         self._registrar = Registrar(
             self._learner, written.ledger, CommandSealer(pipeline.name, secrets), sealer
         )
-        self._feed = LearnerFeed(
-            pipeline,
-            self._learner,
-            self._publisher,
-            self._candidates,
-            self._gauges,
-            self._registrar,
-            self._models_read,
-        )
+        parts = (self._publisher, self._candidates, self._gauges, self._registrar)
+        self._feed = LearnerFeed(pipeline, self._learner, *parts, self._models_read)
         self._publish_at = 0.0  # by the monotonic clock
         self._is_behind = self._registrar.is_behind
         self._idle_at = time.monotonic() + _IDLE
@@ -220,6 +210,14 @@ def _first_state(pipeline: Pipeline, plan: FeaturePlan, declared: DeclaredLineag
     learner = new_learner(pipeline, plan)
     learner.lineage[learner.champion.version] = declared()
     return LearnState(learner, 0, 0, 0, 0, tuple(NOTHING_TAKEN), 0, {})
+
+
+def _declared_anew(learner: Learner, pipeline: Pipeline, blocks: BlockStore | None) -> Learner:
+    """Return a stored learner with its blocks, and with what the pipeline declares now."""
+    if blocks is not None:
+        learner.load(blocks)
+    learner.redeclare(pipeline.max_pending, pipeline.outliers, pipeline.retrain.contests())
+    return learner
 
 
 def _written(

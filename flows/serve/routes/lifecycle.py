@@ -46,7 +46,13 @@ class RollbackReason(Reason):
 def lifecycle_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the routes of the models' life."""
     routes = APIRouter(prefix="/v1/{pipeline}/models", tags=["Models"])
+    _add_views(routes, pipelines)
+    _add_commands_to_the_learner(routes, pipelines)
+    _add_commands_on_a_version(routes, pipelines)
+    return routes
 
+
+def _add_views(routes: APIRouter, pipelines: ServedPipelines) -> None:
     @routes.get("", summary="The registered versions, the newest first")
     async def versions(pipeline: str) -> Response:
         return json_response(await run_in_threadpool(_versions, pipelines[pipeline]))
@@ -64,41 +70,41 @@ def lifecycle_routes(pipelines: ServedPipelines) -> APIRouter:
     async def gates(pipeline: str, version: str) -> Response:
         return json_response(await run_in_threadpool(_gates, pipelines[pipeline], version))
 
-    async def send(request: Request, pipeline: str, asked: "_Asked", wait: float) -> Response:
-        who = caller_of(request.scope["state"])
-        return await run_in_threadpool(_carried_out, pipelines[pipeline], asked, who, wait)
 
+def _add_commands_to_the_learner(routes: APIRouter, pipelines: ServedPipelines) -> None:
     @routes.post("/freeze", summary="Let the champion serve without learning")
     async def freeze(request: Request, pipeline: str, body: Reason, wait: Wait = 30.0) -> Response:
-        return await send(request, pipeline, _Asked("freeze", "", body.reason), wait)
+        return await _send(request, pipelines[pipeline], _Asked("freeze", "", body.reason), wait)
 
     @routes.post("/unfreeze", summary="Let a frozen champion learn again")
     async def unfreeze(request: Request, pipeline: str, body: Reason, wait: Wait = 30.0) -> Response:
-        return await send(request, pipeline, _Asked("unfreeze", "", body.reason), wait)
+        return await _send(request, pipelines[pipeline], _Asked("unfreeze", "", body.reason), wait)
 
     @routes.post("/retrain", summary="Train candidates, as an alarm does")
     async def retrain(request: Request, pipeline: str, body: Reason, wait: Wait = 30.0) -> Response:
-        return await send(request, pipeline, _Asked("retrain", "", body.reason), wait)
+        return await _send(request, pipelines[pipeline], _Asked("retrain", "", body.reason), wait)
 
+
+def _add_commands_on_a_version(routes: APIRouter, pipelines: ServedPipelines) -> None:
     @routes.post("/{version}/promote", summary="Make a challenger the champion")
     async def promote(
         request: Request, pipeline: str, version: str, body: Reason, wait: Wait = 30.0
     ) -> Response:
-        return await send(request, pipeline, _Asked("promote", version, body.reason), wait)
+        return await _send(request, pipelines[pipeline], _Asked("promote", version, body.reason), wait)
 
     @routes.post("/{version}/retire", summary="Stop scoring with a challenger")
     async def retire(
         request: Request, pipeline: str, version: str, body: Reason, wait: Wait = 30.0
     ) -> Response:
-        return await send(request, pipeline, _Asked("retire", version, body.reason), wait)
+        return await _send(request, pipelines[pipeline], _Asked("retire", version, body.reason), wait)
 
     @routes.post("/{version}/rollback", summary="Serve the stored state of an earlier version")
     async def roll_back(
         request: Request, pipeline: str, version: str, body: RollbackReason, wait: Wait = 30.0
     ) -> Response:
-        return await send(request, pipeline, _Asked("rollback", version, body.reason, body.learning), wait)
-
-    return routes
+        return await _send(
+            request, pipelines[pipeline], _Asked("rollback", version, body.reason, body.learning), wait
+        )
 
 
 class _Asked(NamedTuple):
@@ -108,6 +114,11 @@ class _Asked(NamedTuple):
     version: str
     reason: str
     learning: Learning = "continue"
+
+
+async def _send(request: Request, served: ServedPipeline, asked: _Asked, wait: float) -> Response:
+    who = caller_of(request.scope["state"])
+    return await run_in_threadpool(_carried_out, served, asked, who, wait)
 
 
 @contextmanager

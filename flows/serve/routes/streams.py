@@ -117,7 +117,7 @@ class _Reader:
             with closing(self._served.engine.open_broker()) as broker:
                 self._follow(broker)
         except BrokerError:
-            self._put(None)  # the client connects again, and is told why if that lasts
+            self._put(None)  # the client connects again, and gets the error if the broker is still away
 
     def _follow(self, broker: Broker) -> None:
         with closing(broker.consumer("driftline.serve", self._offsets)) as consumer:

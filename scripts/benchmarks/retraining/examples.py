@@ -86,18 +86,18 @@ class ServedLoop(Loop):
         return super().predicted(prediction, place)
 
     def labelled(self, label: Label) -> list[LearnerEvent]:
-        """Keep the truth of an event in the span; tell what becomes champion."""
+        """Keep the label of an event in the span, and print the changes of roles."""
         score = self.pending.pop(label.id, None)
         if score is not None:
             self.scores.append(score)
             self.truths.append(bool(label.truth))
         before = len(self.events)
         events = super().labelled(label)
-        tell(label.time, self.events[before:])
+        print_roles(label.time, self.events[before:])
         return events
 
 
-def tell(now: int, events: Sequence[LearnerEvent]) -> None:
+def print_roles(now: int, events: Sequence[LearnerEvent]) -> None:
     """Print the changes of roles."""
     for event in events:
         if isinstance(event, RoleChange):

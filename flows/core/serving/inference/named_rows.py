@@ -32,7 +32,7 @@ class NamedRow(NamedTuple):
     as_of: int | None
 
 
-class Column(NamedTuple):
+class InputColumn(NamedTuple):
     """An input that a request may have."""
 
     name: str
@@ -58,13 +58,13 @@ class NamedRows:
         self._features = dict(zip(plan.names, plan.dtypes, strict=True))
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[InputColumn]:
         """The inputs that a request may have: the model's, then the keys and fields that features need."""
         needed = [key.name for lookup in self._plan.lookups for key in lookup.keys]
         needed += [field.name for transform in self._plan.transforms for field in transform.fields]
         names = dict.fromkeys((*self._inputs, *self._plan.entities, *needed, self._time))
-        fields = [Column(name, _datatype(self._fields[name])) for name in names]
-        return fields + [Column(name, _DATATYPES[dtype]) for name, dtype in self._features.items()]
+        fields = [InputColumn(name, _datatype(self._fields[name])) for name in names]
+        return fields + [InputColumn(name, _DATATYPES[dtype]) for name, dtype in self._features.items()]
 
     def views_to_read(self, given: Collection[str]) -> list[View]:
         """Return the views that the columns `given` leave to the online store; raises `InvalidRequest`."""

@@ -127,7 +127,7 @@ def encode_answer(head: Mapping[str, Any], outputs: Sequence[Tensor], request: I
 
 
 class _Tail:
-    """The bytes after the JSON, which the binary tensors take in order."""
+    """The bytes after the JSON, read in the order of the binary tensors."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -7,7 +7,7 @@ import pytest
 from flows.core.features.lookups import Stored
 from flows.core.features.plan import Aggregate, FeaturePlan, Input, Lookup, Output, Transform, View
 from flows.core.features.transforms import Transformer
-from flows.core.serving.inference.named_rows import Column, NamedRow, NamedRows
+from flows.core.serving.inference.named_rows import InputColumn, NamedRow, NamedRows
 from flows.core.stream.fields import Flag, Key, Number, Text, Time
 from flows.core.stream.times import iso
 from flows.errors import InvalidRequest, StoreError
@@ -111,13 +111,13 @@ def test_the_fault_of_a_transform_names_the_row():
 
 def test_the_columns_are_the_inputs_then_the_keys_and_the_features_with_their_types():
     assert ROWS.columns == [
-        Column("price", "FP64"),
-        Column("new", "BYTES"),
-        Column("shop", "INT64"),
-        Column("city", "BYTES"),
-        Column("at", "BYTES"),
-        Column("sales__n", "INT64"),
-        Column("sales__mean", "FP64"),
-        Column("weather__wind", "FP64"),
-        Column("double__n2", "FP64"),
+        InputColumn("price", "FP64"),
+        InputColumn("new", "BYTES"),
+        InputColumn("shop", "INT64"),
+        InputColumn("city", "BYTES"),
+        InputColumn("at", "BYTES"),
+        InputColumn("sales__n", "INT64"),
+        InputColumn("sales__mean", "FP64"),
+        InputColumn("weather__wind", "FP64"),
+        InputColumn("double__n2", "FP64"),
     ]
