@@ -8,10 +8,10 @@ from typing import Any
 from flows.core.serving.board.states import pipeline_state
 from flows.core.stream.broker import Broker
 from flows.errors import BrokerError, DriftlineError
-from flows.jobs.models.commands import read_registry
 from flows.runtime.engine import Engine
 from flows.serve.dashboard.dead_letters import DeadLetters
 from flows.serve.dashboard.flow_watch import FlowWatch
+from flows.serve.dashboard.registry_watch import RegistryWatch
 from flows.serve.dashboard.served_metrics import ServedMetrics
 
 _Answer = dict[str, Any]
@@ -25,7 +25,8 @@ class Board:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._metrics = ServedMetrics(engine)
+        self._registry = RegistryWatch(engine)
+        self._metrics = ServedMetrics(engine, self._registry)
         self._watch = FlowWatch(engine)
         self._letters = DeadLetters(engine.pipeline.topic("dead-letters"))
         self._thread = ThreadPoolExecutor(1, f"dashboard of {engine.pipeline.name}")
@@ -64,7 +65,7 @@ class Board:
         pipeline = self._engine.pipeline
         seen = self._watch.look(broker)
         self._metrics.read(broker)
-        champion = read_registry(self._engine, broker)[0].champion
+        champion = self._registry.read(broker).champion
         last = self._metrics.last or {}
         names = ("time", "labels", "pending", "expired", "metrics")
         return {

@@ -7,8 +7,8 @@ import orjson
 
 from flows.core.serving.board.thinned import Thinned
 from flows.core.stream.broker import Broker
-from flows.jobs.models.commands import read_registry
 from flows.runtime.engine import Engine
+from flows.serve.dashboard.registry_watch import RegistryWatch
 from flows.serve.dashboard.tail_reader import TailReader
 
 MOST_MESSAGES = 100_000  # of the metrics topic, of each partition, that are read at first
@@ -20,8 +20,9 @@ _MARKED = ("promoted", "canary", "frozen", "unfrozen")  # changes of the registr
 class ServedMetrics:
     """Reads the metrics and the drift topic as far as they are new, when it is asked."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, registry: RegistryWatch) -> None:
         self._engine = engine
+        self._registry = registry
         self._metrics = TailReader(engine.pipeline.topic("metrics"), MOST_MESSAGES)
         self._drift = TailReader(engine.pipeline.topic("drift"), MOST_MARKS)
         self._total, self._recent = Thinned[dict[str, Any]](MOST_POINTS), Thinned[dict[str, Any]](MOST_POINTS)
@@ -39,10 +40,9 @@ class ServedMetrics:
     def series(self, broker: Broker) -> dict[str, Any]:
         """Return the points since the first label and over the last labels, and the marks; oldest first."""
         self.read(broker)
-        registry, _ = read_registry(self._engine, broker)
         changes = [
             {name: getattr(each, name) for name in ("time", "change", "version", "who", "why")}
-            for each in registry.entries
+            for each in self._registry.read(broker).entries
             if each.change in _MARKED and each.steps
         ]
         metrics = self._engine.pipeline.fresh_metrics()

@@ -106,7 +106,7 @@ def rows(tab: Tab, section: str) -> list[list[str]]:
 
 
 def test_the_assessment_on_the_topic_is_the_view_of_the_quality(world):
-    wait_until(lambda: assessments(world.project)[-1]["labels"] == FLIGHTS, PATIENCE)
+    wait_until(lambda: any(each["labels"] == FLIGHTS for each in assessments(world.project)), PATIENCE)
     tab = show(world, "quality")
     last = assessments(world.project)[-1]["assessment"]
     error = last["calibration"]["expected_error"]
