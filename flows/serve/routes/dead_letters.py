@@ -12,8 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from flows.core.stream.broker import Broker
 from flows.core.stream.dead_letter import REASONS, DeadLetter
 from flows.errors import ConfigError
-from flows.jobs.dead_letters import LetterFilter, inputs_of, letter_at, letters
-from flows.jobs.letter_outcome import LetterOutcome, replay_and_wait
+from flows.jobs.dead_letters import (
+    LetterFilter,
+    LetterOutcome,
+    inputs_of,
+    letter_at,
+    letters,
+    replay_and_wait,
+)
 from flows.serve.audit import audited
 from flows.serve.problems import Problem, json_response, retry_later
 from flows.serve.routes.lifecycle import Reason, Wait

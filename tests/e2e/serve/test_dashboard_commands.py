@@ -102,15 +102,14 @@ def test_a_version_that_is_promoted_and_one_that_is_rolled_back_to_are_served(wo
     order(tab, "[aria-label='promote v2']", "reviewed")
     outcome(tab, "v2 promoted: reviewed")
     wait_until(lambda: served_version(project) == "v2", PATIENCE)
-    order(tab, "[aria-label='retire v1']", "not needed")
-    outcome(tab, "v1 retired: not needed")
     order(tab, "[aria-label='rollback v1']", "too many false alarms")
     outcome(tab, "too many false alarms")
     entries = [each for each in project.values("registry") if each["who"] == "bob"]
-    said = [(each["change"], each["why"]) for each in entries]
-    assert said[:2] == [("promoted", "reviewed"), ("retired", "reviewed")], said
-    assert ("promoted", "too many false alarms") in said
+    said = [(each["version"], each["change"], each["why"]) for each in entries]
     restored = next(each["version"] for each in entries if each["change"] == "born")
+    assert said[:2] == [("v2", "promoted", "reviewed"), ("v1", "demoted", "reviewed")]
+    assert (restored, "promoted", "too many false alarms") in said[2:]
+    assert restored not in ("v1", "v2")
     wait_until(lambda: served_version(project) == restored, PATIENCE)
     assert world.tab.errors == []
 

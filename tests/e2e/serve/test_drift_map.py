@@ -12,6 +12,8 @@ from harness import Project, run_flow
 from moved_flights import DELAY, JOINED, MOVED, REFERENCE, WINDOW, moved_flights
 from served import serving
 
+from flows.core.drift.monitor import PREDICTION_BATCH
+
 LAST = MOVED + WINDOW  # the end of the window that has moved
 LEAST = 1e-4  # the least share in a PSI
 
@@ -27,7 +29,7 @@ def learned(project: Project, flights: int) -> Project:
 def world(applied: Project, tab: Tab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Yield a project whose features have moved, a server of it, and a tab."""
     copied = applied.copy_to(tmp_path_factory.mktemp("map") / "project").with_settings(HTTP_PORT=0)
-    project = learned(copied, LAST + 10)
+    project = learned(copied, LAST + PREDICTION_BATCH)
     with serving(project) as server:
         yield World(project, server, tab)
 
@@ -129,10 +131,10 @@ def test_the_map_is_used_by_keyboard_alone(world):
         tab.key("Tab", 9)
         if tab.run("document.activeElement.matches('td[data-column]')"):
             break
-    assert tab.run("{...document.activeElement.dataset}")["column"] == DELAY
+    assert tab.run("({...document.activeElement.dataset})")["column"] == DELAY
     tab.key("ArrowDown", 40)
     tab.key("ArrowLeft", 37)
-    assert tab.run("{...document.activeElement.dataset}") == {"column": "carrier", "window": "2"}
+    assert tab.run("({...document.activeElement.dataset})") == {"column": "carrier", "window": "2"}
     tab.key("Enter", 13)
     tab.wait("document.querySelector(\"[data-section='Distributions of carrier'] table\") !== null")
     assert tab.run("document.activeElement.getAttribute('aria-selected')") == "true"

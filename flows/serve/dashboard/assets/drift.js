@@ -156,7 +156,7 @@ function show(answer, to) {
     h("div", { class: "two" }, plot, table(`Distributions of ${answer.column}`, [
       [answer.category === null ? "values" : "category", (row) => row.name], ["reference", (row) => percent(row.reference), "n"], ["window", (row) => percent(row.window), "n"],
     ], names.map((name, n) => ({ name, reference: answer.reference[n], window: answer.window[n] }))))));
-  const bars = (name, y, paint, shape) => ({ type: "bar", name, x: names, y, marker: { color: colour(paint), pattern: { shape, fgcolor: colour("card"), solidity: 0.35 } }, hovertemplate: "%{y:.1%}" });
+  const bars = (name, y, paint, shape) => ({ type: "bar", name, x: names, y, marker: { color: colour(paint), pattern: { shape, fillmode: "overlay", fgcolor: colour("card"), solidity: 0.35 } }, hovertemplate: "%{y:.1%}" });
   return draw(plot, [bars("reference", answer.reference, "p1", "/"), bars("window", answer.window, "model", "")],
     { barmode: "group", xaxis: { type: "category" }, yaxis: { tickformat: ".0%", rangemode: "tozero" } });
 }

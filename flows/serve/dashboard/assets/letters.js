@@ -1,7 +1,7 @@
 // The dead letters by reason, and the newest ones, to be sent again; the predictions that wait for a label.
 
 import { at, get, post } from "./api.js";
-import { reasonDialog, refused } from "./command.js";
+import { reasonDialog, refused } from "./dialogs.js";
 import { count, facts, h, moment, replace, section, table } from "./dom.js";
 
 export const letters = { title: "Dead letters", every: 5000, read };

@@ -10,7 +10,7 @@ import { models } from "./models.js";
 import { prediction } from "./prediction.js";
 import { quality } from "./quality.js";
 import { forget } from "./charts.js";
-import { askOnce, askToken, onToken } from "./token.js";
+import { askOnce, askToken, onToken } from "./dialogs.js";
 
 const VIEWS = { overview, metrics, quality, drift, models, prediction, letters };
 

@@ -1,7 +1,7 @@
 // The versions with their roles, what happened to them, and what a person may change, with a reason and a token.
 
 import { at, get, post } from "./api.js";
-import { reasonDialog, refused } from "./command.js";
+import { reasonDialog, refused } from "./dialogs.js";
 import { count, figure, h, moment, replace, section, table, tag } from "./dom.js";
 
 export const models = { title: "Models", every: 5000, read };
@@ -40,7 +40,8 @@ function versionTable(versions, pipeline, state) {
   ], versions));
 }
 
-const actions = (row) => (row.role === "challenger" ? ["promote", "retire"] : row.role === "retired" ? ["rollback"] : []);
+const ACTIONS = { challenger: ["promote", "retire"], shadow: ["promote", "rollback", "retire"], retired: ["rollback"] };
+const actions = (row) => ACTIONS[row.role] ?? [];
 
 function historyTable(entries) {
   if (!entries.length) return section("History", h("p", {}, "Nothing happened yet."));
