@@ -38,16 +38,17 @@ class DriftMap:
         self._take(self._reader.new_records(broker, _AT_ONCE))
         policy = self._engine.pipeline.drift.features()
         windows = list(self._history.windows)
+        names = _furthest_first(windows)
         return {
             "predictions": self._rows,
             "unread": self._reader.unread,
-            "since": self._first and iso(self._first),
+            "since": iso(self._first) if self._rows else None,
             "is_complete": self._reader.is_complete,
             "is_comparing": self._history.is_comparing,
             "is_watched": "feature" in self._engine.pipeline.drift.kinds,
             "policy": {**policy._asdict(), "kept": MOST_WINDOWS},
-            "columns": _furthest_first(windows),
-            "windows": [_window(each) for each in windows],
+            "columns": names,
+            "windows": [_window(each, names) for each in windows],
         }
 
     def distribution(self, column: str, number: int) -> dict[str, Any]:
@@ -85,19 +86,21 @@ class DriftMap:
             if not isinstance(each, InvalidRecord) and len(each.features) == self._width
         ]
         if served:
+            self._first = self._first if self._rows else served[0][1]
             self._rows += len(served)
-            self._first = self._first or served[0][1]
             self._history.update(*zip(*served, strict=True))
 
 
-def _window(window: FullWindow) -> dict[str, Any]:
+def _window(window: FullWindow, names: Sequence[str]) -> dict[str, Any]:
+    """Return a window, with the PSI in the order of `names`; null for a column that was not compared."""
+    found = window.columns
     return {
         "number": window.number,
         "since": iso(window.since),
         "until": iso(window.until),
         "restarted": window.restarted,
-        "psi": {name: round(column.moved.psi, 6) for name, column in window.columns.items()},
-        "drifted": [name for name, column in window.columns.items() if column.drifted],
+        "psi": [round(found[name].moved.psi, 6) if name in found else None for name in names],
+        "drifted": [name for name, column in found.items() if column.drifted],
     }
 
 

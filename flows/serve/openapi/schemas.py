@@ -37,7 +37,6 @@ _TENSOR = {"name": TEXT, "datatype": _DATATYPE, "shape": listed({"type": "intege
 _WANTED = record({"name": TEXT}, {"parameters": _PARAMETERS})
 _FLAG: Schema = {"type": "boolean"}
 _NUMBER: Schema = {"type": "number"}
-_NUMBERS: Schema = {"type": "object", "additionalProperties": _NUMBER}
 _PLAIN: Schema = {"type": "object", "additionalProperties": True}
 _MAYBE_NUMBER: Schema = {"type": ["number", "null"]}
 _STATE: Schema = {"enum": ["running", "empty", "behind", "stopped", "broken"]}
@@ -97,12 +96,12 @@ SCHEMAS: dict[str, Schema] = {
             "windows": listed(
                 record(
                     {"number": WHOLE, "since": TEXT, "until": TEXT, "restarted": _FLAG},
-                    {"psi": _NUMBERS, "drifted": listed(TEXT)},
+                    {"psi": listed(_MAYBE_NUMBER), "drifted": listed(TEXT)},
                 )
             ),
             "signals": listed(_PLAIN),
         },
-        description="The PSI of each feature in each window of served predictions, as far as they are read.",
+        description="The PSI of the columns in each window of served predictions, as far as they are read.",
     ),
     "Distributions": record(
         {

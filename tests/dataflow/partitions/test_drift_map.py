@@ -40,7 +40,8 @@ def test_the_figures_are_those_of_the_signal_of_the_learn_flow(project: Project,
     assert found["predictions"] == FLIGHTS
     assert (last["since"], last["until"]) == (signal["data"]["since"], signal["time"])
     psi = {each["name"]: each["psi"] for each in signal["data"]["columns"]}
-    assert {name: last["psi"][name] for name in psi} == pytest.approx(psi, abs=1e-6)
+    shown_psi = dict(zip(found["columns"], last["psi"], strict=True))
+    assert {name: shown_psi[name] for name in psi} == pytest.approx(psi, abs=1e-6)
 
 
 def test_a_topic_is_read_in_the_order_of_time_and_each_record_once(project: Project, parted: Engine) -> None:

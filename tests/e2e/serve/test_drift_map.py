@@ -75,6 +75,7 @@ def test_the_cells_of_a_signal_have_its_figures(world):
     raised = tab.run(f"document.querySelectorAll('.heat thead tr')[1].cells[{window + 1}].ariaLabel")
     assert "critical" in raised
     assert "Drift. In the last window 2 of" in tab.text("#state")
+    assert tab.run("document.getElementById('state').dataset.state") == "drift"
     assert tab.errors == []
 
 

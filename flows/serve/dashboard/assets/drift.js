@@ -15,7 +15,7 @@ async function read(context) {
     data = await get(at(pipeline, "drift"));
   }
   if (!isShown()) return;
-  state.progress.textContent = `Computed from ${count(data.predictions)} predictions.`;
+  state.progress.textContent = data.since ? `Computed from ${count(data.predictions)} predictions since ${moment(data.since)}.` : "";
   const found = JSON.stringify([data.windows.at(-1)?.number, data.is_comparing, data.columns, data.signals, !data.predictions]);
   if (state.found === found) return; // nothing new: keep focus and scrolling
   state.found = found;
@@ -33,9 +33,11 @@ function build({ body, state }) {
 
 function notice(data) {
   const [kind, title, text] = condition(data);
-  return h("div", { class: `notice ${kind}`, id: "state", "data-state": kind }, h("p", {}, h("b", {}, title), " ", text, data.is_complete ? "" :
+  return h("div", { class: `notice ${PAINT[kind]}`, id: "state", "data-state": kind }, h("p", {}, h("b", {}, title), " ", text, data.is_complete ? "" :
     " The topic is longer than what is read, so the reference is a later one than that of the learn flow, and figures differ."));
 }
+
+const PAINT = { empty: "empty", none: "running", drift: "stopped" }; // the classes of the notice
 
 function condition({ predictions, windows, policy, is_comparing: isComparing, is_watched: isWatched }) {
   const unwatched = isWatched ? "" : " The pipeline does not watch its features, so there are no signals.";
@@ -46,11 +48,12 @@ function condition({ predictions, windows, policy, is_comparing: isComparing, is
       : ["empty", "Nothing to compare yet.", `The reference fills: it needs ${count(policy.reference)} predictions${period}, from when the windows of the features are full.${unwatched}`];
   }
   const last = windows.at(-1).drifted;
-  if (last.length) return ["stopped", "Drift.", `In the last window ${last.length} of ${Object.keys(windows.at(-1).psi).length} features have drifted: ${last.join(", ")}.${unwatched}`];
+  if (last.length) return ["drift", "Drift.", `In the last window ${last.length} of ${windows.at(-1).psi.filter((psi) => psi !== null).length} features have drifted: ${few(last)}.${unwatched}`];
   const some = windows.some((each) => each.drifted.length);
-  return ["running", "No drift.", some ? `No feature has drifted in the last window; earlier ones have drift.${unwatched}` : `No feature has drifted in any of the last ${count(windows.length)} windows.${unwatched}`];
+  return ["none", "No drift.", some ? `No feature has drifted in the last window; earlier ones have drift.${unwatched}` : `No feature has drifted in any of the last ${count(windows.length)} windows.${unwatched}`];
 }
 
+const few = (names) => names.slice(0, 5).join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
 const short = (psi) => psi.toFixed(2).replace(/^0\./, ".");
 const level = (psi, policy) => (psi >= policy.alarm ? 2 : psi >= policy.warning ? 1 : 0);
 const span = (window) => `${moment(window.since)} to ${moment(window.until)}`;
@@ -60,13 +63,14 @@ function heatMap(data, context) {
   if (!windows.length) return [];
   const raised = new Map(data.signals.map((each) => [each.time, each]));
   const heads = windows.map((window) => h("th", { scope: "col", class: "time" }, moment(window.since).slice(5).split(" ").flatMap((part, n) => (n ? [h("br"), part] : [part]))));
-  const rows = columns.map((name) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), windows.map((window) => cell(window, name, policy))));
+  const rows = columns.map((name, n) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, name)), windows.map((window) => cell(window, name, window.psi[n], policy))));
   const grid = h("table", { role: "grid", class: "heat", "aria-label": "PSI of each feature in each window", "aria-describedby": "heat-help", on: handlers(context) },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "window from"), heads), h("tr", {}, h("th", { scope: "row" }, "signal"), windows.map((window) => signalCell(raised.get(window.until), window)))),
     h("tbody", {}, rows));
   const scroll = h("div", { class: "scroll" }, grid);
   const chosen = findCell(grid, context.state.active) ?? grid.querySelector("tbody tr td:last-child");
   if (chosen) chosen.tabIndex = 0;
+  findCell(grid, context.state.chosen)?.setAttribute("aria-selected", "true");
   requestAnimationFrame(() => { scroll.scrollLeft = context.state.scrolled ?? scroll.scrollWidth; });
   scroll.addEventListener("scroll", () => { context.state.scrolled = scroll.scrollLeft + scroll.clientWidth >= scroll.scrollWidth - 2 ? undefined : scroll.scrollLeft; });
   if (document.activeElement?.closest?.(".heat")) requestAnimationFrame(() => chosen?.focus({ preventScroll: true }));
@@ -74,10 +78,9 @@ function heatMap(data, context) {
     `Windows of ${count(policy.window)} served predictions beside the reference. The figure is the population stability index: from ${policy.warning} a feature has moved, from ${policy.alarm} far. \u25b2 marks a significant move, which is drift. Choose a cell for the distributions: by a click, or by the arrow keys and Enter.`), scroll)];
 }
 
-function cell(window, name, policy) {
-  const psi = window.psi[name];
+function cell(window, name, psi, policy) {
   const attributes = { role: "gridcell", tabindex: -1, "data-window": window.number, "data-column": name };
-  if (psi === undefined) return h("td", { ...attributes, class: "none", "aria-label": `${name}, ${span(window)}: not compared` }, "-");
+  if (psi === null) return h("td", { ...attributes, class: "none", "aria-label": `${name}, ${span(window)}: not compared` }, "-");
   const drifted = window.drifted.includes(name);
   const text = `${name}, ${span(window)}: PSI ${psi.toFixed(3)}, ${["not moved", "moved", "moved far"][level(psi, policy)]}${drifted ? ", drift" : ""}`;
   return h("td", { ...attributes, class: `l${level(psi, policy)}`, title: text, "aria-label": text }, (drifted ? "\u25b2" : "") + short(psi));
@@ -86,7 +89,7 @@ function cell(window, name, policy) {
 function signalCell(signal, window) {
   if (!signal) return h("td", { "aria-label": `${span(window)}: no signal` }, "");
   const text = `${signal.status === "firing" ? signal.severity : signal.status}: ${signal.why}`;
-  return h("td", { class: signal.status === "firing" ? signal.severity : "resolved", title: text, "aria-label": `${span(window)}: ${text}` }, signal.status === "firing" ? "\u25bc" : "\u2713");
+  return h("td", { class: signal.status === "firing" ? signal.severity : "resolved", title: text, "aria-label": `${span(window)}: ${text}` }, signal.status !== "firing" ? "\u2713" : signal.severity === "critical" ? "\u25bc" : "\u25bd");
 }
 
 const findCell = (grid, active) => active && [...grid.querySelectorAll("td[data-column]")].find((each) => each.dataset.column === active.column && each.dataset.window === active.window);
@@ -128,6 +131,7 @@ async function choose(found, { pipeline, state, isShown }) {
     const answer = await get(at(pipeline, `drift/${window}/${encodeURIComponent(column)}`));
     if (!isShown() || state.chosen !== found.dataset) return;
     await show(answer, state.shown);
+    state.shown.scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (isShown()) state.shown.replaceChildren(section("Distributions", h("p", {}, error.message)));
   }
