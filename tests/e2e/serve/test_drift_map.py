@@ -159,6 +159,17 @@ def test_the_map_fits_a_phone_and_its_text_has_the_contrast_of_wcag_aa_light_and
         world.tab.scheme("light")
 
 
+def test_a_chart_follows_the_width_of_the_window(world):
+    world.tab.size(1200, 900)
+    tab = opened(world)
+    chosen(tab, "carrier", (MOVED - REFERENCE) // WINDOW)
+    tab.size(360, 740)
+    try:
+        tab.wait("document.documentElement.scrollWidth <= 360")
+    finally:
+        tab.size(1200, 900)
+
+
 def test_a_window_or_a_feature_that_is_not_there_is_missing(world):
     opened(world)
     for path in ("999/carrier", "3/nothing"):
