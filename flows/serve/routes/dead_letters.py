@@ -61,6 +61,7 @@ def dead_letter_routes(pipelines: ServedPipelines) -> APIRouter:
     @routes.post("/replay", summary="Send dead letters again, and tell which fail again")
     async def replay(request: Request, pipeline: str, body: ReplayRequest, wait: Wait = 30.0) -> Response:
         served = pipelines[pipeline]
+        audited(request.scope, body.reason)  # also if the log fails half-way
         if not sending.acquire(blocking=False):
             raise retry_later("another replay is in progress; ask again")
         try:
