@@ -15,7 +15,7 @@ from flows.core.serving.access.rate_limit import RateLimit
 from flows.core.serving.access.requests import Needed, needed
 from flows.core.serving.access.tokens import Token
 from flows.errors import ConfigError
-from flows.serve.audit import AuditLog
+from flows.serve.audit import AuditLog, why_of
 from flows.serve.problems import Problem, error_response, retry_later
 from flows.serve.token_file import TokenFile
 
@@ -184,7 +184,8 @@ class _Request:
         if operates or self._status in _AUDITED:
             method, path = self._scope["method"], self._scope["path"]
             who = None if self._who == ANONYMOUS else self._who
-            self._guard._audit.write(method, path, self._status, who, self._address, self._why)
+            why = self._why or why_of(self._scope)
+            self._guard._audit.write(method, path, self._status, who, self._address, why)
 
 
 def _check_scope(token: Token, wanted: Needed) -> None:
