@@ -3,25 +3,23 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from ipaddress import ip_address
 from math import ceil
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows.core.serving.access.callers import ANONYMOUS, Credentials, caller
 from flows.core.serving.access.rate_limit import RateLimit
 from flows.core.serving.access.requests import Needed, needed
-from flows.core.serving.access.tokens import Token
-from flows.errors import ConfigError
+from flows.errors import ConfigError, InvalidRequest, NotAllowed
+from flows.runtime.access.token_file import TokenFile
 from flows.serve.audit import AuditLog
+from flows.serve.paths import path_of
 from flows.serve.problems import Problem, error_response, retry_later
-from flows.serve.token_file import TokenFile
 
 MOST_REQUESTS = 512  # in progress at once; more are refused, so that memory is bounded
 SLOWEST = 30.0  # seconds until the next part of a body
-ANONYMOUS = "anonymous"  # the caller, where no token is required
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -36,9 +34,7 @@ _AUDITED = (400, 401, 403, 413, 429)
 class Guard:
     """An ASGI application around another one.
 
-    Without any token in the file, a server that `is_local` answers every request but those that operate; then
-    the request must name a loopback address as its host, since a page of another site could otherwise reach
-    the server by a name of its own. `largest` is the limit of a body in bytes.
+    It refuses requests that `caller` does not allow. `largest` is the limit of a body in bytes.
     """
 
     def __init__(
@@ -72,21 +68,14 @@ class Guard:
         """Return who asks; raises a `Problem` unless the request is allowed."""
         if wanted is None:
             return ANONYMOUS
+        given = Credentials(headers.get("authorization", ""), headers.get("host", ""))
         try:
-            tokens = self._tokens.read()
+            tokens, now = self._tokens.read(), time.time_ns() // 1_000_000
+            return caller(tokens, given, wanted, now, is_local=self._is_local)
         except ConfigError as error:
             raise Problem(503, str(error)) from None
-        if not tokens.all and self._is_local and wanted.scope != "operate":
-            _check_host(headers.get("host", ""))
-            return ANONYMOUS
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            raise _unauthorized("this needs a token: send the header `Authorization: Bearer TOKEN`")
-        token = tokens.find(secret.strip(), time.time_ns() // 1_000_000)
-        if token is None:
-            raise _unauthorized("the token is not known, or it has expired")
-        _check_scope(token, wanted)
-        return token.name
+        except NotAllowed as refusal:
+            raise Problem(refusal.status, str(refusal), refusal.headers) from None
 
     def check_limits(self, who: str, headers: Headers) -> None:
         """Raise a `Problem` if the caller asks too often, or the body is too large."""
@@ -114,7 +103,7 @@ class _Request:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._needed = needed(scope["method"], scope["path"])
+        self._needed = _needed(scope)
         self._address = (scope.get("client") or ("", 0))[0]
         self._who: str | None = None
         self._status = 500
@@ -187,41 +176,11 @@ class _Request:
             self._guard._audit.write(method, path, self._status, who, self._address, self._why)
 
 
-def _check_scope(token: Token, wanted: Needed) -> None:
-    if wanted.scope is not None and not token.allows(wanted.scope, wanted.pipeline):
-        on = f" on pipeline {wanted.pipeline!r}" if wanted.pipeline else ""
-        raise Problem(
-            403,
-            f"the token {token.name!r} must have the scope {wanted.scope!r}{on}",
-            {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{wanted.scope}"'},
-        )
-
-
-def _unauthorized(text: str) -> Problem:
-    return Problem(401, text, {"WWW-Authenticate": "Bearer"})
-
-
-def _check_host(host: str) -> None:
+def _needed(scope: Scope) -> Needed | None:
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        name = ""
-    if not is_loopback(name):
-        raise Problem(403, f"the header Host must name a loopback address, got {host!r}; or make a token")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine by its loopback address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("example.org")
-    (True, True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return needed(scope["method"], path_of(scope))
+    except InvalidRequest:  # the application says so
+        return Needed(None, "")
 
 
 def caller_of(state: Mapping[str, Any]) -> str:

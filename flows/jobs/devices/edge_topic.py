@@ -44,6 +44,7 @@ class EdgeTopic:
     """
 
     def __init__(self, open_broker: Callable[[], Broker], pipeline: Pipeline) -> None:
+        self.pipeline = pipeline.name
         self.name = f"{pipeline.name}.edge"
         self._open_broker = open_broker
         self._writer: _Writer | None = None

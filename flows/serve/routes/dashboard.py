@@ -38,7 +38,7 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     async def page() -> Response:
         return _answer(_file("index.html"))
 
-    @routes.get("/assets/{name}", summary="A file of the dashboard", include_in_schema=False)
+    @routes.get("/assets/{name:segment}", summary="A file of the dashboard", include_in_schema=False)
     async def asset(name: str) -> Response:
         return _answer(_file(name))
 
@@ -46,17 +46,19 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     async def names() -> Response:
         return json_response({"pipelines": list(boards)})
 
-    @routes.get("/v1/{pipeline}/overview", summary="The state of a pipeline and of its flows")
+    @routes.get("/v1/{pipeline:segment}/overview", summary="The state of a pipeline and of its flows")
     async def overview(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].overview())
 
-    @routes.get("/v1/{pipeline}/metrics", summary="The metrics over time, with versions and drift")
+    @routes.get("/v1/{pipeline:segment}/metrics", summary="The metrics over time, with versions and drift")
     async def metrics(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].metrics())
 
-    @routes.get("/v1/{pipeline}/dead-letters", summary="The dead letters by reason, and the newest ones")
+    @routes.get(
+        "/v1/{pipeline:segment}/dead-letters", summary="The dead letters by reason, and the newest ones"
+    )
     async def dead_letters(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].dead_letters())

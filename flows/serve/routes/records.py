@@ -30,7 +30,7 @@ Wait = Annotated[
 
 def record_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the routes that publish."""
-    routes = APIRouter(prefix="/v1/{pipeline}", tags=["Through the log"])
+    routes = APIRouter(prefix="/v1/{pipeline:segment}", tags=["Through the log"])
 
     @routes.post("/events", summary="Publish events, and wait for their predictions")
     async def events(request: Request, pipeline: str, wait: Wait | None = None) -> Response:

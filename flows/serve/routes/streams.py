@@ -51,9 +51,9 @@ class Streams:
 
     def routes(self, pipelines: ServedPipelines) -> APIRouter:
         """Return the routes of the streams."""
-        routes = APIRouter(prefix="/v1/{pipeline}/streams", tags=["Streams"])
+        routes = APIRouter(prefix="/v1/{pipeline:segment}/streams", tags=["Streams"])
 
-        @routes.get("/{kind}", summary="The records of a topic as server-sent events")
+        @routes.get("/{kind:segment}", summary="The records of a topic as server-sent events")
         async def stream(
             pipeline: str, kind: Kind, begin: From = "end", last_event_id: LastId = None
         ) -> Response:

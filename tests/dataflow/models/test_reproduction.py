@@ -56,7 +56,7 @@ def with_challengers(project: Project, running: Engine) -> None:
 
 def reproduced(project: Project, running: Engine, version: str) -> Reproduction:
     with project.broker() as broker:
-        return Reproducer(running, broker).reproduce(version)
+        return Reproducer(running, broker).reproduce(version, lambda _: None)
 
 
 def test_each_kind_of_version_is_made_again_with_the_same_bytes(project_on: Project) -> None:

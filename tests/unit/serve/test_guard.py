@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from flows.runtime.access.token_file import TokenFile
 from flows.serve import guard as guarding
 from flows.serve.audit import FILE, AuditLog
 from flows.serve.guard import Guard
-from flows.serve.token_file import TokenFile
 
 LOCAL = [(b"host", b"127.0.0.1:80")]
 
