@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
@@ -19,7 +20,10 @@ from flows.serve.paths import path_of
 from flows.serve.problems import Problem, error_response, retry_later
 
 MOST_REQUESTS = 512  # in progress at once; more are refused, so that memory is bounded
+MOST_OF_CALLER = 384  # of those of one caller, so that others get in
 SLOWEST = 30.0  # seconds until the next part of a body
+LONGEST = 120.0  # seconds until the whole body
+MOST_HELD = 2**28  # bytes of the bodies of all requests in progress; more are refused
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -27,6 +31,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_PART = 2**16  # bytes of an answer; what a slow client does not take would wait in memory
 _TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 _AUDITED = (400, 401, 403, 413, 429)
 
@@ -56,6 +61,8 @@ class Guard:
         self._is_local = is_local
         self._headers = {**_HEADERS, **(_TLS_HEADERS if has_tls else {})}
         self._in_progress = 0
+        self._of_callers: Counter[str] = Counter()  # requests in progress
+        self._held = 0  # bytes of bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -82,7 +89,7 @@ class Guard:
         if (wait := self._limit.wait(who, time.monotonic())) > 0:
             raise retry_later("too many requests of this caller", ceil(wait), 429)
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._largest:
+        if not length.isascii() or not length.isdigit() or float(length) > self._largest:
             raise self.too_large()
 
     def too_large(self) -> Problem:
@@ -106,9 +113,11 @@ class _Request:
         self._needed = _needed(scope)
         self._address = (scope.get("client") or ("", 0))[0]
         self._who: str | None = None
+        self._counted: str | None = None
         self._status = 500
         self._why = ""
         self._size = 0
+        self._begun = time.monotonic()
         self._is_received = False
         self._is_noted = False
 
@@ -125,7 +134,16 @@ class _Request:
             await response(self._scope, self._receive, self._with_headers)
         finally:
             guard._in_progress -= 1
+            guard._held -= self._size
+            self._uncount()
             self._note()  # of a request without an answer
+
+    def _uncount(self) -> None:
+        counts, counted = self._guard._of_callers, self._counted
+        if counted is not None:
+            counts[counted] -= 1
+            if not counts[counted]:
+                del counts[counted]
 
     def _admit(self) -> None:
         """Set the caller; raises a `Problem` unless the request is allowed."""
@@ -137,24 +155,39 @@ class _Request:
         except Problem:
             guard.check_limits(f"address {self._address}", headers)
             raise
-        is_token = self._who != ANONYMOUS
-        guard.check_limits(f"token {self._who}" if is_token else f"address {self._address}", headers)
+        counted = f"token {self._who}" if self._who != ANONYMOUS else f"address {self._address}"
+        guard.check_limits(counted, headers)
+        if guard._of_callers[counted] >= MOST_OF_CALLER:
+            raise retry_later(f"{MOST_OF_CALLER:,} requests of this caller are in progress", status=429)
+        guard._of_callers[counted] += 1
+        self._counted = counted
         self._scope.setdefault("state", {})["caller"] = self._who
 
     async def _sized(self) -> Message:
         """Receive the next part of the body; raises a `Problem` if it is too large or too slow."""
         if self._is_received:
             return await self._receive()  # the end of the connection
+        left = self._begun + LONGEST - time.monotonic()
         try:
-            async with asyncio.timeout(SLOWEST):
+            async with asyncio.timeout(min(SLOWEST, left)):
                 message = await self._receive()
         except TimeoutError:
-            raise Problem(408, f"the next part of the body must come within {SLOWEST:g} s") from None
+            raise Problem(
+                408, f"each part of the body must come within {SLOWEST:g} s, and all within {LONGEST:g} s"
+            ) from None
         self._is_received = not message.get("more_body", False)
-        self._size += len(message.get("body", b""))
-        if self._size > self._guard.largest:
-            raise self._guard.too_large()
+        self._hold(len(message.get("body", b"")))
         return message
+
+    def _hold(self, size: int) -> None:
+        """Count bytes of the body; raises a `Problem` if it, or those of all requests, are too many."""
+        guard = self._guard
+        self._size += size
+        guard._held += size
+        if self._size > guard.largest:
+            raise guard.too_large()
+        if guard._held > max(MOST_HELD, guard.largest):
+            raise retry_later(f"the requests in progress have {MOST_HELD:,} bytes")
 
     async def _with_headers(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -163,7 +196,17 @@ class _Request:
             for name, value in self._guard._headers.items():
                 headers.setdefault(name, value)  # the page has a policy of its own
             self._note()
+        elif message["type"] == "http.response.body":
+            message = await self._sent_in_parts(message)
         await self._send(message)
+
+    async def _sent_in_parts(self, message: Message) -> Message:
+        """Send all but the last part of a body, as fast as the client takes them; return the last part."""
+        body = memoryview(message.get("body", b""))
+        while len(body) > _PART:
+            await self._send({"type": message["type"], "body": bytes(body[:_PART]), "more_body": True})
+            body = body[_PART:]
+        return {**message, "body": bytes(body)}
 
     def _note(self) -> None:
         if self._is_noted:

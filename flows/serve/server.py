@@ -1,6 +1,7 @@
 """Runs the application until SIGTERM or Ctrl-C."""
 
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -18,12 +19,14 @@ from flows.runtime.access.token_file import TokenFile
 from flows.runtime.engine import Engine
 from flows.serve.app import application
 from flows.serve.audit import AuditLog
+from flows.serve.connections import MOST_CONNECTIONS, LimitedProtocol
 from flows.serve.guard import Guard
 from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
 
 _GRACE = 5  # seconds for requests in progress when the server stops
 _WAITING = 2048  # connections
+_FILES = 1024  # open ones, beside the connections
 
 
 class _Server(uvicorn.Server):
@@ -51,6 +54,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     """
     settings = engines[0].settings
     _log_to_stderr()
+    _allow_connections()
     tokens = TokenFile(settings.tokens)
     tls, is_local = certificate(settings), is_loopback(settings.serve_host)
     check_tokens(settings.serve_host, tokens, "publish")
@@ -74,6 +78,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     )
     config = uvicorn.Config(
         guard,
+        http=LimitedProtocol,
         log_config=None,
         access_log=False,
         ws="none",
@@ -106,6 +111,15 @@ def _bound(host: str, port: int) -> socket.socket:
             "to have one picked"
         ) from None
     return found
+
+
+def _allow_connections() -> None:
+    """Let the process have as many open files as its connections need, if the system permits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _log_to_stderr() -> None:

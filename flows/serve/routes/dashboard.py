@@ -75,7 +75,8 @@ def _answer(file: _File) -> Response:
 def _file(name: str) -> _File:
     """Return a file of the page; raises `Problem` if there is none."""
     home, folder = ("plotly", "package_data") if name == _LIBRARY else ("flows.serve.dashboard", "assets")
-    kind, file = _TYPES.get(name.rpartition(".")[2]), files(home) / folder / name.replace("/", "")
-    if kind is None or not file.is_file():
+    kind = _TYPES.get(name.rpartition(".")[2])
+    file = next((each for each in (files(home) / folder).iterdir() if each.name == name), None)
+    if kind is None or file is None or not file.is_file():
         raise Problem(404, f"there is no file {name!r:.100}")
     return _File(file.read_bytes(), kind)

@@ -14,6 +14,7 @@ from flows.serve.problems import error_response, json_response
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 PLATFORM = "driftline_river"
+_DIGITS = 12  # of a length
 
 
 def inference_routes(pipelines: ServedPipelines) -> APIRouter:
@@ -109,6 +110,6 @@ def _json_length(request: Request) -> int | None:
     given = request.headers.get(HEADER)
     if given is None:
         return None
-    if not given.isascii() or not given.isdigit():
-        raise InvalidRequest(f"{HEADER} must be a whole number, got {given!r}")
+    if not given.isascii() or not given.isdigit() or len(given) > _DIGITS:
+        raise InvalidRequest(f"{HEADER} must be a whole number, got {given!r:.100}")
     return int(given)

@@ -23,9 +23,12 @@ from flows.jobs.models.facts import known_version
 from flows.jobs.models.listing import entry_row, version_rows
 from flows.jobs.models.promotion import promotion_gates
 from flows.jobs.models.versions import NewestMessages, newest_messages
+from flows.serve.exclusive import Exclusive
 from flows.serve.guard import caller_of
 from flows.serve.problems import json_response
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
+
+MOST_WAITING = 8  # commands that wait for the learner at once; each has a thread, which others need too
 
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the learner's answer.")]
 Everything = Annotated[bool, Query(alias="all", description="Also list the checkpoints.")]
@@ -136,9 +139,12 @@ class _Asked(NamedTuple):
     learning: Learning = "continue"
 
 
+_waiting = Exclusive(MOST_WAITING)
+
+
 async def _send(request: Request, served: ServedPipeline, asked: _Asked, wait: float) -> Response:
     who = caller_of(request.scope["state"])
-    return await run_in_threadpool(_carried_out, served, asked, who, wait)
+    return await _waiting.run(_carried_out, served, asked, who, wait)
 
 
 class OpenedRegistry(NamedTuple):

@@ -279,5 +279,8 @@ def _parameters(raw: Mapping[str, Any], what: str) -> Mapping[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it writes fewer nested lists than it reads
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:60]}..."
