@@ -112,7 +112,7 @@ def test_the_server_makes_a_version_again_as_the_command_does(project: Project) 
             begun = server.post(f"{models}/{version}/reproduce", headers=ada)
             assert begun.status_code == 202
             path = begun.headers["location"]
-            wait_until(lambda: server.get(path, headers=ada).json()["status"] != "running", PATIENCE)
+            wait_until(lambda: server.get(path, headers=ada).json()["status"] != "running", 4 * PATIENCE)
             return server.get(path, headers=ada).json()
 
         found = outcome("v2-fresh")
