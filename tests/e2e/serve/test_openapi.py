@@ -139,7 +139,8 @@ def fuzzed(world: World, token: str, folder: Path, examples: int) -> Fuzzed:
     command = [Path(sys.executable).with_name("st"), "run", "openapi.json", "--url", world.server.url]
     options = ["--header", f"Authorization: Bearer {token}"] if token else []
     options += ["--checks", "all", "--mode", "all", "--seed", SEED, "--max-examples", str(examples),
-                "--exclude-path-regex", ENDLESS, "--no-shrink", "--suppress-health-check", "all",
+                "--exclude-path-regex", ENDLESS, "--request-timeout", "120", "--no-shrink",
+                "--suppress-health-check", "all",
                 "--report", "har", "--report-har-path", "requests.har"]  # fmt: skip
     done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
     report = orjson.loads((folder / "requests.har").read_bytes())
