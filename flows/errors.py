@@ -24,6 +24,7 @@ DriftlineError            base class; the text says what to do
     └── SupersededSnapshot   an artifact was deleted after a newer one was stored
 InvalidRecord             bad input; it becomes a dead letter and never leaves a flow
 InvalidRequest            bad input of an HTTP request, which is answered with the text
+NotAllowed                a caller over HTTP has no valid token or scope
 """
 
 
@@ -147,3 +148,12 @@ class InvalidRecord(Exception):
 
 class InvalidRequest(Exception):
     """An HTTP request cannot be used; the text says what it must be."""
+
+
+class NotAllowed(Exception):
+    """A request over HTTP is refused with this status; `challenge` says which token it needs, if any."""
+
+    def __init__(self, status: int, text: str, challenge: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = {"WWW-Authenticate": challenge} if challenge else {}

@@ -4,7 +4,9 @@ import json
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from .outbox import OutboxError, PredictionOutbox
 
@@ -15,13 +17,22 @@ _SECONDS = 10.0  # that a receiver may take
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0  # seconds between attempts
 
 
-class Forwarder:
-    """Forwards in a thread of its own, from `start` to `stop`."""
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    """Follows none: the token and the predictions are for the receiver that was named."""
 
-    def __init__(self, outbox: PredictionOutbox, url: str) -> None:
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class Forwarder:
+    """Forwards in a thread of its own, from `start` to `stop`; with a token, if it is in a file."""
+
+    def __init__(self, outbox: PredictionOutbox, url: str, token: Path | None) -> None:
         self.fault = ""  # of the last attempt
         self._outbox = outbox
         self._url = url
+        self._token = token
+        self._opener = urllib.request.build_opener(_NoRedirection)
         self._wake, self._stopped = Event(), Event()
         self._thread = Thread(target=self._run, daemon=True)
 
@@ -72,6 +83,16 @@ class Forwarder:
     def _post(self, body: bytes) -> int:
         """Send predictions; return the number of the first one that the receiver does not have."""
         headers = {DEVICE: self._outbox.device, "Content-Type": "application/x-ndjson"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {read_token(self._token)}"
         request = urllib.request.Request(self._url, body, headers, method="POST")  # noqa: S310 (http or https)
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 (as above)
+        with self._opener.open(request, timeout=_SECONDS) as answer:
             return int(json.loads(answer.read(1000))["next"])
+
+
+def read_token(file: Path) -> str:
+    """Return the token in a file, which may be replaced at any time; raises `OSError` and `ValueError`."""
+    token = file.read_text().strip()
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise ValueError(f"{file} must have a token in one line, as `driftline tokens create` prints it")
+    return token

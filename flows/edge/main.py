@@ -19,6 +19,7 @@ from .model import EdgeModel
 if TYPE_CHECKING:
     from .outbox import PredictionOutbox
 
+_LOCAL = ("127.0.0.1", "localhost", "::1")
 FAULT = 1  # the exit code if the machine fails, such as by a full disk
 MISTAKE = 2  # the exit code if a person has to correct something first
 
@@ -63,6 +64,12 @@ def _parser(key: str) -> argparse.ArgumentParser:
         help="forward the predictions in the outbox to `driftline collect` whenever it answers",
     )
     parser.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="the file with the token that `driftline collect` asks for",
+    )
+    parser.add_argument(
         "--key",
         default=key,
         required=not key,
@@ -77,13 +84,30 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--forward needs --outbox; name a file")
     if options.forward and not options.forward.startswith(("http://", "https://")):
         raise ValueError(f"--forward must be an http or https URL, got {options.forward!r}")
+    if options.token_file is not None:
+        _check_token(options.token_file, options.forward)
+
+
+def _check_token(file: Path, url: str) -> None:
+    """Raise `ValueError` for a file without a token, and if others could read the token on its way."""
+    from urllib.parse import urlsplit
+
+    from .forwarding import read_token
+
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOCAL:
+        raise ValueError(f"--token-file needs --forward with an https URL, got {url!r}")
+    try:
+        read_token(file)
+    except OSError as error:
+        raise ValueError(f"--token-file must be a file with a token: {error}") from None
 
 
 def _run_recorded(model: EdgeModel, outbox: "PredictionOutbox", options: argparse.Namespace) -> int:
     """Run with each prediction stored before it is answered, and forwarded if there is a URL."""
     from .forwarding import Forwarder
 
-    forwarder = Forwarder(outbox, options.forward) if options.forward else None
+    forwarder = Forwarder(outbox, options.forward, options.token_file) if options.forward else None
 
     def answer(event: Any) -> dict[str, Any]:
         found = model.answer(event)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
+from ssl import SSLContext
 from threading import Lock, Thread
 from typing import Any
 
@@ -22,6 +23,8 @@ class BackgroundServer(ThreadingTCPServer):  # HTTPServer does a slow DNS lookup
 
     Slow clients cannot block others: at most `CONNECTIONS` are open, and a new one closes the oldest, since a
     normal request takes milliseconds. A connection without a response within `deadline` seconds is closed.
+    With a context `tls` it speaks TLS.
+
     Raises `OSError` or `OverflowError` if it cannot listen on the address.
     """
 
@@ -36,10 +39,13 @@ class BackgroundServer(ThreadingTCPServer):  # HTTPServer does a slow DNS lookup
         port: int,
         handler: type[BaseHTTPRequestHandler],
         *,
+        tls: SSLContext | None = None,
         deadline: float = DEADLINE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         super().__init__((host, port), handler)
+        self._tls = tls
         self.port: int = self.server_address[1]
         self._deadline = deadline
         self._clock = clock
@@ -57,6 +63,13 @@ class BackgroundServer(ThreadingTCPServer):  # HTTPServer does a slow DNS lookup
         self._thread.join()
         with self._lock:
             self._end_oldest(len(self._opened))
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection; its thread makes the TLS handshake with the first read."""
+        connection, address = super().get_request()
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

@@ -51,11 +51,13 @@ def readable(record: Record, names: Sequence[str] = ()) -> dict[str, Any]:
 def _value(record: Record, names: Sequence[str]) -> Any:
     try:
         value = orjson.loads(record.value or b"null")
-    except orjson.JSONDecodeError:
+        orjson.dumps([[value]])  # within what is shown; it writes fewer nested lists than it reads
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return (record.value or b"").decode(errors="backslashreplace")
     if isinstance(value, dict):
         if "estimator" in value:
             value["estimator"] = _HIDDEN
-        if names and len(value.get("features", ())) == len(names):
-            value["features"] = dict(zip(names, value["features"], strict=True))
+        features = value.get("features")
+        if names and isinstance(features, list) and len(features) == len(names):
+            value["features"] = dict(zip(names, features, strict=True))
     return value

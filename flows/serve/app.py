@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from flows.serve.openapi.document import document_of
+from flows.serve.paths import Paths
 from flows.serve.problems import add_handlers
+from flows.serve.reproductions import Reproductions
+from flows.serve.routes.comparisons import comparison_routes
 from flows.serve.routes.dashboard import dashboard_routes
 from flows.serve.routes.dead_letters import dead_letter_routes
 from flows.serve.routes.inference import inference_routes
@@ -19,6 +22,7 @@ from flows.serve.served_pipeline import ServedPipelines
 
 def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
     """Return the application, which follows the topics of the pipelines while it runs."""
+    reproductions = Reproductions()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -26,15 +30,9 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
         try:
             yield
         finally:
+            reproductions.stop()
             pipelines.stop()
 
-    app = FastAPI(
-        title="Driftline",
-        lifespan=lifespan,
-        docs_url=None,  # both pages load their scripts from another host
-        redoc_url=None,
-    )
-    add_handlers(app)
     doors = (
         inference_routes,
         record_routes,
@@ -44,7 +42,16 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
         lifecycle_routes,
         streams.routes,
     )
-    for routes in doors:
-        app.include_router(routes(pipelines))
+    routes = [route for door in doors for route in door(pipelines).routes]
+    app = FastAPI(
+        title="Driftline",
+        lifespan=lifespan,
+        routes=[*routes, *comparison_routes(pipelines, reproductions).routes],
+        redirect_slashes=False,  # the redirection would name the host that the request names
+        docs_url=None,  # both pages load their scripts from another host
+        redoc_url=None,
+    )
+    app.add_middleware(Paths, routes=app.routes)
+    add_handlers(app)
     app.openapi = document_of(app, pipelines)  # type: ignore[method-assign]
     return app

@@ -2,26 +2,28 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
-from ipaddress import ip_address
 from math import ceil
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flows.core.serving.access.callers import ANONYMOUS, Credentials, caller
 from flows.core.serving.access.rate_limit import RateLimit
 from flows.core.serving.access.requests import Needed, needed
-from flows.core.serving.access.tokens import Token
-from flows.errors import ConfigError
+from flows.errors import ConfigError, InvalidRequest, NotAllowed
+from flows.runtime.access.token_file import TokenFile
 from flows.serve.audit import AuditLog, why_of
+from flows.serve.paths import path_of
 from flows.serve.problems import Problem, error_response, retry_later
-from flows.serve.token_file import TokenFile
 
 MOST_REQUESTS = 512  # in progress at once; more are refused, so that memory is bounded
+MOST_OF_CALLER = 384  # of those of one caller, so that others get in
 SLOWEST = 30.0  # seconds until the next part of a body
-ANONYMOUS = "anonymous"  # the caller, where no token is required
+LONGEST = 120.0  # seconds until the whole body
+MOST_HELD = 2**28  # bytes of the bodies of all requests in progress; more are refused
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -29,6 +31,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_PART = 2**16  # bytes of an answer; what a slow client does not take would wait in memory
 _TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 _AUDITED = (400, 401, 403, 413, 429)
 
@@ -36,9 +39,7 @@ _AUDITED = (400, 401, 403, 413, 429)
 class Guard:
     """An ASGI application around another one.
 
-    Without any token in the file, a server that `is_local` answers every request but those that operate; then
-    the request must name a loopback address as its host, since a page of another site could otherwise reach
-    the server by a name of its own. `largest` is the limit of a body in bytes.
+    It refuses requests that `caller` does not allow. `largest` is the limit of a body in bytes.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Guard:
         self._is_local = is_local
         self._headers = {**_HEADERS, **(_TLS_HEADERS if has_tls else {})}
         self._in_progress = 0
+        self._of_callers: Counter[str] = Counter()  # requests in progress
+        self._held = 0  # bytes of bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -72,28 +75,21 @@ class Guard:
         """Return who asks; raises a `Problem` unless the request is allowed."""
         if wanted is None:
             return ANONYMOUS
+        given = Credentials(headers.get("authorization", ""), headers.get("host", ""))
         try:
-            tokens = self._tokens.read()
+            tokens, now = self._tokens.read(), time.time_ns() // 1_000_000
+            return caller(tokens, given, wanted, now, is_local=self._is_local)
         except ConfigError as error:
             raise Problem(503, str(error)) from None
-        if not tokens.all and self._is_local and wanted.scope != "operate":
-            _check_host(headers.get("host", ""))
-            return ANONYMOUS
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            raise _unauthorized("this needs a token: send the header `Authorization: Bearer TOKEN`")
-        token = tokens.find(secret.strip(), time.time_ns() // 1_000_000)
-        if token is None:
-            raise _unauthorized("the token is not known, or it has expired")
-        _check_scope(token, wanted)
-        return token.name
+        except NotAllowed as refusal:
+            raise Problem(refusal.status, str(refusal), refusal.headers) from None
 
     def check_limits(self, who: str, headers: Headers) -> None:
         """Raise a `Problem` if the caller asks too often, or the body is too large."""
         if (wait := self._limit.wait(who, time.monotonic())) > 0:
             raise retry_later("too many requests of this caller", ceil(wait), 429)
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self._largest:
+        if not length.isascii() or not length.isdigit() or float(length) > self._largest:
             raise self.too_large()
 
     def too_large(self) -> Problem:
@@ -114,12 +110,14 @@ class _Request:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._needed = needed(scope["method"], scope["path"])
+        self._needed = _needed(scope)
         self._address = (scope.get("client") or ("", 0))[0]
         self._who: str | None = None
+        self._counted: str | None = None
         self._status = 500
         self._why = ""
         self._size = 0
+        self._begun = time.monotonic()
         self._is_received = False
         self._is_noted = False
 
@@ -136,7 +134,16 @@ class _Request:
             await response(self._scope, self._receive, self._with_headers)
         finally:
             guard._in_progress -= 1
+            guard._held -= self._size
+            self._uncount()
             self._note()  # of a request without an answer
+
+    def _uncount(self) -> None:
+        counts, counted = self._guard._of_callers, self._counted
+        if counted is not None:
+            counts[counted] -= 1
+            if not counts[counted]:
+                del counts[counted]
 
     def _admit(self) -> None:
         """Set the caller; raises a `Problem` unless the request is allowed."""
@@ -148,24 +155,39 @@ class _Request:
         except Problem:
             guard.check_limits(f"address {self._address}", headers)
             raise
-        is_token = self._who != ANONYMOUS
-        guard.check_limits(f"token {self._who}" if is_token else f"address {self._address}", headers)
+        counted = f"token {self._who}" if self._who != ANONYMOUS else f"address {self._address}"
+        guard.check_limits(counted, headers)
+        if guard._of_callers[counted] >= MOST_OF_CALLER:
+            raise retry_later(f"{MOST_OF_CALLER:,} requests of this caller are in progress", status=429)
+        guard._of_callers[counted] += 1
+        self._counted = counted
         self._scope.setdefault("state", {})["caller"] = self._who
 
     async def _sized(self) -> Message:
         """Receive the next part of the body; raises a `Problem` if it is too large or too slow."""
         if self._is_received:
             return await self._receive()  # the end of the connection
+        left = self._begun + LONGEST - time.monotonic()
         try:
-            async with asyncio.timeout(SLOWEST):
+            async with asyncio.timeout(min(SLOWEST, left)):
                 message = await self._receive()
         except TimeoutError:
-            raise Problem(408, f"the next part of the body must come within {SLOWEST:g} s") from None
+            raise Problem(
+                408, f"each part of the body must come within {SLOWEST:g} s, and all within {LONGEST:g} s"
+            ) from None
         self._is_received = not message.get("more_body", False)
-        self._size += len(message.get("body", b""))
-        if self._size > self._guard.largest:
-            raise self._guard.too_large()
+        self._hold(len(message.get("body", b"")))
         return message
+
+    def _hold(self, size: int) -> None:
+        """Count bytes of the body; raises a `Problem` if it, or those of all requests, are too many."""
+        guard = self._guard
+        self._size += size
+        guard._held += size
+        if self._size > guard.largest:
+            raise guard.too_large()
+        if guard._held > max(MOST_HELD, guard.largest):
+            raise retry_later(f"the requests in progress have {MOST_HELD:,} bytes")
 
     async def _with_headers(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -174,7 +196,17 @@ class _Request:
             for name, value in self._guard._headers.items():
                 headers.setdefault(name, value)  # the page has a policy of its own
             self._note()
+        elif message["type"] == "http.response.body":
+            message = await self._sent_in_parts(message)
         await self._send(message)
+
+    async def _sent_in_parts(self, message: Message) -> Message:
+        """Send all but the last part of a body, as fast as the client takes them; return the last part."""
+        body = memoryview(message.get("body", b""))
+        while len(body) > _PART:
+            await self._send({"type": message["type"], "body": bytes(body[:_PART]), "more_body": True})
+            body = body[_PART:]
+        return {**message, "body": bytes(body)}
 
     def _note(self) -> None:
         if self._is_noted:
@@ -188,41 +220,11 @@ class _Request:
             self._guard._audit.write(method, path, self._status, who, self._address, why)
 
 
-def _check_scope(token: Token, wanted: Needed) -> None:
-    if wanted.scope is not None and not token.allows(wanted.scope, wanted.pipeline):
-        on = f" on pipeline {wanted.pipeline!r}" if wanted.pipeline else ""
-        raise Problem(
-            403,
-            f"the token {token.name!r} must have the scope {wanted.scope!r}{on}",
-            {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{wanted.scope}"'},
-        )
-
-
-def _unauthorized(text: str) -> Problem:
-    return Problem(401, text, {"WWW-Authenticate": "Bearer"})
-
-
-def _check_host(host: str) -> None:
+def _needed(scope: Scope) -> Needed | None:
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        name = ""
-    if not is_loopback(name):
-        raise Problem(403, f"the header Host must name a loopback address, got {host!r}; or make a token")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine by its loopback address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("example.org")
-    (True, True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return needed(scope["method"], path_of(scope))
+    except InvalidRequest:  # the application says so
+        return Needed(None, "")
 
 
 def caller_of(state: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from flows.errors import (
     AccessDenied,
@@ -92,6 +93,9 @@ def add_handlers(app: FastAPI) -> None:
         where = ".".join(map(str, found["loc"]))
         return error_response(400, f"{where}: {found['msg']}")
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return error_response(408, "the client is gone")  # nobody reads it
+
     async def unexpected(request: Request, error: Exception) -> Response:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return error_response(500, "internal error; the server's log has the details")
@@ -101,4 +105,5 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, of_engine)
     app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, unexpected)

@@ -10,10 +10,12 @@ from flows.adapters.feast.feature_stores import OnlineReader
 from flows.core.features.intake import DUPLICATE_WINDOW
 from flows.core.models.frozen import FrozenModel
 from flows.core.models.tasks import task_of
+from flows.core.registry.version_names import parse_version_name
 from flows.core.serving.inference.models_in_service import ModelsInService, ServedModel
 from flows.core.serving.inference.named_rows import NamedRow, NamedRows
 from flows.core.serving.inference.tensors import InferRequest
 from flows.core.stream.broker import Broker, Record, TopicPartition
+from flows.errors import UnknownVersion
 from flows.host.functions import load_transformer
 from flows.jobs.models.commands import read_registry
 from flows.jobs.models.versions import newest_messages, version_state
@@ -72,10 +74,19 @@ class ServedPipeline:
         """Whether the models and the ids that were on the topics at the start are known."""
         return self._follower.is_caught_up
 
-    async def model(self, version: str | None) -> ServedModel:
+    def version_name(self, text: str) -> str:
+        """Return the version or alias that a text names, which may be a URI; raises `UnknownVersion`."""
+        wanted = parse_version_name(text)
+        if wanted.pipeline not in ("", self.pipeline.name):
+            raise UnknownVersion(
+                f"a model URI must name the pipeline of the path, {self.pipeline.name!r}, got {text!r}"
+            )
+        return wanted.name
+
+    async def model(self, name: str | None) -> ServedModel:
         """Return a version, an alias, or the champion; raises `UnknownVersion` and `SnapshotError`."""
-        now = self.models.now
-        if version is None or version == "champion":
+        now, version = self.models.now, "champion" if name is None else self.version_name(name)
+        if version == "champion":
             return now.models[now.champion]
         if version in now.models:
             return now.models[version]

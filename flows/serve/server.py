@@ -1,30 +1,32 @@
 """Runs the application until SIGTERM or Ctrl-C."""
 
 import logging
+import resource
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
+from flows.core.serving.access.callers import is_loopback
 from flows.errors import ConfigError
 from flows.host.printable import PrintableFormatter
+from flows.runtime.access.listening import certificate, check_tokens
+from flows.runtime.access.token_file import TokenFile
 from flows.runtime.engine import Engine
 from flows.serve.app import application
 from flows.serve.audit import AuditLog
-from flows.serve.guard import Guard, is_loopback
+from flows.serve.connections import MOST_CONNECTIONS, LimitedProtocol
+from flows.serve.guard import Guard
 from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
-from flows.serve.token_file import TokenFile
-from flows.settings import Settings
 
 _GRACE = 5  # seconds for requests in progress when the server stops
 _WAITING = 2048  # connections
+_FILES = 1024  # open ones, beside the connections
 
 
 class _Server(uvicorn.Server):
@@ -52,9 +54,15 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     """
     settings = engines[0].settings
     _log_to_stderr()
+    _allow_connections()
     tokens = TokenFile(settings.tokens)
-    tls = _checked_tls(settings)
-    _check_open(settings, tokens, say)
+    tls, is_local = certificate(settings), is_loopback(settings.serve_host)
+    check_tokens(settings.serve_host, tokens, "publish")
+    if tls is None and not is_local:
+        say(
+            f"warning: on {settings.serve_host} tokens and data travel in plain text; set "
+            "DRIFTLINE_SERVE_CERTIFICATE, or let a proxy on this machine speak TLS"
+        )
     pipelines = ServedPipelines(engines)
     listening = _bound(settings.serve_host, settings.serve_port)
     streams = Streams()
@@ -65,58 +73,26 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
         audit,
         settings.serve_rate,
         settings.serve_body,
-        is_local=is_loopback(settings.serve_host),
-        has_tls=bool(tls),
+        is_local=is_local,
+        has_tls=tls is not None,
     )
     config = uvicorn.Config(
         guard,
+        http=LimitedProtocol,
         log_config=None,
         access_log=False,
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
         proxy_headers=False,  # anybody could write the address of another caller there
-        **tls,
+        ssl_certfile=tls and tls.chain,
+        ssl_keyfile=tls and tls.key,
     )
     host, port = listening.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     say(f"serving {', '.join(pipelines.by_name)} at {'https' if tls else 'http'}://{address}")
     with listening, closing(audit):
         _Server(config, streams).run(sockets=[listening])
-
-
-def _checked_tls(settings: Settings) -> dict[str, Any]:
-    """Return uvicorn's options for TLS, none without a certificate; raises `ConfigError`."""
-    certificate, key = settings.serve_certificate, settings.serve_key
-    if certificate is None and key is None:
-        return {}
-    if certificate is None or key is None:
-        raise ConfigError("DRIFTLINE_SERVE_CERTIFICATE and DRIFTLINE_SERVE_KEY must both be set")
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"the certificate {certificate} and its key {key} cannot be used: {error}; both must be PEM files"
-        ) from None
-    return {"ssl_certfile": certificate, "ssl_keyfile": key}
-
-
-def _check_open(settings: Settings, tokens: TokenFile, say: Callable[[str], None]) -> None:
-    """Raise `ConfigError` if others could reach a server that asks for no token; warn if it has no TLS."""
-    if is_loopback(settings.serve_host):
-        tokens.read()
-        return
-    if not tokens.read().all:
-        raise ConfigError(
-            f"a server on {settings.serve_host} can be reached from other machines, and there is no token; "
-            "make one with `driftline tokens create`"
-        )
-    if settings.serve_certificate is None:
-        say(
-            f"warning: on {settings.serve_host} tokens and data travel in plain text; set "
-            "DRIFTLINE_SERVE_CERTIFICATE, or let a proxy on this machine speak TLS"
-        )
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -135,6 +111,15 @@ def _bound(host: str, port: int) -> socket.socket:
             "to have one picked"
         ) from None
     return found
+
+
+def _allow_connections() -> None:
+    """Let the process have as many open files as its connections need, if the system permits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _log_to_stderr() -> None:

@@ -72,6 +72,7 @@ RULES = "run by tests/e2e/monitoring"
 MLFLOW = "run by tests/dataflow/models/test_mlflow_export.py with a server of its own"
 EDGE = "run by tests/dataflow/edge/test_edge_command.py with another port and client"
 FORWARDING = "run by tests/dataflow/edge/test_forwarding.py with another port"
+OVER_TLS = "tests/dataflow/edge/test_forwarding.py runs it on loopback, with a certificate of its own"
 WITH_OUTBOX = "python driftline-edge late-orders --outbox outbox.db"
 CARDS = "run by tests/e2e/commands/test_several_pipelines.py with a smaller file"
 HOSTS = "run by tests/e2e/kafka/test_cluster.py in two network namespaces"
@@ -177,6 +178,9 @@ COMMANDS = {
     "python driftline-edge late-orders --http 8085": EDGE,
     "curl --data-binary @events.jsonl http://127.0.0.1:8085/score": EDGE,
     "driftline collect --port 9480": FORWARDING,
+    "driftline tokens create devices --scope publish": OVER_TLS,
+    "DRIFTLINE_SERVE_CERTIFICATE=server.pem DRIFTLINE_SERVE_KEY=server.key driftline collect --host 0.0.0.0": OVER_TLS,  # noqa: E501
+    f"{WITH_OUTBOX} --forward https://log.example.org:9480/ --token-file collector.token": OVER_TLS,
     f"{WITH_OUTBOX} --forward http://127.0.0.1:9480/ < events.jsonl": FORWARDING,
     "driftline training-set training.parquet": SHOP,
     "driftline training-set training.parquet --through-feast": SHOP,

@@ -29,9 +29,9 @@ def reproduce(version: VersionArgument, as_json: JsonOption = False, pipeline: P
     running = load_engine(chosen_pipeline(parse_version_name(version), pipeline))
     check_topics(running)
     with closing(running.open_broker()) as broker, err.status("training"):
-        found = Reproducer(running, broker).reproduce(version)
+        found = Reproducer(running, broker).reproduce(version, lambda _: None)
     if as_json:
-        print_json({**found._asdict(), "same": found.is_same})
+        print_json(found.as_dict())
     else:
         of = f"{found.version} ({found.made}, {found.rows:,} rows)"
         said = "the same bytes again" if found.is_same else "OTHER BYTES than those that were recorded"

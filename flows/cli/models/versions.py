@@ -84,10 +84,7 @@ def opened_version(name: str, pipeline: str) -> Iterator[OpenedVersion]:
 
 def with_facts(opened: OpenedModels, registered: "RegisteredVersion") -> OpenedVersion:
     """Return a version with its state and its facts; raises `SnapshotError`."""
-    from flows.jobs.models.facts import Sources, collect
-    from flows.jobs.models.versions import version_state
+    from flows.jobs.models.facts import known_version
 
-    running = opened.running
-    state = version_state(running.pipeline, registered, opened.messages, opened.sealer)
-    sources = Sources(running.project, running.pipeline, running.state.plan(), opened.broker)
-    return OpenedVersion(opened, registered, state, collect(sources, registered, state))
+    found = known_version(opened.running, opened.broker, registered, opened.messages)
+    return OpenedVersion(opened, registered, found.state, found.facts)

@@ -42,7 +42,7 @@ def create(
     """
     from flows.core.serving.access.tokens import SCOPES, Token, hashed
     from flows.core.stream.times import iso
-    from flows.serve.token_file import new_secret
+    from flows.runtime.access.token_file import new_secret
 
     for each in scope:
         if each not in SCOPES:
@@ -84,8 +84,8 @@ def revoke(name: NameArgument) -> None:
 
 def _opened() -> Any:
     """Return the file of tokens, and the names of the project's pipelines."""
+    from flows.runtime.access.token_file import TokenFile
     from flows.runtime.engine import load_engines
-    from flows.serve.token_file import TokenFile
 
     engines = load_engines("")
     return TokenFile(engines[0].settings.tokens), list(engines[0].project.pipelines)

@@ -44,6 +44,7 @@ class EdgeTopic:
     """
 
     def __init__(self, open_broker: Callable[[], Broker], pipeline: Pipeline) -> None:
+        self.pipeline = pipeline.name
         self.name = f"{pipeline.name}.edge"
         self._open_broker = open_broker
         self._writer: _Writer | None = None
@@ -140,6 +141,8 @@ def _parsed(body: bytes) -> Iterator[DevicePrediction]:
         for name, kinds in _KINDS.items():
             if type(raw[name]) not in kinds:
                 raise InvalidRecord("schema", f"{name!r} must be {kinds[0].__name__}, got {raw[name]!r}")
+        if any(isinstance(value, list | dict) for value in raw["features"]):
+            raise InvalidRecord("schema", "'features' must be a list of single values")
         if raw["number"] < 1:
             raise InvalidRecord("schema", f"'number' must be at least 1, got {raw['number']}")
         yield DevicePrediction(raw["number"], str(raw["id"]), time, raw)

@@ -16,8 +16,9 @@ from flows.core.stream.times import in_milliseconds, milliseconds
 from flows.errors import InvalidRecord
 from flows.host.libraries import library_versions
 from flows.jobs.models.newest import last_assessment
-from flows.jobs.models.versions import VersionState
+from flows.jobs.models.versions import NewestMessages, VersionState, version_state
 from flows.pipeline import Pipeline
+from flows.runtime.engine import Engine
 from flows.runtime.project import Project
 
 
@@ -28,6 +29,22 @@ class Sources(NamedTuple):
     pipeline: Pipeline
     plan: FeaturePlan
     broker: Broker
+
+
+class KnownVersion(NamedTuple):
+    """The newest state of a version, and what is known about it."""
+
+    state: VersionState
+    facts: ModelFacts
+
+
+def known_version(
+    engine: Engine, broker: Broker, registered: RegisteredVersion, messages: NewestMessages
+) -> KnownVersion:
+    """Return the state and the facts of a version; raises `SnapshotError`."""
+    state = version_state(engine.pipeline, registered, messages, engine.sealer())
+    sources = Sources(engine.project, engine.pipeline, engine.state.plan(), broker)
+    return KnownVersion(state, collect(sources, registered, state))
 
 
 def collect(sources: Sources, registered: RegisteredVersion, state: VersionState) -> ModelFacts:

@@ -1,6 +1,6 @@
 """Makes a model version again from its lineage, and compares the bytes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flows.adapters.git.repository import code_version
@@ -40,6 +40,10 @@ class Reproduction(NamedTuple):
         """Whether both have the same bytes."""
         return self.recorded == self.again
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {**self._asdict(), "same": self.is_same}
+
 
 class Reproducer:
     """Makes versions of a pipeline again."""
@@ -50,8 +54,8 @@ class Reproducer:
         self._sealer = engine.sealer()
         self._registry, _ = read_registry(engine, broker)
 
-    def reproduce(self, name: str) -> Reproduction:
-        """Make a version again as it was born.
+    def reproduce(self, name: str, advance: Callable[[int], None]) -> Reproduction:
+        """Make a version again as it was born; `advance` counts the rows that a training learned.
 
         Raises `ConfigError` for an unknown version or one without what is needed, and `SnapshotError` if a
         state or a record that it was made from is gone.
@@ -61,7 +65,7 @@ class Reproducer:
         if "restores" in lineage:
             return self._restored(version, str(lineage["restores"]))
         if "sha256" in lineage:
-            return self._trained(version, lineage)
+            return self._trained(version, lineage, advance)
         if "kind" in lineage:
             raise ConfigError(
                 f"version {version.name!r} must have the SHA-256 of its training in its lineage, got none: "
@@ -83,7 +87,9 @@ class Reproducer:
         recorded, again = (self._digest(self._state(entry).estimator) for entry in (version.born, stored[-1]))
         return Reproduction(version.name, f"restored from {restores}", 0, recorded, again)
 
-    def _trained(self, version: RegisteredVersion, lineage: Mapping[str, Any]) -> Reproduction:
+    def _trained(
+        self, version: RegisteredVersion, lineage: Mapping[str, Any], advance: Callable[[int], None]
+    ) -> Reproduction:
         engine = self._engine
         plan = engine.state.plan().hash
         if lineage["plan"] != plan:
@@ -101,6 +107,7 @@ class Reproducer:
         rows = LoggedRows(self._broker, engine.pipeline, milliseconds(lineage["since"]))
         for row in rows.read_again(milliseconds(lineage["until"]), ends):
             training.learn(row)
+            advance(1)
         again = self._digest(training.model.estimator)
         return Reproduction(
             version.name,

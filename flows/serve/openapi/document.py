@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from flows.core.serving.access.requests import needed
 from flows.core.stream.fields import resolved
 from flows.serve.openapi.records import record_schema, value_example
-from flows.serve.openapi.schemas import SCHEMAS, Schema, listed, ref
+from flows.serve.openapi.schemas import SCHEMAS, TEXT, Schema, listed, ref
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 _JSON, _LINES, _BYTES = "application/json", "application/x-ndjson", "application/octet-stream"
@@ -49,6 +49,7 @@ class _Answers(NamedTuple):
 
     answers: Mapping[int, Schema]
     body: str = ""
+    type: str = _JSON
 
 
 def _operations() -> dict[tuple[str, str], _Answers]:
@@ -78,7 +79,13 @@ def _operations() -> dict[tuple[str, str], _Answers]:
         ("get", f"{v1}/dead-letters"): _Answers({200: ref("DeadLetters")}),
         ("get", f"{v1}/models"): _Answers({200: listed(ref("Version"))}),
         ("get", f"{v1}/models/history"): _Answers({200: listed(ref("Entry"))}),
+        ("get", f"{v1}/models/history/verification"): _Answers({200: ref("Verification")}),
         ("get", f"{v1}/models/{{version}}"): _Answers({200: ref("Lineage")}),
+        ("get", f"{v1}/models/{{version}}/card"): _Answers({200: TEXT}, type="text/markdown"),
+        ("get", f"{v1}/models/{{version}}/bom"): _Answers({200: ref("Bill")}),
+        ("get", f"{v1}/models/{{version}}/compare/{{other}}"): _Answers({200: ref("Comparison")}),
+        ("get", f"{v1}/models/{{version}}/reproduction"): _Answers({200: ref("Reproduction")}),
+        ("post", f"{v1}/models/{{version}}/reproduce"): _Answers({202: ref("Reproduction")}),
         ("get", f"{v1}/models/{{version}}/gates"): _Answers({200: listed(ref("Gate"))}),
         ("get", f"{v1}/streams/{{kind}}"): _Answers({}),
     }
@@ -136,7 +143,7 @@ def _complete(
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "pipeline":
             parameter["schema"] = {"type": "string", "enum": list(pipelines.by_name)}
-        elif parameter["name"] == "version":
+        elif parameter["name"] in ("version", "other"):
             parameter |= {"description": "A version or an alias.", "example": "champion"}
         elif parameter["name"] == "event_id":
             parameter["example"] = "A-4711"
@@ -146,19 +153,19 @@ def _complete(
     errors = _ALWAYS + (_WITH_PIPELINE if has_pipeline else ())
     operation["responses"] = {
         **({} if about.answers else {"200": _STREAM}),
-        **{str(status): _answer(status, schema, about.body) for status, schema in about.answers.items()},
+        **{str(status): _answer(status, schema, about) for status, schema in about.answers.items()},
         **{str(status): _error(status) for status in sorted(errors)},
     }
 
 
-def _answer(status: int, schema: Schema, body: str) -> dict[str, Any]:
-    content: dict[str, Any] = {_JSON: {"schema": schema}}
-    if body in ("events", "labels") and status == 200:
+def _answer(status: int, schema: Schema, about: _Answers) -> dict[str, Any]:
+    content: dict[str, Any] = {about.type: {"schema": schema}}
+    if about.body in ("events", "labels") and status == 200:
         content[_LINES] = {
             "schema": {"type": "string"},
             "example": '{"id": "A-4711", "status": "published"}\n',
         }
-    if body == "infer":
+    if about.body == "infer":
         content[_BYTES] = {"schema": {"type": "string", "format": "binary"}}
     return {"description": _MEANINGS[status], "content": content}
 

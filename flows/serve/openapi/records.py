@@ -58,6 +58,6 @@ def _required_schema(field: Field) -> dict[str, Any]:
         return {"text": text, "integer": whole}.get(field.kind or "", {"anyOf": [text, whole]})
     unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[field.unit]
     return {
-        "description": f"ISO 8601 with an offset, or a number of {unit} since 1970",
-        "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
+        "description": f"ISO 8601 with an offset, or a number of {unit} since 1970; before 2100",
+        "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number", "minimum": 0}],
     }

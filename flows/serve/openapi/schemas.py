@@ -1,8 +1,8 @@
 """The schemas of what is asked and answered, the same for all pipelines."""
 
-from typing import Any
+from typing import Any, get_args
 
-from flows.core.serving.inference.tensors import MOST_ROWS
+from flows.core.serving.inference.tensors import MOST_ROWS, DataType
 
 Schema = dict[str, Any]
 
@@ -31,9 +31,10 @@ def record(required: Schema, optional: Schema | None = None, **more: Any) -> Sch
     return {"type": "object", "properties": properties, "required": [*required], **more}
 
 
-_PARAMETERS: Schema = {"type": "object", "additionalProperties": SCALAR}
-_DATATYPE: Schema = {"type": "string", "examples": ["FP64", "BYTES"]}
+_PARAMETERS: Schema = {"type": ["object", "null"], "additionalProperties": SCALAR}
+_DATATYPE: Schema = {"enum": list(get_args(DataType))}
 _TENSOR = {"name": TEXT, "datatype": _DATATYPE, "shape": listed({"type": "integer"})}
+_ROWS: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}
 _WANTED = record({"name": TEXT}, {"parameters": _PARAMETERS})
 _FLAG: Schema = {"type": "boolean"}
 _NUMBER: Schema = {"type": "number"}
@@ -154,14 +155,14 @@ SCHEMAS: dict[str, Schema] = {
         {
             "name": TEXT,
             "datatype": _DATATYPE,
-            "shape": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2},
+            "shape": {"type": "array", "items": _ROWS, "minItems": 1, "maxItems": 2},
         },
         {"data": listed({}), "parameters": _PARAMETERS},
         description=f"A column of 1 to {MOST_ROWS:,} rows; null is a missing value.",
     ),
     "InferRequest": record(
         {"inputs": {"type": "array", "items": ref("InputTensor"), "minItems": 1}},
-        {"id": TEXT, "parameters": _PARAMETERS, "outputs": listed(_WANTED)},
+        {"id": MAYBE_TEXT, "parameters": _PARAMETERS, "outputs": listed(_WANTED)},
     ),
     "InferAnswer": record(
         {
@@ -237,6 +238,51 @@ SCHEMAS: dict[str, Schema] = {
             "who": "ada",
             "why": "the labels are late",
         },
+    ),
+    "Verification": record(
+        {
+            "verified": _FLAG,
+            "entries": WHOLE,
+            "breaks": listed(record({"partition": WHOLE, "offset": WHOLE, "fault": TEXT})),
+        },
+        example={"verified": True, "entries": 12, "breaks": []},
+    ),
+    "Bill": record({"bomFormat": {"const": "CycloneDX"}, "specVersion": TEXT}),
+    "Comparison": record(
+        {
+            "first": TEXT,
+            "second": TEXT,
+            "lineage": _PLAIN,
+            "labels": WHOLE,
+            "block": WHOLE,
+            "measures": listed(
+                record(
+                    {
+                        "name": TEXT,
+                        "first": _MAYBE_NUMBER,
+                        "second": _MAYBE_NUMBER,
+                        "bigger_is_better": _FLAG,
+                        "confidence": _MAYBE_NUMBER,
+                        "difference": _MAYBE_NUMBER,
+                        "better": MAYBE_TEXT,
+                    }
+                )
+            ),
+        },
+        description="As `driftline models compare --json`.",
+    ),
+    "Reproduction": record(
+        {"version": TEXT, "rows": WHOLE, "status": {"enum": ["running", "done", "failed"]}},
+        {
+            "result": record(
+                dict.fromkeys(("version", "made", "recorded", "again"), TEXT),
+                {"rows": WHOLE, "same": _FLAG, "differences": listed(TEXT)},
+                description="As `driftline models reproduce --json`.",
+            ),
+            "error": TEXT,
+        },
+        description="With the status `done` it has the `result`, with `failed` the `error`.",
+        example={"version": "v2-fresh", "rows": 1200, "status": "running"},
     ),
     "Lineage": record({"role": TEXT, "frozen": _FLAG}, example={"role": "champion", "frozen": False}),
     "Gate": record(

@@ -41,7 +41,7 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     async def page() -> Response:
         return _answer(_page())
 
-    @routes.get("/assets/{name}", summary="A file of the dashboard", include_in_schema=False)
+    @routes.get("/assets/{name:segment}", summary="A file of the dashboard", include_in_schema=False)
     async def asset(name: str) -> Response:
         return _answer(_file(name))
 
@@ -49,29 +49,32 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     async def names() -> Response:
         return json_response({"pipelines": list(boards)})
 
-    @routes.get("/v1/{pipeline}/overview", summary="The state of a pipeline and of its flows")
+    @routes.get("/v1/{pipeline:segment}/overview", summary="The state of a pipeline and of its flows")
     async def overview(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].overview())
 
-    @routes.get("/v1/{pipeline}/metrics", summary="The metrics over time, with versions and drift")
+    @routes.get("/v1/{pipeline:segment}/metrics", summary="The metrics over time, with versions and drift")
     async def metrics(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].metrics())
 
-    @routes.get("/v1/{pipeline}/drift", summary="How far each feature moved in each window")
+    @routes.get("/v1/{pipeline:segment}/drift", summary="How far each feature moved in each window")
     async def drift(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].drift())
 
     @routes.get(
-        "/v1/{pipeline}/drift/{window}/{feature}", summary="The distributions of a feature in a window"
+        "/v1/{pipeline:segment}/drift/{window:segment}/{feature:segment}",
+        summary="The distributions of a feature in a window",
     )
     async def distribution(pipeline: str, window: Window, feature: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].distribution(feature, window))
 
-    @routes.get("/v1/{pipeline}/dead-letters", summary="The dead letters by reason, and the newest ones")
+    @routes.get(
+        "/v1/{pipeline:segment}/dead-letters", summary="The dead letters by reason, and the newest ones"
+    )
     async def dead_letters(pipeline: str) -> Response:
         pipelines[pipeline]
         return json_response(await boards[pipeline].dead_letters())
@@ -96,7 +99,8 @@ def _page() -> _File:
 def _file(name: str) -> _File:
     """Return a file of the page; raises `Problem` if there is none."""
     home, folder = ("plotly", "package_data") if name == _LIBRARY else ("flows.serve.dashboard", "assets")
-    kind, file = _TYPES.get(name.rpartition(".")[2]), files(home) / folder / name.replace("/", "")
-    if kind is None or not file.is_file():
+    kind = _TYPES.get(name.rpartition(".")[2])
+    file = next((each for each in (files(home) / folder).iterdir() if each.name == name), None)
+    if kind is None or file is None or not file.is_file():
         raise Problem(404, f"there is no file {name!r:.100}")
     return _File(file.read_bytes(), kind)

@@ -55,7 +55,7 @@ class ReplayRequest(Reason):
 
 def dead_letter_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the route that sends dead letters again."""
-    routes = APIRouter(prefix="/v1/{pipeline}/dead-letters", tags=["Dashboard"])
+    routes = APIRouter(prefix="/v1/{pipeline:segment}/dead-letters", tags=["Dashboard"])
     sending = Lock()  # so that no letter is sent twice by two people
 
     @routes.post("/replay", summary="Send dead letters again, and tell which fail again")

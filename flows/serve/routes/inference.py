@@ -14,6 +14,7 @@ from flows.serve.problems import error_response, json_response
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 PLATFORM = "driftline_river"
+_DIGITS = 12  # of a length
 
 
 def inference_routes(pipelines: ServedPipelines) -> APIRouter:
@@ -34,23 +35,31 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
             {"name": "driftline", "version": version_of("driftline"), "extensions": ["binary_tensor_data"]}
         )
 
-    @routes.get("/models/{pipeline}", summary="The inputs, outputs and versions of a pipeline's model")
-    @routes.get("/models/{pipeline}/versions/{version}", summary="The inputs and outputs of a version")
+    @routes.get(
+        "/models/{pipeline:segment}", summary="The inputs, outputs and versions of a pipeline's model"
+    )
+    @routes.get(
+        "/models/{pipeline:segment}/versions/{version:segment}", summary="The inputs and outputs of a version"
+    )
     async def metadata(pipeline: str, version: str | None = None) -> Response:
         served = pipelines[pipeline]
         if version is not None:
             await served.model(version)
         return json_response(_metadata(served))
 
-    @routes.get("/models/{pipeline}/ready", summary="Whether a pipeline's models are read")
-    @routes.get("/models/{pipeline}/versions/{version}/ready", summary="Whether a version can score")
+    @routes.get("/models/{pipeline:segment}/ready", summary="Whether a pipeline's models are read")
+    @routes.get(
+        "/models/{pipeline:segment}/versions/{version:segment}/ready", summary="Whether a version can score"
+    )
     async def model_ready(pipeline: str, version: str | None = None) -> Response:
         served = pipelines[pipeline]
         await served.model(version)
         return _readiness(served.waits_for())
 
-    @routes.post("/models/{pipeline}/infer", summary="Score rows with the champion")
-    @routes.post("/models/{pipeline}/versions/{version}/infer", summary="Score rows with a version")
+    @routes.post("/models/{pipeline:segment}/infer", summary="Score rows with the champion")
+    @routes.post(
+        "/models/{pipeline:segment}/versions/{version:segment}/infer", summary="Score rows with a version"
+    )
     async def infer(request: Request, pipeline: str, version: str | None = None) -> Response:
         served = pipelines.caught_up(pipeline)
         asked = parse_request(await request.body(), _json_length(request))
@@ -101,6 +110,6 @@ def _json_length(request: Request) -> int | None:
     given = request.headers.get(HEADER)
     if given is None:
         return None
-    if not given.isascii() or not given.isdigit():
-        raise InvalidRequest(f"{HEADER} must be a whole number, got {given!r}")
+    if not given.isascii() or not given.isdigit() or len(given) > _DIGITS:
+        raise InvalidRequest(f"{HEADER} must be a whole number, got {given!r:.100}")
     return int(given)

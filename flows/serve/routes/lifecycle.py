@@ -1,5 +1,6 @@
 """The versions of the models, their history, and commands to the learner, as `driftline models` has them."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from math import isinf
@@ -9,17 +10,25 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from flows.core.exporting.bom import bill_of_materials
+from flows.core.exporting.facts import ModelFacts
+from flows.core.exporting.model_card import model_card
+from flows.core.registry.chain import Break
 from flows.core.registry.command import Action, Learning
 from flows.core.registry.registry import Registry
 from flows.core.stream.broker import Broker
+from flows.host.printable import printable_lines
 from flows.jobs.models.commands import carry_out, new_command, read_registry
-from flows.jobs.models.facts import Sources, collect
+from flows.jobs.models.facts import known_version
 from flows.jobs.models.listing import entry_row, version_rows
 from flows.jobs.models.promotion import promotion_gates
-from flows.jobs.models.versions import newest_messages, version_state
+from flows.jobs.models.versions import NewestMessages, newest_messages
+from flows.serve.exclusive import Exclusive
 from flows.serve.guard import caller_of
 from flows.serve.problems import json_response
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
+
+MOST_WAITING = 8  # commands that wait for the learner at once; each has a thread, which others need too
 
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait for the learner's answer.")]
 Everything = Annotated[bool, Query(alias="all", description="Also list the checkpoints.")]
@@ -45,7 +54,7 @@ class RollbackReason(Reason):
 
 def lifecycle_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the routes of the models' life."""
-    routes = APIRouter(prefix="/v1/{pipeline}/models", tags=["Models"])
+    routes = APIRouter(prefix="/v1/{pipeline:segment}/models", tags=["Models"])
     _add_views(routes, pipelines)
     _add_commands_to_the_learner(routes, pipelines)
     _add_commands_on_a_version(routes, pipelines)
@@ -62,13 +71,27 @@ def _add_views(routes: APIRouter, pipelines: ServedPipelines) -> None:
         entries = await run_in_threadpool(_entries, pipelines[pipeline])
         return json_response([each for each in entries if everything or each["change"] != "checkpoint"])
 
-    @routes.get("/{version}", summary="Where a version comes from")
+    @routes.get("/history/verification", summary="Whether each entry is signed, and none missing or altered")
+    async def verification(pipeline: str) -> Response:
+        return json_response(await run_in_threadpool(_verified, pipelines[pipeline]))
+
+    @routes.get("/{version:segment}", summary="Where a version comes from")
     async def lineage(pipeline: str, version: str) -> Response:
         return json_response(await run_in_threadpool(_lineage, pipelines[pipeline], version))
 
-    @routes.get("/{version}/gates", summary="The gates of a promotion")
+    @routes.get("/{version:segment}/gates", summary="The gates of a promotion")
     async def gates(pipeline: str, version: str) -> Response:
         return json_response(await run_in_threadpool(_gates, pipelines[pipeline], version))
+
+    @routes.get("/{version:segment}/card", summary="The model card in Markdown")
+    async def card(pipeline: str, version: str) -> Response:
+        text = model_card(await run_in_threadpool(_facts, pipelines[pipeline], version))
+        return Response(printable_lines(text), media_type="text/markdown")
+
+    @routes.get("/{version:segment}/bom", summary="The bill of materials (CycloneDX)")
+    async def bill(pipeline: str, version: str) -> Response:
+        facts = await run_in_threadpool(_facts, pipelines[pipeline], version)
+        return Response(bill_of_materials(facts, time.time_ns() // 1_000_000), media_type="application/json")
 
 
 def _add_commands_to_the_learner(routes: APIRouter, pipelines: ServedPipelines) -> None:
@@ -86,19 +109,19 @@ def _add_commands_to_the_learner(routes: APIRouter, pipelines: ServedPipelines) 
 
 
 def _add_commands_on_a_version(routes: APIRouter, pipelines: ServedPipelines) -> None:
-    @routes.post("/{version}/promote", summary="Make a challenger the champion")
+    @routes.post("/{version:segment}/promote", summary="Make a challenger the champion")
     async def promote(
         request: Request, pipeline: str, version: str, body: Reason, wait: Wait = 30.0
     ) -> Response:
         return await _send(request, pipelines[pipeline], _Asked("promote", version, body.reason), wait)
 
-    @routes.post("/{version}/retire", summary="Stop scoring with a challenger")
+    @routes.post("/{version:segment}/retire", summary="Stop scoring with a challenger")
     async def retire(
         request: Request, pipeline: str, version: str, body: Reason, wait: Wait = 30.0
     ) -> Response:
         return await _send(request, pipelines[pipeline], _Asked("retire", version, body.reason), wait)
 
-    @routes.post("/{version}/rollback", summary="Serve the stored state of an earlier version")
+    @routes.post("/{version:segment}/rollback", summary="Serve the stored state of an earlier version")
     async def roll_back(
         request: Request, pipeline: str, version: str, body: RollbackReason, wait: Wait = 30.0
     ) -> Response:
@@ -116,47 +139,74 @@ class _Asked(NamedTuple):
     learning: Learning = "continue"
 
 
+_waiting = Exclusive(MOST_WAITING)
+
+
 async def _send(request: Request, served: ServedPipeline, asked: _Asked, wait: float) -> Response:
     who = caller_of(request.scope["state"])
-    return await run_in_threadpool(_carried_out, served, asked, who, wait)
+    return await _waiting.run(_carried_out, served, asked, who, wait)
+
+
+class OpenedRegistry(NamedTuple):
+    """The registry of a pipeline, read with a broker that is open."""
+
+    served: ServedPipeline
+    broker: Broker
+    registry: Registry
+    breaks: list[Break]
+
+    def newest(self) -> NewestMessages:
+        """Return the newest messages on the models topic."""
+        return newest_messages(self.served.pipeline, self.broker, self.served.engine.sealer())
 
 
 @contextmanager
-def _opened(served: ServedPipeline) -> Iterator[tuple[Broker, Registry]]:
+def opened_registry(served: ServedPipeline) -> Iterator[OpenedRegistry]:
+    """Yield the registered versions of a pipeline."""
     with closing(served.engine.open_broker()) as broker:
-        yield broker, read_registry(served.engine, broker)[0]
+        yield OpenedRegistry(served, broker, *read_registry(served.engine, broker))
 
 
 def _versions(served: ServedPipeline) -> list[dict[str, Any]]:
-    with _opened(served) as (broker, registry):
-        messages = newest_messages(served.pipeline, broker, served.engine.sealer())
-        return version_rows(registry, messages)
+    with opened_registry(served) as opened:
+        return version_rows(opened.registry, opened.newest())
 
 
 def _entries(served: ServedPipeline) -> list[dict[str, Any]]:
-    with _opened(served) as (_, registry):
-        return [entry_row(each) for each in registry.entries]
+    with opened_registry(served) as opened:
+        return [entry_row(each) for each in opened.registry.entries]
+
+
+def _verified(served: ServedPipeline) -> dict[str, Any]:
+    with opened_registry(served) as opened:
+        breaks = [each._asdict() for each in opened.breaks]
+        return {"verified": not breaks, "entries": len(opened.registry.entries), "breaks": breaks}
+
+
+def _facts(served: ServedPipeline, version: str) -> ModelFacts:
+    with opened_registry(served) as opened:
+        registered = opened.registry.find(served.version_name(version))
+        return known_version(served.engine, opened.broker, registered, opened.newest()).facts
 
 
 def _lineage(served: ServedPipeline, version: str) -> dict[str, Any]:
-    engine, sealer = served.engine, served.engine.sealer()
-    with _opened(served) as (broker, registry):
-        registered = registry.find(version)
-        messages = newest_messages(served.pipeline, broker, sealer)
-        state = version_state(served.pipeline, registered, messages, sealer)
-        facts = collect(Sources(engine.project, served.pipeline, served.plan, broker), registered, state)
+    with opened_registry(served) as opened:
+        registered = opened.registry.find(served.version_name(version))
+        facts = known_version(served.engine, opened.broker, registered, opened.newest()).facts
     return {"role": registered.role, "frozen": registered.is_frozen, **facts.lineage.as_dict()}
 
 
 def _gates(served: ServedPipeline, version: str) -> list[dict[str, Any]]:
-    with _opened(served) as (broker, registry):
-        found = promotion_gates(served.pipeline, broker, registry, version)
+    with opened_registry(served) as opened:
+        name = served.version_name(version)
+        found = promotion_gates(served.pipeline, opened.broker, opened.registry, name)
     return [{**gate._asdict(), "value": None if isinf(gate.value) else gate.value} for gate in found]
 
 
 def _carried_out(served: ServedPipeline, asked: _Asked, who: str, wait: float) -> Response:
     """Send a command to the learner, and return the entries of the registry that answer it."""
-    command = new_command(served.pipeline, asked.action, asked.version, who, asked.reason, asked.learning)
+    version = served.version_name(asked.version)
+    command = new_command(served.pipeline, asked.action, version, who, asked.reason, asked.learning)
     answers = carry_out(served.engine, command, wait)
     if answers is None:
         return json_response({"command": command.id, "status": "sent"}, 202)

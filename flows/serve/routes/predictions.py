@@ -1,16 +1,15 @@
 """Predictions on the topic, and their explanations, by the ids of their events."""
 
 from contextlib import closing
-from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from starlette.concurrency import run_in_threadpool
 
 from flows.core.stream.broker import Record
 from flows.errors import ConfigError
 from flows.jobs.explanation import Explainer, summary
-from flows.serve.problems import Problem, json_response, retry_later
+from flows.serve.exclusive import Exclusive
+from flows.serve.problems import Problem, json_response
 from flows.serve.routes.records import prediction_body
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
@@ -19,35 +18,23 @@ Top = Annotated[int, Query(ge=1, le=1000, description="The number of alternative
 
 def prediction_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the routes that read predictions."""
-    routes = APIRouter(prefix="/v1/{pipeline}/predictions", tags=["Predictions"])
-    searching, explaining = Lock(), Lock()  # both read a topic and take seconds: one at a time
+    routes = APIRouter(prefix="/v1/{pipeline:segment}/predictions", tags=["Predictions"])
+    searching, explaining = Exclusive(), Exclusive()  # both read a topic
 
-    @routes.get("/{event_id}", summary="The prediction for an event")
+    @routes.get("/{event_id:segment}", summary="The prediction for an event")
     async def prediction(pipeline: str, event_id: str) -> Response:
         served = pipelines[pipeline]
         recent = await served.recent_prediction(event_id)
         if recent is not None:
             return json_response(prediction_body(served, recent))
-        found = await run_in_threadpool(_one_at_a_time, searching, _searched, served, event_id)
-        return json_response(prediction_body(served, found))
+        return json_response(prediction_body(served, await searching.run(_searched, served, event_id)))
 
-    @routes.get("/{event_id}/explanation", summary="The contribution of each feature to a prediction")
+    @routes.get("/{event_id:segment}/explanation", summary="The contribution of each feature to a prediction")
     async def explanation(pipeline: str, event_id: str, top: Top = 10) -> Response:
         served = pipelines[pipeline]
-        return json_response(
-            await run_in_threadpool(_one_at_a_time, explaining, _explained, served, event_id, top)
-        )
+        return json_response(await explaining.run(_explained, served, event_id, top))
 
     return routes
-
-
-def _one_at_a_time(lock: Lock, call: Any, *arguments: Any) -> Any:
-    if not lock.acquire(blocking=False):
-        raise retry_later("another such request is in progress; ask again")
-    try:
-        return call(*arguments)
-    finally:
-        lock.release()
 
 
 def _searched(served: ServedPipeline, event_id: str) -> Record:

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -20,8 +20,10 @@ from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 LONGEST_WAIT = 60.0  # seconds
 MOST_LINES = 1000  # in one request
+_MOST_ENDS = 4 * MOST_LINES  # of lines, with empty ones; each may have two characters
 JSON, LINES = "application/json", "application/x-ndjson"
 
+R = TypeVar("R")
 Wait = Annotated[
     float,
     Query(ge=0.1, le=LONGEST_WAIT, description="Seconds to wait for the prediction. Default: do not wait."),
@@ -30,15 +32,16 @@ Wait = Annotated[
 
 def record_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the routes that publish."""
-    routes = APIRouter(prefix="/v1/{pipeline}", tags=["Through the log"])
+    routes = APIRouter(prefix="/v1/{pipeline:segment}", tags=["Through the log"])
 
     @routes.post("/events", summary="Publish events, and wait for their predictions")
     async def events(request: Request, pipeline: str, wait: Wait | None = None) -> Response:
         served = pipelines.caught_up(pipeline)
         body = await request.body()
         if _is_lines(request):
-            return _lines([_line(served, each) for each in await _publish_lines(served, body, wait)])
-        return await _publish_event(served, body, wait)
+            outcomes = await _unless_gone(request, _publish_lines(served, body, wait))
+            return _lines([_line(served, each) for each in outcomes])
+        return await _unless_gone(request, _publish_event(served, body, wait))
 
     @routes.post("/labels", summary="Publish labels, which the models learn")
     async def labels(request: Request, pipeline: str) -> Response:
@@ -69,10 +72,30 @@ def _is_lines(request: Request) -> bool:
     return kind == LINES
 
 
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, R]) -> R:
+    """Return the result of `work`, which ends when the client is gone: then nobody waits for it any more."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Problem(408, "the client is gone")
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 def _split(body: bytes) -> list[bytes]:
-    lines = [line for line in body.splitlines() if line.strip()]
+    ends = body.count(b"\n") + body.count(b"\r")
+    lines = [line for line in body.splitlines() if line.strip()] if ends <= _MOST_ENDS else []
     if not 0 < len(lines) <= MOST_LINES:
-        raise InvalidRequest(f"the body must have 1 to {MOST_LINES:,} lines, got {len(lines):,}")
+        count = f"{len(lines):,}" if ends <= _MOST_ENDS else f"about {ends:,}"
+        raise InvalidRequest(f"the body must have 1 to {MOST_LINES:,} lines, got {count}")
     return lines
 
 

@@ -3,19 +3,20 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from flows.core.stream.broker import Broker, Record, TopicPartition
 from flows.errors import BrokerError, InvalidRequest
 from flows.jobs.tail import readable
-from flows.serve.problems import retry_later
+from flows.serve.problems import Problem, error_response, retry_later
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 MOST_STREAMS = 32  # at once; each has a thread
@@ -51,23 +52,31 @@ class Streams:
 
     def routes(self, pipelines: ServedPipelines) -> APIRouter:
         """Return the routes of the streams."""
-        routes = APIRouter(prefix="/v1/{pipeline}/streams", tags=["Streams"])
+        routes = APIRouter(prefix="/v1/{pipeline:segment}/streams", tags=["Streams"])
 
-        @routes.get("/{kind}", summary="The records of a topic as server-sent events")
+        @routes.get("/{kind:segment}", summary="The records of a topic as server-sent events")
         async def stream(
             pipeline: str, kind: Kind, begin: From = "end", last_event_id: LastId = None
         ) -> Response:
             served = pipelines[pipeline]
             offsets = await run_in_threadpool(_start, served, kind, begin, last_event_id)
-            if self._count >= MOST_STREAMS:
-                raise retry_later(f"{MOST_STREAMS} streams are open")
-            return StreamingResponse(self._events(served, kind, offsets), media_type="text/event-stream")
+            return _Events(self, self._events(served, kind, offsets))
 
         return routes
 
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count a stream for the block; raises a `Problem` if too many are open."""
+        if self._count >= MOST_STREAMS:
+            raise retry_later(f"{MOST_STREAMS} streams are open")
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
     async def _events(self, served: ServedPipeline, kind: str, offsets: _Offsets) -> AsyncIterator[bytes]:
         """Yield the events until the client goes, the hour is over or the server stops."""
-        self._count += 1
         reader = _Reader(served, kind, offsets, asyncio.get_running_loop())
         end, silent_since = time.monotonic() + LONGEST, time.monotonic()
         try:
@@ -84,7 +93,21 @@ class Streams:
                     yield b": alive\n\n"
         finally:
             reader.stop()
-            self._count -= 1
+
+
+class _Events(StreamingResponse):
+    """A stream as an answer, which takes a place before it begins."""
+
+    def __init__(self, streams: Streams, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._streams.place():
+                await super().__call__(scope, receive, send)
+        except Problem as problem:
+            await error_response(problem.status, str(problem), problem.headers)(scope, receive, send)
 
 
 class _Reader:

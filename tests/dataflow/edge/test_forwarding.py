@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from random import Random
 
 import httpx
 import pytest
+from certificates import make_certificate
 from harness import DRIFTLINE, Project, Running, run_flow, server_port, wait_until
 from made_numbers import NAMES, points, project_in
 from typer.testing import CliRunner
@@ -20,6 +23,7 @@ from flows.adapters.sqlite.log import LogBroker
 from flows.cli.app import app
 from flows.core.stream.broker import Outgoing
 from flows.errors import BrokerAway, InvalidRecord
+from flows.host.background_server import BackgroundServer
 from flows.jobs.devices.edge_topic import EdgeTopic, parse
 
 BARE = (sys.executable, "-I", "-S")  # without the packages of the environment
@@ -52,15 +56,23 @@ def lines(first: int, number: int) -> str:
     return "".join(json.dumps(each) + "\n" for each in events)
 
 
-def start_edge(project: Project, *options: str) -> subprocess.Popen[str]:
+def start_edge(project: Project, *options: str, **environment: str) -> subprocess.Popen[str]:
     arguments = [*BARE, "driftline-edge", "package", "--outbox", "outbox.db", *options]
     pipe = subprocess.PIPE
-    return subprocess.Popen(arguments, cwd=project.directory, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        arguments,
+        cwd=project.directory,
+        env={**os.environ, **environment},
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    )
 
 
-def edge(project: Project, text: str, *options: str) -> tuple[list[dict], str]:
+def edge(project: Project, text: str, *options: str, **environment: str) -> tuple[list[dict], str]:
     """Score the lines; return the answers and what was said."""
-    with start_edge(project, *options) as process:
+    with start_edge(project, *options, **environment) as process:
         out, said = process.communicate(text, timeout=60)
     assert process.returncode == 0, said
     return [json.loads(line) for line in out.splitlines()], said
@@ -224,3 +236,105 @@ def test_a_second_collector_is_refused(numbers: Project) -> None:
         second = numbers.run("collect", "--port", "0")
     assert second.returncode == 2
     assert "another process runs collect" in second.stderr
+
+
+def token(project: Project, name: str, scope: str) -> Path:
+    """Make a token by the command; return a file with it."""
+    made = project.run("tokens", "create", name, "--scope", scope)
+    assert made.returncode == 0, made.stderr
+    file = project.directory / f"{name}.token"
+    file.write_text(made.stdout)
+    return file
+
+
+def test_a_collector_that_others_can_reach_needs_a_token_and_tls(numbers: Project) -> None:
+    open_to_all = ("collect", "--port", "0", "--host", "0.0.0.0")  # noqa: S104
+    refused = numbers.run(*open_to_all)
+    assert refused.returncode == 2
+    assert "make one with `driftline tokens create NAME --scope publish`" in refused.stderr
+    token(numbers, "device", "publish")
+    refused = numbers.run(*open_to_all)
+    assert refused.returncode == 2
+    assert "must speak TLS; set DRIFTLINE_SERVE_CERTIFICATE" in refused.stderr
+    assert on_topic(numbers) == []
+
+
+def test_devices_send_their_token_over_tls_and_what_is_refused_waits(
+    numbers: Project, tmp_path: Path
+) -> None:
+    certificate, key, port = tmp_path / "server.pem", tmp_path / "server.key", server_port()
+    make_certificate(certificate, key)
+    secured = numbers.with_settings(SERVE_CERTIFICATE=certificate, SERVE_KEY=key)
+    reader, device = token(numbers, "reader", "read"), token(numbers, "device", "publish")
+    forward, trusted = ("--forward", f"https://127.0.0.1:{port}/"), {"SSL_CERT_FILE": str(certificate)}
+    with collecting(secured, port):
+        for options, environment, said in (
+            ((), trusted, "401"),
+            (("--token-file", str(reader)), trusted, "must have the scope 'publish' on pipeline 'numbers'"),
+            (("--token-file", str(device)), {}, "CERTIFICATE_VERIFY_FAILED"),
+        ):
+            _, told = edge(numbers, lines(0, 1), *forward, *options, **environment)
+            assert said in told
+        assert on_topic(numbers) == []
+        _, told = edge(numbers, lines(9, 1), *forward, "--token-file", str(device), **trusted)
+        assert told == ""
+    assert [value["number"] for value in on_topic(numbers)] == [1, 2, 3, 4]
+
+
+def test_a_page_of_another_site_cannot_send_to_a_collector_without_tokens(numbers: Project) -> None:
+    port = server_port()
+    with collecting(numbers, port):
+        headers = {"Driftline-Device": DEVICE, "Host": "example.org"}
+        answer = httpx.post(f"http://127.0.0.1:{port}/", content=prediction(1), headers=headers)
+    assert answer.status_code == 403
+    assert on_topic(numbers) == []
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "-1", "x", ""])
+def test_a_length_that_is_none_is_refused(numbers: Project, size: str) -> None:
+    port = server_port()
+    with collecting(numbers, port), socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\nContent-Length: {size}\r\n\r\n".encode())
+        assert b" 413 " in connection.recv(1000)
+
+
+def test_a_token_goes_to_no_other_receiver_than_the_named_one(numbers: Project) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            self.send_response(307)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815 (named by the base class)
+
+    file = token(numbers, "device", "publish")
+    with BackgroundServer("127.0.0.1", 0, Elsewhere) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        _, said = edge(numbers, lines(0, 1), "--forward", url, "--token-file", str(file))
+    assert "HTTP Error 307" in said
+    assert set(asked) == {"/"}
+    assert file.read_text().strip() not in said
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "said"),
+    [
+        ("http://192.0.2.1/", "driftline_x", "needs --forward with an https URL"),
+        ("https://192.0.2.1/", "two tokens", "must have a token in one line"),
+        ("https://192.0.2.1/", None, "must be a file with a token"),
+    ],
+)
+def test_a_token_that_others_could_read_or_that_is_none_is_refused_at_the_start(
+    numbers: Project, url: str, content: str | None, said: str
+) -> None:
+    file = numbers.directory / "token"
+    if content is not None:
+        file.write_text(content)
+    with start_edge(numbers, "--forward", url, "--token-file", str(file)) as process:
+        _, told = process.communicate("", timeout=60)
+    assert process.returncode == 2
+    assert said in told

@@ -6,8 +6,9 @@ from random import Random
 import orjson
 import pytest
 from candidate_models import Threshold
-from harness import Project, declare, run_flow
+from harness import PATIENCE, Project, declare, run_flow, wait_until
 from made_flights import HOUR, MINUTE, NOON, label, prediction, served
+from served import serving
 from signals import changed, outgoing, signal
 
 from flows.core.registry.command import CommandSealer
@@ -31,6 +32,7 @@ DECLARED = {
         search=Search(models={"threshold": Threshold}, parameters={"threshold": {"certainty": [0.6, 0.9]}}),
     ),
 }
+OPERATOR = ("--scope", "read", "--scope", "operate")
 TRAINED = ["v2-fresh", "v2-fresh-longer", "v2-search", "v2-warm"]
 
 
@@ -56,7 +58,7 @@ def with_challengers(project: Project, running: Engine) -> None:
 
 def reproduced(project: Project, running: Engine, version: str) -> Reproduction:
     with project.broker() as broker:
-        return Reproducer(running, broker).reproduce(version)
+        return Reproducer(running, broker).reproduce(version, lambda _: None)
 
 
 def test_each_kind_of_version_is_made_again_with_the_same_bytes(project_on: Project) -> None:
@@ -96,6 +98,33 @@ def test_the_command_tells_a_version_that_is_the_same_from_one_that_is_not(proje
     other = project.run("models", "reproduce", "v2-fresh", "--json")
     assert other.returncode == 1
     assert orjson.loads(other.stdout)["same"] is False
+
+
+def test_the_server_makes_a_version_again_as_the_command_does(project: Project) -> None:
+    running = project.engine(**DECLARED)
+    with_challengers(project, running)
+    declare(running)
+    ada = {"authorization": "Bearer " + project.run("tokens", "create", "ada", *OPERATOR).stdout.strip()}
+    models = "/v1/flight_delays/models"
+    with serving(project) as server:
+
+        def outcome(version: str) -> dict:
+            begun = server.post(f"{models}/{version}/reproduce", headers=ada)
+            assert begun.status_code == 202
+            path = begun.headers["location"]
+            wait_until(lambda: server.get(path, headers=ada).json()["status"] != "running", 4 * PATIENCE)
+            return server.get(path, headers=ada).json()
+
+        found = outcome("v2-fresh")
+        command = orjson.loads(project.run("models", "reproduce", "v2-fresh", "--json").stdout)
+        assert (found["status"], found["result"], found["rows"]) == ("done", command, command["rows"])
+        assert server.get(f"{models}/champion/reproduction", headers=ada).status_code == 404
+        assert server.post(f"{models}/v99/reproduce", headers=ada).status_code == 404
+        for file in (project.directory / ".driftline" / "artifacts" / "flight_delays").glob("registered-*"):
+            file.unlink()
+        failed = outcome("v2-warm")
+        assert failed["status"] == "failed"
+        assert "is not in the artifact store" in failed["error"]
 
 
 def test_what_a_version_cannot_be_made_again_from_is_named(project: Project) -> None:

@@ -1,5 +1,7 @@
 """A challenger beside the champion: both compared, and the gates of a promotion."""
 
+import os
+import sys
 from math import isclose
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +13,7 @@ from made_flights import NOON
 from made_numbers import NAMES, points, project_in
 from river import linear_model, optim, preprocessing
 from schemas import check_all
+from served import serving
 
 from flows.core.models.model import Model, ModelMessage
 from flows.core.models.tasks import log_loss
@@ -152,6 +155,30 @@ def test_versions_that_never_scored_the_same_events_are_told(tmp_path: Path) -> 
     assert "both scored 20 events, and none of them has a label yet" in str(
         project.invoke("models", "compare", "v1", "v2").exception
     )
+
+
+def test_the_server_compares_as_the_command_does(rivals: Project) -> None:
+    done = rivals.invoke("models", "compare", "champion", "challenger", "--json")
+    with serving(with_path(rivals)) as server:
+        models = "/v1/numbers/models"
+        assert server.get(f"{models}/champion/compare/challenger").json() == orjson.loads(done.stdout)
+        uri = "models:%2Fnumbers@challenger"
+        assert server.get(f"{models}/v1/compare/{uri}").json() == orjson.loads(done.stdout)
+        gates = server.get(f"{models}/{uri}/gates").json()
+        assert [gate["name"] for gate in gates] == [*GATES]
+        for path, status, said in (
+            ("v1/compare/champion", 409, "A and B must be two versions, got 'v1' twice"),
+            ("v1/compare/v9", 404, "version 'v9' must be one of"),
+            ("v1/compare/models:%2Fother@champion", 404, "must name the pipeline of the path, 'numbers'"),
+        ):
+            answer = server.get(f"{models}/{path}")
+            assert answer.status_code == status
+            assert said in answer.json()["error"]
+
+
+def with_path(project: Project) -> Project:
+    """Return the project for processes, which import its declaration too."""
+    return Project(project.directory, {**project.environment, "PYTHONPATH": os.pathsep.join(sys.path)})
 
 
 def test_a_version_is_not_compared_with_itself(rivals: Project) -> None:

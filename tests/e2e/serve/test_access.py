@@ -1,13 +1,12 @@
 """Who may ask `driftline serve` what: tokens, scopes, limits, TLS, the audit log."""
 
 import ssl
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import orjson
 import pytest
+from certificates import make_certificate
 from harness import Project, wait_until
 from made_flights import NOON, event_payload
 from served import Server, serving
@@ -166,20 +165,3 @@ def test_tls_is_spoken_with_the_certificate_of_the_settings(project, tmp_path):
         assert answer.headers["strict-transport-security"] == "max-age=31536000"
         with pytest.raises(httpx.TransportError):
             httpx.get(server.url.replace("https", "http"), trust_env=False)
-
-
-def make_certificate(certificate: Path, key: Path) -> None:
-    make = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=driftline",
-    ]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    subprocess.run([*make, *names], check=True, capture_output=True)

@@ -1,7 +1,7 @@
 """The life of the models over HTTP, and topics as server-sent events."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -70,12 +70,18 @@ def test_the_versions_their_lineage_and_their_history_are_those_of_the_command(w
     def of_command(*arguments: str) -> object:
         return orjson.loads(world.project.run("models", *arguments, "--json").stdout)
 
-    def get(path: str) -> object:
+    def get(path: str) -> Any:
         return world.server.get(f"{MODELS}{path}", headers=world.reader).json()
 
     assert get("") == of_command("list")
     assert get("/history?all=true") == of_command("history", "--all")
-    assert get("/champion") == of_command("show", "champion")
+    assert get("/champion") == get("/models:%2Fflight_delays@champion") == of_command("show", "champion")
+    entries = len(get("/history?all=true"))
+    assert get("/history/verification") == {"verified": True, "entries": entries, "breaks": []}
+    card = world.server.get(f"{MODELS}/champion/card", headers=world.reader)
+    assert card.headers["content-type"].startswith("text/markdown")
+    assert card.text == world.project.run("models", "card", "champion").stdout
+    assert get("/champion/bom")["bomFormat"] == "CycloneDX"
 
 
 def test_a_command_is_answered_with_the_entries_of_the_registry_that_name_the_token(world):

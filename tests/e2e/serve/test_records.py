@@ -142,6 +142,33 @@ def test_labels_are_learned_and_change_the_served_model(world):
     wait_until(is_learned, PATIENCE)
 
 
+@pytest.mark.parametrize(
+    "flight", ["a/b", "a b", "Zürich/😀", "..", "100%", "%2F", "a?b#c", "explanation", "\n"]
+)
+def test_any_id_is_looked_up_by_its_percent_encoded_path(world, flight):
+    payload = event_payload(flight, NOON + 7 * MINUTE)
+    prediction = world.server.post(EVENTS, params={"wait": 30}, json=payload).json()
+    assert prediction["id"] == flight
+    path = f"{PREDICTIONS}/" + "".join(f"%{byte:02X}" for byte in flight.encode())
+    assert world.server.get(path).json() == prediction
+    assert world.server.get(f"{path}/explanation").json()["event"] == flight
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("%zz", 400, "% must be followed by two hexadecimal digits"),
+        ("%FF", 400, "must be percent-encoded UTF-8"),
+        ("", 404, "there is nothing at"),
+        ("/explanation", 404, "there is nothing at"),
+        ("a/b", 404, "there is nothing at"),
+    ],
+)
+def test_a_path_that_names_no_id_says_so(world, path, status, said):
+    answer = world.server.get(f"{PREDICTIONS}/{path}")
+    assert (answer.status_code, said in answer.json()["error"]) == (status, True)
+
+
 def test_a_prediction_is_explained(world):
     world.server.post(EVENTS, params={"wait": 30}, json=event_payload("X1", NOON + 6 * MINUTE))
     found = world.server.get(f"{PREDICTIONS}/X1/explanation", params={"top": 2}).json()

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from flows.runtime.access.token_file import TokenFile
 from flows.serve import guard as guarding
 from flows.serve.audit import FILE, AuditLog
 from flows.serve.guard import Guard
-from flows.serve.token_file import TokenFile
 
 LOCAL = [(b"host", b"127.0.0.1:80")]
 
@@ -116,3 +116,86 @@ def test_a_web_socket_is_not_passed_on(tmp_path, audit):
         raise AssertionError
 
     asyncio.run(guard(tmp_path, audit, unreachable)({"type": "websocket"}, empty, unreachable))
+
+
+def parts(count: int, size: int) -> Callable[[], Awaitable[Any]]:
+    """Return a client that sends a body in parts."""
+    left = [count]
+
+    async def receive() -> Any:
+        left[0] -= 1
+        return {"type": "http.request", "body": b"x" * size, "more_body": left[0] > 0}
+
+    return receive
+
+
+def test_bodies_of_all_requests_together_are_limited(tmp_path, audit, monkeypatch):
+    monkeypatch.setattr(guarding, "MOST_HELD", 10)
+
+    async def crowd() -> tuple[list[int], int]:
+        gate = asyncio.Event()
+
+        async def held() -> Any:
+            await gate.wait()
+            return {"type": "http.request", "body": b""}
+
+        async def begun() -> Any:
+            begun_parts.append(1)
+            return await held() if len(begun_parts) > 1 else {
+                "type": "http.request", "body": b"x" * 8, "more_body": True}  # fmt: skip
+
+        begun_parts: list[int] = []
+        of = guard(tmp_path, audit)
+        first = asyncio.create_task(ask(of, begun))
+        await asyncio.sleep(0)
+        second = await ask(of, parts(1, 3))
+        gate.set()
+        return [(await first)[0], second[0]], (await ask(of, parts(1, 3)))[0]
+
+    assert asyncio.run(crowd()) == ([200, 503], 200)
+
+
+def test_a_body_that_comes_in_time_but_never_ends_is_not_waited_for(tmp_path, audit, monkeypatch):
+    monkeypatch.setattr(guarding, "LONGEST", 0.01)
+
+    async def trickle() -> Any:
+        await asyncio.sleep(0.001)
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    assert asyncio.run(ask(guard(tmp_path, audit), trickle))[0] == 408
+
+
+def test_one_caller_cannot_take_all_places(tmp_path, audit, monkeypatch):
+    monkeypatch.setattr(guarding, "MOST_OF_CALLER", 1)
+
+    async def crowd() -> list[int]:
+        gate = asyncio.Event()
+
+        async def held() -> Any:
+            await gate.wait()
+            return await empty()
+
+        of = guard(tmp_path, audit)
+        first = asyncio.create_task(ask(of, held))
+        await asyncio.sleep(0)
+        second = await ask(of, empty)
+        gate.set()
+        return [(await first)[0], second[0], (await ask(of, empty))[0]]
+
+    assert asyncio.run(crowd()) == [200, 429, 200]
+
+
+def test_a_long_answer_is_sent_in_parts(tmp_path, audit):
+    sent: list[Any] = []
+
+    async def long(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(200_000)})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/v2", "headers": LOCAL, "client": None}
+    asyncio.run(guard(tmp_path, audit, long)(scope, empty, send))
+    bodies = [(len(each["body"]), each.get("more_body", False)) for each in sent[1:]]
+    assert bodies == [(65_536, True)] * 3 + [(200_000 - 3 * 65_536, False)]

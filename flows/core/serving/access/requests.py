@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from flows.core.serving.access.paths import segment
 from flows.core.serving.access.tokens import Scope
 
 _PUBLISHING = ("events", "labels")
@@ -15,7 +16,7 @@ class Needed(NamedTuple):
 
 
 def needed(method: str, path: str) -> Needed | None:
-    """Return what a request needs; None if it needs no token.
+    """Return what a request to a percent-encoded path needs; None if it needs no token.
 
     A path that is not known needs the most, so that a new route is closed until it is named here.
 
@@ -29,7 +30,7 @@ def needed(method: str, path: str) -> Needed | None:
     >>> needed("POST", "/v1/flights/models/v2/promote").scope, needed("GET", "/openapi.json")
     ('operate', Needed(scope=None, pipeline=''))
     """
-    parts = path.strip("/").split("/")
+    parts = [*map(segment, path.strip("/").split("/"))]
     if parts[:2] == ["v2", "health"]:
         return None
     if method in ("GET", "HEAD") and (path == "/" or (parts[0] == "assets" and len(parts) == 2)):

@@ -267,12 +267,20 @@ def _flag(raw: Mapping[str, Any], name: str) -> bool:
 
 
 def _parameters(raw: Mapping[str, Any], what: str) -> Mapping[str, Any]:
-    given = raw.get("parameters") or {}
-    if type(given) is not dict:
-        raise InvalidRequest(f'{what}: "parameters" must be an object, got {_brief(given)}')
+    given = raw.get("parameters")
+    if given is None:
+        return {}
+    if type(given) is not dict or any(type(value) in (dict, list) for value in given.values()):
+        raise InvalidRequest(
+            f'{what}: "parameters" must be an object of strings, numbers, booleans and nulls, '
+            f"got {_brief(given)}"
+        )
     return given
 
 
 def _brief(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it writes fewer nested lists than it reads
+        return f"a deeply nested {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:60]}..."
