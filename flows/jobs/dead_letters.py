@@ -1,7 +1,8 @@
 """Reads the dead letters of a pipeline, and sends their records to the topics they came from."""
 
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from typing import NamedTuple
@@ -11,7 +12,9 @@ from flows.core.stream.dead_letter import REASONS, DeadLetter, read, resent
 from flows.errors import ConfigError, InvalidRecord
 from flows.pipeline import Pipeline
 
+MOST_FAILURES = 50  # of a replay, that are kept
 _BATCH = 1000  # records sent at once
+_POLL = 0.1  # seconds
 
 
 class LetterFilter(NamedTuple):
@@ -35,6 +38,20 @@ class LetterReplay(NamedTuple):
 
     sent: int
     skipped: Mapping[str, int]
+
+
+class LetterOutcome(NamedTuple):
+    """The records sent again, those skipped by topic, and those that became dead letters again.
+
+    `failures` are the first of these letters. `is_read` is whether the flows have read all records; then no
+    more of them can fail.
+    """
+
+    sent: int
+    skipped: Mapping[str, int]
+    failed: int
+    failures: Sequence[DeadLetter]
+    is_read: bool
 
 
 def check_reason(wanted: LetterFilter) -> None:
@@ -88,3 +105,54 @@ def replay(broker: Broker, chosen: Iterable[DeadLetter], inputs: Collection[str]
             sent += len(records)
             skipped.update(letter.origin for letter in batch if letter.origin not in inputs)
     return LetterReplay(sent, skipped)
+
+
+def replay_and_wait(
+    broker: Broker, pipeline: Pipeline, chosen: Iterable[DeadLetter], seconds: float
+) -> LetterOutcome:
+    """Send dead letters again, and wait up to `seconds` until the flows have read their records."""
+    topic, inputs = pipeline.topic("dead-letters"), inputs_of(pipeline)
+    begin = broker.ends([topic])
+    contents: set[int] = set()
+    origins: set[str] = set()
+
+    def noted() -> Iterator[DeadLetter]:
+        for letter in chosen:
+            contents.add(_content(letter))
+            origins.add(letter.origin)
+            yield letter
+
+    sent, skipped = replay(broker, noted(), inputs)
+    ends = broker.ends(sorted(origins & set(inputs)))
+    deadline = time.monotonic() + seconds
+    while not (is_read := _are_read(broker, pipeline, ends)) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    failed, failures = 0, []
+    for letter in _letters_since(broker, begin):
+        if _content(letter) in contents:
+            failed += 1
+            failures += [letter] if failed <= MOST_FAILURES else []
+    return LetterOutcome(sent, skipped, failed, failures, is_read)
+
+
+def _content(letter: DeadLetter) -> int:
+    return hash((letter.origin, letter.key, letter.value))
+
+
+def _are_read(broker: Broker, pipeline: Pipeline, ends: Mapping[TopicPartition, int]) -> bool:
+    """Return whether the flows have read up to these ends."""
+    read_to = {topic: broker.committed(_group(pipeline, topic), topic) for topic, _ in ends}
+    return all(read_to[place.topic].get(place.partition, 0) >= end for place, end in ends.items())
+
+
+def _group(pipeline: Pipeline, topic: str) -> str:
+    return pipeline.group("learn" if topic == pipeline.labels.topic else "predict")
+
+
+def _letters_since(broker: Broker, begin: Mapping[TopicPartition, int]) -> Iterator[DeadLetter]:
+    ends = broker.ends(sorted({place.topic for place in begin}))
+    for place, end in ends.items():
+        for records in read_range(broker, place, begin.get(place, 0), end):
+            for record in records:
+                with suppress(InvalidRecord):
+                    yield read(record)

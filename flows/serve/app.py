@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from flows.serve.openapi.document import document_of
 from flows.serve.problems import add_handlers
 from flows.serve.routes.dashboard import dashboard_routes
+from flows.serve.routes.dead_letters import dead_letter_routes
 from flows.serve.routes.inference import inference_routes
 from flows.serve.routes.lifecycle import lifecycle_routes
 from flows.serve.routes.predictions import prediction_routes
@@ -39,6 +40,7 @@ def application(pipelines: ServedPipelines, streams: Streams) -> FastAPI:
         record_routes,
         prediction_routes,
         dashboard_routes,
+        dead_letter_routes,
         lifecycle_routes,
         streams.routes,
     )

@@ -3,8 +3,10 @@
 import logging
 import os
 import time
+from collections.abc import Mapping, MutableMapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -12,6 +14,7 @@ from flows.core.stream.times import iso
 from flows.errors import ConfigError
 
 FILE = "serve-audit.jsonl"  # in the state directory
+_WHY = "audited"  # in the state of a request
 _BYTES, _FILES = 10 * 2**20, 5  # of the log; so that requests cannot fill the disk
 
 
@@ -46,3 +49,14 @@ class AuditLog:
     def close(self) -> None:
         """Close the file."""
         self._handler.close()
+
+
+def audited(scope: MutableMapping[str, Any], why: str) -> None:
+    """Let the line of a request tell why it was asked, or what it did."""
+    scope.setdefault("state", {})[_WHY] = why
+
+
+def why_of(scope: Mapping[str, Any]) -> str:
+    """Return what `audited` was told about a request."""
+    why: str = scope.get("state", {}).get(_WHY, "")
+    return why

@@ -2,10 +2,9 @@
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from itertools import groupby
-from operator import attrgetter
 
 from flows.core.stream.broker import Broker, Record, TopicPartition
 from flows.errors import BrokerError
@@ -24,7 +23,8 @@ class TopicFollower:
     """Passes the records of topics to their handlers, from the offsets of `starts` on.
 
     If the broker fails, it is opened again, and reading goes on after the last record. The
-    handlers are called in the thread that reads.
+    handlers are called in the thread that reads, in their order: who gets a record of a later topic finds
+    what was on an earlier one before it.
     """
 
     def __init__(
@@ -48,11 +48,16 @@ class TopicFollower:
         self._stopped.set()
         self._thread.join()
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the follower has read what was there at its start."""
+        return self._caught_up.is_set()
+
     def waits_for(self) -> str | None:
-        """Return what the follower waits for; None once it has read what was there at its start."""
+        """Return what the follower waits for; None while it keeps up with the topics."""
         if self.fault is not None:
             return self.fault
-        return None if self._caught_up.is_set() else "the topics are not read yet"
+        return None if self.is_caught_up else "the topics are not read yet"
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -76,11 +81,12 @@ class TopicFollower:
                 self.fault = None
 
     def _hand_out(self, records: Sequence[Record]) -> None:
-        for topic, of_topic in groupby(sorted(records, key=_topic), _topic):
-            self._handlers[topic](list(of_topic))
-
-
-_topic = attrgetter("topic")
+        by_topic: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            by_topic[record.topic].append(record)
+        for topic, handle in self._handlers.items():
+            if topic in by_topic:
+                handle(by_topic[topic])
 
 
 def _has_reached(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> bool:

@@ -15,7 +15,7 @@ from flows.core.serving.access.rate_limit import RateLimit
 from flows.core.serving.access.requests import Needed, needed
 from flows.core.serving.access.tokens import Token
 from flows.errors import ConfigError
-from flows.serve.audit import AuditLog
+from flows.serve.audit import AuditLog, why_of
 from flows.serve.problems import Problem, error_response, retry_later
 from flows.serve.token_file import TokenFile
 
@@ -121,9 +121,10 @@ class _Request:
         self._why = ""
         self._size = 0
         self._is_received = False
+        self._is_noted = False
 
     async def answer(self) -> None:
-        """Answer the request, and note it in the audit log if it is to be there."""
+        """Answer the request; note it in the audit log before, if it is to be there."""
         guard = self._guard
         guard._in_progress += 1
         try:
@@ -135,7 +136,7 @@ class _Request:
             await response(self._scope, self._receive, self._with_headers)
         finally:
             guard._in_progress -= 1
-            self._note()
+            self._note()  # of a request without an answer
 
     def _admit(self) -> None:
         """Set the caller; raises a `Problem` unless the request is allowed."""
@@ -172,14 +173,19 @@ class _Request:
             headers = MutableHeaders(scope=message)
             for name, value in self._guard._headers.items():
                 headers.setdefault(name, value)  # the page has a policy of its own
+            self._note()
         await self._send(message)
 
     def _note(self) -> None:
+        if self._is_noted:
+            return
+        self._is_noted = True
         operates = self._needed is not None and self._needed.scope == "operate"
         if operates or self._status in _AUDITED:
             method, path = self._scope["method"], self._scope["path"]
             who = None if self._who == ANONYMOUS else self._who
-            self._guard._audit.write(method, path, self._status, who, self._address, self._why)
+            why = self._why or why_of(self._scope)
+            self._guard._audit.write(method, path, self._status, who, self._address, why)
 
 
 def _check_scope(token: Token, wanted: Needed) -> None:

@@ -21,7 +21,7 @@ from flows.runtime.engine import Engine
 from flows.serve.answers import Answer, AwaitedPredictions
 from flows.serve.follower import TopicFollower, last_records
 from flows.serve.input_topic import InputTopic
-from flows.serve.problems import Problem
+from flows.serve.problems import Problem, retry_later
 from flows.serve.writer import Writer
 
 _KEPT = 8  # models that are no longer in service, and were asked for
@@ -66,6 +66,11 @@ class ServedPipeline:
     def waits_for(self) -> str | None:
         """Return why the pipeline is not ready, None if it is."""
         return self._follower.waits_for()
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the models and the ids that were on the topics at the start are known."""
+        return self._follower.is_caught_up
 
     async def model(self, version: str | None) -> ServedModel:
         """Return a version, an alias, or the champion; raises `UnknownVersion` and `SnapshotError`."""
@@ -144,6 +149,17 @@ class ServedPipelines:
         found = self.by_name.get(name)
         if found is None:
             raise Problem(404, f"the pipeline must be one of {', '.join(self.by_name)}, got {name!r}")
+        return found
+
+    def caught_up(self, name: str) -> ServedPipeline:
+        """Return a pipeline for a request that depends on what is on its topics.
+
+        Raises a `Problem` with the status 503 while they are not read yet: an event that was published before
+        would be published again, and an old model would score.
+        """
+        found = self[name]
+        if not found.is_caught_up:
+            raise retry_later(f"pipeline {name!r} has not read its topics yet: {found.waits_for()}")
         return found
 
     def start(self) -> None:

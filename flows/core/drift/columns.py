@@ -62,6 +62,18 @@ class ColumnComparison(NamedTuple):
 NOT_COMPARED = ColumnComparison(0.0, 0.0, 0.0, 0.0)
 
 
+class Distribution(NamedTuple):
+    """The shares of the bins of a column in its reference and in a window, of which the PSI is made.
+
+    `bins` are the categories, or the upper bounds of the bins of a number, of which the last has none. The
+    shares of the reference are those of the phases that the window has.
+    """
+
+    bins: Sequence[str | float | None]
+    reference: Sequence[float]
+    window: Sequence[float]
+
+
 class _Shares(NamedTuple):
     """The shares of the bins in the window and in the reference, and the effective numbers of rows.
 
@@ -152,13 +164,24 @@ class NumberColumn:
             return NOT_COMPARED
         distance = float(np.abs(np.cumsum(shares.window - shares.reference)).max())
         rows = shares.rows_window * shares.rows_reference / (shares.rows_window + shares.rows_reference)
-        window, reference = (
-            np.bincount(self._groups, weights=each, minlength=_PSI_BINS).astype(np.float64)
-            for each in (shares.window, shares.reference)
-        )
         before, after = self._means(shares.weights)
-        psi = population_stability_index(window, reference)
+        psi = population_stability_index(self._grouped(shares.window), self._grouped(shares.reference))
         return ColumnComparison(psi, distance, before, after, rows=max(1, round(rows)))
+
+    def distribution(self) -> Distribution | None:
+        """Return the shares of the bins of the PSI; None if the window was not compared."""
+        shares = self._counts.shares()
+        if shares is None:
+            return None
+        used = np.unique(self._groups)
+        last = np.searchsorted(self._groups, used, side="right")[:-1] - 1  # the last bin of each but one
+        bounds = [*self._edges[last].tolist(), None]
+        reference, window = self._grouped(shares.reference)[used], self._grouped(shares.window)[used]
+        return Distribution(bounds, reference.tolist(), window.tolist())
+
+    def _grouped(self, shares: Floats) -> Floats:
+        """Return the shares by bin of the PSI."""
+        return np.bincount(self._groups, weights=shares, minlength=_PSI_BINS).astype(np.float64)
 
     def _means(self, weights: Floats) -> tuple[float, float]:
         reference = self._sums / np.maximum(1, self._counts.reference.sum(axis=1))
@@ -217,6 +240,15 @@ class CategoryColumn:
         psi = population_stability_index(window, reference)
         name = self._categories.names[most]
         return ColumnComparison(psi, statistic, before, after, freedom=freedom, category=name)
+
+    def distribution(self) -> Distribution | None:
+        """Return the shares of the categories; None if the window was not compared."""
+        shares = self._counts.shares()
+        if shares is None:
+            return None
+        used = np.flatnonzero((shares.reference > 0) | (shares.window > 0))
+        names = [self._categories.names[code] for code in used]
+        return Distribution(names, shares.reference[used].tolist(), shares.window[used].tolist())
 
 
 class SliceMeans:

@@ -10,6 +10,7 @@ from flows.core.stream.broker import Broker
 from flows.errors import BrokerError, DriftlineError
 from flows.runtime.engine import Engine
 from flows.serve.dashboard.dead_letters import DeadLetters
+from flows.serve.dashboard.drift_map import DriftMap
 from flows.serve.dashboard.flow_watch import FlowWatch
 from flows.serve.dashboard.registry_watch import RegistryWatch
 from flows.serve.dashboard.served_metrics import ServedMetrics
@@ -28,7 +29,8 @@ class Board:
         self._registry = RegistryWatch(engine)
         self._metrics = ServedMetrics(engine, self._registry)
         self._watch = FlowWatch(engine)
-        self._letters = DeadLetters(engine.pipeline.topic("dead-letters"))
+        self._letters = DeadLetters(engine.pipeline)
+        self._drift = DriftMap(engine)
         self._thread = ThreadPoolExecutor(1, f"dashboard of {engine.pipeline.name}")
         self._broker: Broker | None = None
 
@@ -48,6 +50,14 @@ class Board:
         """Return the dead letters by reason and topic, and the newest ones."""
         return await self._read(self._letters.read)
 
+    async def drift(self) -> _Answer:
+        """Return how far each feature moved in each window, and the drift signals about features."""
+        return await self._read(self._drift_map)
+
+    async def distribution(self, column: str, number: int) -> _Answer:
+        """Return the distributions of a feature in a window and in its reference."""
+        return await self._read(lambda _: self._drift.distribution(column, number))
+
     async def _read(self, read: Callable[[Broker], _Answer]) -> _Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_now, read)
 
@@ -60,6 +70,11 @@ class Board:
             self._broker.close()
             self._broker = None
             raise
+
+    def _drift_map(self, broker: Broker) -> _Answer:
+        self._metrics.read(broker)
+        signals = [each for each in self._metrics.signals if each["kind"] == "feature"]
+        return {**self._drift.read(broker), "signals": signals}
 
     def _overview(self, broker: Broker) -> _Answer:
         pipeline = self._engine.pipeline

@@ -7,6 +7,8 @@ from typing import Any
 from flows.core.stream.broker import Broker
 from flows.core.stream.dead_letter import DeadLetter, read
 from flows.errors import InvalidRecord
+from flows.jobs.dead_letters import inputs_of
+from flows.pipeline import Pipeline
 from flows.serve.dashboard.tail_reader import TailReader
 
 MOST_LETTERS = 100_000  # of each partition, that are counted at first
@@ -17,8 +19,9 @@ _SHOWN = 2000  # bytes of a value that are shown
 class DeadLetters:
     """Reads the dead letters as far as they are new, when it is asked."""
 
-    def __init__(self, topic: str) -> None:
-        self._reader = TailReader(topic, MOST_LETTERS)
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._reader = TailReader(pipeline.topic("dead-letters"), MOST_LETTERS)
+        self._inputs = inputs_of(pipeline)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._newest: deque[DeadLetter] = deque(maxlen=_NEWEST)
 
@@ -31,6 +34,7 @@ class DeadLetters:
                 self._newest.append(letter)
         return {
             "total": self._counts.total(),
+            "inputs": self._inputs,
             "counts": [
                 {"reason": reason, "topic": topic, "records": records}
                 for (reason, topic), records in self._counts.most_common()

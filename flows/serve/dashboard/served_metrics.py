@@ -26,7 +26,7 @@ class ServedMetrics:
         self._metrics = TailReader(engine.pipeline.topic("metrics"), MOST_MESSAGES)
         self._drift = TailReader(engine.pipeline.topic("drift"), MOST_MARKS)
         self._total, self._recent = Thinned[dict[str, Any]](MOST_POINTS), Thinned[dict[str, Any]](MOST_POINTS)
-        self._signals: deque[dict[str, Any]] = deque(maxlen=MOST_MARKS)
+        self.signals: deque[dict[str, Any]] = deque(maxlen=MOST_MARKS)
         self.last: dict[str, Any] | None = None
         self.assessment: dict[str, Any] | None = None
 
@@ -35,7 +35,7 @@ class ServedMetrics:
         for record in self._metrics.new_records(broker):
             self._take(orjson.loads(record.value or b"{}"))
         for record in self._drift.new_records(broker):
-            self._signals.append(_signal(orjson.loads(record.value or b"{}")))
+            self.signals.append(_signal(orjson.loads(record.value or b"{}")))
 
     def series(self, broker: Broker) -> dict[str, Any]:
         """Return the points since the first label and over the last labels, and the marks; oldest first."""
@@ -51,7 +51,7 @@ class ServedMetrics:
             "total": self._total.items,
             "recent": self._recent.items,
             "changes": changes[-MOST_MARKS:],
-            "signals": list(self._signals),
+            "signals": list(self.signals),
             "assessment": self.assessment,
         }
 

@@ -73,6 +73,8 @@ def _operations() -> dict[tuple[str, str], _Answers]:
         ("get", f"{v1}/predictions/{{event_id}}/explanation"): _Answers({200: ref("Explanation")}),
         ("get", f"{v1}/overview"): _Answers({200: ref("Overview")}),
         ("get", f"{v1}/metrics"): _Answers({200: ref("Metrics")}),
+        ("get", f"{v1}/drift"): _Answers({200: ref("DriftMap")}),
+        ("get", f"{v1}/drift/{{window}}/{{feature}}"): _Answers({200: ref("Distributions")}),
         ("get", f"{v1}/dead-letters"): _Answers({200: ref("DeadLetters")}),
         ("get", f"{v1}/models"): _Answers({200: listed(ref("Version"))}),
         ("get", f"{v1}/models/history"): _Answers({200: listed(ref("Entry"))}),
@@ -80,6 +82,7 @@ def _operations() -> dict[tuple[str, str], _Answers]:
         ("get", f"{v1}/models/{{version}}/gates"): _Answers({200: listed(ref("Gate"))}),
         ("get", f"{v1}/streams/{{kind}}"): _Answers({}),
     }
+    found["post", f"{v1}/dead-letters/replay"] = _Answers({200: ref("Replayed"), 202: ref("Replayed")})
     for action in ("freeze", "unfreeze", "retrain"):
         found["post", f"{v1}/models/{action}"] = _Answers(done)
     for action in ("promote", "retire", "rollback"):

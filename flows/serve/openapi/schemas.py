@@ -83,14 +83,63 @@ SCHEMAS: dict[str, Schema] = {
         },
         description="Evenly spaced messages of the metrics topic, changes of versions, and drift signals.",
     ),
+    "DriftMap": record(
+        {
+            "predictions": WHOLE,
+            "unread": WHOLE,
+            "since": MAYBE_TEXT,
+            "is_complete": _FLAG,
+            "is_comparing": _FLAG,
+            "is_watched": _FLAG,
+            "policy": _PLAIN,
+            "columns": listed(TEXT),
+            "windows": listed(
+                record(
+                    {"number": WHOLE, "since": TEXT, "until": TEXT, "restarted": _FLAG},
+                    {"psi": listed(_MAYBE_NUMBER), "drifted": listed(TEXT)},
+                )
+            ),
+            "signals": listed(_PLAIN),
+        },
+        description="The PSI of the columns in each window of served predictions, as far as they are read.",
+    ),
+    "Distributions": record(
+        {
+            "column": TEXT,
+            "number": WHOLE,
+            "psi": _NUMBER,
+            "p_value": _NUMBER,
+            "drifted": _FLAG,
+            "before": _NUMBER,
+            "after": _NUMBER,
+            "category": MAYBE_TEXT,
+            "bins": listed({"type": ["string", "number", "null"]}),
+            "reference": listed(_NUMBER),
+            "window": listed(_NUMBER),
+        },
+        {"since": TEXT, "until": TEXT},
+        description="The shares by category, or by the upper bound of a bin; the last bin has none.",
+    ),
     "DeadLetters": record(
         {
             "total": WHOLE,
+            "inputs": listed(TEXT),
             "counts": listed(record({"reason": TEXT, "topic": TEXT, "records": WHOLE})),
             "newest": listed(
                 record(dict.fromkeys(("place", "time", "reason", "topic", "detail", "value"), TEXT))
             ),
         }
+    ),
+    "Replayed": record(
+        {
+            "status": {"enum": ["done", "sent"]},
+            "sent": WHOLE,
+            "skipped": listed(record({"topic": TEXT, "records": WHOLE, "why": TEXT})),
+            "failed": WHOLE,
+            "failures": listed(record(dict.fromkeys(("place", "reason", "topic", "detail"), TEXT))),
+        },
+        description="With the status `sent` the flows have not read all of them yet, so more may fail again.",
+        example={"status": "done", "sent": 1, "skipped": [], "failed": 0, "failures": []},
     ),
     "Metadata": record(
         {

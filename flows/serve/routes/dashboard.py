@@ -1,27 +1,30 @@
 """The dashboard's page and files, and what its views show as JSON."""
 
+import re
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 
 from flows.serve.dashboard.board import Board
 from flows.serve.problems import Problem, json_response
 from flows.serve.served_pipeline import ServedPipelines
 
-# The page loads nothing from outside, and takes scripts and styles from files of this server only. Plotly
-# adds two style elements: an empty one, to which it adds rules by a script, and that of its maps.
-_STYLES = (
-    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
-    "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='",
-)
+# The page loads nothing from outside, and takes scripts and styles from files of this server only.
 _POLICY = (
-    f"default-src 'none'; script-src 'self'; style-src 'self' {' '.join(_STYLES)}; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Plotly would add two style elements, which the policy refuses. It uses the element with the id of the first
+# one, the link to style.css, to which it adds rules by a script. For the second one, that of its maps, it
+# looks for an element with an id that differs by version, so the page has one.
+_MAP_STYLE = re.compile(rb'document\.getElementById\("([0-9a-f]{64})"\)')
+_PLACE = b"<!-- styles of the library -->"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _LIBRARY = "plotly.min.js"
+
+Window = Annotated[int, Path(ge=0, description="The number of a window of the map.")]
 
 
 class _File(NamedTuple):
@@ -36,7 +39,7 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.get("/", summary="The dashboard", include_in_schema=False)
     async def page() -> Response:
-        return _answer(_file("index.html"))
+        return _answer(_page())
 
     @routes.get("/assets/{name}", summary="A file of the dashboard", include_in_schema=False)
     async def asset(name: str) -> Response:
@@ -56,6 +59,18 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
         pipelines[pipeline]
         return json_response(await boards[pipeline].metrics())
 
+    @routes.get("/v1/{pipeline}/drift", summary="How far each feature moved in each window")
+    async def drift(pipeline: str) -> Response:
+        pipelines[pipeline]
+        return json_response(await boards[pipeline].drift())
+
+    @routes.get(
+        "/v1/{pipeline}/drift/{window}/{feature}", summary="The distributions of a feature in a window"
+    )
+    async def distribution(pipeline: str, window: Window, feature: str) -> Response:
+        pipelines[pipeline]
+        return json_response(await boards[pipeline].distribution(feature, window))
+
     @routes.get("/v1/{pipeline}/dead-letters", summary="The dead letters by reason, and the newest ones")
     async def dead_letters(pipeline: str) -> Response:
         pipelines[pipeline]
@@ -67,6 +82,14 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
 def _answer(file: _File) -> Response:
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
     return Response(file.content, 200, headers, file.type)
+
+
+@cache
+def _page() -> _File:
+    """Return the page, with an element for each style that the library would add."""
+    page, ids = _file("index.html"), sorted(set(_MAP_STYLE.findall(_file(_LIBRARY).content)))
+    templates = b"".join(b'<template id="%s"></template>' % each for each in ids)
+    return page._replace(content=page.content.replace(_PLACE, templates))
 
 
 @cache

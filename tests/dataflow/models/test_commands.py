@@ -22,6 +22,10 @@ from flows.jobs.models.commands import new_command
 
 FLIGHTS = 300
 LATER = 1_100
+# the embedded log is that of the other tests here
+ON_EACH = pytest.mark.parametrize(
+    "project_on", [pytest.param("log", marks=pytest.mark.long), "kafka"], indirect=True
+)
 WHO = ("--by", "ada", "--reason", "too many false alarms")
 
 
@@ -59,6 +63,7 @@ def serve(project: Project, coming: Iterator[list[Outgoing]], version: str) -> N
     wait_until(is_served, PATIENCE)
 
 
+@ON_EACH
 def test_a_rollback_holds_over_a_restart_of_all_flows_and_a_thousand_labels(project_on: Project) -> None:
     coming = flights()
     with project_on.flows("predict", "learn", DRIFTLINE_HTTP_PORT="0") as running:
@@ -90,6 +95,7 @@ def test_a_rollback_holds_over_a_restart_of_all_flows_and_a_thousand_labels(proj
 ROLLED_BACK = [("born", "r3"), ("promoted", "r3"), ("demoted", "v1"), ("retired", "v1"), ("frozen", "r3")]
 
 
+@ON_EACH
 def test_a_rollback_holds_while_a_learner_that_was_killed_learns_again(project_on: Project) -> None:
     coming, project = flights(), project_on.with_settings(EPOCH_SECONDS=3_600)  # no state before the kill
     with project.flows("predict", "learn", DRIFTLINE_HTTP_PORT="0") as running:
@@ -151,6 +157,15 @@ def test_a_frozen_champion_serves_and_learns_no_more_until_it_is_unfrozen(projec
     assert [change for change, *_ in changes(project)][-2:] == ["frozen", "unfrozen"]
 
 
+@pytest.fixture(scope="module")
+def refusing(applied: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Yield a project whose learner runs; a refused command leaves it as it is."""
+    project = applied.copy_to(tmp_path_factory.mktemp("refusing") / "project")
+    with project.flows("learn", DRIFTLINE_HTTP_PORT="0"):
+        send(project, flights(), 1)
+        yield project
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "fault"),
     [
@@ -168,15 +183,18 @@ def test_a_frozen_champion_serves_and_learns_no_more_until_it_is_unfrozen(projec
     ],
 )
 def test_an_impossible_command_is_refused_with_the_reason_and_entered(
-    project: Project, arguments: tuple[str, ...], code: int, fault: str
+    refusing: Project, arguments: tuple[str, ...], code: int, fault: str
 ) -> None:
-    with project.flows("learn", DRIFTLINE_HTTP_PORT="0"):
-        send(project, flights(), 1)
-        done = project.run("models", *arguments, *WHO)
+    before = refusals(refusing)
+    done = refusing.run("models", *arguments, *WHO)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert fault in done.stderr
-    refused = [why for change, _, _, why in changes(project) if change == "refused"]
+    refused = refusals(refusing)[len(before) :]
     assert [fault in why for why in refused] == [True] * (code == 1)
+
+
+def refusals(project: Project) -> list[str]:
+    return [each["why"] for each in project.values("registry") if each["change"] == "refused"]
 
 
 def test_a_command_without_a_running_learner_is_carried_out_later(project: Project) -> None:

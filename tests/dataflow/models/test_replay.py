@@ -46,7 +46,11 @@ def is_label_of_a_seventh(record: Outgoing) -> bool:
     return record.topic == "flight_labels" and int((record.key or b"")[1:]) % 7 == 0
 
 
-@pytest.mark.parametrize("outliers", ["clip", "skip", "learn"])
+@pytest.mark.parametrize(
+    ("project_on", "outliers"),
+    [("log", "clip"), ("kafka", "clip"), ("log", "skip"), ("log", "learn")],
+    indirect=["project_on"],
+)
 def test_each_published_model_is_computed_again_from_the_nearest_registered_state(
     project_on: Project, monkeypatch: pytest.MonkeyPatch, outliers: Outliers
 ) -> None:

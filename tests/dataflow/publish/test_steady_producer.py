@@ -86,7 +86,10 @@ def log_of(broker: LogBroker) -> dict[TopicPartition, list[bytes | None]]:
     }
 
 
-@pytest.mark.parametrize(("losses", "away"), [(0, 0), (1, 0), (25, 0), (25, 3)])
+A_FEW = [pytest.param(*each, marks=pytest.mark.long) for each in ((0, 0), (1, 0))]  # as with 25
+
+
+@pytest.mark.parametrize(("losses", "away"), [*A_FEW, (25, 0), (25, 3)])
 def test_after_lost_connections_each_record_is_in_the_log_once_and_in_order(
     tmp_path: Path, losses: int, away: int
 ) -> None:

@@ -190,7 +190,7 @@ def forget(project: Project, flow: str) -> None:
     [
         pytest.param("", [], marks=pytest.mark.long),
         # a repeated label finds no waiting prediction: it is not learned, but its dead letter is missing
-        (NO_LABEL_GUARD, ["dead_letters"]),
+        pytest.param(NO_LABEL_GUARD, ["dead_letters"], marks=pytest.mark.long),
         (NO_GUARD_AND_PREDICTIONS_STAY, ["dead_letters", "learned_once", "model_of_a_fold"]),
     ],
     ids=["as-it-is", "no-label-guard", "no-label-guard-and-predictions-stay"],

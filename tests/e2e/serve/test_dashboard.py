@@ -1,29 +1,16 @@
 """The dashboard in headless Chromium, on a real run: its values are those of the topics."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import orjson
 import pytest
-from chromium_tab import Tab, chromium_tab
+from board_page import CONTRAST, VIEWS, World, fact, rows, show
+from chromium_tab import Tab
 from harness import PATIENCE, Project, free_ports, wait_until
 from made_flights import NOON, label, record, traffic
-from served import Server, serving
+from served import serving
 
 FLIGHTS = 300
-NAME = "flight_delays"
-
-
-class World(NamedTuple):
-    project: Project
-    server: Server
-    tab: Tab
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with chromium_tab(tmp_path_factory.mktemp("chromium")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +27,6 @@ def world(applied: Project, tab: Tab, tmp_path_factory: pytest.TempPathFactory) 
 
 def learned(project: Project) -> int:
     return max((value["labels"] for value in project.values("metrics")), default=0)
-
-
-def show(world: World, view: str) -> Tab:
-    """Open a view, and wait until it has read."""
-    tab = world.tab
-    tab.open("about:blank")
-    tab.errors.clear()
-    tab.open(f"{world.server.url}/#/{view}/{NAME}")
-    tab.wait("Number(document.getElementById('view')?.dataset.read ?? 0) > 0")
-    return tab
-
-
-def fact(tab: Tab, name: str) -> str:
-    return tab.text(f"[data-fact='{name}']").splitlines()[0]
 
 
 def test_the_overview_shows_what_the_topics_say(world):
@@ -93,16 +66,6 @@ def test_the_metrics_are_drawn_with_the_baselines_and_end_with_those_of_the_topi
     assert tab.run("getComputedStyle(document.querySelector('.plot .hoverlayer')).pointerEvents") == "none"
     assert tab.run("document.querySelector('.plot').data.map((line) => line.name)") == list(last)
     assert tab.errors == []
-
-
-def rows(tab: Tab, section: str) -> list[list[str]]:
-    """Return the cells of the first table of a section."""
-    found = tab.run(
-        f"[...document.querySelectorAll(\"[data-section='{section}'] table\")[0].tBodies[0].rows]"
-        ".map((row) => [...row.cells].map((cell) => cell.innerText))"
-    )
-    assert isinstance(found, list)
-    return found
 
 
 def test_the_assessment_on_the_topic_is_the_view_of_the_quality(world):
@@ -163,10 +126,26 @@ def test_the_files_of_the_page_are_served_with_a_policy_that_allows_nothing_from
     page = world.server.get("/")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
+    assert {source for rule in policy.split("; ") for source in rule.split()[1:]} == {"'none'", "'self'"}
     assert "http" not in page.text.replace("<!doctype html>", "")
     for name in ("../board.py", "..%2Fboard.py", "board.py", "x.js", ".js", "%2e%2e"):
         assert world.server.get(f"/assets/{name}").status_code in (401, 404)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_view_does_what_the_policy_refuses(world, view):
+    tab = show(world, view)
+    if view in ("metrics", "quality"):
+        tab.wait("document.querySelectorAll('.plot .main-svg').length > 0")
+    assert tab.errors == []
+    tab.run("document.head.append(Object.assign(document.createElement('style'), {textContent: 'p {}'}))")
+    assert any("Content Security Policy" in each for each in tab.errors)  # so it would have been seen
+
+
+def test_too_few_predictions_are_said_to_be_no_window_yet(world):
+    tab = show(world, "drift")
+    assert "The reference fills: it needs 4,096 predictions and at least 48 hours" in tab.text("#state")
+    assert f"Computed from {FLIGHTS} predictions" in tab.text("main")
 
 
 @pytest.fixture
@@ -180,6 +159,7 @@ def test_a_pipeline_without_events_says_how_to_publish_one(quiet):
     tab = show(quiet, "overview")
     assert "No event yet. Publish to the topic flights" in tab.text("#state")
     assert "No metric yet" in show(quiet, "metrics").text("#state")
+    assert "Nothing yet. There is no prediction" in show(quiet, "drift").text("#state")
     assert tab.errors == []
 
 
@@ -210,35 +190,7 @@ def test_with_tokens_the_page_asks_for_one(quiet):
     assert "No event yet" in tab.text("#state")
 
 
-def test_a_command_needs_a_token_that_operates_and_its_reason_is_in_the_history(world):
-    made = world.project.run("tokens", "create", "ada", "--scope", "read", "--scope", "operate")
-    world.tab.open(world.server.url)
-    world.tab.wait("document.readyState === 'complete'")
-    world.tab.run(f"sessionStorage.setItem('driftline-token', '{made.stdout.strip()}')")
-    tab = show(world, "models")
-    versions = orjson.loads(world.project.run("models", "list", "--json").stdout)
-    assert [row[:2] for row in rows(tab, "Versions")] == [
-        [each["version"], each["role"]] for each in versions
-    ]
-    for action, change in (("freeze", "frozen"), ("unfreeze", "unfrozen")):
-        tab.run(f"document.querySelector('[data-action={action}]').click()")
-        tab.run(f"document.getElementById('command-reason').value = 'because of {action}'")
-        tab.run("document.querySelector('#command button[value=send]').click()")
-        tab.wait(f"document.getElementById('outcome').innerText === 'v1 {change}: because of {action}'")
-    history = [value for value in world.project.values("registry") if value["who"] == "ada"]
-    assert [(each["change"], each["why"]) for each in history] == [
-        ("frozen", "because of freeze"),
-        ("unfrozen", "because of unfreeze"),
-    ]
-    tab = show(world, "models")
-    assert [row[-2:] for row in rows(tab, "History")[:2]] == [
-        ["ada", "because of unfreeze"],
-        ["ada", "because of freeze"],
-    ]
-    assert tab.errors == []
-
-
-@pytest.mark.parametrize("view", ["overview", "metrics", "quality", "models", "prediction", "letters"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_a_view_fits_a_phone_and_its_text_has_the_contrast_of_wcag_aa_light_and_dark(world, view):
     world.tab.size(360, 740)
     try:
@@ -250,34 +202,6 @@ def test_a_view_fits_a_phone_and_its_text_has_the_contrast_of_wcag_aa_light_and_
     finally:
         world.tab.size(1200, 900)
         world.tab.scheme("light")
-
-
-# the texts of elements whose contrast to the background behind them is below 4.5
-CONTRAST = """
-(() => {
-  const parsed = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = colour.map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const [r, g, b, a = 1] = parsed(getComputedStyle(at).backgroundColor);
-      if (a === 1) return [r, g, b];
-    }
-    return [255, 255, 255];
-  };
-  const faint = [];
-  for (const element of document.querySelectorAll("body *:not(svg *, script, style, option)")) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.offsetParent) continue;
-    const one = light(parsed(getComputedStyle(element).color).slice(0, 3)), other = light(behind(element));
-    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (contrast < 4.5) faint.push(`${element.textContent.trim()} ${contrast.toFixed(2)}`);
-  }
-  return faint;
-})()
-"""
 
 
 def test_the_views_are_reached_by_keyboard(world):

@@ -1,5 +1,6 @@
 """Events and labels through the log over HTTP: predicted and learned once, also after kills."""
 
+import asyncio
 import os
 import signal
 import time
@@ -14,6 +15,10 @@ import pytest
 from harness import DRIFTLINE, PATIENCE, Project, free_port, wait_until
 from made_flights import HOUR, MINUTE, NOON, event, event_payload
 from served import Server, address, serving
+
+from flows.serve.app import application
+from flows.serve.routes.streams import Streams
+from flows.serve.served_pipeline import ServedPipelines
 
 EVENTS, LABELS = "/v1/flight_delays/events", "/v1/flight_delays/labels"
 PREDICTIONS = "/v1/flight_delays/predictions"
@@ -76,6 +81,7 @@ def test_an_event_that_is_sent_again_is_published_once_and_answered_again(world)
 def test_an_event_that_another_producer_sent_is_known(world):
     payload = event_payload("W3", NOON + 2 * MINUTE)
     world.project.send([event("W3", NOON + 2 * MINUTE)])
+    world.server.post(EVENTS, params={"wait": 30}, json=event_payload("W3b", NOON + 2 * MINUTE))
     answer = world.server.post(EVENTS, params={"wait": 30}, json=payload)
     assert answer.json()["id"] == "W3"
     assert len(events_with(world.project, "W3")) == 1
@@ -182,6 +188,28 @@ def test_the_door_works_on_each_broker(project_on: Project) -> None:
     with serving(project) as again:  # it reads the topics when it starts
         assert again.post(EVENTS, json=payload).json()["status"] == "known"
     assert len(project.values("flights")) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        (EVENTS, event_payload("R1", NOON)),
+        (LABELS, label_payload("R1", NOON, True)),
+        ("/v2/models/flight_delays/infer", {}),
+    ],
+)
+def test_a_request_is_refused_while_the_topics_are_not_read_yet(project: Project, path, asked) -> None:
+    app = application(ServedPipelines([project.engine()]), Streams())
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)  # does not start the application: it reads too soon for a test
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post(path, json=asked)
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "'flight_delays' has not read its topics yet" in answer.json()["error"]
+    assert project.values("flights") == project.values("flight_labels") == []
 
 
 def test_kills_of_the_server_and_of_the_predictor_lose_and_repeat_no_event(project: Project) -> None:

@@ -61,6 +61,17 @@ def test_a_request_without_a_token_is_answered_only_where_nobody_else_can_ask(tm
     assert (line["status"], line["caller"]) == (401, None)
 
 
+def test_a_request_is_in_the_audit_log_before_it_is_answered(tmp_path, audit):
+    lines_at_answer: list[int] = []
+
+    async def send(_: Any) -> None:
+        lines_at_answer.append(len((tmp_path / FILE).read_text().splitlines()))
+
+    scope = {"type": "http", "method": "GET", "path": "/v2/models/m", "headers": [], "client": None}
+    asyncio.run(guard(tmp_path, audit, is_local=False)(scope, empty, send))
+    assert lines_at_answer == [1, 1]
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(tmp_path, audit, monkeypatch):
     monkeypatch.setattr(guarding, "SLOWEST", 0.01)
 

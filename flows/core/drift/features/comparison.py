@@ -10,6 +10,7 @@ from flows.core.drift.columns import (
     CategoryColumn,
     ColumnComparison,
     ColumnKind,
+    Distribution,
     NumberColumn,
     SliceMeans,
     number_matrix,
@@ -76,6 +77,10 @@ class ColumnGroup:
             yield from self.comparison.results()
             self.comparison.clear()
 
+    def distributions(self) -> dict[str, Distribution | None]:
+        """Return the distributions of the columns that `compare` would compare now."""
+        return {} if self.comparison is None else self.comparison.distributions()
+
 
 class WindowComparison:
     """A full reference of the columns `watched`, and the window that is compared with it."""
@@ -130,6 +135,11 @@ class WindowComparison:
                 yield name, self._numbers[at].compare(), self._moved_slices(rows[at])
             else:
                 yield name, self._categories[at].compare(), ()
+
+    def distributions(self) -> dict[str, Distribution | None]:
+        """Return the distribution of each column, None where there are too few rows."""
+        columns: dict[int, NumberColumn | CategoryColumn] = {**self._numbers, **self._categories}
+        return {name: columns[at].distribution() for at, name in self._names.items()}
 
     def _add_numbers(self, numbers: Floats, phases: Integers) -> None:
         """Count the rows of all columns at once; each row of `numbers` is a column."""

@@ -53,7 +53,12 @@ class FeatureDrift:
     @property
     def furthest(self) -> tuple[DriftedColumn, ...]:
         """The five columns with the largest PSI in the last full window, drifted or not."""
-        return tuple(_drifted(self._results)[:NAMED])
+        return self.compared_columns[:NAMED]
+
+    @property
+    def compared_columns(self) -> tuple[DriftedColumn, ...]:
+        """The comparable columns of the last full window, drifted or not, the largest PSI first."""
+        return tuple(_drifted(self._results))
 
     def update(
         self, rows: Sequence[Sequence[Any]], times: Sequence[int], positions: Sequence[Position]

@@ -2,6 +2,7 @@
 
 import { Failed, get } from "./api.js";
 import { h } from "./dom.js";
+import { drift } from "./drift.js";
 import { overview } from "./overview.js";
 import { letters } from "./letters.js";
 import { metrics } from "./metrics.js";
@@ -9,9 +10,9 @@ import { models } from "./models.js";
 import { prediction } from "./prediction.js";
 import { quality } from "./quality.js";
 import { forget } from "./charts.js";
-import { askOnce, askToken, onToken } from "./token.js";
+import { askOnce, askToken, onToken } from "./dialogs.js";
 
-const VIEWS = { overview, metrics, quality, models, prediction, letters };
+const VIEWS = { overview, metrics, quality, drift, models, prediction, letters };
 
 const view = document.getElementById("view");
 const notice = document.getElementById("notice");

@@ -1,7 +1,7 @@
 // The versions with their roles, what happened to them, and what a person may change, with a reason and a token.
 
-import { Failed, at, get, post } from "./api.js";
-import { askToken } from "./token.js";
+import { at, get, post } from "./api.js";
+import { reasonDialog, refused } from "./dialogs.js";
 import { count, figure, h, moment, replace, section, table, tag } from "./dom.js";
 
 export const models = { title: "Models", every: 5000, read };
@@ -13,8 +13,8 @@ async function read({ pipeline, body, state, isShown }) {
   if (!isShown()) return;
   if (!state.parts) {
     state.parts = { versions: h("div"), gates: h("div"), history: h("div") };
-    state.dialog = commandDialog(pipeline, state);
-    const actions = WHOLE.map(([action, title]) => button(action, "", state, title));
+    state.dialog = reasonDialog();
+    const actions = WHOLE.map(([action, title]) => button(pipeline, action, "", state, title));
     body.replaceChildren(state.parts.versions, section("Commands", h("p", { class: "soft" },
       "A change needs a token with the scope operate, and a reason, which the registry keeps. The learner carries it out."),
       h("p", { class: "actions" }, actions), h("p", { id: "outcome", role: "status" })), state.parts.gates, state.parts.history, state.dialog);
@@ -35,12 +35,13 @@ function versionTable(versions, pipeline, state) {
     ["labels", (row) => count(row.labels), "n"],
     ["parent", (row) => row.parent ?? "-"],
     ["cause", (row) => row.cause ?? "-"],
-    ["", (row) => h("span", { class: "actions" }, actions(row).map((action) => button(action, row.version, state)),
+    ["", (row) => h("span", { class: "actions" }, actions(row).map((action) => button(pipeline, action, row.version, state)),
       row.role === "challenger" ? h("button", { type: "button", on: { click: () => compare(pipeline, row.version, state) } }, "compare") : null)],
   ], versions));
 }
 
-const actions = (row) => (row.role === "challenger" ? ["promote", "retire"] : row.role === "retired" ? ["rollback"] : []);
+const ACTIONS = { challenger: ["promote", "retire"], shadow: ["promote", "rollback", "retire"], retired: ["rollback"] };
+const actions = (row) => ACTIONS[row.role] ?? [];
 
 function historyTable(entries) {
   if (!entries.length) return section("History", h("p", {}, "Nothing happened yet."));
@@ -64,30 +65,12 @@ async function compare(pipeline, version, state) {
   state.parts.gates.replaceChildren(section(`${version} beside the champion`, shown));
 }
 
-function button(action, version, state, title = "") {
+function button(pipeline, action, version, state, title = "") {
   return h("button", { type: "button", title, "aria-label": `${action} ${version}`.trim(), "data-action": action,
-    on: { click: () => state.dialog.ask(action, version) } }, action);
+    on: { click: () => state.dialog.ask(`${action} ${version}`.trim(), (reason) => send(pipeline, action, version, reason)) } }, action);
 }
 
-function commandDialog(pipeline, state) {
-  const title = h("h2", { id: "command-title" });
-  const reason = h("input", { id: "command-reason", maxlength: 1000, required: true, autocomplete: "off" });
-  const dialog = h("dialog", { id: "command", "aria-labelledby": "command-title" },
-    h("form", { method: "dialog" }, title, h("p", {}, h("label", {}, "Reason ", reason)),
-      h("p", { class: "actions" }, h("button", { value: "send", class: "main" }, "Send"), h("button", { value: "cancel", formnovalidate: true }, "Cancel"))));
-  let asked = null;
-  dialog.ask = (action, version) => {
-    asked = { action, version };
-    title.textContent = `${action} ${version}`.trim();
-    reason.value = "";
-    dialog.returnValue = "";
-    dialog.showModal();
-  };
-  dialog.addEventListener("close", () => { if (dialog.returnValue === "send") send(pipeline, asked, reason.value); });
-  return dialog;
-}
-
-async function send(pipeline, { action, version }, reason) {
+async function send(pipeline, action, version, reason) {
   const outcome = document.getElementById("outcome");
   outcome.textContent = `${action} ${version}: sent ...`;
   try {
@@ -97,7 +80,6 @@ async function send(pipeline, { action, version }, reason) {
       ? answer.entries.map((entry) => `${entry.version} ${entry.change}: ${entry.why}`).join("; ")
       : "Sent; the learner carries it out when it runs.";
   } catch (error) {
-    outcome.textContent = `${action} ${version}: ${error.message}`;
-    if (error instanceof Failed && error.status === 401) askToken(error.message);
+    outcome.textContent = `${action} ${version}: ${refused(error)}`;
   }
 }
