@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.core.serving.access.rate_limit import RateLimit
@@ -58,7 +59,8 @@ class Guard:
         self._limit = RateLimit(rate)
         self._largest = largest
         self._is_local = is_local
-        self._headers = {**_HEADERS, **(_TLS_HEADERS if has_tls else {})}
+        headers = {**_HEADERS, **(_TLS_HEADERS if has_tls else {})}
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,9 +172,9 @@ class _Request:
     async def _with_headers(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in self._guard._headers.items():
-                headers.setdefault(name, value)  # the page has a policy of its own
+            given = {name for name, _ in message["headers"]}
+            added = (each for each in self._guard._headers if each[0] not in given)
+            message["headers"] = [*message["headers"], *added]  # the page has a policy of its own
             self._note()
         await self._send(message)
 
@@ -202,12 +204,17 @@ def _unauthorized(text: str) -> Problem:
     return Problem(401, text, {"WWW-Authenticate": "Bearer"})
 
 
-def _check_host(host: str) -> None:
+@lru_cache(maxsize=256)
+def _names_loopback(host: str) -> bool:
+    """Return whether the value of the header `Host` names this machine by its loopback address."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:
-        name = ""
-    if not is_loopback(name):
+        return False
+
+
+def _check_host(host: str) -> None:
+    if not _names_loopback(host):
         raise Problem(403, f"the header Host must name a loopback address, got {host!r}; or make a token")
 
 

@@ -51,10 +51,8 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.post("/models/{pipeline}/infer", summary="Score rows with the champion")
     @routes.post("/models/{pipeline}/versions/{version}/infer", summary="Score rows with a version")
-    async def infer(request: Request, pipeline: str, version: str | None = None) -> Response:
-        served = pipelines.caught_up(pipeline)
-        asked = parse_request(await request.body(), _json_length(request))
-        return await _answer(served, asked, version)
+    async def scored(request: Request, pipeline: str, version: str | None = None) -> Response:
+        return await infer(request, pipelines.caught_up(pipeline), version)
 
     return routes
 
@@ -73,7 +71,9 @@ def _metadata(served: ServedPipeline) -> dict[str, Any]:
     }
 
 
-async def _answer(served: ServedPipeline, asked: tensors.InferRequest, version: str | None) -> Response:
+async def infer(request: Request, served: ServedPipeline, version: str | None = None) -> Response:
+    """Return the scores of a request's rows, of a version or of the champion."""
+    asked = parse_request(await request.body(), _json_length(request))
     model = await served.model(version)
     rows, is_of_store = await served.features(asked)
     scores = model.frozen.score([row.features for row in rows])
