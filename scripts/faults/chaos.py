@@ -28,6 +28,7 @@ from scripts.faults.kills import Chaos, TooSlow
 from scripts.faults.plan import Plan
 from scripts.faults.servers import kafka, redis
 from scripts.faults.serving.kills import RATE, Serving
+from scripts.faults.serving.report import attempts_table
 from scripts.faults.site import SCRIPTS, Site, fresh_site
 from scripts.faults.verify import verify, verify_models
 
@@ -87,7 +88,7 @@ def run_serve(environment: Mapping[str, str], requests: int, kills: int, seed: i
     console.print(f"seed {seed}: {kills} kills, {requests:,} requests, {RATE:g} a second")
     serving = Serving(site, requests, kills, seed, console.print)
     checks = serving.run()
-    console.print(serving.table())
+    console.print(attempts_table(serving.callers))
     return report(checks)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.core.serving.inference.tensors import MOST_ROWS
+from flows.core.serving.inference.plain import MOST_ROWS
 
 Schema = dict[str, Any]
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from flows.core.serving.inference import tensors
 from flows.core.serving.inference.outputs import as_of, described_outputs, outputs
 from flows.core.serving.inference.tensors import HEADER, Tensor, encode_answer, parse_request
 from flows.core.user_code import describe

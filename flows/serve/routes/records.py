@@ -24,7 +24,11 @@ JSON, LINES = "application/json", "application/x-ndjson"
 
 Wait = Annotated[
     float,
-    Query(ge=SHORTEST_WAIT, le=LONGEST_WAIT, description="Seconds to wait for the prediction. Default: do not wait."),
+    Query(
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        description="Seconds to wait for the prediction. Default: do not wait.",
+    ),
 ]
 
 
@@ -44,7 +48,7 @@ def record_routes(pipelines: ServedPipelines) -> APIRouter:
 
 
 async def publish_events(request: Request, served: ServedPipeline, wait: float | None = None) -> Response:
-    """Publish the events of a request; with `wait`, return their predictions after so many seconds at most."""
+    """Publish the events of a request; with `wait` (seconds), wait so long for their predictions."""
     body = await request.body()
     if _is_lines(request):
         return _lines([_line(served, each) for each in await _publish_lines(served, body, wait)])

@@ -23,11 +23,7 @@ class Answer(NamedTuple):
 
 
 def post(path: str, body: bytes) -> bytes:
-    """Return a request as it is sent.
-
-    >>> post("/infer", b"{}")[:42]
-    b'POST /infer HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n'
-    """
+    """Return a request as it is sent."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"

@@ -1,9 +1,9 @@
 """`driftline serve` beside FastAPI and MLServer: latency and CPU time of a request.
 
 The model is that of `peers`. `infer` scores one row of ten numbers: plain FastAPI calls River in the server's
-process; MLServer has scikit-learn's scaler and regression. `events?wait` goes through the log on Kafka: FastAPI
-produces the event and predicts in its own consumer loop, or it reads the prediction that another program
-writes to a topic, which is the journey of Driftline.
+process; MLServer has scikit-learn's scaler and regression. `events?wait` goes through the log on Kafka:
+FastAPI produces the event and predicts in its own consumer loop, or it reads the prediction that another
+program writes to a topic, which is the journey of Driftline.
 
 All servers of a work run at once and take turns. Every connection stays open and sends its next request after
 an answer.
@@ -101,7 +101,9 @@ def _check_scores(name: str, server: Server, events: Sequence[Mapping[str, Any]]
     """Raise `SystemExit` unless the server gives the scores of its model; it is warm then."""
     river = model.trained_model()
     expected = [river.predict_proba_one({n: each[n] for n in model.NAMES})[True] for each in events]
-    scores = [server.score(orjson.loads(each.body)) for each in ask(server.port, 1, map(server.request, events))]
+    scores = [
+        server.score(orjson.loads(each.body)) for each in ask(server.port, 1, map(server.request, events))
+    ]
     difference = fmean(abs(score - wanted) for score, wanted in zip(scores, expected, strict=True))
     if difference > (ALIKE if name == MLSERVER.name else NEAR):
         raise SystemExit(f"the scores of {name} must be those of the model, but differ by {difference:g}")
@@ -127,11 +129,13 @@ def _measured(seconds: Sequence[float], spent: float) -> Measured:
     return Measured(by_name, 1000 * spent / len(seconds))
 
 
-def _compared(
-    condition: str, baseline: str, rounds: Sequence[tuple[Measured, Measured]]
-) -> Iterator[Figure]:
+def _compared(condition: str, baseline: str, rounds: Sequence[tuple[Measured, Measured]]) -> Iterator[Figure]:
     for name in SHARES:
-        ours, theirs = zip(*((mine.by_name[name], other.by_name[name]) for mine, other in rounds), strict=True)
+        ours, theirs = zip(
+            *((mine.by_name[name], other.by_name[name]) for mine, other in rounds), strict=True
+        )
         yield Figure(f"{condition}, {name}", baseline, "ms", ours, theirs, higher_is_better=False)
     ours, theirs = zip(*((mine.cpu, other.cpu) for mine, other in rounds), strict=True)
-    yield Figure(f"{condition}, CPU", baseline, "ms of CPU time a request", ours, theirs, higher_is_better=False)
+    yield Figure(
+        f"{condition}, CPU", baseline, "ms of CPU time a request", ours, theirs, higher_is_better=False
+    )

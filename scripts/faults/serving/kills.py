@@ -2,19 +2,16 @@
 
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 
 import httpx
-from rich.table import Table
 
-from scripts.benchmarks.harness.probe import percentile
 from scripts.faults.checks.check import Check
-from scripts.faults.checks.topics import bodies, json_of
+from scripts.faults.checks.served import served
 from scripts.faults.servers import free_port
-from scripts.faults.serving.callers import NO_ANSWER, Attempt, Callers
+from scripts.faults.serving.callers import Callers
 from scripts.faults.serving.traffic import Traffic
 from scripts.faults.site import Log, Site
 from scripts.faults.supervisor import Supervisor
@@ -58,7 +55,10 @@ class Serving:
             flows.check()
             with self._site.log() as log:
                 self._await_predictions(log)
-                return [*self._answers(is_answered), *self._topics(log)]
+                return [
+                    *self._answers(is_answered),
+                    *served(log, self.callers.answered, self.callers.predictions),
+                ]
 
     @contextmanager
     def _served(self) -> "Iterator[_Server]":
@@ -84,43 +84,11 @@ class Serving:
         while log.lag("predict") and time.monotonic() < deadline:
             time.sleep(_POLL)
 
-    def _published(self, what: str) -> set[str]:
-        asks = self.callers.answered
-        return {name for ask in asks if ask.kind.startswith(what) for name in ask.ids}
-
     def _answers(self, is_answered: bool) -> Iterator[Check]:
         callers = self.callers
         missing = [] if is_answered else [f"{self._requests - len(callers.answered):,} requests"]
         yield Check("requests that were not answered in the end", self._requests, missing)
         yield Check("answers that are no success", len(callers.answered), callers.refused)
-
-    def _topics(self, log: Log) -> Iterator[Check]:
-        pipeline = log.running.pipeline
-        events, labels = self._published("event"), self._published("label")
-        yield _once("events", events, _ids(log, pipeline.events.topic, pipeline.events.id))
-        yield _once("labels", labels, _ids(log, pipeline.labels.topic, pipeline.labels.id))
-        predicted = [body for body, _ in bodies(log, "predictions")]
-        yield _once("predictions", events, [body["id"] for body in predicted])
-        scores = {body["id"]: (body["score"], body["model"]) for body in predicted}
-        answered = self.callers.predictions
-        wrong = [row["id"] for row in answered if scores.get(row["id"]) != (row["score"], row["model"])]
-        yield Check("predictions in answers that differ from the topic's", len(answered), wrong)
-        dead = [place for _, place in bodies(log, "dead-letters")]
-        yield Check("dead letters", len(events) + len(labels), dead)
-
-    def table(self) -> Table:
-        """Return the attempts by kind: their statuses and latencies."""
-        shown = Table("request", "attempts", "by status", "p50, ms", "p99, ms", "longest, ms")
-        by_kind: dict[str, list[Attempt]] = {}
-        for attempt in self.callers.attempts:
-            by_kind.setdefault(attempt.kind, []).append(attempt)
-        for kind, attempts in {**dict(sorted(by_kind.items())), "all": self.callers.attempts}.items():
-            statuses = Counter(attempt.status for attempt in attempts)
-            took = [1000 * attempt.seconds for attempt in attempts if attempt.status.startswith("2")]
-            shown.add_row(kind, f"{len(attempts):,}", _counts(statuses), *_latencies(took))
-        waited = [1000 * seconds for seconds in self.callers.waited]
-        shown.add_row("until answered, also by a repetition", f"{len(waited):,}", "", *_latencies(waited))
-        return shown
 
 
 class _Server:
@@ -148,26 +116,3 @@ class _Server:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         return self._site.command("serve", output=self._output)
-
-
-def _ids(log: Log, topic: str, field: str) -> list[str]:
-    return [body[field] for record in log.records(topic) if (body := json_of(record)) is not None]
-
-
-def _once(what: str, expected: set[str], found: Sequence[str]) -> Check:
-    """Check that each expected id is there once, and no other."""
-    counts = Counter(found)
-    wrong = [f"{name}: {counts[name]} times" for name in expected if counts[name] != 1]
-    wrong += [f"{name}: nobody got an answer to it" for name in counts.keys() - expected]
-    return Check(f"{what} that are not on the topic once", len(expected), wrong)
-
-
-def _counts(statuses: Mapping[str, int]) -> str:
-    ordered = sorted(statuses.items(), key=lambda each: (each[0] == NO_ANSWER, each[0]))
-    return ", ".join(f"{status}: {count:,}" for status, count in ordered)
-
-
-def _latencies(values: Sequence[float]) -> list[str]:
-    if not values:
-        return ["", "", ""]
-    return [f"{percentile(values, share):,.1f}" for share in (0.5, 0.99, 1.0)]

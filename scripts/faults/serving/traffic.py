@@ -1,4 +1,4 @@
-"""The requests of callers of `driftline serve`: events with and without a wait, labels, batches, and readers."""
+"""The requests of callers of `driftline serve`: events with and without a wait, labels, batches, reads."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -52,9 +52,7 @@ class Prediction(BaseModel):
 def read(loop: asyncio.AbstractEventLoop, started: asyncio.Event) -> None:
     """Answer those who wait, for as long as the program runs."""
     consumer = Consumer({"bootstrap.servers": BROKER, "group.id": f"door-{uuid4()}"})
-    consumer.subscribe(
-        [ANSWERS or EVENTS], on_assign=lambda *_: loop.call_soon_threadsafe(started.set)
-    )
+    consumer.subscribe([ANSWERS or EVENTS], on_assign=lambda *_: loop.call_soon_threadsafe(started.set))
     while True:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
