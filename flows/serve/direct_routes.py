@@ -7,7 +7,7 @@ longer than scoring a row. A request of another form than the plain one goes tha
 import re
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,6 +35,8 @@ class DirectRoutes:
             return
         try:
             response = await handler(Request(scope, receive))
+        except ClientDisconnect:
+            return  # nobody is there to answer
         except KNOWN as error:
             response = answer_to(error)
         except Exception as error:

@@ -72,7 +72,7 @@ def parse_request(body: bytes, json_length: int | None = None) -> InferRequest:
     Raises `InvalidRequest`, which names the fault.
     """
     if json_length is None and (plain := plain_columns(body)) is not None:
-        return InferRequest(plain.id, plain.values, plain.rows, (), False)
+        return InferRequest(plain.id, plain.values, plain.rows, [], False)
     length = len(body) if json_length is None else json_length
     if not 0 <= length <= len(body):
         raise InvalidRequest(f"{HEADER} must be from 0 to the body's {len(body):,} bytes, got {length:,}")
