@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.core.serving.access.callers import ANONYMOUS, Credentials, caller
@@ -59,7 +59,8 @@ class Guard:
         self._limit = RateLimit(rate)
         self._largest = largest
         self._is_local = is_local
-        self._headers = {**_HEADERS, **(_TLS_HEADERS if has_tls else {})}
+        headers = {**_HEADERS, **(_TLS_HEADERS if has_tls else {})}
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._in_progress = 0
         self._of_callers: Counter[str] = Counter()  # requests in progress
         self._held = 0  # bytes of bodies
@@ -192,9 +193,9 @@ class _Request:
     async def _with_headers(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in self._guard._headers.items():
-                headers.setdefault(name, value)  # the page has a policy of its own
+            given = {name for name, _ in message["headers"]}
+            added = (each for each in self._guard._headers if each[0] not in given)
+            message["headers"] = [*message["headers"], *added]  # the page has a policy of its own
             self._note()
         elif message["type"] == "http.response.body":
             message = await self._sent_in_parts(message)

@@ -50,6 +50,9 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
+KNOWN = (Problem, InvalidRequest, InvalidRecord, DriftlineError)
+
+
 def retry_later(text: str, seconds: int = RETRY_AFTER, status: int = 503) -> Problem:
     """Return the problem of a request that may succeed after so many seconds."""
     return Problem(status, text, {"Retry-After": str(seconds)})
@@ -70,18 +73,25 @@ def status_of(error: Exception) -> int:
     return next(status for kind, status in _STATUSES if isinstance(error, kind))
 
 
+def answer_to(error: Exception) -> Response:
+    """Return the answer to a request that failed with one of the `KNOWN` errors."""
+    if isinstance(error, Problem):
+        return error_response(error.status, str(error), error.headers)
+    status = status_of(error)
+    return error_response(status, str(error), {"Retry-After": str(RETRY_AFTER)} if status == 503 else None)
+
+
+def unexpected_answer(method: str, path: str, error: Exception) -> Response:
+    """Log an error that is a fault of the server, and return the answer to its request."""
+    _log.error("%s %s failed", method, path, exc_info=error)
+    return error_response(500, "internal error; the server's log has the details")
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let `app` answer every error as this module says."""
 
-    async def problem(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return error_response(error.status, str(error), error.headers)
-
-    async def of_engine(_: Request, error: Exception) -> Response:
-        status = status_of(error)
-        return error_response(
-            status, str(error), {"Retry-After": str(RETRY_AFTER)} if status == 503 else None
-        )
+    async def known(_: Request, error: Exception) -> Response:
+        return answer_to(error)
 
     async def of_framework(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -97,12 +107,10 @@ def add_handlers(app: FastAPI) -> None:
         return error_response(408, "the client is gone")  # nobody reads it
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return error_response(500, "internal error; the server's log has the details")
+        return unexpected_answer(request.method, request.url.path, error)
 
-    app.add_exception_handler(Problem, problem)
-    for kind in (InvalidRequest, InvalidRecord, DriftlineError):
-        app.add_exception_handler(kind, of_engine)
+    for kind in KNOWN:
+        app.add_exception_handler(kind, known)
     app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(ClientDisconnect, gone)

@@ -20,6 +20,7 @@ from flows.runtime.engine import Engine
 from flows.serve.app import application
 from flows.serve.audit import AuditLog
 from flows.serve.connections import MOST_CONNECTIONS, LimitedProtocol
+from flows.serve.direct_routes import DirectRoutes
 from flows.serve.guard import Guard
 from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
@@ -68,7 +69,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
     streams = Streams()
     audit = AuditLog(settings.state_dir)
     guard = Guard(
-        application(pipelines, streams),
+        DirectRoutes(application(pipelines, streams), pipelines),
         tokens,
         audit,
         settings.serve_rate,

@@ -59,7 +59,8 @@ class Writer:
             try:
                 broker = broker or self._open_broker()
                 producer = producer or broker.producer()
-                producer.send([record for records, _ in batches for record in records])
+                producer.write([record for records, _ in batches for record in records])
+                producer.flush()  # `send` would also ask the broker where the topics end
                 error: Exception | None = None
             except Exception as failure:  # each request that waits must be answered
                 error = failure

@@ -3,6 +3,7 @@
 smoke      predict and learn on the embedded log, against bare loops of River; within a minute
 peers      predict and learn against a bare loop, Quix Streams, stock Bytewax and Faust on one Kafka
 latency    latency and CPU time at 1,000 events/s beside the peers, also under load
+serve      latency and CPU time of a request to `driftline serve` beside FastAPI and MLServer
 at-rest    CPU time and memory of the five flows without events
 startup    time from the start to the first prediction
 windows    the predict flow with 12 windows on 2 entities against a loop by hand
@@ -54,6 +55,7 @@ from scripts.benchmarks.suites import (
     latency,
     peers,
     scale,
+    serve,
     smoke,
     startup,
     windows,
@@ -74,6 +76,7 @@ SUITES: Mapping[str, Suite] = {
     "smoke": Suite(smoke.measure, 60_000, 1),
     "peers": Suite(peers.measure, 100_000, 2),
     "latency": Suite(latency.measure, 20_000, 1),
+    "serve": Suite(serve.measure, 3_000, 3),
     "at-rest": Suite(at_rest.measure, 1_000, 1),
     "startup": Suite(startup.measure, 10, 1),
     "windows": Suite(windows.measure, 80_000, 2),

@@ -12,7 +12,7 @@ DRIFTLINE_BROKER names another Kafka, its topics flights, departures, arrivals a
 import argparse
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from rich.console import Console
@@ -27,6 +27,8 @@ from scripts.faults.flights import records, turning
 from scripts.faults.kills import Chaos, TooSlow
 from scripts.faults.plan import Plan
 from scripts.faults.servers import kafka, redis
+from scripts.faults.serving.kills import RATE, Serving
+from scripts.faults.serving.report import attempts_table
 from scripts.faults.site import SCRIPTS, Site, fresh_site
 from scripts.faults.verify import verify, verify_models
 
@@ -46,6 +48,7 @@ EXAMPLES = """examples:
   scripts/chaos --events 4000 --kills 10         two minutes
   scripts/chaos --seed 7 --seconds 1200          other victims and moments; at most 20 minutes
   scripts/chaos models                           kills of learn and retrain while models come, win and go
+  scripts/chaos serve                            kills of driftline serve and of predict under 200 requests/s
   scripts/chaos verify                           verify the last run again
 """
 
@@ -60,20 +63,33 @@ def main() -> int:
             shutil.rmtree(HOME, ignore_errors=True)
         with ExitStack() as servers:
             broker = servers.enter_context(kafka(HOME / "kafka"))
+            if options.what == "serve":
+                requests, kills = options.events or 12_000, options.kills or 4
+                return run_serve({**SETTINGS, "DRIFTLINE_BROKER": broker}, requests, kills, options.seed)
             store = servers.enter_context(redis(HOME / "redis"))
             environment = {**SETTINGS, "DRIFTLINE_BROKER": broker, "DRIFTLINE_REDIS": store}
             if options.what == "verify":
                 return report(verified(Site(HOME / "project", environment), options.seconds))
             if options.what == "models":
-                plan = plan_of_models(options.events or 30_000, options.kills, options.seed)
+                plan = plan_of_models(options.events or 30_000, options.kills or 50, options.seed)
                 site = fresh_site(HOME / "project", environment, "models_pipeline")
                 return run(site, plan, turning(plan.events), options.seconds)
-            plan = Plan(options.events or 200_000, options.kills, options.seed)
+            plan = Plan(options.events or 200_000, options.kills or 50, options.seed)
             site = fresh_site(HOME / "project", environment)
             return run(site, plan, records(plan.events), options.seconds)
     except (DriftlineError, TooSlow) as error:
         console.print(f"[red]chaos:[/red] {error}")
         return 1
+
+
+def run_serve(environment: Mapping[str, str], requests: int, kills: int, seed: int) -> int:
+    """Kill `driftline serve` and the predict flow while callers ask; return the exit code."""
+    site = fresh_site(HOME / "project", environment | {"DRIFTLINE_FEATURE_STORE": "feature_store.yaml"})
+    console.print(f"seed {seed}: {kills} kills, {requests:,} requests, {RATE:g} a second")
+    serving = Serving(site, requests, kills, seed, console.print)
+    checks = serving.run()
+    console.print(attempts_table(serving.callers))
+    return report(checks)
 
 
 def plan_of_models(events: int, kills: int, seed: int) -> Plan:
@@ -168,14 +184,17 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", nargs="?", choices=("run", "models", "verify"), default="run", help="default: run"
+        "what", nargs="?", choices=("run", "models", "serve", "verify"), default="run", help="default: run"
     )
     parser.add_argument(
         "--events",
         type=int,
-        help="flights to predict (default: 200000, with `models` 30000; at most 336776)",
+        help="flights to predict (default: 200000, with `models` 30000; at most 336776); with `serve` the "
+        "number of requests (default: 12000)",
     )
-    parser.add_argument("--kills", type=int, default=50, help="kills, spread over the flows (default: 50)")
+    parser.add_argument(
+        "--kills", type=int, help="kills, spread over the flows (default: 50, with `serve` 4)"
+    )
     parser.add_argument(
         "--seconds",
         type=float,

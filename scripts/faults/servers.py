@@ -18,7 +18,7 @@ def kafka(directory: Path) -> Iterator[str]:
     if given := os.environ.get("DRIFTLINE_BROKER"):
         yield given
         return
-    port, controller = _free_port(), _free_port()
+    port, controller = free_port(), free_port()
     environment = {
         **os.environ,
         "DRIFTLINE_KAFKA_NODE": str(directory),
@@ -39,7 +39,7 @@ def redis(directory: Path) -> Iterator[str]:
     if not shutil.which("redis-server"):
         raise SystemExit("Redis is not installed: 'apt install redis-server' or 'brew install redis'")
     directory.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     durable = ["--appendonly", "yes", "--appendfsync", "always"]
     with (directory / "redis.log").open("wb") as output:
@@ -52,7 +52,8 @@ def redis(directory: Path) -> Iterator[str]:
         server.wait(10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

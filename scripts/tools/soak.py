@@ -5,6 +5,9 @@ and the label join are full. The verdict on each flow follows from the 95 % conf
 growth: "grows" if the lower end is above 1 % of its memory per hour, "slow" if it is above zero, else "flat".
 The exit code is 1 if a flow grows.
 
+With `--page`, `driftline serve` runs too, with the overview of its dashboard open in a headless Chromium. Of
+these two the memory is the proportional set size, in which a page that n processes share counts as 1/n.
+
 The project is in .driftline/soak and is recreated on every run. The broker is the embedded log or, with
 DRIFTLINE_BROKER=kafka://host:port, Kafka.
 """
@@ -18,11 +21,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.request import urlopen
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -32,13 +36,14 @@ from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS
 from scripts.tools.endless import DAY, flights
 from scripts.tools.fresh import REPOSITORY, fresh_project
+from scripts.tools.open_page import open_page, proportional
 from scripts.tools.slope import slope
 
 SOAK = REPOSITORY / ".driftline" / "soak"
 A_DAY = 30_000  # flights
 EVERY = 2.0  # seconds between measurements
 STEP = 60_000  # ms of event time sent in one batch at most
-PORT = 19_464
+PORT, SERVE_PORT = 19_464, 19_471
 MB = 1e6
 
 console = Console(width=110)
@@ -59,9 +64,15 @@ def main() -> int:
     options = _options()
     os.environ |= {"DRIFTLINE_HTTP_PORT": str(PORT), "DRIFTLINE_EPOCH_SECONDS": "10"}
     running = fresh_project(SOAK)
-    with _flows() as pids, _published(running, options.rate) as sent:
+    with ExitStack() as stack:
+        pids = dict(stack.enter_context(_flows()))
+        if options.page:
+            pids |= stack.enter_context(open_page(SOAK, SERVE_PORT, running.pipeline.name))
+        sent = stack.enter_context(_published(running, options.rate))
         samples = _samples(running, pids, 60 * options.minutes)
         console.print(_state(sent["records"], options.minutes))
+    if options.page:
+        console.print(_curve(samples))
     return _report(samples)
 
 
@@ -112,23 +123,38 @@ def _published(running: Engine, rate: float) -> Iterator[Mapping[str, int]]:
 
 def _samples(running: Engine, pids: Mapping[str, int], seconds: float) -> dict[str, list[Sample]]:
     began = time.monotonic()
-    samples: dict[str, list[Sample]] = {flow: [] for flow in FLOWS}
+    samples: dict[str, list[Sample]] = {name: [] for name in pids}
     while (at := time.monotonic() - began) < seconds:
-        for flow in FLOWS:
-            samples[flow].append(_sample(at, pids[flow], running.state.recovery_dir(flow)))
+        for name, pid in pids.items():
+            samples[name].append(_sample(at, name, pid, running.state.recovery_dir(name)))
         time.sleep(EVERY)
     return samples
 
 
-def _sample(at: float, pid: int, state: Path) -> Sample:
+def _sample(at: float, name: str, pid: int, state: Path) -> Sample:
     try:
-        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        memory = _resident(pid) if name in FLOWS else proportional(pid)
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    except OSError:
-        raise SystemExit(f"process {pid} has exited; see {SOAK / 'run.log'}") from None
+    except (OSError, psutil.Error):
+        raise SystemExit(f"process {pid} ({name}) has exited; see the logs in {SOAK}") from None
     ticks = int(fields[11]) + int(fields[12])
     disk = sum(file.stat().st_size for file in state.glob("part-*.sqlite3*"))
-    return Sample(at, pid, resident, disk, ticks / os.sysconf("SC_CLK_TCK"))
+    return Sample(at, pid, memory, disk, ticks / os.sysconf("SC_CLK_TCK"))
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _curve(samples: Mapping[str, list[Sample]]) -> Table:
+    """Return the memory of the server and the page every five minutes."""
+    table = Table("minute", "serve, MB", "page, MB")
+    for first, page in zip(samples["serve"], samples["page"], strict=True):
+        if first.at >= 300 * table.row_count:
+            table.add_row(f"{first.at / 60:.0f}", f"{first.memory / MB:.1f}", f"{page.memory / MB:.1f}")
+    last, page = samples["serve"][-1], samples["page"][-1]
+    table.add_row(f"{last.at / 60:.0f}", f"{last.memory / MB:.1f}", f"{page.memory / MB:.1f}")
+    return table
 
 
 def _state(records: int, minutes: float) -> str:
@@ -150,7 +176,9 @@ def _metric(flow: str, name: str) -> float:
 
 def _report(samples: Mapping[str, list[Sample]]) -> int:
     """Print the measurements; return 1 if the memory of a flow grows, else 0."""
-    table = Table("flow", "CPU", "RSS, MB", "largest", "MB/h", "95 %", "on disk, MB", "largest", "verdict")
+    table = Table(
+        "process", "CPU", "memory, MB", "largest", "MB/h", "95 %", "on disk, MB", "largest", "verdict"
+    )
     grows = False
     for flow, of_flow in samples.items():
         measured = of_flow[len(of_flow) // 3 :]
@@ -180,6 +208,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--rate", type=float, default=500.0, metavar="N", help="flights per second (default: 500)"
     )
+    parser.add_argument("--page", action="store_true", help="run `driftline serve` too, with its page open")
     return parser.parse_args()
 
 

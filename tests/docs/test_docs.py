@@ -94,6 +94,7 @@ COMMANDS = {
     "scripts/bench wrong-promotions": "run by tests/unit/scripts/benchmarks/retraining with fewer streams",
     "scripts/chaos": "the table of docs/guarantees.md is its output, with fewer events and kills",
     "scripts/chaos models": "the table of docs/guarantees.md is its output",
+    "scripts/chaos serve": "tests/e2e/kills/test_serve_kills.py",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
     "driftline run predict --processes 4": "run by tests/e2e/kafka/test_cluster.py with 2 and 3",

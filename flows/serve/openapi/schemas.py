@@ -2,7 +2,8 @@
 
 from typing import Any, get_args
 
-from flows.core.serving.inference.tensors import MOST_ROWS, DataType
+from flows.core.serving.inference.plain import MOST_ROWS
+from flows.core.serving.inference.tensors import DataType
 
 Schema = dict[str, Any]
 

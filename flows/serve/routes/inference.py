@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from flows.core.serving.inference import tensors
 from flows.core.serving.inference.outputs import as_of, described_outputs, outputs
 from flows.core.serving.inference.tensors import HEADER, Tensor, encode_answer, parse_request
 from flows.core.user_code import describe
@@ -60,10 +59,8 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
     @routes.post(
         "/models/{pipeline:segment}/versions/{version:segment}/infer", summary="Score rows with a version"
     )
-    async def infer(request: Request, pipeline: str, version: str | None = None) -> Response:
-        served = pipelines.caught_up(pipeline)
-        asked = parse_request(await request.body(), _json_length(request))
-        return await _answer(served, asked, version)
+    async def scored(request: Request, pipeline: str, version: str | None = None) -> Response:
+        return await infer(request, pipelines.caught_up(pipeline), version)
 
     return routes
 
@@ -82,7 +79,9 @@ def _metadata(served: ServedPipeline) -> dict[str, Any]:
     }
 
 
-async def _answer(served: ServedPipeline, asked: tensors.InferRequest, version: str | None) -> Response:
+async def infer(request: Request, served: ServedPipeline, version: str | None = None) -> Response:
+    """Return the scores of a request's rows, of a version or of the champion."""
+    asked = parse_request(await request.body(), _json_length(request))
     model = await served.model(version)
     rows, is_of_store = await served.features(asked)
     scores = model.frozen.score([row.features for row in rows])

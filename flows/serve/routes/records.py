@@ -18,7 +18,7 @@ from flows.serve.input_topic import InputTopic, Published
 from flows.serve.problems import Problem, error_response, json_response, retry_later
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
-LONGEST_WAIT = 60.0  # seconds
+SHORTEST_WAIT, LONGEST_WAIT = 0.1, 60.0  # seconds
 MOST_LINES = 1000  # in one request
 _MOST_ENDS = 4 * MOST_LINES  # of lines, with empty ones; each may have two characters
 JSON, LINES = "application/json", "application/x-ndjson"
@@ -26,7 +26,11 @@ JSON, LINES = "application/json", "application/x-ndjson"
 R = TypeVar("R")
 Wait = Annotated[
     float,
-    Query(ge=0.1, le=LONGEST_WAIT, description="Seconds to wait for the prediction. Default: do not wait."),
+    Query(
+        ge=SHORTEST_WAIT,
+        le=LONGEST_WAIT,
+        description="Seconds to wait for the prediction. Default: do not wait.",
+    ),
 ]
 
 
@@ -36,24 +40,32 @@ def record_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.post("/events", summary="Publish events, and wait for their predictions")
     async def events(request: Request, pipeline: str, wait: Wait | None = None) -> Response:
-        served = pipelines.caught_up(pipeline)
-        body = await request.body()
-        if _is_lines(request):
-            outcomes = await _unless_gone(request, _publish_lines(served, body, wait))
-            return _lines([_line(served, each) for each in outcomes])
-        return await _unless_gone(request, _publish_event(served, body, wait))
+        return await publish_events(request, pipelines.caught_up(pipeline), wait)
 
     @routes.post("/labels", summary="Publish labels, which the models learn")
     async def labels(request: Request, pipeline: str) -> Response:
-        served = pipelines.caught_up(pipeline)
-        body = await request.body()
-        if _is_lines(request):
-            outcomes = await _publish_all(served.labels, _split(body))
-            return _lines([_line(served, each) for each in outcomes])
-        (outcome,) = await served.labels.publish([body], [served.labels.decode(body)])
-        return _single(outcome)
+        return await publish_labels(request, pipelines.caught_up(pipeline))
 
     return routes
+
+
+async def publish_events(request: Request, served: ServedPipeline, wait: float | None = None) -> Response:
+    """Publish the events of a request; with `wait` (seconds), wait so long for their predictions."""
+    body = await request.body()
+    if _is_lines(request):
+        outcomes = await _unless_gone(request, _publish_lines(served, body, wait))
+        return _lines([_line(served, each) for each in outcomes])
+    return await _unless_gone(request, _publish_event(served, body, wait))
+
+
+async def publish_labels(request: Request, served: ServedPipeline) -> Response:
+    """Publish the labels of a request."""
+    body = await request.body()
+    if _is_lines(request):
+        outcomes = await _publish_all(served.labels, _split(body))
+        return _lines([_line(served, each) for each in outcomes])
+    (outcome,) = await served.labels.publish([body], [served.labels.decode(body)])
+    return _single(outcome)
 
 
 def prediction_body(served: ServedPipeline, record: Record) -> Any:

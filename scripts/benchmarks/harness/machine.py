@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.peers.environments import PEERS
+from scripts.benchmarks.peers.environments import PEERS, SERVERS
 from scripts.tools.fresh import REPOSITORY
 
 PACKAGES = ("bytewax", "confluent-kafka", "river", "orjson", "msgspec", "numpy")
@@ -29,7 +29,7 @@ def circumstances(seconds: float) -> dict[str, Any]:
             "load": [round(load, 2) for load in os.getloadavg()],
         },
         "versions": {"python": platform.python_version(), "kafka": _kafka_version(), **_packages()},
-        "peers": {peer.name: list(peer.requirements) for peer in PEERS},
+        "peers": {peer.name: list(peer.requirements) for peer in (*PEERS, *SERVERS)},
     }
 
 

@@ -71,6 +71,13 @@ TARGETS: Sequence[Bound] = [
     *_ratios("1,000 events/s under load, p99", "ms", "at most", {_QUIX: 0.8}),
     *_values("ms", {f"1,000 events/s, {_MS_AT_EPOCH}": 10}),
     *_ratios("1,000 events/s, CPU", "s of CPU time for 30,000 events", "at most", {_QUIX: 0.7}),
+    *[
+        target
+        for work, baseline in (("infer", "FastAPI"), ("events?wait", "FastAPI, own loop"))
+        for connections in ("1 connection", "16 connections")
+        for share in ("p50", "p99")
+        for target in _ratios(f"{work}, {connections}, {share}", "ms", "at most", {baseline: 1.3})
+    ],
     *_values("% of a core", {"idle, all five flows, embedded log": 2, "idle, all five flows, Kafka": 2}),
     *_values("MB", {"memory, all five flows, embedded log": 500, "memory, all five flows, Kafka": 500}),
     *_values("MB", {"memory, predict, Kafka": 150, "memory, learn, Kafka": 150}),

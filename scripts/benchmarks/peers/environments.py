@@ -19,9 +19,13 @@ class Peer:
     requirements: tuple[str, ...]
     arguments: tuple[str, ...]
 
-    def command(self) -> list[str]:
-        """Return the command; installs the environment first if it is missing."""
-        return [str(self._python()), *self.arguments]
+    def command(self, *further: str) -> list[str]:
+        """Return the command, with further arguments; installs the environment first if it is missing."""
+        return self.python(*self.arguments, *further)
+
+    def python(self, *arguments: str) -> list[str]:
+        """Return the command of another program in the environment."""
+        return [str(self._python()), *arguments]
 
     def _python(self) -> Path:
         folder = ENVIRONMENTS / "-".join((self.name, *self.requirements)).replace("=", "").replace("/", "_")
@@ -46,3 +50,16 @@ FAUST = Peer(
     ("faust_app.py",),
 )
 PEERS = (QUIX, BYTEWAX, FAUST)
+
+FASTAPI = Peer(
+    "FastAPI",
+    ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "confluent-kafka==2.16.1", RIVER),
+    ("-m", "uvicorn", "--no-access-log", "--log-level", "warning"),
+)
+MLSERVER = Peer(
+    "MLServer",
+    # its worker process does not start with a newer uvloop
+    ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "scikit-learn==1.9.1", "uvloop==0.21.0"),
+    ("-m", "mlserver.cli.main", "start"),
+)
+SERVERS = (FASTAPI, MLSERVER)

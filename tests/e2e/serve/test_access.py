@@ -147,7 +147,7 @@ def test_a_caller_that_asks_too_often_is_told_when_to_ask_again(project):
 def test_a_server_that_others_can_reach_needs_a_token(project):
     refused = project.with_settings(SERVE_HOST="0.0.0.0", SERVE_PORT=0).run("serve")  # noqa: S104
     assert refused.returncode == 2
-    assert "make one with `driftline tokens create`" in refused.stderr
+    assert "make one with `driftline tokens create" in refused.stderr
 
 
 def test_tls_is_spoken_with_the_certificate_of_the_settings(project, tmp_path):

@@ -71,6 +71,25 @@ def test_served_features_with_texts_and_nulls_get_the_scores_of_the_newest_champ
     assert as_version["outputs"] == answer["outputs"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "status"),
+    [
+        (None, 200),  # those of the last predictions
+        ({**KEYS, "minute_of_day": [720]}, 200),
+        ({"minute_of_day": [720]}, 400),
+        ({**KEYS, "minute_of_day": ["noon"]}, 400),
+    ],
+)
+def test_the_short_way_of_a_request_and_the_one_through_the_framework_give_one_answer(
+    server, served_columns, columns, status
+):
+    path = f"{MODEL}/infer"
+    short = server.infer(columns or served_columns, path)
+    long = server.infer(columns or served_columns, f"{path}?by=another-form")
+    assert (short.status_code, short.content) == (long.status_code, long.content)
+    assert (short.status_code, short.headers["content-type"]) == (status, long.headers["content-type"])
+
+
 def test_features_by_the_keys_of_entities_are_those_of_the_online_store_with_their_time(project, server):
     answer = server.infer({**KEYS, "minute_of_day": [720]}).json()
     rows = [row for record in project.records("features") for row in decode(record)]

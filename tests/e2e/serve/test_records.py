@@ -78,6 +78,27 @@ def test_an_event_that_is_sent_again_is_published_once_and_answered_again(world)
     assert len(events_with(world.project, "W2")) == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "parameters", "body", "status"),
+    [
+        (EVENTS, {}, event_payload("W1", NOON), 200),
+        (EVENTS, {"wait": 30}, event_payload("W1", NOON), 200),
+        (EVENTS, {}, {**event_payload("W1", NOON), "distance": 2}, 409),
+        (EVENTS, {}, {"flight_id": "W8"}, 422),
+        (LABELS, {}, {"flight_id": "W8"}, 422),
+        ("/v1/nothing/labels", {}, {}, 404),
+    ],
+)
+def test_the_short_way_of_a_record_and_the_one_through_the_framework_give_one_answer(
+    world, path, parameters, body, status
+):
+    world.server.post(EVENTS, params={"wait": 30}, json=event_payload("W1", NOON))
+    short = world.server.post(path, params=parameters, json=body)
+    long = world.server.post(path, params={**parameters, "by": "another-form"}, json=body)
+    assert (short.status_code, short.content) == (long.status_code, long.content)
+    assert short.status_code == status
+
+
 def test_an_event_that_another_producer_sent_is_known(world):
     payload = event_payload("W3", NOON + 2 * MINUTE)
     world.project.send([event("W3", NOON + 2 * MINUTE)])

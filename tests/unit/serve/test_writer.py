@@ -12,7 +12,7 @@ from flows.serve.writer import MOST_WAITING, Writer, explained
 
 
 class HeldBroker:
-    """Takes records while it is open; fails with the errors given, one for each send."""
+    """Takes records while it is open; fails with the errors given, one for each write."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -27,11 +27,14 @@ class HeldBroker:
     def producer(self) -> Any:
         return self
 
-    def send(self, records: list[Outgoing]) -> None:
+    def write(self, records: list[Outgoing]) -> None:
         assert self.is_open.wait(10)
         if self.errors:
             raise self.errors.pop(0)
         self.sent.append([record.value for record in records])
+
+    def flush(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
+from flows.core.serving.inference.plain import MOST_ROWS, plain_columns
 from flows.errors import InvalidRequest
 
-MOST_ROWS = 1000  # in one request: they are scored at once, and other requests wait
 HEADER = "Inference-Header-Content-Length"
 
 DataType = Literal[
@@ -71,6 +71,8 @@ def parse_request(body: bytes, json_length: int | None = None) -> InferRequest:
 
     Raises `InvalidRequest`, which names the fault.
     """
+    if json_length is None and (plain := plain_columns(body)) is not None:
+        return InferRequest(plain.id, plain.values, plain.rows, [], False)
     length = len(body) if json_length is None else json_length
     if not 0 <= length <= len(body):
         raise InvalidRequest(f"{HEADER} must be from 0 to the body's {len(body):,} bytes, got {length:,}")

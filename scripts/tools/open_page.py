@@ -1,0 +1,77 @@
+"""`driftline serve` with the overview of its dashboard open in a headless Chromium, for the soak."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+PATIENCE = 120.0  # seconds until the server is ready
+_CHROMIUM = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+)  # fmt: skip
+
+
+@contextmanager
+def open_page(folder: Path, port: int, pipeline: str) -> Iterator[Mapping[str, int]]:
+    """Serve the project of the working directory and open its page for the block.
+
+    Yields the process ids of the server, "serve", and of the page, "page".
+    """
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    if binary is None:
+        raise SystemExit("Chromium is not installed")
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "flows.cli.app", "serve"]
+    environment = {**os.environ, "DRIFTLINE_SERVE_PORT": str(port)}
+    with (folder / "serve.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            _wait_until_ready(f"{url}/v2/health/ready")
+            profile = f"--user-data-dir={folder / 'chromium'}"
+            page = [binary, *_CHROMIUM, profile, f"{url}/#/overview/{pipeline}"]
+            browser = subprocess.Popen(page, stdout=log, stderr=log, start_new_session=True)
+            try:
+                yield {"serve": server.pid, "page": _renderer(browser.pid)}
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(browser.pid, signal.SIGKILL)
+                browser.wait()
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def proportional(pid: int) -> int:
+    """Return the memory of a process in bytes, where a page that n processes share counts as 1/n."""
+    return int(psutil.Process(pid).memory_full_info().pss)
+
+
+def _wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(URLError, ConnectionError), urlopen(url, timeout=5):
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"driftline serve was not ready within {PATIENCE:g} s; see serve.log")
+
+
+def _renderer(browser: int) -> int:
+    """Return the process id of the page: of Chromium's renderers the one that works."""
+    time.sleep(10)  # until the page has drawn and asked again; other renderers are idle by then
+    found: dict[int, float] = {}
+    for process in psutil.Process(browser).children(recursive=True):
+        with suppress(psutil.Error):
+            if "--type=renderer" in process.cmdline():
+                found[process.pid] = process.cpu_times().user
+    if not found:
+        raise SystemExit("Chromium did not open the page; see serve.log")
+    return max(found, key=found.__getitem__)
