@@ -48,17 +48,17 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.get("/v1/{pipeline}/overview", summary="The state of a pipeline and of its flows")
     async def overview(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].overview())
 
     @routes.get("/v1/{pipeline}/metrics", summary="The metrics over time, with versions and drift")
     async def metrics(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].metrics())
 
     @routes.get("/v1/{pipeline}/dead-letters", summary="The dead letters by reason, and the newest ones")
     async def dead_letters(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].dead_letters())
 
     return routes

@@ -52,7 +52,7 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
     @routes.post("/models/{pipeline}/infer", summary="Score rows with the champion")
     @routes.post("/models/{pipeline}/versions/{version}/infer", summary="Score rows with a version")
     async def infer(request: Request, pipeline: str, version: str | None = None) -> Response:
-        served = pipelines.caught_up(pipeline)
+        served = await pipelines.caught_up(pipeline)
         asked = parse_request(await request.body(), _json_length(request))
         return await _answer(served, asked, version)
 

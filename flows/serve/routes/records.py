@@ -34,7 +34,7 @@ def record_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.post("/events", summary="Publish events, and wait for their predictions")
     async def events(request: Request, pipeline: str, wait: Wait | None = None) -> Response:
-        served = pipelines.caught_up(pipeline)
+        served = await pipelines.caught_up(pipeline)
         body = await request.body()
         if _is_lines(request):
             return _lines([_line(served, each) for each in await _publish_lines(served, body, wait)])
@@ -42,7 +42,7 @@ def record_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.post("/labels", summary="Publish labels, which the models learn")
     async def labels(request: Request, pipeline: str) -> Response:
-        served = pipelines.caught_up(pipeline)
+        served = await pipelines.caught_up(pipeline)
         body = await request.body()
         if _is_lines(request):
             outcomes = await _publish_all(served.labels, _split(body))
