@@ -170,7 +170,8 @@ class ServedPipelines:
         """
         found = self[name]
         if not await found.is_current():
-            raise retry_later(f"pipeline {name!r} has not read its topics yet: {found.waits_for()}")
+            why = found.waits_for() or "they grow faster than it reads"
+            raise retry_later(f"pipeline {name!r} has not read its topics yet: {why}")
         return found
 
     def start(self) -> None:
