@@ -125,9 +125,9 @@ def run(
     serve: ServeOption = None,
     pipeline: PipelineOption = "",
 ) -> None:
-    """Run the flows until Ctrl-C, each in its own process, and the dashboard beside them.
+    """Run the flows until Ctrl-C, and the dashboard beside them.
 
-    A flow that crashes is restarted and resumes from its last stored state. The number of predict processes
+    Each is a process of its own. A flow that crashes is restarted and resumes from its last stored state. The number of predict processes
     may change from run to run.
     """
     from flows.cli.serving.beside import server_jobs

@@ -14,8 +14,13 @@ from flows.host.children import Children
 from flows.runtime.runner import DUMP_STACKS, EXIT_AGAIN, EXIT_FAULT, EXIT_MISTAKE, ProcessPlace
 from flows.runtime.supervisor import Job, Supervisor, _Child
 
-PREDICT = Job("predict", lambda place: 0)
-SERVE = Job("serve", lambda place: EXIT_MISTAKE, dispensable=True)
+
+def cannot_start(_place: ProcessPlace) -> int:
+    return EXIT_MISTAKE
+
+
+PREDICT = Job("predict", cannot_start)
+SERVE = Job("serve", cannot_start, dispensable=True)
 
 
 def in_a_hang(hangs: Path) -> int:
@@ -71,7 +76,7 @@ def test_a_shutdown_is_in_order_unless_a_flow_had_crashed_and_was_not_started_ag
     assert supervisor._drain_all() == end
 
 
-def until_asked(place: ProcessPlace) -> int:
+def until_asked(_place: ProcessPlace) -> int:
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     while not asked:
@@ -99,7 +104,7 @@ def test_the_others_run_on_without_a_dispensable_job_that_cannot_start() -> None
 
 
 def test_a_job_that_is_needed_and_cannot_start_ends_the_others() -> None:
-    mistaken = Job("learn", lambda place: EXIT_MISTAKE)
+    mistaken = Job("learn", cannot_start)
     assert Supervisor([Job("predict", until_asked), mistaken], [].append).run() == EXIT_MISTAKE
 
 
