@@ -127,8 +127,8 @@ def run(
 ) -> None:
     """Run the flows until Ctrl-C, and the dashboard beside them.
 
-    Each is a process of its own. A flow that crashes is restarted and resumes from its last stored state. The number of predict processes
-    may change from run to run.
+    Each is a process of its own. A flow that crashes is restarted and resumes from its last stored state. The
+    number of predict processes may change from run to run.
     """
     from flows.cli.serving.beside import server_jobs
     from flows.runtime.engine import load_engine
