@@ -75,7 +75,7 @@ FORWARDING = "run by tests/dataflow/edge/test_forwarding.py with another port"
 WITH_OUTBOX = "python driftline-edge late-orders --outbox outbox.db"
 CARDS = "run by tests/e2e/commands/test_several_pipelines.py with a smaller file"
 HOSTS = "run by tests/e2e/kafka/test_cluster.py in two network namespaces"
-MAKE_TOKEN = "tokens create ada --scope read --scope operate"
+CREATE = "tokens create ada --scope read --scope operate"
 CONTAINERS = "needs a Docker engine; the file is read by tests below"
 # Every command of the documentation, and what runs it.
 CHANGES = "run by tests/dataflow/models/test_commands.py, with other versions and reasons"
@@ -97,7 +97,7 @@ COMMANDS = {
     "scripts/chaos models": "the table of docs/guarantees.md is its output",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
     "docker compose up --wait": CONTAINERS,
-    f"docker compose run --rm --build --no-deps apply {MAKE_TOKEN}": CONTAINERS,
+    f"docker compose run --rm --build --no-deps apply {CREATE}": CONTAINERS,
     "driftline run predict --processes 4": "run by tests/e2e/kafka/test_cluster.py with 2 and 3",
     "python -m flows.runtime.runner predict --process 0 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
     "python -m flows.runtime.runner predict --process 1 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
@@ -160,7 +160,7 @@ COMMANDS = {
     f"curl {SERVED}/predictions/A-4711/explanation": SHOP,
     f"curl --json @infer.json {HTTP}/v2/models/late_orders/infer": SHOP,
     f"curl -N '{SERVED}/streams/predictions?from=start'": SHOP + ", for three seconds",
-    f"driftline {MAKE_TOKEN}": SHOP,
+    f"driftline {CREATE}": SHOP,
     f'curl -H "Authorization: Bearer $TOKEN" --json @reason.json {SERVED}/models/freeze': SHOP,
     f'curl -H "Authorization: Bearer $TOKEN" --json @reason.json {SERVED}/models/unfreeze': SHOP,
     "driftline tokens create shop --scope publish --scope read --pipeline late_orders --days 90": SHOP,
