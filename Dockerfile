@@ -1,4 +1,4 @@
-# One image for the command and all five flows: `driftline apply`, `driftline run predict` and so on.
+# One image for the command, all five flows and the server: `driftline apply`, `driftline run predict`, `driftline serve`.
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -7,7 +7,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.12-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir "$(echo /wheels/driftline-*.whl)[flights]"
+    pip install --no-cache-dir "$(echo /wheels/driftline-*.whl)[flights,serve]"
 
 # The project directory: pyproject.toml with [tool.driftline], the feature repository, and the state
 WORKDIR /project

@@ -46,7 +46,7 @@ SETTINGS = (
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "the address on which the flows serve `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the other flows use the next ones; 0 for any free port"),
     Setting("DRIFTLINE_SERVE_HOST", "127.0.0.1", "the address on which `driftline serve` listens"),
-    Setting("DRIFTLINE_SERVE_PORT", "8471", "the port of `driftline serve`; 0 for any free port"),
+    Setting("DRIFTLINE_SERVE_PORT", "8471", "the port of `driftline serve`, and of `driftline run` if it is free, otherwise one of the next; 0 for any free port"),
     Setting("DRIFTLINE_SERVE_CERTIFICATE", "", "the PEM file of the server's certificate chain; with it, `driftline serve` and `driftline collect` speak TLS only"),
     Setting("DRIFTLINE_SERVE_KEY", "", "the PEM file of the certificate's private key"),
     Setting("DRIFTLINE_SERVE_RATE", "1000", "the requests a second of one caller, a token or an address, that `driftline serve` answers"),

@@ -37,6 +37,15 @@ TogetherOption = Annotated[
     ),
 ]
 
+ServeOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--serve/--no-serve",
+        help="Also run the server of `driftline serve`, with the dashboard. Default: with all flows, on the "
+        "embedded log.",
+    ),
+]
+
 
 @commands.command(epilog=examples("driftline apply", "driftline apply --pipeline flight_delays"))
 def apply(pipeline: PipelineOption = "") -> None:
@@ -113,30 +122,32 @@ def run(
     flows: FlowsArgument = None,
     processes: ProcessesOption = 1,
     together: TogetherOption = False,
+    serve: ServeOption = None,
     pipeline: PipelineOption = "",
 ) -> None:
-    """Run the flows until Ctrl-C, each in its own process.
+    """Run the flows until Ctrl-C, and the dashboard beside them.
 
-    A flow that crashes is restarted and resumes from its last stored state. The number of predict processes
-    may change from run to run.
+    Each is a process of its own. A flow that crashes is restarted and resumes from its last stored state. The
+    number of predict processes may change from run to run.
     """
+    from flows.cli.serving.beside import server_jobs
     from flows.runtime.engine import load_engine
     from flows.runtime.runner import FLOWS, prepare
-    from flows.runtime.supervisor import Supervisor
+    from flows.runtime.supervisor import Supervisor, flow_job
 
     chosen = list(dict.fromkeys(_known(flows or FLOWS, FLOWS)))
     running = load_engine(pipeline)
     if together and processes > 1:
         raise ConfigError(f"--together is one process, got --processes {processes}; leave one of them out")
     _check_processes(running, processes)
+    beside = server_jobs(running, chosen, serve)
     prepare(running, chosen)
-    _check_apart(running.pipeline.name, chosen)
-    jobs: dict[tuple[str, ...], int] = {(flow,): 1 for flow in chosen}
-    if "predict" in chosen:
-        jobs["predict",] = processes
+    name = running.pipeline.name
+    _check_apart(name, chosen)
+    jobs = [flow_job([flow], name, processes if flow == "predict" else 1) for flow in chosen]
     if together:
-        jobs = {tuple(chosen): 1}
-    supervisor = Supervisor(jobs, running.pipeline.name, lambda line: err.print(line, highlight=False))
+        jobs = [flow_job(chosen, name)]
+    supervisor = Supervisor([*jobs, *beside], lambda line: err.print(line, highlight=False))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stop())
     raise typer.Exit(supervisor.run())

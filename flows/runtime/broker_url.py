@@ -15,6 +15,15 @@ CREDENTIALS = re.compile(r"(?<=//).*@")
 FILE = re.compile(r"file://(/.*[^/])")
 
 
+def is_embedded(url: str) -> bool:
+    """Return whether this is the address of an embedded log.
+
+    >>> is_embedded("file:///srv/log.db"), is_embedded("kafka://127.0.0.1:9092")
+    (True, False)
+    """
+    return FILE.fullmatch(url) is not None
+
+
 def prepare(url: str) -> None:
     """Import the adapter of the broker at `url`, for the processes forked from this one; open nothing."""
     adapter = "flows.adapters.kafka.broker" if KAFKA.fullmatch(url) else "flows.adapters.sqlite.log"

@@ -44,6 +44,7 @@ FLOWS = ("predict", "learn", "materialize", "alert", "retrain")
 DUMP_STACKS = signal.SIGQUIT  # makes a flow write the stack of each of its threads to standard error
 BACKGROUND = ("materialize", "retrain")  # run at low priority, so that predictions are not delayed
 
+_WAKING = 0.5  # seconds
 _PORTS = 10  # between the HTTP ports of two processes of one flow
 
 EXIT_FAULT = 1  # the flow crashed; a restart may help
@@ -106,7 +107,8 @@ def _run_together(engine: Engine, flows: Sequence[str]) -> int:
     with ThreadPoolExecutor(len(flows)) as threads:
         own = [replace(engine, telemetry=Telemetry(), idle=Idle(ALONE)) for _ in flows]
         runs = [threads.submit(_run_one, each, flow) for each, flow in zip(own, flows, strict=True)]
-        wait(runs, return_when=FIRST_COMPLETED)
+        while not wait(runs, _WAKING, FIRST_COMPLETED).done:
+            pass  # another thread may take a signal, whose handler runs when this one wakes
         engine.drain.set()
         if wait(runs, timeout=GRACE).not_done:
             faulthandler.dump_traceback()

@@ -1,16 +1,18 @@
 """Supervises the flows as processes: restarts a flow that crashed, and drains all of them at the end.
 
 A flow may be several processes, a Bytewax cluster on this machine. A crash of one loses the messages between
-them, so the others are killed and all resume from their stored state. A process may also run several flows.
+them, so the others are killed and all resume from their stored state. A process may also run several flows,
+or something beside them.
 """
 
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 from flows.core.stream.drain import Drain
@@ -22,20 +24,34 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before a crashed flow is resta
 _HEALTHY_AFTER = 60.0  # seconds of running after which the wait is reset
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a process runs, or several; `target` gets the place of its process and returns the exit code.
+
+    If it cannot start because of a mistake of the user, the other jobs end too, unless it is `dispensable`.
+    """
+
+    name: str
+    target: Callable[[ProcessPlace], int]
+    processes: int = 1
+    dispensable: bool = False
+
+
+def flow_job(flows: Sequence[str], pipeline: str, processes: int = 1) -> Job:
+    """Return the job of flows that one process runs, or of a flow that several run."""
+    return Job("+".join(flows), partial(main, flows, pipeline=pipeline), processes)
+
+
 @dataclass
 class _Child:
-    flows: tuple[str, ...]
+    job: Job
     processes: list[BaseProcess] = field(default_factory=list)
     started: float = 0.0
     wait: float = _FIRST_WAIT
     restart_at: float | None = None
 
-    @property
-    def name(self) -> str:
-        return "+".join(self.flows)
-
     def end(self) -> int | None:
-        """Return the exit code of the flow if a process of it ended, `EXIT_MISTAKE` first.
+        """Return the exit code of the job if a process of it ended, `EXIT_MISTAKE` first.
 
         Returns `EXIT_AGAIN` only after all processes have ended with it, since each of them does.
         """
@@ -54,29 +70,23 @@ class _Child:
 
 
 class Supervisor:
-    """Runs flows of a pipeline; `say` gets a line for each event.
+    """Runs jobs, such as the flows of a pipeline; `say` gets a line for each event."""
 
-    `flows` maps the flows that one process runs to the number of such processes.
-    """
-
-    def __init__(
-        self, flows: Mapping[tuple[str, ...], int], pipeline: str, say: Callable[[str], None]
-    ) -> None:
-        self._pipeline = pipeline
+    def __init__(self, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
         self._say = say
         self._drain = Drain()
         self._starter = Children()
-        self._flows = flows
+        self._jobs = jobs
         self._children: list[_Child] = []
 
     def run(self) -> int:
-        """Supervise until `stop` is called; return 0, or the exit code of a flow that cannot start."""
-        self._children = [_Child(flows) for flows in self._flows]
+        """Supervise until `stop` is called; return 0, or the exit code of a job that cannot start."""
+        self._children = [_Child(job) for job in self._jobs]
         for child in self._children:
             self._start(child)
         while not self._drain.is_set():
             time.sleep(0.1)
-            for child in self._children:
+            for child in list(self._children):
                 if (code := self._supervise(child)) is not None:
                     self._drain_all()
                     return code
@@ -84,22 +94,22 @@ class Supervisor:
         return self._drain_all()
 
     def stop(self) -> None:
-        """Let `run` drain the flows and return."""
+        """Let `run` drain the jobs and return."""
         self._drain.set()
 
     def _start(self, child: _Child) -> None:
-        places = cluster(self._flows[child.flows])
+        places = cluster(child.job.processes)
         child.processes = [self._open(child, place) for place in places]
         child.started, child.restart_at = time.monotonic(), None
 
     def _open(self, child: _Child, place: ProcessPlace) -> BaseProcess:
-        name = place.name_of(child.name)
-        process = self._starter.start(name, main, child.flows, place, self._pipeline)
+        name = place.name_of(child.job.name)
+        process = self._starter.start(name, child.job.target, place)
         self._say(f"{name} started (pid {process.pid})")
         return process
 
     def _supervise(self, child: _Child) -> int | None:
-        """Restart the flow if it ended; return its exit code if that would not help."""
+        """Restart the job if it ended; return its exit code if that would not help."""
         now = time.monotonic()
         if child.restart_at is None:
             code = child.end()
@@ -107,29 +117,38 @@ class Supervisor:
                 return None
             child.kill()
             if code == EXIT_MISTAKE:
-                return EXIT_MISTAKE
+                return self._give_up(child)
             if code == EXIT_AGAIN:
                 self._start(child)
                 return None
             if now - child.started > _HEALTHY_AFTER:
                 child.wait = _FIRST_WAIT
             child.restart_at = now + child.wait
-            self._say(f"{child.name} ended with {code}; starting it again in {child.wait:g} s")
+            self._say(f"{child.job.name} ended with {code}; starting it again in {child.wait:g} s")
         elif now >= child.restart_at:
             self._start(child)
             child.wait = min(2 * child.wait, _LONGEST_WAIT)
         return None
 
+    def _give_up(self, child: _Child) -> int | None:
+        """Return the exit code of all if the others do not go on without the job."""
+        if not child.job.dispensable:
+            return EXIT_MISTAKE
+        self._children.remove(child)
+        self._say(f"the flows run without {child.job.name}")
+        return None
+
     def _drain_all(self) -> int:
-        """Drain all flows; return 0 if each one did within the grace period."""
-        processes = [(child.name, process) for child in self._children for process in child.processes]
+        """Drain all jobs; return 0 if each one that is not dispensable did within the grace period."""
+        processes = [(child.job, process) for child in self._children for process in child.processes]
         for _, process in processes:
             if process.exitcode is None:
                 process.terminate()
         deadline = time.monotonic() + GRACE
-        codes = [self._wait_for(name, process, deadline) for name, process in processes]
+        ends = [(job, self._wait_for(job.name, process, deadline)) for job, process in processes]
         # a flow that has not started yet dies of the signal, and loses nothing
-        return 0 if all(code in (0, EXIT_AGAIN, -signal.SIGTERM) for code in codes) else 1
+        in_order = (0, EXIT_AGAIN, -signal.SIGTERM)
+        return 0 if all(job.dispensable or code in in_order for job, code in ends) else 1
 
     def _wait_for(self, name: str, process: BaseProcess, deadline: float) -> int | None:
         process.join(max(0.0, deadline - time.monotonic()))

@@ -6,6 +6,7 @@ longer than scoring a row. A request of another form than the plain one goes tha
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -14,11 +15,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flows.serve.problems import KNOWN, answer_to, unexpected_answer
 from flows.serve.routes.inference import infer
 from flows.serve.routes.records import LONGEST_WAIT, SHORTEST_WAIT, publish_events, publish_labels
-from flows.serve.served_pipeline import ServedPipelines
+from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 _WAIT = re.compile(rb"wait=(\d{1,2}(?:\.\d{1,3})?)")
 
-_Handler = Callable[[Request], Awaitable[Response]]
+_Handler = Callable[[Request, ServedPipeline], Awaitable[Response]]
 
 
 class DirectRoutes:
@@ -43,19 +44,22 @@ class DirectRoutes:
             response = unexpected_answer(scope["method"], scope["path"], error)
         await response(scope, receive, send)
 
-    def _handler(self, scope: Scope) -> _Handler | None:
+    def _handler(self, scope: Scope) -> Callable[[Request], Awaitable[Response]] | None:
         """Return what answers the request, None if it goes the other way."""
-        pipelines, query = self._pipelines, scope["query_string"]
+        query = scope["query_string"]
         match scope["path"].split("/"):
             case ["", "v2", "models", name, "infer"] if not query:
-                return lambda request: infer(request, pipelines.caught_up(name))
+                return partial(self._answer, name, infer)
             case ["", "v1", name, "labels"] if not query:
-                return lambda request: publish_labels(request, pipelines.caught_up(name))
+                return partial(self._answer, name, publish_labels)
             case ["", "v1", name, "events"] if not query:
-                return lambda request: publish_events(request, pipelines.caught_up(name))
+                return partial(self._answer, name, publish_events)
             case ["", "v1", name, "events"] if (wait := _wait(query)) is not None:
-                return lambda request: publish_events(request, pipelines.caught_up(name), wait)
+                return partial(self._answer, name, partial(publish_events, wait=wait))
         return None
+
+    async def _answer(self, name: str, handler: _Handler, request: Request) -> Response:
+        return await handler(request, await self._pipelines.caught_up(name))
 
 
 def _is_plain(scope: Scope) -> bool:

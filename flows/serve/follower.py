@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -12,6 +13,9 @@ from flows.errors import BrokerError
 _POLL = 0.2  # seconds; also how long `stop` may take
 _RETRY = 1.0  # seconds after the broker failed
 _MOST = 1000  # records at once
+_PATIENCE = 5.0  # seconds
+CLOSELY = 120.0  # seconds, longer than a request waits for its answer
+PAUSE = 1.0  # seconds
 
 _log = logging.getLogger("driftline.serve")
 
@@ -25,6 +29,9 @@ class TopicFollower:
     If the broker fails, it is opened again, and reading goes on after the last record. The
     handlers are called in the thread that reads, in their order: who gets a record of a later topic finds
     what was on an earlier one before it.
+
+    It reads a record at once for `CLOSELY` after a request, and otherwise pauses for `PAUSE` between two
+    reads: few large ones cost less, and leave the processor to the flows.
     """
 
     def __init__(
@@ -35,6 +42,9 @@ class TopicFollower:
         self._handlers = handlers
         self._positions: dict[TopicPartition, int] = {}
         self._stopped = threading.Event()
+        self._asked = threading.Event()
+        self._close = threading.Event()
+        self._closely_until = 0.0
         self._caught_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self.fault: str | None = None
@@ -46,12 +56,27 @@ class TopicFollower:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
+        self._asked.set()
         self._thread.join()
 
     @property
     def is_caught_up(self) -> bool:
         """Whether the follower has read what was there at its start."""
         return self._caught_up.is_set()
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the follower has read all that there was, and reads a record at once."""
+        return self._close.is_set()
+
+    def ask(self) -> None:
+        """Follow closely from now on, since a request needs what is on the topics."""
+        self._closely_until = time.monotonic() + CLOSELY
+        self._asked.set()
+
+    def await_close(self) -> bool:
+        """Return whether the follower is close, after a wait of some seconds at most."""
+        return self._close.wait(_PATIENCE)
 
     def waits_for(self) -> str | None:
         """Return what the follower waits for; None while it keeps up with the topics."""
@@ -79,6 +104,17 @@ class TopicFollower:
                 self._hand_out(consumer.poll(_MOST, _POLL))
                 self._positions = {place: consumer.position(place) for place in self._positions}
                 self.fault = None
+                if not any(map(consumer.has_backlog, self._positions)):
+                    self._pause()
+
+    def _pause(self) -> None:
+        """Wait until somebody asks, for `PAUSE` at most; return at once if somebody asked lately."""
+        self._asked.clear()
+        if time.monotonic() <= self._closely_until:
+            self._close.set()
+        elif not self._stopped.is_set():
+            self._close.clear()
+            self._asked.wait(PAUSE)
 
     def _hand_out(self, records: Sequence[Record]) -> None:
         by_topic: defaultdict[str, list[Record]] = defaultdict(list)

@@ -65,14 +65,18 @@ class ServedPipeline:
         """Stop following the topics."""
         self._follower.stop()
 
+    def ask(self) -> None:
+        """Follow the topics closely from now on."""
+        self._follower.ask()
+
+    async def is_current(self) -> bool:
+        """Return whether what is on the topics is known, after a wait for what came while nobody asked."""
+        follower = self._follower
+        return follower.is_caught_up and (follower.is_close or await run_in_threadpool(follower.await_close))
+
     def waits_for(self) -> str | None:
         """Return why the pipeline is not ready, None if it is."""
         return self._follower.waits_for()
-
-    @property
-    def is_caught_up(self) -> bool:
-        """Whether the models and the ids that were on the topics at the start are known."""
-        return self._follower.is_caught_up
 
     def version_name(self, text: str) -> str:
         """Return the version or alias that a text names, which may be a URI; raises `UnknownVersion`."""
@@ -157,20 +161,28 @@ class ServedPipelines:
         self.by_name = {each.pipeline.name: each for each in pipelines}
 
     def __getitem__(self, name: str) -> ServedPipeline:
+        """Return the pipeline for a request that needs its topics; raises a `Problem` with the status 404."""
+        found = self.known(name)
+        found.ask()
+        return found
+
+    def known(self, name: str) -> ServedPipeline:
+        """Return the pipeline, whose topics are then followed as before; raises a `Problem` as above."""
         found = self.by_name.get(name)
         if found is None:
             raise Problem(404, f"the pipeline must be one of {', '.join(self.by_name)}, got {name!r}")
         return found
 
-    def caught_up(self, name: str) -> ServedPipeline:
+    async def caught_up(self, name: str) -> ServedPipeline:
         """Return a pipeline for a request that depends on what is on its topics.
 
         Raises a `Problem` with the status 503 while they are not read yet: an event that was published before
         would be published again, and an old model would score.
         """
         found = self[name]
-        if not found.is_caught_up:
-            raise retry_later(f"pipeline {name!r} has not read its topics yet: {found.waits_for()}")
+        if not await found.is_current():
+            why = found.waits_for() or "they grow faster than it reads"
+            raise retry_later(f"pipeline {name!r} has not read its topics yet: {why}")
         return found
 
     def start(self) -> None:

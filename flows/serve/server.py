@@ -3,16 +3,14 @@
 import logging
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from types import FrameType
 
 import uvicorn
 
 from flows.core.serving.access.callers import is_loopback
-from flows.errors import ConfigError
 from flows.host.printable import PrintableFormatter
 from flows.runtime.access.listening import certificate, check_tokens
 from flows.runtime.access.token_file import TokenFile
@@ -22,11 +20,11 @@ from flows.serve.audit import AuditLog
 from flows.serve.connections import MOST_CONNECTIONS, LimitedProtocol
 from flows.serve.direct_routes import DirectRoutes
 from flows.serve.guard import Guard
+from flows.serve.listening import Bind, bound
 from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
 
 _GRACE = 5  # seconds for requests in progress when the server stops
-_WAITING = 2048  # connections
 _FILES = 1024  # open ones, beside the connections
 
 
@@ -48,10 +46,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
+def serve(engines: Sequence[Engine], say: Callable[[str], None], bind: Bind = bound) -> None:
     """Serve the pipelines of these engines; `say` gets the address once the server listens.
 
-    Raises `ConfigError` if the address cannot be bound.
+    `bind` returns the socket for the address of the settings. Raises `ConfigError` if it cannot be bound.
     """
     settings = engines[0].settings
     _log_to_stderr()
@@ -65,7 +63,7 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
             "DRIFTLINE_SERVE_CERTIFICATE, or let a proxy on this machine speak TLS"
         )
     pipelines = ServedPipelines(engines)
-    listening = _bound(settings.serve_host, settings.serve_port)
+    listening = bind(settings.serve_host, settings.serve_port)
     streams = Streams()
     audit = AuditLog(settings.state_dir)
     guard = Guard(
@@ -90,28 +88,12 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None]) -> None:
         ssl_keyfile=tls and tls.key,
     )
     host, port = listening.getsockname()[:2]
+    if settings.serve_port not in (0, port):
+        say(f"port {settings.serve_port} is in use, so another one is taken; DRIFTLINE_SERVE_PORT sets it")
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     say(f"serving {', '.join(pipelines.by_name)} at {'https' if tls else 'http'}://{address}")
     with listening, closing(audit):
         _Server(config, streams).run(sockets=[listening])
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on the address; raises `ConfigError`."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(_WAITING)
-    except (OSError, OverflowError) as error:
-        with suppress(NameError):
-            found.close()
-        raise ConfigError(
-            f"cannot serve on {host}:{port} ({error}); set DRIFTLINE_SERVE_PORT to a free port, or to 0 "
-            "to have one picked"
-        ) from None
-    return found
 
 
 def _allow_connections() -> None:

@@ -21,7 +21,8 @@ class Supervisor:
     def __init__(self, site: Site, number: int, processes: int, *flows: str) -> None:
         self._file: Path = site.directory / f"run-{number}.log"
         self._output = self._file.open("wb")
-        self._process = site.command("run", *flows, "--processes", str(processes), output=self._output)
+        options = ("--no-serve", "--processes", str(processes))
+        self._process = site.command("run", *flows, *options, output=self._output)
 
     def __enter__(self) -> "Supervisor":
         return self

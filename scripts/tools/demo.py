@@ -1,4 +1,4 @@
-"""Runs a year of real flights through all five flows and prints a summary.
+"""Runs a year of real flights through all five flows, with a dashboard, and prints a summary.
 
 The project is in .driftline/demo and is recreated on every run. The broker is the embedded log or, with
 DRIFTLINE_BROKER=kafka://host:port, Kafka.
@@ -9,11 +9,11 @@ import base64
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from flows.host.patience import Patience
 from flows.jobs.publishing.bounded_lag import BoundedLag, default_step
 from flows.jobs.publishing.publisher import publish
 from flows.runtime.engine import Engine
+from scripts.tools.demo_flows import Flows, free_ports
 from scripts.tools.fresh import REPOSITORY, fresh_project
 
 DEMO = REPOSITORY / ".driftline" / "demo"
@@ -49,12 +50,14 @@ def main() -> int:
     options = _options()
     try:
         summary = run(options.events, options.verbose)
+        show(summary)
+        if options.summary:
+            options.summary.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+        if options.keep:
+            keep(options.verbose)
     except DriftlineError as error:
         console.print(f"[red]demo:[/red] {error}", highlight=False)
         return 2
-    show(summary)
-    if options.summary:
-        options.summary.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
     return 0
 
 
@@ -67,36 +70,24 @@ def run(events: int | None, verbose: bool) -> dict[str, Any]:
             "DRIFTLINE_WEBHOOK_SECRET": secret,
             "DRIFTLINE_WEBHOOK_ALLOW_PRIVATE": "true",  # the receiver is on loopback
             "DRIFTLINE_MODEL_SECONDS": "0.05",  # a day passes in half a second
-            "DRIFTLINE_HTTP_PORT": os.environ.get("DRIFTLINE_HTTP_PORT", "0"),
+            "DRIFTLINE_HTTP_PORT": os.environ.get("DRIFTLINE_HTTP_PORT") or str(free_ports()),
         }
         running = fresh_project(DEMO)
         broker = running.open_broker()
         with console.status("reading the flights"):
             dataset = running.pipeline.load_dataset(events)
-        with Flows(verbose), Watcher(running) as watcher:
+        with Flows(DEMO, console, verbose), Watcher(running) as watcher:
             replay_seconds = publish_all(broker, running, dataset, watcher)
             wait_until_drained(broker, running)
         return summarise(broker, running, receiver, watcher, replay_seconds)
 
 
-class Flows:
-    """`driftline run` in the background; its output goes to run.log unless `verbose`."""
-
-    def __init__(self, verbose: bool) -> None:
-        self._log = None if verbose else (DEMO / "run.log").open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.app", "run"], stdout=self._log, stderr=self._log
-        )
-
-    def __enter__(self) -> "Flows":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with console.status("draining the flows"):
-            self._process.send_signal(signal.SIGTERM)
-            code = self._process.wait(60)
-        if code:
-            console.print(f"the flows exited with code {code}; see {DEMO / 'run.log'}")
+def keep(verbose: bool) -> None:
+    """Run the flows and the dashboard again until Ctrl-C."""
+    with Flows(DEMO, console, verbose):
+        console.print("Ctrl-C ends the flows and the dashboard")
+        with suppress(KeyboardInterrupt):
+            signal.pause()
 
 
 class Watcher(threading.Thread):
@@ -379,6 +370,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, metavar="N", help="only the first N flights")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="also write the summary as JSON")
     parser.add_argument("--verbose", action="store_true", help="show the output of the flows")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the flows and the dashboard until Ctrl-C at the end"
+    )
     options = parser.parse_args()
     options.summary = options.summary and options.summary.resolve()
     if options.events is not None and options.events < 100:

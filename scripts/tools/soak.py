@@ -80,7 +80,8 @@ def main() -> int:
 def _flows() -> Iterator[Mapping[str, int]]:
     """Run `driftline run` for the block; yield the process id of each flow."""
     with (SOAK / "run.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "flows.cli.app", "run"], stdout=log, stderr=log)
+        command = [sys.executable, "-m", "flows.cli.app", "run", "--no-serve"]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         yield _Pids(SOAK / "run.log")
     finally:

@@ -76,6 +76,8 @@ OVER_TLS = "tests/dataflow/edge/test_forwarding.py runs it on loopback, with a c
 WITH_OUTBOX = "python driftline-edge late-orders --outbox outbox.db"
 CARDS = "run by tests/e2e/commands/test_several_pipelines.py with a smaller file"
 HOSTS = "run by tests/e2e/kafka/test_cluster.py in two network namespaces"
+CREATE = "tokens create ada --scope read --scope operate"
+CONTAINERS = "needs a Docker engine; the file is read by tests below"
 # Every command of the documentation, and what runs it.
 CHANGES = "run by tests/dataflow/models/test_commands.py, with other versions and reasons"
 COMMANDS = {
@@ -96,7 +98,8 @@ COMMANDS = {
     "scripts/chaos models": "the table of docs/guarantees.md is its output",
     "scripts/chaos serve": "tests/e2e/kills/test_serve_kills.py",
     "scripts/kafka start": "tests/conftest.py starts its nodes so",
-    "docker compose up --build --wait": "needs a Docker engine; the file is read by tests below",
+    "docker compose up --wait": CONTAINERS,
+    f"docker compose run --rm --build --no-deps apply {CREATE}": CONTAINERS,
     "driftline run predict --processes 4": "run by tests/e2e/kafka/test_cluster.py with 2 and 3",
     "python -m flows.runtime.runner predict --process 0 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
     "python -m flows.runtime.runner predict --process 1 --addresses 10.0.0.1:2101 10.0.0.2:2101": HOSTS,
@@ -159,7 +162,7 @@ COMMANDS = {
     f"curl {SERVED}/predictions/A-4711/explanation": SHOP,
     f"curl --json @infer.json {HTTP}/v2/models/late_orders/infer": SHOP,
     f"curl -N '{SERVED}/streams/predictions?from=start'": SHOP + ", for three seconds",
-    "driftline tokens create ada --scope read --scope operate": SHOP,
+    f"driftline {CREATE}": SHOP,
     f'curl -H "Authorization: Bearer $TOKEN" --json @reason.json {SERVED}/models/freeze': SHOP,
     f'curl -H "Authorization: Bearer $TOKEN" --json @reason.json {SERVED}/models/unfreeze': SHOP,
     "driftline tokens create shop --scope publish --scope read --pipeline late_orders --days 90": SHOP,
@@ -463,6 +466,34 @@ def test_every_lasting_container_has_a_health_check_and_a_flows_own_port():
         assert f"http://127.0.0.1:{port}/readyz" in service["healthcheck"]["test"][-1]
 
 
+def test_the_server_runs_in_a_container_beside_the_flows_and_asks_for_the_tokens_in_their_volume():
+    service, flow = COMPOSE["services"]["serve"], COMPOSE["services"]["predict"]
+    assert service["command"] == ["serve"]
+    assert "http://127.0.0.1:8471/v2/health/ready" in service["healthcheck"]["test"][-1]
+    assert service["ports"] == ["127.0.0.1:8471:8471"]
+    for shared in ("image", "volumes", "depends_on", "restart"):
+        assert service[shared] == flow[shared]
+    own = service["environment"].items() - flow["environment"].items()
+    # on all addresses the server does not start without a token; the flows have other addresses than it
+    assert own == {("DRIFTLINE_SERVE_HOST", "0.0.0.0"), ("DRIFTLINE_HTTP_PORT", 0)}  # noqa: S104
+    given = {name: str(value) for name, value in service["environment"].items() if "$" not in str(value)}
+    chosen = settings.load_settings(Path("/project"), given)
+    (volume,) = service["volumes"]
+    assert str(chosen.tokens) == f"{volume.partition(':')[2]}/tokens.json"
+    assert (chosen.serve_port, chosen.http_port) == (8471, 0)
+    assert "[flights,serve]" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_health_checks_of_containers_are_python_that_fails_where_nothing_listens():
+    for name in (*FLOWS, "serve"):
+        how, *command = COMPOSE["services"][name]["healthcheck"]["test"]
+        assert how == "CMD"
+        script = command[-1].replace("127.0.0.1", "127.0.0.77")  # nobody listens there
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert "Connection refused" in done.stderr
+
+
 def test_no_container_has_capabilities_or_gains_privileges_or_writes_to_its_root_file_system():
     for service in COMPOSE["services"].values():
         assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
@@ -477,10 +508,11 @@ def test_ports_are_published_on_loopback_only():
 
 
 def test_containers_get_known_settings_and_no_secret_is_in_the_file():
-    environment = COMPOSE["services"]["predict"]["environment"]
-    assert environment.keys() <= {s.name for s in SETTINGS}
-    for name, value in environment.items():
-        assert "SECRET" not in name or value.startswith("${" + name)
+    for service in (*FLOWS, "serve"):
+        environment = COMPOSE["services"][service]["environment"]
+        assert environment.keys() <= {s.name for s in SETTINGS}
+        for name, value in environment.items():
+            assert "SECRET" not in name or value.startswith("${" + name)
 
 
 def test_prometheus_scrapes_every_flow():

@@ -270,8 +270,8 @@ class Project:
 
     @contextmanager
     def flows(self, *names: str, **environment: str) -> Iterator["Running"]:
-        """Run `driftline run` for the block; kill it and its flows afterwards."""
-        running = self.start(DRIFTLINE, "run", *names, **environment)
+        """Run `driftline run` for the block, without the dashboard; kill it and its flows afterwards."""
+        running = self.start(DRIFTLINE, "run", "--no-serve", *names, **environment)
         try:
             yield running
         finally:

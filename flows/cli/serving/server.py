@@ -4,7 +4,7 @@ import typer
 
 from flows.cli.options import PipelineOption, examples
 from flows.cli.output import note
-from flows.errors import ConfigError
+from flows.cli.serving.extra import check_installed
 
 commands = typer.Typer()
 
@@ -19,12 +19,9 @@ def serve(pipeline: PipelineOption = "") -> None:
     from flows.runtime.engine import load_engines
     from flows.runtime.runner import check_topics
 
-    try:
-        from flows.serve.server import serve as serve_pipelines
-    except ImportError as error:
-        raise ConfigError(
-            f"the server needs the packages of its extra ({error}); run `pip install 'driftline[serve]'`"
-        ) from None
+    check_installed()
+    from flows.serve.server import serve as serve_pipelines
+
     engines = load_engines(pipeline)
     state_dir.make(engines[0].settings.state_dir)
     for each in engines:

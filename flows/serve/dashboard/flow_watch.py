@@ -2,9 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from math import isnan
-from typing import Any, NamedTuple
+from typing import Any
 
 from flows.adapters.prometheus.scrape import Scraped, scrape
 from flows.core.serving.board.buckets import quantile
@@ -13,31 +13,36 @@ from flows.core.serving.board.states import FlowCondition, Seen, flow_state
 from flows.core.stream.broker import Broker
 from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS, port_of
+from flows.serve.dashboard.offset_watch import Offsets, OffsetWatch
+
+EVERY = 2.0  # seconds between two looks, however many windows ask
 
 _LATENCY = "driftline_end_to_end_seconds_bucket"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - the flows' setting, not ours
 
 
-class Offsets(NamedTuple):
-    """The end of each topic, the number of its records, and how far each flow has read its topics."""
-
-    ends: Mapping[str, int]
-    counts: Mapping[str, int]
-    read: Mapping[str, Mapping[str, int]]
-
-
 class FlowWatch:
     """Looks at the flows when it is asked, and keeps what it needs for rates and recent latencies."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._clock = clock
+        self._offsets = OffsetWatch(engine.pipeline)
+        self._seen: dict[str, Any] = {}
+        self._look_at = 0.0
         self._rates = Rates()
         self._latencies = Rates()
 
     def look(self, broker: Broker) -> dict[str, Any]:
         """Return the flows with their states, the rates of the topics, and the latency of the predictions."""
-        pipeline = self._engine.pipeline
-        offsets, now = self._offsets(broker), time.monotonic()
+        now = self._clock()
+        if now >= self._look_at:
+            self._seen = self._look(broker, now)
+            self._look_at = now + EVERY
+        return self._seen
+
+    def _look(self, broker: Broker, now: float) -> dict[str, Any]:
+        offsets = self._offsets.read(broker, now)
         read = {f"read by {flow}": float(sum(topics.values())) for flow, topics in offsets.read.items()}
         self._rates.add(now, {**read, **offsets.ends})
         processes = {flow: self._processes(flow) for flow in FLOWS}
@@ -48,22 +53,8 @@ class FlowWatch:
                 for topic, count in offsets.counts.items()
             ],
             "latency": self._latency(processes["predict"] or [], now),
-            "events": offsets.counts.get(pipeline.events.topic, 0),
+            "events": offsets.counts[self._engine.pipeline.events.topic],
         }
-
-    def _offsets(self, broker: Broker) -> Offsets:
-        pipeline = self._engine.pipeline
-        topics = list(broker.existing(pipeline.topics))
-        read = {}
-        for flow in FLOWS:  # before the ends, so that no lag is negative
-            committed = {t: sum(broker.committed(pipeline.group(flow), t).values()) for t in topics}
-            read[flow] = {topic: offset for topic, offset in committed.items() if offset}
-        bounds = {topic: broker.offsets(topic) for topic in topics}
-        return Offsets(
-            {topic: sum(end for _, end in of) for topic, of in bounds.items()},
-            {topic: sum(end - start for start, end in of) for topic, of in bounds.items()},
-            read,
-        )
 
     def _processes(self, flow: str) -> list[Scraped] | None:
         """Return what the processes of a flow say; None if their ports are not known."""

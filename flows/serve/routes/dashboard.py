@@ -51,17 +51,17 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.get("/v1/{pipeline:segment}/overview", summary="The state of a pipeline and of its flows")
     async def overview(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].overview())
 
     @routes.get("/v1/{pipeline:segment}/metrics", summary="The metrics over time, with versions and drift")
     async def metrics(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].metrics())
 
     @routes.get("/v1/{pipeline:segment}/drift", summary="How far each feature moved in each window")
     async def drift(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].drift())
 
     @routes.get(
@@ -69,14 +69,14 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
         summary="The distributions of a feature in a window",
     )
     async def distribution(pipeline: str, window: Window, feature: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].distribution(feature, window))
 
     @routes.get(
         "/v1/{pipeline:segment}/dead-letters", summary="The dead letters by reason, and the newest ones"
     )
     async def dead_letters(pipeline: str) -> Response:
-        pipelines[pipeline]
+        pipelines.known(pipeline)
         return json_response(await boards[pipeline].dead_letters())
 
     return routes

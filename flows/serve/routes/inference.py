@@ -60,7 +60,7 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
         "/models/{pipeline:segment}/versions/{version:segment}/infer", summary="Score rows with a version"
     )
     async def scored(request: Request, pipeline: str, version: str | None = None) -> Response:
-        return await infer(request, pipelines.caught_up(pipeline), version)
+        return await infer(request, await pipelines.caught_up(pipeline), version)
 
     return routes
 

@@ -40,11 +40,11 @@ def record_routes(pipelines: ServedPipelines) -> APIRouter:
 
     @routes.post("/events", summary="Publish events, and wait for their predictions")
     async def events(request: Request, pipeline: str, wait: Wait | None = None) -> Response:
-        return await publish_events(request, pipelines.caught_up(pipeline), wait)
+        return await publish_events(request, await pipelines.caught_up(pipeline), wait)
 
     @routes.post("/labels", summary="Publish labels, which the models learn")
     async def labels(request: Request, pipeline: str) -> Response:
-        return await publish_labels(request, pipelines.caught_up(pipeline))
+        return await publish_labels(request, await pipelines.caught_up(pipeline))
 
     return routes
 

@@ -89,10 +89,10 @@ class Site:
     def run(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> AbstractContextManager[psutil.Popen]:
-        """Run `driftline run` with the arguments for the block."""
+        """Run `driftline run` with the arguments for the block, without the dashboard."""
         chosen = {**self.environment, **(environment or {})}
         log = self.folder / f"{'-'.join(('run', *arguments))}.log"
-        return running([*COMMAND, "run", *arguments], self.folder, chosen, log)
+        return running([*COMMAND, "run", "--no-serve", *arguments], self.folder, chosen, log)
 
     def end(self, topic: str) -> int:
         """Return the number of records of the topic."""

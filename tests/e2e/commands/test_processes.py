@@ -117,7 +117,7 @@ def test_flows_whose_supervisor_was_killed_drain_and_end(project: Project) -> No
 def test_one_process_runs_all_flows_and_a_killed_one_resumes(project: Project) -> None:
     records = traffic(100)
     half = len(records) // 2
-    running = project.with_settings(HTTP_PORT=0).start(DRIFTLINE, "run", "--together")
+    running = project.with_settings(HTTP_PORT=0).start(DRIFTLINE, "run", "--together", "--no-serve")
     try:
         project.send(records[:half])
         wait_until(lambda: len(project.records("metrics")) > 0, PATIENCE)

@@ -20,7 +20,7 @@ class Pipelines:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def caught_up(self, name: str) -> Any:
+    async def caught_up(self, name: str) -> Any:
         raise self._error
 
 
@@ -104,7 +104,7 @@ def test_a_caller_that_goes_before_its_body_is_there_gets_no_answer(caplog):
         sent.append(message)
 
     class Served:
-        def caught_up(self, name: str) -> None:
+        async def caught_up(self, name: str) -> None:
             return None
 
     routes: Any = DirectRoutes(elsewhere, Served())  # type: ignore[arg-type]

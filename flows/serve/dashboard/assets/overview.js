@@ -84,7 +84,7 @@ function flows(now) {
     ["lag", (flow) => count(flow.lag), "n"],
     ["reads", (flow) => rate(flow.rate), "n"],
     ["memory", (flow) => (flow.memory ? `${count(flow.memory / 2 ** 20)} MB` : "-"), "n"],
-    ["waits for", (flow) => flow.why ?? ""],
+    ...(now.flows.some((flow) => flow.why) ? [["waits for", (flow) => flow.why ?? ""]] : []),
   ], now.flows));
 }
 
