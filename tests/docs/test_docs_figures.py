@@ -12,7 +12,7 @@ import pytest
 
 from flows import errors
 from flows.core.models.tasks import TASKS
-from flows.errors import DriftlineError, InvalidRecord, InvalidRequest
+from flows.errors import DriftlineError, InvalidRecord, InvalidRequest, NotAllowed
 from flows.pipeline import Pipeline
 from flows.settings import SETTINGS
 from tests.docs.test_docs import PAGES, REFERENCE, ROOT, table
@@ -108,7 +108,8 @@ def test_the_tree_of_errors_is_that_of_the_classes() -> None:
         for line in (errors.__doc__ or "").splitlines()
         if (found := re.match(r"([│├└─ ]*)(\w+)  ", line))
     ]
-    assert sorted(drawn) == sorted(tree(DriftlineError, 0) + tree(InvalidRecord, 0) + tree(InvalidRequest, 0))
+    roots = (DriftlineError, InvalidRecord, InvalidRequest, NotAllowed)
+    assert sorted(drawn) == sorted(each for root in roots for each in tree(root, 0))
     parents: list[str] = []
     for depth, name in drawn:
         parents[depth:] = [name]

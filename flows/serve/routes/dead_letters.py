@@ -31,12 +31,16 @@ _Place = Annotated[str, Field(pattern=r"^[0-9]{1,6}/[0-9]{1,18}$")]
 
 
 class ChosenLetters(BaseModel):
-    """Which dead letters to send again; an empty member is no condition, but one must be given."""
+    """Which dead letters to send again: those that meet all conditions, of which one must be given."""
 
-    model_config = ConfigDict(extra="forbid")
-    reason: str = Field("", pattern=f"^({'|'.join(REASONS)})?$", description="Only letters of this reason.")
-    topic: str = Field("", max_length=249, description="Only records that came from this input topic.")
-    places: list[_Place] = Field([], max_length=MOST_PLACES, description="Letters by PARTITION/OFFSET.")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+    reason: str = Field("", pattern=f"^({'|'.join(REASONS)})$", description="Only letters of this reason.")
+    topic: str = Field(
+        "", min_length=1, max_length=249, description="Only records that came from this input topic."
+    )
+    places: list[_Place] = Field(
+        [], min_length=1, max_length=MOST_PLACES, description="Letters by PARTITION/OFFSET."
+    )
 
 
 class ReplayRequest(Reason):
@@ -80,7 +84,7 @@ def _replayed(served: ServedPipeline, asked: ChosenLetters, wait: float) -> Lett
     if not any(wanted):
         raise Problem(400, "letters must have a reason, a topic or places, got none")
     if asked.topic not in ("", *inputs):
-        raise Problem(400, f"letters.topic must be an input ({', '.join(inputs)}), got {asked.topic!r:.100}")
+        raise Problem(404, f"letters.topic must be an input ({', '.join(inputs)}), got {asked.topic!r:.100}")
     with closing(served.engine.open_broker()) as broker:
         chosen = _chosen(served, broker, asked, wanted)
         return replay_and_wait(broker, served.pipeline, chosen, wait)

@@ -167,7 +167,7 @@ def test_a_token_that_only_reads_sends_nothing(world):
     [
         ({}, 400, "must have a reason, a topic or places"),
         ({"reason": "strange"}, 400, "letters.reason"),
-        ({"topic": f"{NAME}.drift"}, 400, "must be an input (flights, departures, arrivals, flight_labels)"),
+        ({"topic": f"{NAME}.drift"}, 404, "must be an input (flights, departures, arrivals, flight_labels)"),
         ({"places": ["0/999999"]}, 404, "must be the place of a dead letter"),
         ({"places": ["x"]}, 400, "letters.places"),
     ],

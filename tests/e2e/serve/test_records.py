@@ -1,6 +1,5 @@
 """Events and labels through the log over HTTP: predicted and learned once, also after kills."""
 
-import asyncio
 import os
 import signal
 import time
@@ -13,6 +12,7 @@ import httpx
 import orjson
 import pytest
 from harness import DRIFTLINE, PATIENCE, Project, free_port, wait_until
+from in_process import asked
 from made_flights import HOUR, MINUTE, NOON, event, event_payload
 from served import Server, address, serving
 
@@ -239,22 +239,16 @@ def test_the_door_works_on_each_broker(project_on: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "asked"),
+    ("path", "body"),
     [
         (EVENTS, event_payload("R1", NOON)),
         (LABELS, label_payload("R1", NOON, True)),
         ("/v2/models/flight_delays/infer", {}),
     ],
 )
-def test_a_request_is_refused_while_the_topics_are_not_read_yet(project: Project, path, asked) -> None:
+def test_a_request_is_refused_while_the_topics_are_not_read_yet(project: Project, path, body) -> None:
     app = application(ServedPipelines([project.engine()]), Streams())
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app)  # does not start the application: it reads too soon for a test
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.post(path, json=asked)
-
-    answer = asyncio.run(ask())
+    answer = asked(app, "POST", path, json=body)  # it is not started: it would read too soon for a test
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "'flight_delays' has not read its topics yet" in answer.json()["error"]
     assert project.values("flights") == project.values("flight_labels") == []
