@@ -52,9 +52,8 @@ pipeline = replace(
     slices=(),
     model=Witness,
     drift=DriftPolicy(kinds=("concept",), warm_up=500, cool_down=timedelta(hours=12)),
-    # a contest lasts less than the features keep their meaning
-    # without trials: a takeover at an alarm has no metrics of its own, by which the checks know the champion
-    retrain=RetrainPolicy(minimum_labels=100, block=20, patience=2_000, probation=600, trial=0),
+    # a contest and a trial last less than the features keep their meaning
+    retrain=RetrainPolicy(minimum_labels=100, block=20, patience=2_000, probation=600, trial=400),
     # the replay is faster than the flights; see chaos_pipeline
     label_wait=timedelta(days=60),
     # the numbers of the flights rise, and each must be learned as it is
