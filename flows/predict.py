@@ -38,7 +38,7 @@ from flows.runtime.steps.features import GatherStep, IntakeStep, LookUpStep, Win
 from flows.runtime.steps.scoring import PredictStep
 
 OUTPUTS = ("predictions", "features", "dead-letters")
-_PACE = 0.001  # seconds; shorter than other flows, since somebody may wait for the answer
+_PACE_OF_RECORD = 0.001  # seconds: shorter after a few records, since somebody may wait for the next answer
 
 
 def dataflow(
@@ -55,7 +55,9 @@ def dataflow(
     start = seed.offsets if seed else {}
 
     flow = Dataflow("predict")
-    source = io.source("predict", topics, [pipeline.topic("models")], start=start, pace=_PACE)
+    source = io.source(
+        "predict", topics, [pipeline.topic("models")], start=start, pace_of_record=_PACE_OF_RECORD
+    )
     records = op.map("with_slot", op.input("records", flow, source), _with_slot)
     batches = stateful("intake", records, lambda state: IntakeStep(pipeline, plan, seed, state))
     if plan.views:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from flows.adapters.bytewax.idle import Idle
 from flows.adapters.bytewax.sink import TopicSink
@@ -38,6 +39,7 @@ class FlowIO:
         *,
         start: Mapping[str, int] | None = None,
         pace: float = PACE,
+        pace_of_record: float = inf,
     ) -> MergedSource:
         """Return the source of a flow; the arguments are those of `SourceSettings`."""
         settings = SourceSettings(
@@ -49,6 +51,7 @@ class FlowIO:
             source_slots(self.pipeline, flow),
             self.batch,
             pace,
+            pace_of_record,
         )
         return MergedSource(self.open_broker, settings, self.telemetry, self.drain, self.idle)
 

@@ -54,7 +54,7 @@ class SourceSettings:
 
     `batch` is the largest number of records in a batch. After a batch with all that there was to read, the
     next one is read `pace` seconds later at the earliest, so that records that come in one by one make fewer
-    batches.
+    batches; or `pace_of_record` seconds later for each of its records, if that is sooner.
     """
 
     group: str
@@ -65,6 +65,7 @@ class SourceSettings:
     slots: int = 1
     batch: int = 1000
     pace: float = PACE
+    pace_of_record: float = inf
 
 
 class MergedSource(FixedPartitionedSource[SlotBatch, Offsets]):
@@ -208,7 +209,8 @@ class SlotSource(StatefulSourcePartition[SlotBatch, Offsets]):
             self._idle.has_records()
             self._observer.read(records)
             if len(polled) < self._batch and self._merge.is_empty():
-                self._rest_until = began + self._settings.pace
+                pace = min(self._settings.pace, len(records) * self._settings.pace_of_record)
+                self._rest_until = began + pace
         return records
 
     def _sleep(self) -> bool:
