@@ -86,10 +86,10 @@ def log_of(broker: LogBroker) -> dict[TopicPartition, list[bytes | None]]:
     }
 
 
-A_FEW = [pytest.param(*each, marks=pytest.mark.long) for each in ((0, 0), (1, 0))]  # as with 25
+OTHERS = [pytest.param(*each, marks=pytest.mark.long) for each in ((0, 0), (1, 0), (25, 0), (25, 3))]
 
 
-@pytest.mark.parametrize(("losses", "away"), [*A_FEW, (25, 0), (25, 3)])
+@pytest.mark.parametrize(("losses", "away"), [*OTHERS, (5, 0), (5, 3)])
 def test_after_lost_connections_each_record_is_in_the_log_once_and_in_order(
     tmp_path: Path, losses: int, away: int
 ) -> None:

@@ -78,7 +78,7 @@ def outcome(project: Project) -> tuple[dict, list, Model]:
     return project.values("metrics")[-1], dead, model
 
 
-@pytest.mark.parametrize("patch", [AS_IT_IS, FEW_IN_MEMORY])
+@pytest.mark.parametrize("patch", [pytest.param(AS_IT_IS, marks=pytest.mark.long), FEW_IN_MEMORY])
 def test_a_learner_that_is_killed_ten_times_ends_as_one_that_ran_through(
     project_on_kafka: Project, applied: Project, judged: list[Outgoing], patch: str
 ) -> None:
