@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from flows.serve.admission.paths import Paths
 from flows.serve.openapi.document import document_of
-from flows.serve.paths import Paths
 from flows.serve.problems import add_handlers
 from flows.serve.reproductions import Reproductions
 from flows.serve.routes.comparisons import comparison_routes

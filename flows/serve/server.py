@@ -15,12 +15,12 @@ from flows.host.printable import PrintableFormatter
 from flows.runtime.access.listening import certificate, check_tokens
 from flows.runtime.access.token_file import TokenFile
 from flows.runtime.engine import Engine
+from flows.serve.admission.audit import AuditLog
+from flows.serve.admission.connections import MOST_CONNECTIONS, LimitedProtocol
+from flows.serve.admission.guard import Guard
+from flows.serve.admission.listening import Bind, bound
 from flows.serve.app import application
-from flows.serve.audit import AuditLog
-from flows.serve.connections import MOST_CONNECTIONS, LimitedProtocol
 from flows.serve.direct_routes import DirectRoutes
-from flows.serve.guard import Guard
-from flows.serve.listening import Bind, bound
 from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
 

@@ -38,7 +38,7 @@ def _serve(pipeline: str, _place: ProcessPlace) -> int:
     """
     faulthandler.register(DUMP_STACKS)
     os.nice(10)
-    from flows.serve.listening import bound_nearby
+    from flows.serve.admission.listening import bound_nearby
     from flows.serve.server import serve
 
     return exit_code_of(lambda: serve(load_engines(pipeline), note, bound_nearby))

@@ -20,7 +20,7 @@ from flows.jobs.dead_letters import (
     letters,
     replay_and_wait,
 )
-from flows.serve.audit import audited
+from flows.serve.admission.audit import audited
 from flows.serve.problems import Problem, json_response, retry_later
 from flows.serve.routes.lifecycle import Reason, Wait
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines

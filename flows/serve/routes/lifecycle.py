@@ -23,8 +23,8 @@ from flows.jobs.models.facts import known_version
 from flows.jobs.models.listing import entry_row, version_rows
 from flows.jobs.models.promotion import promotion_gates
 from flows.jobs.models.versions import NewestMessages, newest_messages
+from flows.serve.admission.guard import caller_of
 from flows.serve.exclusive import Exclusive
-from flows.serve.guard import caller_of
 from flows.serve.problems import json_response
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 

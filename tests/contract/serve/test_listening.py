@@ -6,7 +6,7 @@ import pytest
 from harness import free_ports
 
 from flows.errors import ConfigError
-from flows.serve.listening import NEARBY, bound, bound_nearby
+from flows.serve.admission.listening import NEARBY, bound, bound_nearby
 
 HOST = "127.0.0.1"
 

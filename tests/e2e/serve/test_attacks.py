@@ -15,7 +15,7 @@ from harness import PATIENCE, Project, wait_until
 from made_flights import HOUR, NOON, event_payload
 from served import Server, serving
 
-from flows.serve.connections import LimitedProtocol
+from flows.serve.admission.connections import LimitedProtocol
 from flows.serve.routes.streams import MOST_STREAMS
 
 EVENTS, INFER = "/v1/flight_delays/events", "/v2/models/flight_delays/infer"

@@ -15,8 +15,8 @@ from flows.core.serving.access.rate_limit import RateLimit
 from flows.core.serving.access.requests import Needed, needed
 from flows.errors import ConfigError, InvalidRequest, NotAllowed
 from flows.runtime.access.token_file import TokenFile
-from flows.serve.audit import AuditLog, why_of
-from flows.serve.paths import path_of
+from flows.serve.admission.audit import AuditLog, why_of
+from flows.serve.admission.paths import path_of
 from flows.serve.problems import Problem, error_response, retry_later
 
 MOST_REQUESTS = 512  # in progress at once; more are refused, so that memory is bounded

@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI, Response
 from in_process import asked
 
-from flows.serve.paths import Paths
+from flows.serve.admission.paths import Paths
 
 
 @pytest.fixture

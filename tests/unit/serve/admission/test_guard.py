@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from flows.runtime.access.token_file import TokenFile
-from flows.serve import guard as guarding
-from flows.serve.audit import FILE, AuditLog
-from flows.serve.guard import Guard
+from flows.serve.admission import guard as guarding
+from flows.serve.admission.audit import FILE, AuditLog
+from flows.serve.admission.guard import Guard
 
 LOCAL = [(b"host", b"127.0.0.1:80")]
 
