@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from flows.core.stream.broker import Broker
 from flows.core.stream.dead_letter import REASONS, DeadLetter
@@ -21,7 +19,8 @@ from flows.jobs.dead_letters import (
     replay_and_wait,
 )
 from flows.serve.admission.audit import audited
-from flows.serve.problems import Problem, json_response, retry_later
+from flows.serve.exclusive import Exclusive
+from flows.serve.problems import Problem, json_response
 from flows.serve.routes.lifecycle import Reason, Wait
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
@@ -60,18 +59,13 @@ class ReplayRequest(Reason):
 def dead_letter_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the route that sends dead letters again."""
     routes = APIRouter(prefix="/v1/{pipeline:segment}/dead-letters", tags=["Dashboard"])
-    sending = Lock()  # so that no letter is sent twice by two people
+    sending = Exclusive()  # so that no letter is sent twice by two people
 
     @routes.post("/replay", summary="Send dead letters again, and tell which fail again")
     async def replay(request: Request, pipeline: str, body: ReplayRequest, wait: Wait = 30.0) -> Response:
         served = pipelines[pipeline]
         audited(request.scope, body.reason)  # also if the log fails half-way
-        if not sending.acquire(blocking=False):
-            raise retry_later("another replay is in progress; ask again")
-        try:
-            outcome = await run_in_threadpool(_replayed, served, body.letters, wait)
-        finally:
-            sending.release()
+        outcome = await sending.run(_replayed, served, body.letters, wait)
         audited(request.scope, f"{body.reason}: {outcome.sent} sent again, {outcome.failed} failed again")
         return json_response(_answer(outcome), 200 if outcome.is_read else 202)
 
