@@ -141,7 +141,8 @@ def _content(letter: DeadLetter) -> int:
 
 def _are_read(broker: Broker, pipeline: Pipeline, ends: Mapping[TopicPartition, int]) -> bool:
     """Return whether the flows have read up to these ends."""
-    read_to = {topic: broker.committed(_group(pipeline, topic), topic) for topic, _ in ends}
+    topics = {place.topic for place in ends}
+    read_to = {topic: broker.committed(_group(pipeline, topic), topic) for topic in topics}
     return all(read_to[place.topic].get(place.partition, 0) >= end for place, end in ends.items())
 
 

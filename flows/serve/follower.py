@@ -131,7 +131,11 @@ def _has_reached(positions: Mapping[TopicPartition, int], ends: Mapping[TopicPar
 
 def last_records(broker: Broker, topic: str, count: int) -> dict[TopicPartition, int]:
     """Return the offsets where the last `count` records of each partition begin."""
+    return tail_starts(topic, broker.offsets(topic), count)
+
+
+def tail_starts(topic: str, bounds: Sequence[tuple[int, int]], count: int) -> dict[TopicPartition, int]:
+    """Return where the last `count` records begin in partitions with these first and end offsets."""
     return {
-        TopicPartition(topic, number): max(first, end - count)
-        for number, (first, end) in enumerate(broker.offsets(topic))
+        TopicPartition(topic, number): max(first, end - count) for number, (first, end) in enumerate(bounds)
     }

@@ -12,7 +12,7 @@ import uvicorn
 
 from flows.core.serving.access.callers import is_loopback
 from flows.host.printable import PrintableFormatter
-from flows.runtime.access.listening import certificate, check_tokens
+from flows.runtime.access.listening import Certificate, certificate, check_tokens
 from flows.runtime.access.token_file import TokenFile
 from flows.runtime.engine import Engine
 from flows.serve.admission.audit import AuditLog
@@ -23,6 +23,7 @@ from flows.serve.app import application
 from flows.serve.direct_routes import DirectRoutes
 from flows.serve.routes.streams import Streams
 from flows.serve.served_pipeline import ServedPipelines
+from flows.settings import Settings
 
 _GRACE = 5  # seconds for requests in progress when the server stops
 _FILES = 1024  # open ones, beside the connections
@@ -54,17 +55,11 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None], bind: Bind = bo
     settings = engines[0].settings
     _log_to_stderr()
     _allow_connections()
-    tokens = TokenFile(settings.tokens)
-    tls, is_local = certificate(settings), is_loopback(settings.serve_host)
+    tokens, tls = TokenFile(settings.tokens), certificate(settings)
     check_tokens(settings.serve_host, tokens, "publish")
-    if tls is None and not is_local:
-        say(
-            f"warning: on {settings.serve_host} tokens and data travel in plain text; set "
-            "DRIFTLINE_SERVE_CERTIFICATE, or let a proxy on this machine speak TLS"
-        )
-    pipelines = ServedPipelines(engines)
+    _warn(settings, tls, say)
+    pipelines, streams = ServedPipelines(engines), Streams()
     listening = bind(settings.serve_host, settings.serve_port)
-    streams = Streams()
     audit = AuditLog(settings.state_dir)
     guard = Guard(
         DirectRoutes(application(pipelines, streams), pipelines),
@@ -72,10 +67,28 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None], bind: Bind = bo
         audit,
         settings.serve_rate,
         settings.serve_body,
-        is_local=is_local,
+        is_local=is_loopback(settings.serve_host),
         has_tls=tls is not None,
     )
-    config = uvicorn.Config(
+    host, port = listening.getsockname()[:2]
+    if settings.serve_port not in (0, port):
+        say(f"port {settings.serve_port} is in use, so another one is taken; DRIFTLINE_SERVE_PORT sets it")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    say(f"serving {', '.join(pipelines.by_name)} at {'https' if tls else 'http'}://{address}")
+    with listening, closing(audit):
+        _Server(_config(guard, tls), streams).run(sockets=[listening])
+
+
+def _warn(settings: Settings, tls: Certificate | None, say: Callable[[str], None]) -> None:
+    if tls is None and not is_loopback(settings.serve_host):
+        say(
+            f"warning: on {settings.serve_host} tokens and data travel in plain text; set "
+            "DRIFTLINE_SERVE_CERTIFICATE, or let a proxy on this machine speak TLS"
+        )
+
+
+def _config(guard: Guard, tls: Certificate | None) -> uvicorn.Config:
+    return uvicorn.Config(
         guard,
         http=LimitedProtocol,
         log_config=None,
@@ -87,13 +100,6 @@ def serve(engines: Sequence[Engine], say: Callable[[str], None], bind: Bind = bo
         ssl_certfile=tls and tls.chain,
         ssl_keyfile=tls and tls.key,
     )
-    host, port = listening.getsockname()[:2]
-    if settings.serve_port not in (0, port):
-        say(f"port {settings.serve_port} is in use, so another one is taken; DRIFTLINE_SERVE_PORT sets it")
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    say(f"serving {', '.join(pipelines.by_name)} at {'https' if tls else 'http'}://{address}")
-    with listening, closing(audit):
-        _Server(config, streams).run(sockets=[listening])
 
 
 def _allow_connections() -> None:

@@ -1,4 +1,4 @@
-"""Runs the Kafka and the Redis of scripts/chaos, each in its own directory."""
+"""Runs the Kafka and the Redis of scripts/chaos, each in its own directory, and waits for other servers."""
 
 import os
 import shutil
@@ -6,8 +6,10 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 from scripts.faults.site import SCRIPTS
 
@@ -58,6 +60,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def await_ready(url: str, seconds: float) -> None:
+    """Wait until a server answers with success at a URL; raises `SystemExit` if it does not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(URLError, ConnectionError), urlopen(url, timeout=5):
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"{url} did not answer within {seconds:g} s; see the server's log")
 
 
 def _wait_for(port: int) -> None:

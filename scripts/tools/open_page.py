@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import psutil
+
+from scripts.faults.servers import await_ready
 
 PATIENCE = 120.0  # seconds until the server is ready
 _CHROMIUM = (
@@ -35,7 +35,7 @@ def open_page(folder: Path, port: int, pipeline: str) -> Iterator[Mapping[str, i
     with (folder / "serve.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            _wait_until_ready(f"{url}/v2/health/ready")
+            await_ready(f"{url}/v2/health/ready", PATIENCE)
             profile = f"--user-data-dir={folder / 'chromium'}"
             page = [binary, *_CHROMIUM, profile, f"{url}/#/overview/{pipeline}"]
             browser = subprocess.Popen(page, stdout=log, stderr=log, start_new_session=True)
@@ -48,20 +48,6 @@ def open_page(folder: Path, port: int, pipeline: str) -> Iterator[Mapping[str, i
         finally:
             server.terminate()
             server.wait(30)
-
-
-def proportional(pid: int) -> int:
-    """Return the memory of a process in bytes, where a page that n processes share counts as 1/n."""
-    return int(psutil.Process(pid).memory_full_info().pss)
-
-
-def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with suppress(URLError, ConnectionError), urlopen(url, timeout=5):
-            return
-        time.sleep(0.2)
-    raise SystemExit(f"driftline serve was not ready within {PATIENCE:g} s; see serve.log")
 
 
 def _renderer(browser: int) -> int:

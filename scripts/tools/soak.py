@@ -34,9 +34,10 @@ from flows.jobs.publishing.pace import SpeedUp
 from flows.jobs.publishing.publisher import publish
 from flows.runtime.engine import Engine
 from flows.runtime.runner import FLOWS
+from scripts.benchmarks.harness.processes import memory as proportional
 from scripts.tools.endless import DAY, flights
 from scripts.tools.fresh import REPOSITORY, fresh_project
-from scripts.tools.open_page import open_page, proportional
+from scripts.tools.open_page import open_page
 from scripts.tools.slope import slope
 
 SOAK = REPOSITORY / ".driftline" / "soak"
@@ -134,7 +135,7 @@ def _samples(running: Engine, pids: Mapping[str, int], seconds: float) -> dict[s
 
 def _sample(at: float, name: str, pid: int, state: Path) -> Sample:
     try:
-        memory = _resident(pid) if name in FLOWS else proportional(pid)
+        memory = _resident(pid) if name in FLOWS else int(MB * proportional(psutil.Process(pid)))
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except (OSError, psutil.Error):
         raise SystemExit(f"process {pid} ({name}) has exited; see the logs in {SOAK}") from None

@@ -204,6 +204,8 @@ class _Request:
     async def _sent_in_parts(self, message: Message) -> Message:
         """Send all but the last part of a body, as fast as the client takes them; return the last part."""
         body = memoryview(message.get("body", b""))
+        if len(body) <= _PART:
+            return message
         while len(body) > _PART:
             await self._send({"type": message["type"], "body": bytes(body[:_PART]), "more_body": True})
             body = body[_PART:]

@@ -33,9 +33,10 @@ class DriftMap:
 
     def read(self, broker: Broker) -> dict[str, Any]:
         """Read some of what is new; return the windows, and how many predictions are still to be read."""
-        if self._reader.has_begun_again(broker):
+        records = self._reader.new_records(broker, _AT_ONCE)
+        if self._reader.has_begun_again:
             self._start()
-        self._take(self._reader.new_records(broker, _AT_ONCE))
+        self._take(records)
         policy = self._engine.pipeline.drift.features()
         windows = list(self._history.windows)
         names = _furthest_first(windows)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from flows.core.stream.broker import Broker, Record, TopicPartition, read_range
-from flows.serve.follower import last_records
+from flows.serve.follower import tail_starts
 
 
 class TailReader:
@@ -16,11 +16,11 @@ class TailReader:
 
     def new_records(self, broker: Broker) -> Iterator[Record]:
         """Yield the records since the last call."""
-        starts = last_records(broker, self._topic, self._most)
-        for number, (_, end) in enumerate(broker.offsets(self._topic)):
-            place = TopicPartition(self._topic, number)
+        bounds = broker.offsets(self._topic)
+        starts = tail_starts(self._topic, bounds, self._most)
+        for (place, earliest), (_, end) in zip(starts.items(), bounds, strict=True):
             known = self._positions.get(place, 0)
-            start = max(known if known <= end else 0, starts.get(place, 0))  # the topic may be a new one
+            start = max(known if known <= end else 0, earliest)  # the topic may be a new one
             for records in read_range(broker, place, start, end):
                 yield from records
                 self._positions[place] = records[-1].offset + 1

@@ -1,6 +1,7 @@
 """The dashboard's page and files, and what its views show as JSON."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, NamedTuple
@@ -37,6 +38,12 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     routes = APIRouter(tags=["Dashboard"])
     boards = {name: Board(served.engine) for name, served in pipelines.by_name.items()}
 
+    _add_files(routes)
+    _add_views(routes, pipelines, boards)
+    return routes
+
+
+def _add_files(routes: APIRouter) -> None:
     @routes.get("/", summary="The dashboard", include_in_schema=False)
     async def page() -> Response:
         return _answer(_page())
@@ -45,6 +52,8 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     async def asset(name: str) -> Response:
         return _answer(_file(name))
 
+
+def _add_views(routes: APIRouter, pipelines: ServedPipelines, boards: Mapping[str, Board]) -> None:
     @routes.get("/v1", summary="The names of the pipelines")
     async def names() -> Response:
         return json_response({"pipelines": list(boards)})
@@ -78,8 +87,6 @@ def dashboard_routes(pipelines: ServedPipelines) -> APIRouter:
     async def dead_letters(pipeline: str) -> Response:
         pipelines.known(pipeline)
         return json_response(await boards[pipeline].dead_letters())
-
-    return routes
 
 
 def _answer(file: _File) -> Response:

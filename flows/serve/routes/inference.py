@@ -19,7 +19,12 @@ _DIGITS = 12  # of a length
 def inference_routes(pipelines: ServedPipelines) -> APIRouter:
     """Return the routes under /v2."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    _add_server(routes, pipelines)
+    _add_models(routes, pipelines)
+    return routes
 
+
+def _add_server(routes: APIRouter, pipelines: ServedPipelines) -> None:
     @routes.get("/health/live", summary="Whether the server runs")
     async def live() -> Response:
         return json_response({"live": True})
@@ -34,6 +39,8 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
             {"name": "driftline", "version": version_of("driftline"), "extensions": ["binary_tensor_data"]}
         )
 
+
+def _add_models(routes: APIRouter, pipelines: ServedPipelines) -> None:
     @routes.get(
         "/models/{pipeline:segment}", summary="The inputs, outputs and versions of a pipeline's model"
     )
@@ -61,8 +68,6 @@ def inference_routes(pipelines: ServedPipelines) -> APIRouter:
     )
     async def scored(request: Request, pipeline: str, version: str | None = None) -> Response:
         return await infer(request, await pipelines.caught_up(pipeline), version)
-
-    return routes
 
 
 def _readiness(waits_for: str | None) -> Response:

@@ -15,7 +15,7 @@ from flows.core.exporting.facts import ModelFacts
 from flows.core.exporting.model_card import model_card
 from flows.core.registry.chain import Break
 from flows.core.registry.command import Action, Learning
-from flows.core.registry.registry import Registry
+from flows.core.registry.registry import RegisteredVersion, Registry
 from flows.core.stream.broker import Broker
 from flows.host.printable import printable_lines
 from flows.jobs.models.commands import carry_out, new_command, read_registry
@@ -183,16 +183,18 @@ def _verified(served: ServedPipeline) -> dict[str, Any]:
         return {"verified": not breaks, "entries": len(opened.registry.entries), "breaks": breaks}
 
 
-def _facts(served: ServedPipeline, version: str) -> ModelFacts:
+def _found(served: ServedPipeline, version: str) -> tuple[RegisteredVersion, ModelFacts]:
     with opened_registry(served) as opened:
         registered = opened.registry.find(served.version_name(version))
-        return known_version(served.engine, opened.broker, registered, opened.newest()).facts
+        return registered, known_version(served.engine, opened.broker, registered, opened.newest()).facts
+
+
+def _facts(served: ServedPipeline, version: str) -> ModelFacts:
+    return _found(served, version)[1]
 
 
 def _lineage(served: ServedPipeline, version: str) -> dict[str, Any]:
-    with opened_registry(served) as opened:
-        registered = opened.registry.find(served.version_name(version))
-        facts = known_version(served.engine, opened.broker, registered, opened.newest()).facts
+    registered, facts = _found(served, version)
     return {"role": registered.role, "frozen": registered.is_frozen, **facts.lineage.as_dict()}
 
 

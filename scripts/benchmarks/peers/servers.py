@@ -1,7 +1,6 @@
 """Starts `driftline serve` and the servers that it is compared with, each on a free port."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ from scripts.benchmarks.harness.processes import cpu_seconds, running, wait_for
 from scripts.benchmarks.harness.site import COMMAND, Site
 from scripts.benchmarks.peers import model
 from scripts.benchmarks.peers.environments import FASTAPI, HERE, MLSERVER
+from scripts.faults.servers import free_port
 
 _PIPELINE = "ten_numbers"
 _TRAINED_ON = 1_000  # events
@@ -88,7 +88,7 @@ class Servers:
 
     def mlserver(self) -> Server:
         """Start MLServer with its scikit-learn runtime, and its default of one worker process."""
-        folder, (http, grpc, metrics) = self._folder / _PIPELINE, _free_ports(3)
+        folder, (http, grpc, metrics) = self._folder / _PIPELINE, (free_port() for _ in range(3))
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         events = ten_numbers.events_file(self._folder / "trained_on.jsonl", _TRAINED_ON)
@@ -112,14 +112,14 @@ class Servers:
         return Server([program], http, lambda event: post(path, _tensor(event)), _last_output)
 
     def _serve(self) -> tuple[psutil.Popen, int]:
-        (port,) = _free_ports(1)
+        port = free_port()
         environment = self._site.environment | {"DRIFTLINE_SERVE_PORT": str(port)}
         program = self._started("serve", [*COMMAND, "serve"], self._site.folder, environment)
         wait_for(program, lambda: _answers(f"http://127.0.0.1:{port}/v2/health/ready"))
         return program, port
 
     def _fastapi(self, module: str, environment: Mapping[str, str]) -> tuple[psutil.Popen, int]:
-        (port,) = _free_ports(1)
+        port = free_port()
         command = FASTAPI.command(f"serving.{module}:app", "--port", str(port))
         program = self._started(module, command, HERE, environment)
         wait_for(program, lambda: _answers(f"http://127.0.0.1:{port}/openapi.json"))
@@ -137,14 +137,6 @@ class Servers:
     def _recreate(self, topics: Sequence[str]) -> None:
         self._site.broker.delete_topics(list(topics))
         self._site.broker.create_topics([TopicSpec(topic) for topic in topics])
-
-
-def _free_ports(number: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _answers(url: str) -> bool:

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 
-import httpx
-
 from scripts.faults.checks.check import Check
 from scripts.faults.checks.served import served
-from scripts.faults.servers import free_port
+from scripts.faults.servers import await_ready, free_port
 from scripts.faults.serving.callers import Callers
 from scripts.faults.serving.traffic import Traffic
 from scripts.faults.site import Log, Site
@@ -38,7 +36,7 @@ class Serving:
     def run(self) -> list[Check]:
         """Ask and kill; return the checks of the answers and the topics."""
         with Supervisor(self._site, 1, 1, *FLOWS) as flows, self._served() as server:
-            self._wait_until_ready()
+            await_ready(f"{self._url}/v2/health/ready", _PATIENCE)
             self.callers.start()
             began, seconds = time.monotonic(), self._requests / RATE
             for number in range(self._kills):
@@ -67,17 +65,6 @@ class Serving:
             yield server
         finally:
             server.stop()
-
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"{self._url}/v2/health/ready", trust_env=False).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(_POLL)
-        raise SystemExit(f"driftline serve was not ready within {_PATIENCE:g} s; see its log")
 
     def _await_predictions(self, log: Log) -> None:
         deadline = time.monotonic() + _PATIENCE

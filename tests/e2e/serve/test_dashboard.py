@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
-from board_page import CONTRAST, VIEWS, World, fact, rows, show
+from board_page import PHONE, VIEWS, World, fact, rows, seen_on_a_phone, show
 from chromium_tab import Tab
 from harness import PATIENCE, Project, free_ports, wait_until
 from made_flights import NOON, label, record, traffic
@@ -192,16 +192,9 @@ def test_with_tokens_the_page_asks_for_one(quiet):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_fits_a_phone_and_its_text_has_the_contrast_of_wcag_aa_light_and_dark(world, view):
-    world.tab.size(360, 740)
-    try:
-        for scheme in ("light", "dark"):
-            world.tab.scheme(scheme)
-            tab = show(world, view)
-            assert tab.run("document.documentElement.scrollWidth") <= 360
-            assert tab.run(CONTRAST) == []
-    finally:
-        world.tab.size(1200, 900)
-        world.tab.scheme("light")
+    for width, faint in seen_on_a_phone(world.tab, lambda: show(world, view)):
+        assert width <= PHONE
+        assert faint == []
 
 
 def test_the_views_are_reached_by_keyboard(world):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import log
 
 import pytest
-from board_page import CONTRAST, NAME, World, fact, rows, show
+from board_page import NAME, PHONE, World, fact, rows, seen_on_a_phone, show
 from chromium_tab import Tab
 from harness import Project, run_flow
 from moved_flights import DELAY, JOINED, MOVED, REFERENCE, WINDOW, moved_flights
@@ -146,17 +146,12 @@ def test_the_map_is_used_by_keyboard_alone(world):
 
 
 def test_the_map_fits_a_phone_and_its_text_has_the_contrast_of_wcag_aa_light_and_dark(world):
-    world.tab.size(360, 740)
-    try:
-        for scheme in ("light", "dark"):
-            world.tab.scheme(scheme)
-            tab = opened(world)
-            chosen(tab, "carrier", (MOVED - REFERENCE) // WINDOW)
-            assert tab.run("document.documentElement.scrollWidth") <= 360
-            assert tab.run(CONTRAST) == []
-    finally:
-        world.tab.size(1200, 900)
-        world.tab.scheme("light")
+    def opened_and_chosen() -> None:
+        chosen(opened(world), "carrier", (MOVED - REFERENCE) // WINDOW)
+
+    for width, faint in seen_on_a_phone(world.tab, opened_and_chosen):
+        assert width <= PHONE
+        assert faint == []
 
 
 def test_a_chart_follows_the_width_of_the_window(world):

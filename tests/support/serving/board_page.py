@@ -1,5 +1,6 @@
 """The dashboard of a served project in a tab."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import orjson
@@ -8,6 +9,7 @@ from harness import Project
 from served import Server
 
 NAME = "flight_delays"
+PHONE = 360  # pixels
 VIEWS = ["overview", "metrics", "quality", "drift", "models", "prediction", "letters"]
 
 
@@ -27,6 +29,21 @@ def show(world: World, view: str) -> Tab:
     tab.open(f"{world.server.url}/#/{view}/{NAME}")
     tab.wait("Number(document.getElementById('view')?.dataset.read ?? 0) > 0")
     return tab
+
+
+def seen_on_a_phone(tab: Tab, opened: Callable[[], object]) -> list[tuple[int, list[str]]]:
+    """Return, light and dark, how wide (pixels) what is opened is, and its texts with too little contrast."""
+    found = []
+    tab.size(PHONE, 740)
+    try:
+        for scheme in ("light", "dark"):
+            tab.scheme(scheme)
+            opened()
+            found.append((tab.run("document.documentElement.scrollWidth"), tab.run(CONTRAST)))
+    finally:
+        tab.size(1200, 900)
+        tab.scheme("light")
+    return found
 
 
 def use_token(world: World, name: str, *scopes: str) -> None:

@@ -1,5 +1,6 @@
 """Who asks: decided by the token of a request, or on this machine, while there is no token, by its host."""
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -52,12 +53,17 @@ def _unknown(text: str) -> NotAllowed:
     return NotAllowed(401, text, "Bearer")
 
 
-def _check_host(host: str) -> None:
+@lru_cache(maxsize=256)
+def _names_loopback(host: str) -> bool:
+    """Return whether the value of the header `Host` names this machine by its loopback address."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
     except ValueError:
-        name = ""
-    if not is_loopback(name):
+        return False
+
+
+def _check_host(host: str) -> None:
+    if not _names_loopback(host):
         raise NotAllowed(403, f"the header Host must name a loopback address, got {host!r}; or make a token")
 
 

@@ -10,6 +10,7 @@ from flows.errors import InvalidRequest
 
 _NO_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _LITERAL = "!$&'()*+,;=:@"  # beside letters, digits and -._~ (RFC 3986, pchar)
+_CANONICAL = re.compile(rf"[A-Za-z0-9\-._~/{re.escape(_LITERAL)}]*")
 
 
 def segment(encoded: str) -> str:
@@ -18,6 +19,8 @@ def segment(encoded: str) -> str:
     >>> segment("a%2Fb%20c")
     'a/b c'
     """
+    if "%" not in encoded:
+        return encoded
     if _NO_ESCAPE.search(encoded):
         raise InvalidRequest(
             f"in a path, % must be followed by two hexadecimal digits, got {encoded!r:.100}; write %25 for it"
@@ -43,4 +46,6 @@ def canonical(raw: str) -> str:
     >>> canonical("/v1/%66lights/predictions/a%2fb")
     '/v1/flights/predictions/a%2Fb'
     """
+    if _CANONICAL.fullmatch(raw):
+        return raw
     return "/".join(encoded_segment(segment(part)) for part in raw.split("/"))

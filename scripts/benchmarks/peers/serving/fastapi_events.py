@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, Producer
 from fastapi import FastAPI
 from model import NAMES, trained_model
 from pydantic import BaseModel
+from serving.row import Row
 
 BROKER, EVENTS, ANSWERS = os.environ["BROKER"], os.environ["EVENTS"], os.environ.get("ANSWERS")
 
@@ -24,22 +25,12 @@ model = trained_model()
 waiting: dict[str, asyncio.Future[float]] = {}
 
 
-class Event(BaseModel):
+class Event(Row):
     """An event with ten numbers."""
 
     id: str
     ts: int
     user: str
-    f0: float
-    f1: float
-    f2: float
-    f3: float
-    f4: float
-    f5: float
-    f6: float
-    f7: float
-    f8: float
-    f9: float
 
 
 class Prediction(BaseModel):

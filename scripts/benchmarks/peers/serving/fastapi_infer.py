@@ -3,24 +3,10 @@
 from fastapi import FastAPI
 from model import trained_model
 from pydantic import BaseModel
+from serving.row import Row
 
 app = FastAPI()
 model = trained_model()
-
-
-class Row(BaseModel):
-    """Ten numbers."""
-
-    f0: float
-    f1: float
-    f2: float
-    f3: float
-    f4: float
-    f5: float
-    f6: float
-    f7: float
-    f8: float
-    f9: float
 
 
 class Score(BaseModel):

@@ -83,26 +83,30 @@ def test_a_body_that_does_not_come_is_not_waited_for(tmp_path, audit, monkeypatc
     assert b"must come within" in body
 
 
-def test_more_requests_at_once_than_the_limit_are_refused_and_later_ones_are_not(
-    tmp_path, audit, monkeypatch
-):
-    monkeypatch.setattr(guarding, "MOST_REQUESTS", 1)
+def statuses_at_once(of: Guard) -> list[int]:
+    """Return the statuses of a request that is held, of one during it, and of one after it."""
 
-    async def crowd() -> tuple[list[int], int]:
+    async def crowd() -> list[int]:
         gate = asyncio.Event()
 
         async def held() -> Any:
             await gate.wait()
             return await empty()
 
-        of = guard(tmp_path, audit)
         first = asyncio.create_task(ask(of, held))
         await asyncio.sleep(0)
         second = await ask(of, empty)
         gate.set()
-        return [(await first)[0], second[0]], (await ask(of, empty))[0]
+        return [(await first)[0], second[0], (await ask(of, empty))[0]]
 
-    assert asyncio.run(crowd()) == ([200, 503], 200)
+    return asyncio.run(crowd())
+
+
+def test_more_requests_at_once_than_the_limit_are_refused_and_later_ones_are_not(
+    tmp_path, audit, monkeypatch
+):
+    monkeypatch.setattr(guarding, "MOST_REQUESTS", 1)
+    assert statuses_at_once(guard(tmp_path, audit)) == [200, 503, 200]
 
 
 def test_requests_without_a_valid_token_count_too(tmp_path, audit):
@@ -167,22 +171,7 @@ def test_a_body_that_comes_in_time_but_never_ends_is_not_waited_for(tmp_path, au
 
 def test_one_caller_cannot_take_all_places(tmp_path, audit, monkeypatch):
     monkeypatch.setattr(guarding, "MOST_OF_CALLER", 1)
-
-    async def crowd() -> list[int]:
-        gate = asyncio.Event()
-
-        async def held() -> Any:
-            await gate.wait()
-            return await empty()
-
-        of = guard(tmp_path, audit)
-        first = asyncio.create_task(ask(of, held))
-        await asyncio.sleep(0)
-        second = await ask(of, empty)
-        gate.set()
-        return [(await first)[0], second[0], (await ask(of, empty))[0]]
-
-    assert asyncio.run(crowd()) == [200, 429, 200]
+    assert statuses_at_once(guard(tmp_path, audit)) == [200, 429, 200]
 
 
 def test_a_long_answer_is_sent_in_parts(tmp_path, audit):
