@@ -45,6 +45,7 @@ SETTINGS = (
     Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may be posted to private and loopback addresses"),
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "the address on which the flows serve `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the other flows use the next ones; 0 for any free port"),
+    Setting("DRIFTLINE_FLOWS_HOST", "", "the host on which the dashboard asks a flow for its metrics, with `{flow}` for the flow's name; by default `DRIFTLINE_HTTP_HOST`"),
     Setting("DRIFTLINE_SERVE_HOST", "127.0.0.1", "the address on which `driftline serve` listens"),
     Setting("DRIFTLINE_SERVE_PORT", "8471", "the port of `driftline serve`, and of `driftline run` if it is free, otherwise one of the next; 0 for any free port"),
     Setting("DRIFTLINE_SERVE_CERTIFICATE", "", "the PEM file of the server's certificate chain; with it, `driftline serve` and `driftline collect` speak TLS only"),
@@ -83,6 +84,7 @@ class Settings:
     webhook_allow_private: bool
     http_host: str
     http_port: int
+    flows_host: str
     serve_host: str
     serve_port: int
     serve_certificate: Path | None
@@ -98,6 +100,10 @@ class Settings:
     secret: bytes = field(repr=False)
     former_secret: bytes = field(repr=False)
     kafka_options: Mapping[str, str] = field(repr=False)
+
+    def host_of(self, flow: str) -> str:
+        """Return the host on which a flow serves its metrics, as seen from the dashboard's server."""
+        return self.flows_host.replace("{flow}", flow)
 
 
 def load_settings(project: Path, environment: Mapping[str, str] | None = None) -> Settings:
@@ -125,6 +131,7 @@ def load_settings(project: Path, environment: Mapping[str, str] | None = None) -
         webhook_allow_private=_flag("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", values),
         http_host=values["DRIFTLINE_HTTP_HOST"],
         http_port=_whole_number("DRIFTLINE_HTTP_PORT", values, low=0, high=65_531),  # five flows
+        flows_host=values["DRIFTLINE_FLOWS_HOST"] or values["DRIFTLINE_HTTP_HOST"],
         serve_host=values["DRIFTLINE_SERVE_HOST"],
         serve_port=_whole_number("DRIFTLINE_SERVE_PORT", values, low=0, high=65_535),
         serve_certificate=_file("DRIFTLINE_SERVE_CERTIFICATE", values, project),

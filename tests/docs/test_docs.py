@@ -34,7 +34,7 @@ from flows.core.stream.broker import Record, TopicPartition, TopicSpec, read_ran
 from flows.core.stream.dead_letter import REASONS
 from flows.core.stream.fields import Field
 from flows.runtime.project import load_project
-from flows.runtime.runner import FLOWS
+from flows.runtime.runner import FLOWS, port_of
 from flows.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -474,13 +474,16 @@ def test_the_server_runs_in_a_container_beside_the_flows_and_asks_for_the_tokens
     for shared in ("image", "volumes", "depends_on", "restart"):
         assert service[shared] == flow[shared]
     own = service["environment"].items() - flow["environment"].items()
-    # on all addresses the server does not start without a token; the flows have other addresses than it
-    assert own == {("DRIFTLINE_SERVE_HOST", "0.0.0.0"), ("DRIFTLINE_HTTP_PORT", 0)}  # noqa: S104
+    # on all addresses the server does not start without a token
+    assert own == {("DRIFTLINE_SERVE_HOST", "0.0.0.0"), ("DRIFTLINE_FLOWS_HOST", "{flow}")}  # noqa: S104
     given = {name: str(value) for name, value in service["environment"].items() if "$" not in str(value)}
     chosen = settings.load_settings(Path("/project"), given)
     (volume,) = service["volumes"]
     assert str(chosen.tokens) == f"{volume.partition(':')[2]}/tokens.json"
-    assert (chosen.serve_port, chosen.http_port) == (8471, 0)
+    assert chosen.serve_port == 8471
+    for flow in FLOWS:
+        port = port_of(chosen.http_port, flow, 0)
+        assert COMPOSE["services"][chosen.host_of(flow)]["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert "[flights,serve]" in (ROOT / "Dockerfile").read_text()
 
 

@@ -36,6 +36,7 @@ def loaded(**variables: str) -> Settings:
         ("WEBHOOK_ALLOW_PRIVATE", "webhook_allow_private", False),
         ("HTTP_HOST", "http_host", "127.0.0.1"),
         ("HTTP_PORT", "http_port", 9464),
+        ("FLOWS_HOST", "flows_host", "127.0.0.1"),
         ("BATCH", "batch", 1000),
         ("EPOCH_SECONDS", "epoch_seconds", 10.0),
         ("MODEL_SECONDS", "model_seconds", 0.2),
@@ -63,6 +64,7 @@ def test_a_variable_that_is_not_set_or_is_empty_has_its_default(name, attribute,
         ("WEBHOOK_ALLOW_PRIVATE", "false", "webhook_allow_private", False),
         ("WEBHOOK_ALLOW_PRIVATE", "0", "webhook_allow_private", False),
         ("HTTP_HOST", "::1", "http_host", "::1"),
+        ("HTTP_HOST", "::1", "flows_host", "::1"),
         ("HTTP_PORT", "0", "http_port", 0),
         ("HTTP_PORT", "65531", "http_port", 65_531),
         ("BATCH", "1", "batch", 1),
@@ -72,6 +74,13 @@ def test_a_variable_that_is_not_set_or_is_empty_has_its_default(name, attribute,
 )
 def test_a_variable_that_is_set_is_used(name, value, attribute, meaning):
     assert getattr(loaded(**{name: value}), attribute) == meaning
+
+
+@pytest.mark.parametrize(
+    ("template", "host"), [("{flow}", "predict"), ("flow-{flow}.example", "flow-predict.example"), ("a", "a")]
+)
+def test_the_host_of_a_flow_may_contain_its_name(template, host):
+    assert loaded(FLOWS_HOST=template).host_of("predict") == host
 
 
 @pytest.mark.parametrize(

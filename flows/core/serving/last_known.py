@@ -1,6 +1,7 @@
 """What was last known of the newest ids, in bounded memory."""
 
 from collections.abc import Iterable
+from itertools import islice
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -8,10 +9,11 @@ T = TypeVar("T")
 
 
 class LastKnown(Generic[T]):
-    """A value for each of the `limit` ids added last. Thread-safe."""
+    """A value for each of the `limit` ids added last, and for few before them. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._spare = limit // 64  # the oldest are removed many at once: the search for them takes longest
         self._values: dict[str, T] = {}
         self._lock = Lock()
 
@@ -32,5 +34,6 @@ class LastKnown(Generic[T]):
             for name, value in items:
                 values.pop(name, None)
                 values[name] = value
-            for _ in range(len(values) - self._limit):
-                del values[next(iter(values))]
+            if len(values) > self._limit + self._spare:
+                for name in list(islice(values, len(values) - self._limit)):
+                    del values[name]

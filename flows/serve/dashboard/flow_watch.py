@@ -61,9 +61,9 @@ class FlowWatch:
         settings, pipeline = self._engine.settings, self._engine.pipeline
         if not settings.http_port:
             return None
-        host, found = _ANY_ADDRESS.get(settings.http_host, settings.http_host), []
+        host, found = settings.host_of(flow), []
         for number in range(pipeline.partitions):
-            said = scrape(host, port_of(settings.http_port, flow, number))
+            said = scrape(_ANY_ADDRESS.get(host, host), port_of(settings.http_port, flow, number))
             if said is None or not said.runs(pipeline.name, flow):
                 break
             found.append(said)

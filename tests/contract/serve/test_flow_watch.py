@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from harness import PATIENCE, Project, lag, run_flow, wait_until
+from harness import PATIENCE, Project, free_ports, lag, run_flow, wait_until
 from made_flights import traffic
 
 from flows.core.stream.broker import Broker
@@ -97,3 +97,18 @@ def test_the_offsets_are_those_of_the_broker(project_on: Project) -> None:
             topic: sum(broker.committed(group, topic).values()) for topic in streams
         }
         assert {topic: seen.read["predict"][topic] for topic in streams} == {t: seen.ends[t] for t in streams}
+
+
+def test_a_flow_on_another_host_is_asked_there(project: Project) -> None:
+    there = project.with_settings(HTTP_HOST="127.0.0.2", HTTP_PORT=free_ports(len(FLOWS)))
+    here = there.with_settings(HTTP_HOST="127.0.0.1")
+    asks = here.with_settings(FLOWS_HOST="127.0.0.2")
+    with project.broker() as broker, there.flows("predict"):
+        wait_until(lambda: predict(FlowWatch(asks.engine()), broker)["state"] == "running", PATIENCE)
+        assert predict(FlowWatch(here.engine()), broker)["state"] == "stopped"
+
+
+def predict(watch: FlowWatch, broker: Broker) -> dict[str, Any]:
+    """Return what the watch says of the predict flow."""
+    found: dict[str, Any] = next(each for each in watch.look(broker)["flows"] if each["flow"] == "predict")
+    return found

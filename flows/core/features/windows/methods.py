@@ -47,6 +47,10 @@ from typing import Any, NamedTuple
 from flows.core.features.windows import exact
 from flows.core.generated_code import compile_functions
 
+# The search for the first item of a dict passes what was removed before it since the dict was made. So a dict
+# with more ids than this is copied once in as many records.
+COPIED = 1024
+
 
 class Feature(NamedTuple):
     """How to read one feature in a window of `window` ms.
@@ -135,6 +139,8 @@ def _add(needs: Needs, lateness: int) -> Iterator[str]:
         yield "        seen[record_id] = time"
         yield "        while seen[first := next(iter(seen))] < oldest:"
         yield "            del seen[first]"
+        yield f"        if len(seen) > {COPIED} and not (self.base + len(self.times)) % {COPIED}:"
+        yield "            self.seen = dict(seen)"
     yield "    return 'added'"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from flows.core.features.plan import View
+from flows.core.features.windows.methods import COPIED
 from flows.core.features.windows.partials import Partial, kind_of, partial
 from flows.core.features.windows.sliding import LONG_AGO, Outcome, Value
 
@@ -43,6 +44,7 @@ class TileState:
     __slots__ = (
         "_answered",
         "_answers",
+        "_forgotten",
         "_layout",
         "_newest",
         "_order",
@@ -60,6 +62,7 @@ class TileState:
         self._tiles: dict[int, list[Partial]] = {}
         self._order: list[int] = []  # tile numbers, sorted
         self._seen: dict[str, int] = {}
+        self._forgotten = 0  # ids
         self._newest = self.newest_record = LONG_AGO
         self._answered: int | None = None  # the last tile of the cached answers
         self._answers: list[list[Partial]] = []  # by window
@@ -130,6 +133,9 @@ class TileState:
         seen, oldest = self._seen, self.newest_record - self.lateness
         while seen[first := next(iter(seen))] < oldest:
             del seen[first]
+            self._forgotten += 1
+            if len(seen) > COPIED and not self._forgotten % COPIED:
+                self._seen = seen = dict(seen)
 
     def _drop_expired(self) -> None:
         view = self._view

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import ceil, fsum
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from window_views import (
 )
 
 from flows.core.features.plan import Aggregate, View
+from flows.core.features.windows.methods import COPIED
 from flows.core.features.windows.partials import DISTINCT
 from flows.core.features.windows.sliding import Value, WindowState, windows_of
 from flows.core.features.windows.tiles import TileState
@@ -340,3 +342,14 @@ def test_tiles_are_few_whatever_the_number_of_records() -> None:
         state.add(time, str(time), ())
         state.ask(time)
     assert len(state.snapshot()) < 700
+
+
+@pytest.mark.parametrize("slide", [0, 100], ids=["exact", "tiled"])
+def test_an_entity_with_many_records_knows_the_ids_within_the_lateness_alone(slide: int) -> None:
+    lateness, view = 2 * COPIED, replace(ONE, slide=slide, excludes_own=False)
+    state = TileState(view, lateness) if slide else windows_of(view, lateness)()
+    for time in range(5 * COPIED):
+        assert state.add(time, str(time), (1.0,)) == "added"
+        assert state.add(time, str(time), (1.0,)) == "duplicate"
+    assert state.add(time, str(time - lateness), (1.0,)) == "duplicate"
+    assert state.add(time, str(time - lateness - 1), (1.0,)) == "added"
