@@ -11,7 +11,7 @@ forest     predict and learn with an adaptive random forest
 scale      two processes of the predict flow against one
 flights    all flows against an older commit (BENCH_AGAINST), each with its own scripts/demo
 cards      driftline backtest against the calls of the model alone
-growth     tenfold entities, pending labels and length of a run
+growth     tenfold entities, records of one entity, pending labels and length of a run
 features   the feature engine alone against a loop by hand, and the online stores against Feast's push
 labels     pending predictions against plain objects
 all        all of these, each in its own process, and the table of targets

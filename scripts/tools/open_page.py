@@ -1,7 +1,6 @@
 """`driftline serve` with the overview of its dashboard open in a headless Chromium, for the soak."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +12,9 @@ from pathlib import Path
 import psutil
 
 from scripts.faults.servers import await_ready
+from scripts.tools.chromium import HEADLESS, find_chromium
 
 PATIENCE = 120.0  # seconds until the server is ready
-_CHROMIUM = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-)  # fmt: skip
 
 
 @contextmanager
@@ -26,7 +23,7 @@ def open_page(folder: Path, port: int, pipeline: str) -> Iterator[Mapping[str, i
 
     Yields the process ids of the server, "serve", and of the page, "page".
     """
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    binary = find_chromium()
     if binary is None:
         raise SystemExit("Chromium is not installed")
     url = f"http://127.0.0.1:{port}"
@@ -37,7 +34,7 @@ def open_page(folder: Path, port: int, pipeline: str) -> Iterator[Mapping[str, i
         try:
             await_ready(f"{url}/v2/health/ready", PATIENCE)
             profile = f"--user-data-dir={folder / 'chromium'}"
-            page = [binary, *_CHROMIUM, profile, f"{url}/#/overview/{pipeline}"]
+            page = [binary, *HEADLESS, profile, f"{url}/#/overview/{pipeline}"]
             browser = subprocess.Popen(page, stdout=log, stderr=log, start_new_session=True)
             try:
                 yield {"serve": server.pid, "page": _renderer(browser.pid)}

@@ -1,12 +1,13 @@
-"""CPU time per event as entities, pending labels and the length of a run grow tenfold, on the embedded log.
+"""CPU time per event as entities, records of one, pending labels and the length of a run grow tenfold.
 
-The flows store their state every 2 s. Numbers of entities and of pending labels take turns; a long run is
-compared with its own beginning.
+On the embedded log; the flows store their state every 2 s. Sizes take turns; a long run is compared with its
+own beginning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from flows.core.stream.broker import Record
 from scripts.benchmarks.harness import ten_numbers, windows
 from scripts.benchmarks.harness.figures import Figure
 from scripts.benchmarks.harness.processes import segment_costs
@@ -17,28 +18,50 @@ from scripts.benchmarks.parts.features import transactions
 FOLDER = BENCH / "growth"
 UNIT = "us of CPU time an event"
 FEW, MANY = 10_000, 100_000  # entities of each kind, and pending labels
+BUSY = (5_000, 50_000)  # records of the only entity within the lateness, which is an eighth of a day
 STEP = 10  # ms between two events
 
 
 def measure(events: int, runs: int) -> Iterator[Figure]:
     """Yield the figures of `runs` rounds; `events` is the length of the longest run."""
     yield from _entities(events // 5, runs)
+    yield from _records_of_one(events // 5, runs)
     yield from _lengths_and_labels(events, runs)
 
 
 def _entities(events: int, runs: int) -> Iterator[Figure]:
     """Measure the last `events` events, after two for each entity within half a day."""
+    published = {
+        size: transactions(2 * size + events, customers=size, terminals=size, a_day=4 * size)
+        for size in (FEW, MANY)
+    }
+    few, many = _costs_of_last(events, published, "entities", runs)
+    yield Figure("predict, 10 x entities", f"{FEW:,} entities", UNIT, many, few, False)
+
+
+def _records_of_one(events: int, runs: int) -> Iterator[Figure]:
+    """Measure the last `events` events, after twice as many as lie within the lateness."""
+    published = {
+        size: transactions(2 * size + events, customers=1, terminals=1, a_day=8 * size) for size in BUSY
+    }
+    few, many = _costs_of_last(events, published, "records", runs)
+    yield Figure("predict, 10 x records of one entity", f"{BUSY[0]:,} records", UNIT, many, few, False)
+
+
+def _costs_of_last(
+    events: int, published: Mapping[int, Iterable[Record]], kind: str, runs: int
+) -> Sequence[list[float]]:
+    """Return the costs of the last `events` events of each size, after twice the size."""
     sites = {}
-    for size in (FEW, MANY):
-        sites[size] = windows.site(FOLDER / f"entities-{size}")
-        records = transactions(2 * size + events, customers=size, terminals=size, a_day=4 * size)
+    for size, records in published.items():
+        sites[size] = windows.site(FOLDER / f"{kind}-{size}")
         sites[size].publish(windows.outgoing(records))
-    costs: dict[int, list[float]] = {FEW: [], MANY: []}
+    costs: dict[int, list[float]] = {size: [] for size in sites}
     for _ in range(runs):
         for size, site in sites.items():
             site.forget("predict")
             costs[size] += _predict_costs(site, (2 * size, 2 * size + events))
-    yield Figure("predict, 10 x entities", f"{FEW:,} entities", UNIT, costs[MANY], costs[FEW], False)
+    return [*costs.values()]
 
 
 def _predict_costs(site: Site, *segments: tuple[int, int]) -> list[float]:

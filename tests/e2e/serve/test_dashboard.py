@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import orjson
 import pytest
 from board_page import PHONE, VIEWS, World, fact, rows, seen_on_a_phone, show
-from chromium_tab import Tab
 from harness import PATIENCE, Project, free_ports, wait_until
 from made_flights import NOON, label, record, traffic
 from served import serving
+
+from scripts.tools.chromium import Tab
 
 FLIGHTS = 300
 

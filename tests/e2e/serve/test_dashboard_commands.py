@@ -6,12 +6,12 @@ from itertools import count
 import orjson
 import pytest
 from board_page import NAME, World, order, rows, show, use_token
-from chromium_tab import Tab
 from harness import PATIENCE, Project, free_ports, wait_until
 from made_flights import MINUTE, NOON, event, event_payload, label, record, traffic
 from served import serving
 
 from flows.core.models.model import Model, ModelMessage
+from scripts.tools.chromium import Tab
 
 FLIGHTS = 60
 _numbers = count(FLIGHTS)

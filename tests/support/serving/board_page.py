@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import orjson
-from chromium_tab import Tab
 from harness import Project
 from served import Server
+
+from scripts.tools.chromium import Tab
 
 NAME = "flight_delays"
 PHONE = 360  # pixels

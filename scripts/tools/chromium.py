@@ -1,4 +1,4 @@
-"""Drives a page in headless Chromium by its DevTools protocol, over pipes."""
+"""Chromium without a window, and a page in it that is driven by the DevTools protocol, over pipes."""
 
 import base64
 import itertools
@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from harness import PATIENCE, unavailable
 
-_OPTIONS = (
+PATIENCE = 60.0  # seconds; the machine may be busy
+HEADLESS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--remote-debugging-pipe",
 )  # fmt: skip
 
 
+def find_chromium() -> str | None:
+    """Return the path of an installed Chromium or Chrome."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
 class Tab:
-    """A page that was opened. `errors` has what its console says: errors, and what the policy refuses."""
+    """A page that was opened. `errors` has what its console says: errors, and what the policy refuses.
+
+    A page that does not answer, or does not come to what is waited for, is an `AssertionError`.
+    """
 
     def __init__(self, read: int, write: int) -> None:
         self._read = read
@@ -37,9 +44,11 @@ class Tab:
             self._call(f"{domain}.enable")
 
     def open(self, url: str) -> None:
+        """Go to an address; what it loads comes later."""
         self._call("Page.navigate", url=url)
 
     def size(self, width: int, height: int, scale: float = 1.0) -> None:
+        """Set the size of the window (pixels)."""
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                    mobile=False)  # fmt: skip
 
@@ -53,9 +62,9 @@ class Tab:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def wait(self, script: str) -> None:
+    def wait(self, script: str, seconds: float = PATIENCE) -> None:
         """Wait until an expression is true."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + seconds
         while not self.run(script):
             assert time.monotonic() < deadline, f"{script} is not true; the page says: {self.text('body')}"
             time.sleep(0.05)
@@ -67,10 +76,12 @@ class Tab:
         return found
 
     def key(self, name: str, code: int) -> None:
+        """Press a key."""
         for kind in ("rawKeyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
 
     def picture(self, file: Path) -> None:
+        """Write what the window shows as a PNG."""
         file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 
     def _call(self, method: str, **parameters: Any) -> Any:
@@ -86,14 +97,14 @@ class Tab:
             self._note(answer)
         raise AssertionError("Chromium ended")
 
-    def _note(self, event: dict) -> None:
+    def _note(self, event: dict[str, Any]) -> None:
         said = event.get("params", {})
         if event.get("method") == "Runtime.exceptionThrown":
             self.errors.append(str(said["exceptionDetails"]))
         elif event.get("method") == "Log.entryAdded" and said["entry"]["level"] == "error":
             self.errors.append(f"{said['entry']['text']} {said['entry'].get('url', '')}")
 
-    def _messages(self) -> Iterator[dict]:
+    def _messages(self) -> Iterator[dict[str, Any]]:
         deadline = time.monotonic() + PATIENCE
         while True:
             *whole, self._rest = self._rest.split(b"\0")
@@ -107,16 +118,16 @@ class Tab:
 
 @contextmanager
 def chromium_tab(folder: Path) -> Iterator[Tab]:
-    """Yield an empty page of a Chromium with a profile of its own."""
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    """Yield an empty page of a Chromium with a profile of its own; raises `FileNotFoundError` without one."""
+    binary = find_chromium()
     if binary is None:
-        unavailable("Chromium is not installed: the dashboard was not looked at")
+        raise FileNotFoundError("Chromium is not installed")
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
     script = f'exec "$@" 3<&{command_read} 4>&{answer_write}'  # the two descriptors that Chromium uses
     profile = f"--user-data-dir={folder / 'profile'}"
     process = subprocess.Popen(
-        ["bash", "-c", script, "chromium", str(binary), *_OPTIONS, profile],
+        ["/bin/bash", "-c", script, "chromium", binary, *HEADLESS, "--remote-debugging-pipe", profile],
         pass_fds=(command_read, answer_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(command_read)
