@@ -27,12 +27,14 @@ def world(applied: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     project = copied.with_settings(HTTP_PORT=0, MODEL_SECONDS=0.05, EPOCH_SECONDS=0.5)
     with project.flows("predict", "learn"), serving(project) as server:
         project.send(traffic(FLIGHTS))
-        wait_until(lambda: learned(project) == FLIGHTS, PATIENCE)
+        wait_until(lambda: assessed(project) == FLIGHTS, PATIENCE)
         yield World(project, server, token(project, "ada", "operate"), token(project, "eve", "read"))
 
 
-def learned(project: Project) -> int:
-    return max((value["labels"] for value in project.values("metrics")), default=0)
+def assessed(project: Project) -> int:
+    """Return the labels in the newest assessment, which the learner publishes after a pause."""
+    labels = [value["labels"] for value in project.values("metrics") if value.get("assessment")]
+    return max(labels, default=0)
 
 
 def token(project: Project, name: str, scope: str) -> dict[str, str]:
