@@ -17,6 +17,7 @@ import orjson
 PATIENCE = 60.0  # seconds; the machine may be busy
 HEADLESS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--hide-scrollbars",
 )  # fmt: skip
 
 
@@ -66,7 +67,9 @@ class Tab:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while not self.run(script):
-            assert time.monotonic() < deadline, f"{script} is not true; the page says: {self.text('body')}"
+            assert time.monotonic() < deadline, (
+                f"{script} is not true; the page says: {self.text('body')[:2000]}"
+            )
             time.sleep(0.05)
 
     def text(self, selector: str) -> str:
@@ -80,9 +83,11 @@ class Tab:
         for kind in ("rawKeyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
 
-    def picture(self, file: Path) -> None:
-        """Write what the window shows as a PNG."""
-        file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
+    def picture(self, file: Path, width: int, height: int) -> None:
+        """Write this much of the page as a PNG, from its upper left corner on (pixels)."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        taken = self._call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        file.write_bytes(base64.b64decode(taken["data"]))
 
     def _call(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)

@@ -1,7 +1,6 @@
-"""Takes the pictures of the dashboard in docs/, from `scripts/demo` over the first weeks of the flights.
+"""Takes the pictures of the dashboard in docs/ from `scripts/demo`; the files are replaced.
 
-The overview is taken while the last flights are published one by one, and the other views when all are
-learned. The files are replaced.
+The overview is taken while the last flights are published one by one, the other views when all are learned.
 """
 
 import re
@@ -18,10 +17,11 @@ from scripts.tools.demo import DEMO, LIVE_EVENTS
 from scripts.tools.fresh import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-FLIGHTS = 56_000  # nine weeks
+FLIGHTS = 336_776  # a year
 PIPELINE = "flight_delays"
 WIDTH = 1280  # pixels
-CELL = "td[data-column='origin_arrivals__mean_delay_24h'][data-window='3']"
+WINDOW = 640  # pixels; the heat map takes 70 % of it
+CELL = "td[data-column='origin_arrivals__mean_delay_3h']:nth-last-child(11)"
 _STARTS = 120.0  # seconds
 _DEADLINE = 600.0  # seconds
 _ADDRESS = re.compile(r"^dashboard: (http\S+)", re.MULTILINE)
@@ -32,20 +32,19 @@ def main() -> int:
     """Take all pictures."""
     with _demo() as log, chromium_tab(DEMO.parent / "pictures") as tab:
         address = _await(log, _ADDRESS, _STARTS)[-1]
-        _show(tab, address, "overview", 860)
-        almost_all = FLIGHTS - LIVE_EVENTS // 2
-        tab.wait(f"{_fact('predictions')} >= {almost_all}", _DEADLINE)
-        tab.picture(DOCS / "dashboard-overview.png")
+        _show(tab, address, "overview")
+        tab.wait(f"{_fact('predictions')} > {FLIGHTS - LIVE_EVENTS}", _DEADLINE)
+        tab.picture(DOCS / "dashboard-overview.png", WIDTH, 860)
         _await(log, re.compile(_KEPT), _DEADLINE)
         address = _await(log, _ADDRESS, _STARTS)[-1]  # the flows and the dashboard have been started again
-        _show(tab, address, "metrics", 1160)
-        tab.wait("document.querySelectorAll('.main-svg').length > 0", _DEADLINE)
-        tab.picture(DOCS / "dashboard.png")
-        _show(tab, address, "drift", 1240)
+        _show(tab, address, "metrics")
+        tab.wait("document.querySelectorAll('.main-svg').length > 0")
+        tab.picture(DOCS / "dashboard.png", WIDTH, 1160)
+        _show(tab, address, "drift")
         tab.wait(f'document.querySelector("{CELL}") !== null', _DEADLINE)
         tab.run(f'document.querySelector("{CELL}").click()')
-        tab.wait("document.querySelector('#distributions .main-svg') !== null", _DEADLINE)
-        tab.picture(DOCS / "dashboard-drift.png")
+        tab.wait("document.querySelector('#distributions .main-svg') !== null")
+        tab.picture(DOCS / "dashboard-drift.png", WIDTH, 1440)
     return 0
 
 
@@ -54,7 +53,7 @@ def _demo() -> Iterator[Path]:
     """Run the demo for the block, and keep its flows after it; yield the file of its output."""
     log = DEMO.parent / "pictures.log"
     log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "scripts.tools.demo", "--events", str(FLIGHTS), "--keep"]
+    command = [sys.executable, "-m", "scripts.tools.demo", "--keep"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=output)
     try:
@@ -74,9 +73,9 @@ def _await(log: Path, wanted: re.Pattern[str], seconds: float) -> list[str]:
     return found
 
 
-def _show(tab: Tab, address: str, view: str, height: int) -> None:
-    """Open a view in a window of this height, and wait until it has read."""
-    tab.size(WIDTH, height)
+def _show(tab: Tab, address: str, view: str) -> None:
+    """Open a view, and wait until it has read."""
+    tab.size(WIDTH, WINDOW)
     tab.open("about:blank")
     tab.open(f"{address}/#/{view}/{PIPELINE}")
     tab.wait("Number(document.getElementById('view')?.dataset.read ?? 0) > 0")

@@ -162,7 +162,7 @@ function show(answer, to) {
     ], names.map((name, n) => ({ name, reference: answer.reference[n], window: answer.window[n] }))))));
   const bars = (name, y, paint, shape) => ({ type: "bar", name, x: names, y, marker: { color: colour(paint), pattern: { shape, fillmode: "overlay", fgcolor: colour("card"), solidity: 0.35 } }, hovertemplate: "%{y:.1%}" });
   return draw(plot, [bars("reference", answer.reference, "p1", "/"), bars("window", answer.window, "model", "")],
-    { barmode: "group", xaxis: { type: "category" }, yaxis: { tickformat: ".0%", rangemode: "tozero" } });
+    { barmode: "group", legend: { orientation: "h", y: 1, yanchor: "bottom" }, xaxis: { type: "category" }, yaxis: { tickformat: ".0%", rangemode: "tozero" } });
 }
 
 function signals(found) {
