@@ -45,7 +45,7 @@ SETTINGS = (
     Setting("DRIFTLINE_WEBHOOK_ALLOW_PRIVATE", "false", "whether alerts may be posted to private and loopback addresses"),
     Setting("DRIFTLINE_HTTP_HOST", "127.0.0.1", "the address on which the flows serve `/metrics`, `/healthz` and `/readyz`"),
     Setting("DRIFTLINE_HTTP_PORT", "9464", "the port of the first flow; the other flows use the next ones; 0 for any free port"),
-    Setting("DRIFTLINE_FLOWS_HOST", "", "the host on which the dashboard asks a flow for its metrics, with `{flow}` for the flow's name; by default `DRIFTLINE_HTTP_HOST`"),
+    Setting("DRIFTLINE_FLOWS_HOST", "", "the host that the dashboard asks for the metrics of a flow; `{flow}` stands for the flow's name; by default `DRIFTLINE_HTTP_HOST`"),
     Setting("DRIFTLINE_SERVE_HOST", "127.0.0.1", "the address on which `driftline serve` listens"),
     Setting("DRIFTLINE_SERVE_PORT", "8471", "the port of `driftline serve`, and of `driftline run` if it is free, otherwise one of the next; 0 for any free port"),
     Setting("DRIFTLINE_SERVE_CERTIFICATE", "", "the PEM file of the server's certificate chain; with it, `driftline serve` and `driftline collect` speak TLS only"),

@@ -26,6 +26,14 @@ def find_chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
 
+def chromium() -> str:
+    """Return the path of Chromium; raises `SystemExit` if it is not installed."""
+    found = find_chromium()
+    if found is None:
+        raise SystemExit("Chromium is not installed; install `chromium` or `google-chrome`")
+    return found
+
+
 class Tab:
     """A page that was opened. `errors` has what its console says: errors, and what the policy refuses.
 
@@ -123,10 +131,8 @@ class Tab:
 
 @contextmanager
 def chromium_tab(folder: Path) -> Iterator[Tab]:
-    """Yield an empty page of a Chromium with a profile of its own; raises `FileNotFoundError` without one."""
-    binary = find_chromium()
-    if binary is None:
-        raise FileNotFoundError("Chromium is not installed")
+    """Yield an empty page of a Chromium with a profile of its own; raises `SystemExit` without one."""
+    binary = chromium()
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
     script = f'exec "$@" 3<&{command_read} 4>&{answer_write}'  # the two descriptors that Chromium uses

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from scripts.faults.servers import await_ready
-from scripts.tools.chromium import HEADLESS, find_chromium
+from scripts.tools.chromium import HEADLESS, chromium
 
 PATIENCE = 120.0  # seconds until the server is ready
 
@@ -23,9 +23,7 @@ def open_page(folder: Path, port: int, pipeline: str) -> Iterator[Mapping[str, i
 
     Yields the process ids of the server, "serve", and of the page, "page".
     """
-    binary = find_chromium()
-    if binary is None:
-        raise SystemExit("Chromium is not installed")
+    binary = chromium()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "flows.cli.app", "serve"]
     environment = {**os.environ, "DRIFTLINE_SERVE_PORT": str(port)}

@@ -13,7 +13,8 @@ class LastKnown(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._spare = limit // 64  # the oldest are removed many at once: the search for them takes longest
+        # the oldest are removed many at once: to find them, a dict scans the slots of those removed before
+        self._spare = limit // 64
         self._values: dict[str, T] = {}
         self._lock = Lock()
 

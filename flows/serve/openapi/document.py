@@ -14,6 +14,7 @@ from flows.serve.openapi.schemas import SCHEMAS, TEXT, Schema, listed, ref
 from flows.serve.served_pipeline import ServedPipeline, ServedPipelines
 
 _JSON, _LINES, _BYTES = "application/json", "application/x-ndjson", "application/octet-stream"
+_V1 = "/v1/{pipeline}"
 _ALWAYS = (400, 401, 403, 408, 413, 429, 503)
 _WITH_PIPELINE = (404, 409, 415, 422)
 _MEANINGS = {
@@ -52,49 +53,71 @@ class _Answers(NamedTuple):
     type: str = _JSON
 
 
-def _operations() -> dict[tuple[str, str], _Answers]:
-    metadata, ready, infer = ({200: ref(name)} for name in ("Metadata", "Ready", "InferAnswer"))
-    found: dict[tuple[str, str], _Answers] = {
+_Operations = dict[tuple[str, str], _Answers]  # by method and path
+
+
+def _operations() -> _Operations:
+    return _server() | _inference() | _records() | _dashboard() | _models()
+
+
+def _server() -> _Operations:
+    return {
         ("get", "/v2/health/live"): _Answers({200: ref("Live")}),
         ("get", "/v2/health/ready"): _Answers({200: ref("Ready")}),
         ("get", "/v2"): _Answers({200: ref("Server")}),
         ("get", "/v1"): _Answers({200: ref("Pipelines")}),
     }
+
+
+def _inference() -> _Operations:
+    found: _Operations = {}
     for path in ("/v2/models/{pipeline}", "/v2/models/{pipeline}/versions/{version}"):
-        found["get", path] = _Answers(metadata)
-        found["get", f"{path}/ready"] = _Answers(ready)
-        found["post", f"{path}/infer"] = _Answers(infer, "infer")
-    published = {200: ref("Published"), 202: ref("Published")}
-    predicted = {200: {"anyOf": [ref("Prediction"), ref("Published")]}, 202: ref("Published")}
-    done, v1 = {200: ref("Answered"), 202: ref("Sent")}, "/v1/{pipeline}"
-    found |= {
-        ("post", f"{v1}/events"): _Answers(predicted, "events"),
-        ("post", f"{v1}/labels"): _Answers(published, "labels"),
-        ("get", f"{v1}/predictions/{{event_id}}"): _Answers({200: ref("Prediction")}),
-        ("get", f"{v1}/predictions/{{event_id}}/explanation"): _Answers({200: ref("Explanation")}),
-        ("get", f"{v1}/overview"): _Answers({200: ref("Overview")}),
-        ("get", f"{v1}/metrics"): _Answers({200: ref("Metrics")}),
-        ("get", f"{v1}/drift"): _Answers({200: ref("DriftMap")}),
-        ("get", f"{v1}/drift/{{window}}/{{feature}}"): _Answers({200: ref("Distributions")}),
-        ("get", f"{v1}/dead-letters"): _Answers({200: ref("DeadLetters")}),
-        ("get", f"{v1}/models"): _Answers({200: listed(ref("Version"))}),
-        ("get", f"{v1}/models/history"): _Answers({200: listed(ref("Entry"))}),
-        ("get", f"{v1}/models/history/verification"): _Answers({200: ref("Verification")}),
-        ("get", f"{v1}/models/{{version}}"): _Answers({200: ref("Lineage")}),
-        ("get", f"{v1}/models/{{version}}/card"): _Answers({200: TEXT}, type="text/markdown"),
-        ("get", f"{v1}/models/{{version}}/bom"): _Answers({200: ref("Bill")}),
-        ("get", f"{v1}/models/{{version}}/compare/{{other}}"): _Answers({200: ref("Comparison")}),
-        ("get", f"{v1}/models/{{version}}/reproduction"): _Answers({200: ref("Reproduction")}),
-        ("post", f"{v1}/models/{{version}}/reproduce"): _Answers({202: ref("Reproduction")}),
-        ("get", f"{v1}/models/{{version}}/gates"): _Answers({200: listed(ref("Gate"))}),
-        ("get", f"{v1}/streams/{{kind}}"): _Answers({}),
-    }
-    found["post", f"{v1}/dead-letters/replay"] = _Answers({200: ref("Replayed"), 202: ref("Replayed")})
-    for action in ("freeze", "unfreeze", "retrain"):
-        found["post", f"{v1}/models/{action}"] = _Answers(done)
-    for action in ("promote", "retire", "rollback"):
-        found["post", f"{v1}/models/{{version}}/{action}"] = _Answers(done)
+        found["get", path] = _Answers({200: ref("Metadata")})
+        found["get", f"{path}/ready"] = _Answers({200: ref("Ready")})
+        found["post", f"{path}/infer"] = _Answers({200: ref("InferAnswer")}, "infer")
     return found
+
+
+def _records() -> _Operations:
+    published = ref("Published")
+    predicted = {"anyOf": [ref("Prediction"), published]}
+    return {
+        ("post", f"{_V1}/events"): _Answers({200: predicted, 202: published}, "events"),
+        ("post", f"{_V1}/labels"): _Answers({200: published, 202: published}, "labels"),
+        ("get", f"{_V1}/predictions/{{event_id}}"): _Answers({200: ref("Prediction")}),
+        ("get", f"{_V1}/predictions/{{event_id}}/explanation"): _Answers({200: ref("Explanation")}),
+        ("get", f"{_V1}/streams/{{kind}}"): _Answers({}),
+    }
+
+
+def _dashboard() -> _Operations:
+    return {
+        ("get", f"{_V1}/overview"): _Answers({200: ref("Overview")}),
+        ("get", f"{_V1}/metrics"): _Answers({200: ref("Metrics")}),
+        ("get", f"{_V1}/drift"): _Answers({200: ref("DriftMap")}),
+        ("get", f"{_V1}/drift/{{window}}/{{feature}}"): _Answers({200: ref("Distributions")}),
+        ("get", f"{_V1}/dead-letters"): _Answers({200: ref("DeadLetters")}),
+        ("post", f"{_V1}/dead-letters/replay"): _Answers({200: ref("Replayed"), 202: ref("Replayed")}),
+    }
+
+
+def _models() -> _Operations:
+    all_of, one = f"{_V1}/models", f"{_V1}/models/{{version}}"
+    done = _Answers({200: ref("Answered"), 202: ref("Sent")})
+    return {
+        ("get", all_of): _Answers({200: listed(ref("Version"))}),
+        ("get", f"{all_of}/history"): _Answers({200: listed(ref("Entry"))}),
+        ("get", f"{all_of}/history/verification"): _Answers({200: ref("Verification")}),
+        ("get", one): _Answers({200: ref("Lineage")}),
+        ("get", f"{one}/card"): _Answers({200: TEXT}, type="text/markdown"),
+        ("get", f"{one}/bom"): _Answers({200: ref("Bill")}),
+        ("get", f"{one}/compare/{{other}}"): _Answers({200: ref("Comparison")}),
+        ("get", f"{one}/reproduction"): _Answers({200: ref("Reproduction")}),
+        ("post", f"{one}/reproduce"): _Answers({202: ref("Reproduction")}),
+        ("get", f"{one}/gates"): _Answers({200: listed(ref("Gate"))}),
+        **{("post", f"{all_of}/{action}"): done for action in ("freeze", "unfreeze", "retrain")},
+        **{("post", f"{one}/{action}"): done for action in ("promote", "retire", "rollback")},
+    }
 
 
 def document_of(app: FastAPI, pipelines: ServedPipelines) -> Callable[[], dict[str, Any]]:

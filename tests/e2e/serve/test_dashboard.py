@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
-from board_page import PHONE, VIEWS, World, fact, rows, seen_on_a_phone, show
+from board_page import NAME, PHONE, VIEWS, World, rows, seen_on_a_phone, show
 from harness import PATIENCE, Project, free_ports, wait_until
 from made_flights import NOON, label, record, traffic
-from served import serving
+from served import Server, serving
+from served_world import assessments
 
 from scripts.tools.chromium import Tab
+from scripts.tools.dashboard_view import fact
 
 FLIGHTS = 300
 
@@ -54,6 +56,19 @@ def test_a_flow_that_runs_and_one_that_does_not_are_told_apart(world):
     ]
 
 
+def test_a_flow_on_another_host_is_asked_there(world):
+    host = "127.0.0.2"
+    there = world.project.with_settings(HTTP_HOST=host, HTTP_PORT=free_ports(20))
+    with there.flows("alert"), serving(there, HTTP_HOST="127.0.0.1", FLOWS_HOST=host) as server:
+        wait_until(lambda: states(server)["alert"] == "running", PATIENCE)
+        assert states(server)["predict"] == "stopped"
+
+
+def states(server: Server) -> dict[str, str]:
+    """Return the state of each flow, by its name."""
+    return {each["flow"]: each["state"] for each in server.get(f"/v1/{NAME}/overview").json()["flows"]}
+
+
 def test_the_metrics_are_drawn_with_the_baselines_and_end_with_those_of_the_topic(world):
     tab = show(world, "metrics")
     tab.run("document.querySelector('input[value=total]').click()")
@@ -83,10 +98,6 @@ def test_the_assessment_on_the_topic_is_the_view_of_the_quality(world):
     ]
     tab.wait("document.querySelectorAll('.plot .main-svg').length > 0")
     assert tab.errors == []
-
-
-def assessments(project: Project) -> list[dict]:
-    return [value for value in project.values("metrics") if "assessment" in value]
 
 
 def test_the_dead_letters_are_counted_by_reason_and_shown_with_their_values(world):

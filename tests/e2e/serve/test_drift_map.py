@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from math import log
 
 import pytest
-from board_page import NAME, PHONE, World, fact, rows, seen_on_a_phone, show
+from board_page import NAME, PHONE, World, rows, seen_on_a_phone, show
 from harness import Project, run_flow
 from moved_flights import DELAY, JOINED, MOVED, REFERENCE, WINDOW, moved_flights
 from served import serving
 
 from flows.core.drift.monitor import PREDICTION_BATCH
 from scripts.tools.chromium import Tab
+from scripts.tools.dashboard_view import fact
 
 LAST = MOVED + WINDOW  # the end of the window that has moved
 LEAST = 1e-4  # the least share in a PSI

@@ -8,6 +8,7 @@ from harness import Project
 from served import Server
 
 from scripts.tools.chromium import Tab
+from scripts.tools.dashboard_view import open_view
 
 NAME = "flight_delays"
 PHONE = 360  # pixels
@@ -24,12 +25,8 @@ class World(NamedTuple):
 
 def show(world: World, view: str) -> Tab:
     """Open a view, and wait until it has read."""
-    tab = world.tab
-    tab.open("about:blank")
-    tab.errors.clear()
-    tab.open(f"{world.server.url}/#/{view}/{NAME}")
-    tab.wait("Number(document.getElementById('view')?.dataset.read ?? 0) > 0")
-    return tab
+    open_view(world.tab, world.server.url, view, NAME)
+    return world.tab
 
 
 def seen_on_a_phone(tab: Tab, opened: Callable[[], object]) -> list[tuple[int, list[str]]]:
@@ -64,10 +61,6 @@ def order(tab: Tab, button: str, reason: str) -> None:
     tab.wait("document.getElementById('command').open")
     tab.run(f"document.getElementById('command-reason').value = {quoted(reason)}")
     tab.run("document.querySelector('#command button[value=send]').click()")
-
-
-def fact(tab: Tab, name: str) -> str:
-    return tab.text(f"[data-fact='{name}']").splitlines()[0]
 
 
 def rows(tab: Tab, section: str) -> list[list[str]]:

@@ -26,6 +26,11 @@ def flown(applied: Project, directory: Path) -> Project:
     return project
 
 
+def assessments(project: Project) -> list[dict]:
+    """Return the metrics messages with an assessment, which the learner publishes after a pause."""
+    return [value for value in project.values("metrics") if "assessment" in value]
+
+
 def champion(running: Engine) -> Model:
     """Return the newest champion on the models topic."""
     sealer = running.sealer()

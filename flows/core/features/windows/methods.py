@@ -47,8 +47,8 @@ from typing import Any, NamedTuple
 from flows.core.features.windows import exact
 from flows.core.generated_code import compile_functions
 
-# The search for the first item of a dict passes what was removed before it since the dict was made. So a dict
-# with more ids than this is copied once in as many records.
+# To find its first item, a dict scans the slots of the items that were removed before it; a copy has none. A
+# dict with more ids than this is copied each time that so many records were added.
 COPIED = 1024
 
 
